@@ -1,0 +1,134 @@
+"""Read the visitor's Cookie header and write Set-Cookie, without a framework's or the standard library's parser.
+
+Those drop the whole header at one odd name, unquote in quadratic time, or let CR and LF through attributes.
+Vendors' names may hold a space (`_wt.control-1-ta_Project 1`), which RFC 6265 does not call a token but
+browsers accept and return.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from flagmw.codes import ErrorCode
+from flagmw.vendors.base import CookieRule
+
+HEADER_MAX_BYTES = 16 * 1024
+PAIRS_MAX = 200
+MAX_AGE_MAX_S = 400 * 86400  # RFC 6265bis: browsers cap a lifetime there
+
+# Printable ASCII without what ends a name or a pair. A space may stand inside, not at the ends.
+_NAME = re.compile(r"[!-:<>-~](?:[ -:<>-~]*[!-:<>-~])?")
+# RFC 6265 section 4.1.1, cookie-octet.
+_OCTETS = re.compile(r"[!#-+\--:<-\[\]-~]*")
+# What a codec may allow beyond that (raw JSON in a value): any printable ASCII but the separator.
+_PRINTABLE = re.compile(r"[ -:<-~]*")
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+")
+
+
+@dataclass(slots=True)
+class Inbound:
+    """What was found in a Cookie header.
+
+    Attributes:
+        own: for each rule, the vendor's cookies by name; the first of a name counts.
+        site_bytes: the length of everything in the header that belongs to no vendor.
+        rejected: why cookies with a vendor's name were left out.
+    """
+
+    own: list[dict[str, str]]
+    site_bytes: int = 0
+    rejected: list[ErrorCode] = field(default_factory=list)
+
+
+def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
+    """Pick the vendors' own cookies out of the raw Cookie *headers* (there may be several in HTTP/2).
+
+    At most 16 KiB and 200 pairs are looked at; the rest is left alone. Values are never unquoted or decoded.
+    """
+    found = Inbound([{} for _ in rules])
+    budget, pairs = HEADER_MAX_BYTES, PAIRS_MAX
+    prefixes = tuple(prefix for rule in rules for prefix in rule.prefixes)
+    for header in headers:
+        looked_at = header[:budget]
+        budget -= len(looked_at)
+        found.site_bytes += len(header)
+        for pair in looked_at.split(";", pairs)[:pairs]:
+            pairs -= 1
+            name, equals, value = pair.partition("=")
+            name = name.strip(" \t")
+            if not equals or not name.startswith(prefixes):
+                continue
+            for own, rule in zip(found.own, rules, strict=True):
+                if not rule.reads(name):
+                    continue
+                value = value.strip(" \t")
+                found.site_bytes -= len(name) + len(value) + 3
+                fault = _fault(name, value, rule)
+                if fault is None and name in own:
+                    fault = ErrorCode.COOKIE_DUPLICATE
+                if fault is None:
+                    own[name] = value
+                else:
+                    found.rejected.append(fault)
+        if budget <= 0 or pairs <= 0:
+            break
+    found.site_bytes = max(0, found.site_bytes)
+    return found
+
+
+def _fault(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
+    if len(value) > rule.max_bytes:
+        return ErrorCode.COOKIE_SIZE
+    if not _NAME.fullmatch(name):
+        return ErrorCode.COOKIE_NAME
+    # One pair of quotes around a value is some client's doing; the codec strips it.
+    bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    if not _PRINTABLE.fullmatch(bare) or not rule.value_ok(bare):
+        return ErrorCode.COOKIE_VALUE
+    return None
+
+
+def writable(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
+    """Say why a vendor may not set this cookie at the visitor, or None if it may."""
+    if not _NAME.fullmatch(name) or "=" in name or not rule.writes(name):
+        return ErrorCode.COOKIE_NAME
+    if len(value) > rule.max_bytes or len(name) + len(value) > 4096:
+        return ErrorCode.COOKIE_SIZE
+    if not _PRINTABLE.fullmatch(value) or not rule.value_ok(value):
+        return ErrorCode.COOKIE_VALUE
+    return None
+
+
+def octets_ok(value: str) -> bool:
+    """Say whether *value* is made of cookie-octets (RFC 6265 section 4.1.1) alone."""
+    return _OCTETS.fullmatch(value) is not None
+
+
+def format_set_cookie(
+    name: str, value: str, *, max_age_s: int | None, domain: str | None, secure: bool, http_only: bool
+) -> str:
+    """Return the value of a Set-Cookie header; *name* and *value* go out raw.
+
+    Raises:
+        ValueError: a part could break out of its place in the header. Callers check with `writable` first;
+            this is the last gate.
+    """
+    if not _NAME.fullmatch(name) or "=" in name:
+        raise ValueError("cookie name has characters that cannot be sent")
+    if not _PRINTABLE.fullmatch(value):
+        raise ValueError("cookie value has characters that cannot be sent")
+    parts = [f"{name}={value}", "Path=/"]
+    if max_age_s is not None:
+        parts.append(f"Max-Age={min(max(0, max_age_s), MAX_AGE_MAX_S)}")
+    if domain is not None:
+        if not _DOMAIN.fullmatch(domain):
+            raise ValueError("cookie domain has characters that cannot be sent")
+        parts.append(f"Domain={domain}")
+    if secure:
+        parts.append("Secure")
+    if http_only:
+        parts.append("HttpOnly")
+    parts.append("SameSite=Lax")
+    return "; ".join(parts)

@@ -1,0 +1,20 @@
+"""The current request's flags, for code far below the view."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
+
+_flags: ContextVar[Flags | None] = ContextVar("flagmw_flags", default=None)
+
+
+def current() -> Flags:
+    """Return the flags of the request being served; outside of one, empty flags with code `NO_REQUEST`."""
+    return _flags.get() or Flags(error_code=ErrorCode.NO_REQUEST)
+
+
+def set_current(flags: Flags | None) -> None:
+    """Make *flags* what `current()` returns in this context."""
+    _flags.set(flags)

@@ -1,0 +1,155 @@
+"""Keep a vendor's trouble from becoming the site's: deadline, circuit breaker, in-flight cap.
+
+Pure state on a clock that is passed in (seconds, monotonic). The breaker and the gate may be used from
+several threads; each has a lock of its own that is held for a few instructions only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+BreakerState = Literal["closed", "open", "half-open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock after which nobody waits any more."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float, now: float) -> Deadline:
+        return cls(now + seconds)
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left, never below zero."""
+        return max(0.0, self.at - now)
+
+
+class Breaker:
+    """Stop asking a vendor that keeps failing; let one probe through now and then.
+
+    Opens after *streak* failures in a row, or when at least *sample* calls of the last *window_s* seconds
+    failed by *ratio*. Stays open for *open_s*, doubling with each failed probe up to *open_max_s*.
+    """
+
+    def __init__(
+        self,
+        *,
+        streak: int = 5,
+        ratio: float = 0.5,
+        sample: int = 20,
+        window_s: float = 10.0,
+        open_s: float = 2.0,
+        open_max_s: float = 30.0,
+    ) -> None:
+        self._streak_limit, self._ratio, self._sample, self._window_s = streak, ratio, sample, window_s
+        self._open_s, self._open_max_s = open_s, open_max_s
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[float, bool]] = deque()
+        self._failures = 0
+        self._streak = 0
+        self._open_until: float | None = None
+        self._next_open_s = open_s
+        self._probe_until: float | None = None
+
+    def allow(self, now: float, *, probe_s: float = 5.0) -> bool:
+        """Say whether a call may be made; after the open time exactly one caller at a time may probe.
+
+        A probe whose result never comes gives its turn up after *probe_s* seconds.
+        """
+        if self._open_until is None:
+            return True
+        with self._lock:
+            if self._open_until is None:
+                return True
+            if now < self._open_until or (self._probe_until is not None and now < self._probe_until):
+                return False
+            self._probe_until = now + probe_s
+            return True
+
+    def success(self, now: float) -> bool:
+        """Note a good call; return whether this closed the breaker."""
+        with self._lock:
+            reopened, self._open_until = self._open_until is not None, None
+            self._streak, self._probe_until, self._next_open_s = 0, None, self._open_s
+            if reopened:
+                self._calls.clear()
+                self._failures = 0
+            self._note(now, failed=False)
+            return reopened
+
+    def failure(self, now: float, hold_s: float | None = None) -> bool:
+        """Note a failed call; return whether this opened the breaker.
+
+        Args:
+            hold_s: the vendor asked for this much rest (Retry-After): open at once, for at least that long.
+        """
+        with self._lock:
+            self._streak += 1
+            self._note(now, failed=True)
+            if self._open_until is not None:
+                if self._probe_until is None and now < self._open_until:
+                    return False  # a call that began before the breaker opened: old news
+                self._probe_until = None
+                self._next_open_s = min(self._next_open_s * 2, self._open_max_s)
+                self._open_until = now + max(self._next_open_s, hold_s or 0.0)
+                return False
+            calls = len(self._calls)
+            failing = calls >= self._sample and self._failures >= self._ratio * calls
+            if hold_s is None and self._streak < self._streak_limit and not failing:
+                return False
+            self._open_until = now + max(self._open_s, hold_s or 0.0)
+            return True
+
+    def abandon(self) -> None:
+        """Give a probe's turn back without a result (the caller was cancelled)."""
+        with self._lock:
+            self._probe_until = None
+
+    def state(self, now: float) -> BreakerState:
+        if self._open_until is None:
+            return "closed"
+        return "open" if now < self._open_until else "half-open"
+
+    def open_for(self, now: float) -> float:
+        """Return the seconds until the next probe, 0 when calls may be made."""
+        until = self._open_until
+        return 0.0 if until is None else max(0.0, until - now)
+
+    def _note(self, now: float, *, failed: bool) -> None:
+        self._calls.append((now, failed))
+        self._failures += failed
+        while self._calls and self._calls[0][0] < now - self._window_s:
+            self._failures -= self._calls.popleft()[1]
+
+
+class Gate:
+    """Count the calls under way and refuse one too many."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+
+    @property
+    def inside(self) -> int:
+        return self._inside
+
+    def enter(self, wait_s: float = 0.0) -> bool:
+        """Take a place, waiting up to *wait_s* seconds for one; return whether there was one."""
+        with self._changed:
+            if self._inside >= self.limit and wait_s > 0:
+                self._changed.wait_for(lambda: self._inside < self.limit, wait_s)
+            if self._inside >= self.limit:
+                return False
+            self._inside += 1
+            return True
+
+    def leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify()

@@ -1,0 +1,187 @@
+"""Turn a request into a `Visit`: what vendors may know of it, cleaned and cut to size."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from flagmw import _cookies
+from flagmw._domains import host_name
+from flagmw.codes import ErrorCode
+from flagmw.config import Config, Identity
+from flagmw.types import EMPTY, Visit, VisitorState
+from flagmw.vendors.base import CookieRule
+
+USER_AGENT_CHARS = 512
+URL_CHARS = 2048
+LANGUAGE_CHARS = 256
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PATH = re.compile(r"/[!#-;=?-Z_a-z~@\[\]]*")
+_IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
+
+
+class Inbound(Protocol):
+    """A request as an edge sees it. Headers and cookies are read when asked for, not before."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def path(self) -> str:
+        """The decoded path, with the mount point."""
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it was sent, percent-encoded, without the query."""
+
+    @property
+    def query(self) -> str: ...
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end of the connection; None for a Unix socket."""
+
+    def headers(self, name: str) -> Sequence[str]:
+        """Return the values of header *name* (lower case), in order."""
+
+
+def header(inbound: Inbound, name: str) -> str | None:
+    """Return the first value of header *name*, or None."""
+    values = inbound.headers(name)
+    return values[0] if values else None
+
+
+def make_visit(
+    inbound: Inbound, config: Config, rules: list[CookieRule], now: float, failed: Callable[[Exception], None]
+) -> tuple[Visit, list[VisitorState], list[ErrorCode]]:
+    """Return the visit, each vendor's own cookies, and why cookies were left out.
+
+    Args:
+        failed: told when the application's `identify` raises; the visitor then has no identity.
+    """
+    found = _cookies.read(inbound.headers("cookie"), rules)
+    trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
+    secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
+    secure_now = secure in ("https", "wss")
+    sent_host = header(inbound, "host") or ""
+    host, path = host_name(sent_host), clean_path(inbound.raw_path)
+    query = _allowed_query(inbound.query, config.send_query) if config.send_query else ""
+    identity = _identity(inbound, config, failed) if config.identify is not None else None
+    visit = Visit(
+        url=f"{'https' if secure_now else 'http'}://{host or 'localhost'}{path}{query}"[:URL_CHARS],
+        host=host or "localhost",
+        path=path,
+        secure=secure_now,
+        method=inbound.method,
+        client_ip=_told_address(_client(inbound, config, trusted), config.client_ip),
+        user_agent=_clean(header(inbound, "user-agent"), USER_AGENT_CHARS),
+        referer=_referer(header(inbound, "referer"), config.referer),
+        language=_clean(header(inbound, "accept-language"), LANGUAGE_CHARS),
+        cookies={name: value for own in found.own for name, value in own.items()},
+        site_cookie_bytes=found.site_bytes,
+        user_id=identity.user_id if identity else None,
+        data=identity.data if identity else EMPTY,
+        now=now,
+    )
+    return visit, [VisitorState(own) for own in found.own], found.rejected
+
+
+def _identity(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Identity | None:
+    try:
+        identity = config.identify(inbound) if config.identify is not None else None
+        if identity is not None and not isinstance(identity, Identity):
+            raise TypeError("identify must return an Identity or None")
+    except Exception as error:
+        failed(error)
+        return None
+    return identity
+
+
+def clean_path(raw: str) -> str:
+    """Return a path that can stand in a URL: it begins with "/" and odd characters are percent-encoded."""
+    if len(raw) <= URL_CHARS and _PATH.fullmatch(raw):
+        return raw
+    return "/" + quote(raw.lstrip("/")[:URL_CHARS], safe="/%:@!$&'()*+,;=-._~", errors="replace")[:URL_CHARS]
+
+
+def _clean(text: str | None, limit: int) -> str | None:
+    if not text:
+        return None
+    # What a server hands us is latin-1; anything beyond ASCII would not survive the way to the vendor.
+    cleaned = _CONTROLS.sub("", text[:limit])
+    return cleaned if cleaned.isascii() else cleaned.encode("ascii", "replace").decode()
+
+
+def _allowed_query(query: str, allowed: Sequence[str]) -> str:
+    pairs = parse_qsl(query[:URL_CHARS], keep_blank_values=True, max_num_fields=None)[:100]
+    kept = [(name, value) for name, value in pairs if name in allowed]
+    return f"?{urlencode(kept)}" if kept else ""
+
+
+def _referer(text: str | None, policy: str) -> str | None:
+    if not text or policy == "off":
+        return None
+    text = _clean(text, URL_CHARS) or ""
+    if policy == "full":
+        return text
+    try:
+        parts = urlsplit(text)
+        return f"{parts.scheme}://{host_name(parts.netloc)}/" if parts.scheme in ("http", "https") else None
+    except ValueError:
+        return None
+
+
+def _is_trusted(address: str | None, config: Config) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    return any(parsed in network for network in config.trusted_proxies)
+
+
+def _forwarded_scheme(inbound: Inbound) -> str | None:
+    values = inbound.headers("x-forwarded-proto")
+    scheme = values[-1].rpartition(",")[2].strip().lower() if values else ""
+    return scheme if scheme in ("http", "https", "ws", "wss") else None
+
+
+def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
+    """Return the visitor's address: the peer, or through trusted proxies the first untrusted one from the right."""
+    address = inbound.peer
+    if not trusted:
+        return address
+    hops = ",".join(inbound.headers("x-forwarded-for"))[-4096:].split(",")
+    for hop in reversed(hops):
+        hop = hop.strip()
+        try:
+            ipaddress.ip_address(hop)
+        except ValueError:
+            return address
+        address = hop
+        if not _is_trusted(hop, config):
+            break
+    return address
+
+
+def _told_address(address: str | None, policy: str) -> str | None:
+    if address is None or policy == "off":
+        return None
+    found = _IPV4.fullmatch(address)
+    if found and policy == "anonymised" and all(int(part) < 256 for part in found.groups()):
+        return f"{found[1]}.{found[2]}.{found[3]}.0"
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return _told_address(str(parsed.ipv4_mapped), policy)
+    if policy == "full":
+        return str(parsed)
+    return str(ipaddress.ip_network((str(parsed), 24 if parsed.version == 4 else 48), strict=False).network_address)

@@ -1,0 +1,89 @@
+"""Decide what a response's headers become: cookies, and who may keep a copy.
+
+Rules: a response for which flags were looked at is this visitor's own. One that shared caches may store gets
+no cookie. 304 and 1xx get none ever (RFC 9111 sections 3 and 4.3.4: a 304 would freshen what others are served).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Header = tuple[str, str]
+
+_DIRECTIVE = re.compile(r'([^\s=,;"]+)(?:\s*=\s*("(?:[^"\\]|\\.)*+"|[^\s,"]*))?')
+_SHARED_FIELDS = frozenset({"surrogate-control", "cdn-cache-control"})
+
+
+def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touched: bool) -> list[Header] | None:
+    """Return the new list of headers, or None when the response stays exactly as it is.
+
+    Args:
+        headers: the application's, names in any case.
+        cookies: Set-Cookie values that are due for this visitor.
+        touched: whether the view looked at the flags.
+    """
+    if status < 200 or status == 304 or (not touched and not cookies):
+        return None
+    if not touched and shared_cacheable(headers):
+        return None
+    taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"}
+    edited = [header for header in headers if header[0].lower() not in ("cache-control", "vary")]
+    edited.append(("cache-control", _private(_values(headers, "cache-control"))))
+    vary = _values(headers, "vary")
+    if touched:
+        vary = _with_cookie(vary)
+    if vary:
+        edited.append(("vary", vary))
+    edited.extend(("set-cookie", cookie) for cookie in cookies if _cookie_name(cookie) not in taken)
+    return edited
+
+
+def shared_cacheable(headers: Sequence[Header]) -> bool:
+    """Say whether the application lets shared caches store this response (RFC 9111 section 3)."""
+    if any(name.lower() in _SHARED_FIELDS for name, _ in headers):
+        return True
+    directives = _directives(_values(headers, "cache-control"))
+    if directives.keys() & {"private", "no-store"}:
+        return False
+    if "public" in directives or _positive(directives.get("s-maxage")):
+        return True
+    if directives:
+        return _positive(directives.get("max-age"))
+    expires = _values(headers, "expires").strip()
+    return bool(expires) and expires not in ("0", "-1")
+
+
+def _private(value: str) -> str:
+    """Return Cache-Control for one visitor alone, keeping what is stricter and what browsers may use."""
+    kept = [
+        found[0]
+        for found in _DIRECTIVE.finditer(value)
+        if found[1].lower() not in ("public", "s-maxage", "private", "stale-while-revalidate")
+    ]
+    if any(part.lower() == "no-store" for part in kept):
+        return ", ".join(kept if not re.search(r"\bprivate\b", value, re.I) else ["private", *kept])
+    return ", ".join(["private", *kept])
+
+
+def _with_cookie(vary: str) -> str:
+    names = [name.strip() for name in vary.split(",") if name.strip()]
+    if "*" in names or any(name.lower() == "cookie" for name in names):
+        return vary
+    return ", ".join([*names, "Cookie"])
+
+
+def _values(headers: Sequence[Header], wanted: str) -> str:
+    return ", ".join(value for name, value in headers if name.lower() == wanted)
+
+
+def _directives(value: str) -> dict[str, str]:
+    return {found[1].lower(): (found[2] or "").strip('"') for found in _DIRECTIVE.finditer(value)}
+
+
+def _positive(seconds: str | None) -> bool:
+    return seconds is not None and seconds.isdigit() and int(seconds[:12]) > 0
+
+
+def _cookie_name(value: str) -> str:
+    return value.partition("=")[0].strip()

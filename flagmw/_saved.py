@@ -1,0 +1,38 @@
+"""A visitor in a form to keep: so that a job or a payment webhook can convert later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import orjson
+
+from flagmw.types import Visit
+
+VERSION = 1
+_KEPT = tuple(f.name for f in fields(Visit) if f.name not in ("cookies", "site_cookie_bytes", "now", "fresh_id"))
+
+
+def dump(visit: Visit, jars: Sequence[Mapping[str, str]]) -> bytes:
+    """Return *visit* with the cookies in *jars* (one per vendor) as bytes."""
+    document: dict[str, Any] = {name: getattr(visit, name) for name in _KEPT}
+    document["data"] = dict(visit.data)
+    document["cookies"] = {name: value for jar in jars for name, value in jar.items()}
+    document["v"] = VERSION
+    return orjson.dumps(document)
+
+
+def load(saved: bytes, now: float) -> Visit:
+    """Return the visit that `dump` wrote.
+
+    Raises:
+        ValueError: these are no such bytes.
+    """
+    try:
+        document = orjson.loads(saved)
+        if document["v"] != VERSION:
+            raise ValueError
+        return Visit(**{name: document[name] for name in _KEPT}, cookies=document["cookies"], now=now)
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("visitor is not what Flags.save() returned (or of another version)") from None

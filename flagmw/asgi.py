@@ -1,0 +1,178 @@
+"""ASGI middleware: puts the visitor's flags at `scope["state"]["flags"]` before the application runs.
+
+Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from flagmw import _response
+from flagmw._current import set_current
+from flagmw._engine import Exchange
+from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
+from flagmw.runtime import Flagmw
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KEY = "flagmw.flags"
+
+
+class FlagsMiddleware:
+    """Decide flags for each http and websocket request, set the vendors' cookies, commit tracks.
+
+    Mounted twice it does its work once. It starts *flagmw* in the lifespan, or at the first request where the
+    server has none, and closes it when the application has shut down.
+
+    Args:
+        app: the application.
+        flagmw: what decides.
+    """
+
+    def __init__(self, app: ASGIApp, *, flagmw: Flagmw) -> None:
+        self.app = app
+        self.flagmw = flagmw
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self.app(scope, receive, _Lifespan(self.flagmw, send).send)
+            return
+        if kind not in ("http", "websocket") or KEY in scope:
+            await self.app(scope, receive, send)
+            return
+        try:
+            begun = self.flagmw.begin(_Request(scope))
+            if begun is None:
+                scope[KEY] = None
+                set_current(None)
+                await self.app(scope, receive, send)
+                return
+            exchange, asks = begun
+            flags = await self.flagmw.asettle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)
+        except Exception as error:
+            # A defect of ours must not become the site's error page: the application runs as if we were not there.
+            self.flagmw.internal_error(error)
+            exchange, flags = None, Flags(defaults=self.flagmw.config.defaults, error_code=ErrorCode.INTERNAL)
+        scope[KEY] = flags
+        scope.setdefault("state", {})["flags"] = flags
+        set_current(flags)
+        if exchange is None:
+            await self.app(scope, receive, send)
+            return
+        responder = _Responder(self.flagmw, exchange, flags, send, plain=kind == "http")
+        try:
+            await self.app(scope, receive, responder.send)
+        finally:
+            # The application may have failed, or the visitor gone: what they did before that happened all the same.
+            await responder.commit()
+
+
+class _Responder:
+    """Edit one response's start and commit its tracks before its end."""
+
+    def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, send: Send, *, plain: bool) -> None:
+        self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
+        self._plain = plain
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.accept"):
+            self._start(message)
+        elif self._exchange.pending:
+            # Before the visitor has the whole answer; in a stream or a websocket, which may have no end, as they come.
+            await self.commit()
+        await self._send(message)
+
+    async def commit(self) -> None:
+        try:
+            await self._fm.acommit(self._exchange)
+        except Exception as error:
+            self._fm.internal_error(error)
+
+    def _start(self, message: Message) -> None:
+        cookies = self._exchange.set_cookies
+        if not self._flags.touched and not cookies:
+            return
+        try:
+            raw: Iterable[Sequence[bytes]] = message.get("headers") or ()
+            if not self._plain:
+                if cookies:
+                    sent = [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]
+                    message["headers"] = [*raw, *sent]
+                return
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+            edited = _response.edit(headers, message["status"], cookies, touched=self._flags.touched)
+            if edited is not None:
+                message["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in edited]
+        except Exception as error:
+            self._fm.internal_error(error)
+
+
+class _Lifespan:
+    """Start flagmw when the application is up, and close it when the application has shut down."""
+
+    def __init__(self, fm: Flagmw, send: Send) -> None:
+        self._fm, self._send = fm, send
+
+    async def send(self, message: Message) -> None:
+        try:
+            if message["type"] == "lifespan.startup.complete":
+                await self._fm.astart()
+            elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._fm.aclose()
+        except Exception as error:
+            self._fm.internal_error(error)
+        await self._send(message)
+
+
+class _Request:
+    """An ASGI scope as the engine reads it."""
+
+    __slots__ = ("_headers", "_scope", "method", "path", "scheme")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        self.method: str = scope.get("method", "GET")
+        self.path: str = scope["path"]
+        self.scheme: str = scope.get("scheme", "http")
+
+    @property
+    def raw_path(self) -> str:
+        raw: bytes | None = self._scope.get("raw_path")
+        return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.path)
+
+    @property
+    def query(self) -> str:
+        query: bytes = self._scope.get("query_string", b"")
+        return query.decode("latin-1")
+
+    @property
+    def peer(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    def headers(self, name: str) -> list[str]:
+        wanted = name.encode("latin-1")
+        return [value.decode("latin-1") for key, value in self._headers if key.lower() == wanted]
+
+
+def flags_from(scope: Scope) -> Flags:
+    """Return the flags of the request with this *scope*; undecided ones where its path is excluded.
+
+    Raises:
+        RuntimeError: no `FlagsMiddleware` is mounted.
+    """
+    try:
+        flags: Flags | None = scope[KEY]
+    except KeyError:
+        raise RuntimeError("no flags on this request: mount flagmw.asgi.FlagsMiddleware around the app") from None
+    return Flags(error_code=ErrorCode.EXCLUDED) if flags is None else flags

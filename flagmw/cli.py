@@ -1,0 +1,257 @@
+"""The `flagmw` command: a sandbox of the vendors, one decision, one track."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+except ImportError as error:
+    raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
+
+from flagmw import _cookies
+from flagmw.config import FILE_VARIABLE
+from flagmw.exceptions import FlagmwError
+from flagmw.flags import Flags
+from flagmw.runtime import Flagmw
+from flagmw.types import Variant, Visit
+from flagmw.vendors.webtrends import Webtrends
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+FAILED, WRONG = 1, 2
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help=f"TOML file with the options; else ${FILE_VARIABLE}, flagmw.toml, pyproject.toml."
+    ),
+]
+SandboxOption = Annotated[
+    str | None,
+    typer.Option("--sandbox", metavar="URL", help="Ask the sandbox at this address, with its sample account."),
+]
+CookieOption = Annotated[
+    list[str] | None,
+    typer.Option("--cookie", "-b", help='A cookie the visitor carries, "name=value", or a whole Cookie header.'),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+SAMPLE_ACCOUNT = 2490593
+SAMPLE_TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"  # noqa: S105 - printed in the vendor's public guide
+SAMPLE_URL = "https://www.mysite.com"
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
+    scenario: Annotated[str | None, typer.Option(help="A scenario's TOML file, or the name of one that ships.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Make assignments the same in every run.")] = None,
+    allow_remote: Annotated[bool, typer.Option(help="Listen beyond this machine.")] = False,
+) -> None:
+    """Run an emulator of the vendors, to develop and test without an account."""
+    try:
+        from flagmw.sandbox import server
+    except ImportError as error:
+        _fail(str(error))
+    typer.echo(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
+    server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
+
+
+@app.command()
+def decide(
+    url: Annotated[str, typer.Argument(help="The page that the visitor is on.")],
+    cookie: CookieOption = None,
+    user_agent: Annotated[str | None, typer.Option(help="The visitor's browser.")] = None,
+    client_ip: Annotated[str | None, typer.Option(help="The visitor's address, sent as it is.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="The site's own id of the visitor.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", "-d", help='An attribute, "name=value".')] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the visitor in this file, for `flagmw track`.")] = None,
+    config: ConfigOption = None,
+    sandbox: SandboxOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the vendors once what a visitor would get. Exit code 1 when a vendor failed."""
+    with _runtime(config, sandbox) as fm:
+        visit = Visit(
+            url=url,
+            secure=url.startswith("https:"),
+            user_agent=user_agent,
+            client_ip=client_ip,
+            user_id=user_id,
+            data=_pairs(data),
+            cookies=_jar(fm, cookie),
+            now=time.time(),
+        )
+        started = time.perf_counter()
+        flags = fm.decide(visit)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        if save is not None:
+            save.touch(0o600)
+            save.write_bytes(flags.save())
+    aliases = list(flags.items())
+    variants = [flags.variant(alias) for alias, _ in aliases]
+    if as_json:
+        print(json.dumps(_document(flags, variants, elapsed_ms), indent=2))
+    else:
+        _print(flags, variants, elapsed_ms)
+    if flags.error_code is not None and not flags.error_code.startswith("VENDOR_"):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def track(
+    metric: Annotated[str, typer.Argument(help="The metric's name (Webtrends: the conversion point).")],
+    visitor: Annotated[Path | None, typer.Option(help="A file that `flagmw decide --save` wrote.")] = None,
+    cookie: CookieOption = None,
+    url: Annotated[str, typer.Option(help="The page, when the visitor is given by cookies.")] = SAMPLE_URL,
+    alias: Annotated[
+        list[str] | None, typer.Option(help="A test it counts for; all that the visitor is in if none.")
+    ] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", "-d", help='Custom data, "name=value".')] = None,
+    key: Annotated[str | None, typer.Option(help="The business key, such as an order number.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the delivery.")] = 10.0,
+    config: ConfigOption = None,
+    sandbox: SandboxOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report what a visitor did, and wait until the vendors have it. Exit code 1 when they have not."""
+    with _runtime(config, sandbox) as fm:
+        try:
+            who = (
+                visitor.read_bytes()
+                if visitor is not None
+                else Visit(url=url, cookies=_jar(fm, cookie), now=time.time())
+            )
+            id = fm.track(metric, visitor=who, data=_pairs(data), aliases=alias, key=key)
+        except (OSError, ValueError) as error:
+            _fail(str(error))
+        delivered = fm.flush(timeout) if id is not None else False
+        stats = fm.outbox_stats()
+    document = {
+        "id": id,
+        "accepted": stats.accepted,
+        "delivered": stats.delivered,
+        "queued": stats.queued,
+        "dead": stats.dead,
+        "dropped": {code.value: n for code, n in stats.dropped.items()},
+    }
+    if as_json:
+        print(json.dumps(document, indent=2))
+    elif id is None:
+        print("not taken: the visitor is in no such test, or the data is bad", file=sys.stderr)
+    else:
+        print("  ".join(f"{name} {value}" for name, value in document.items()))
+    if not delivered or stats.delivered < stats.accepted:
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Run the command; a wrong configuration is one line, not a traceback."""
+    try:
+        app()
+    except FlagmwError as error:
+        print(f"flagmw: {error}", file=sys.stderr)
+        sys.exit(WRONG)
+
+
+class _runtime:
+    """A `Flagmw` for one command, closed at its end."""
+
+    def __init__(self, config: Path | None, sandbox: str | None) -> None:
+        if sandbox is not None:
+            # The sandbox's own account; an unencrypted address beyond this machine is refused like any other.
+            base_url = sandbox.rstrip("/") + "/ots/api/rest-1.2"
+            vendor = Webtrends(SAMPLE_ACCOUNT, SAMPLE_TOKEN, SAMPLE_URL, base_url=base_url)
+            self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full")
+            return
+        found = config or next((path for path in _places() if path.is_file()), None)
+        if found is None:
+            _fail("no configuration: write flagmw.toml, name one with --config, or use --sandbox http://127.0.0.1:8765")
+        self._fm = Flagmw.from_mapping({"debug": True}, file=found)
+        if not self._fm.config.vendors:
+            _fail(f"{found} configures no vendors")
+
+    def __enter__(self) -> Flagmw:
+        return self._fm
+
+    def __exit__(self, *_: object) -> None:
+        self._fm.close(1.0)
+
+
+def _places() -> list[Path]:
+    named = os.environ.get(FILE_VARIABLE)
+    return [*([Path(named)] if named else []), Path("flagmw.toml"), Path("pyproject.toml")]
+
+
+def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:
+    found = _cookies.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
+    return {name: value for own in found.own for name, value in own.items()}
+
+
+def _pairs(pairs: list[str] | None) -> dict[str, Any]:
+    """Read "name=value" pairs; numbers and true/false become what they look like."""
+    read: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            _fail(f'{pair!r} is not "name=value"')
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        read[name] = value if isinstance(value, str | int | float | bool) else text
+    return read
+
+
+def _document(flags: Flags, variants: list[Variant], elapsed_ms: float) -> dict[str, Any]:
+    return {
+        "flags": dict(flags),
+        "error_code": flags.error_code,
+        "misses": {alias: flags.variant(alias).error_code for alias in flags.missed},
+        "variants": [
+            {
+                **{
+                    f.name: getattr(variant, f.name)
+                    for f in dataclasses.fields(variant)
+                    if f.name not in ("factors", "ids")
+                },
+                "factors": [dataclasses.asdict(factor) for factor in variant.factors],
+                "ids": dict(variant.ids),
+            }
+            for variant in variants
+        ],
+        "set_cookies": list(flags.set_cookies),
+        "elapsed_ms": round(elapsed_ms, 1),
+    }
+
+
+def _print(flags: Flags, variants: list[Variant], elapsed_ms: float) -> None:
+    console = Console()
+    table = Table("alias", "variant", "reason", "vendor", "experiment")
+    for variant in variants:
+        table.add_row(variant.alias, variant.key, variant.reason, variant.vendor or "", variant.experiment_id or "")
+    for alias in flags.missed:
+        missed = flags.variant(alias)
+        table.add_row(alias, f"[dim]{missed.key}[/dim]", f"{missed.reason} {missed.error_code}", "", "")
+    console.print(table)
+    code = f"; {flags.error_code}" if flags.error_code else ""
+    console.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"flagmw: {message}", file=sys.stderr)
+    raise typer.Exit(WRONG)
+
+
+if __name__ == "__main__":
+    main()

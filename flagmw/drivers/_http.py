@@ -1,0 +1,199 @@
+"""Pick the HTTP library, write its requests and read its failures. No I/O; nothing is imported before first use."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from flagmw.codes import ErrorCode
+from flagmw.drivers._body import Body, Limits
+from flagmw.drivers._link import Wire
+from flagmw.exceptions import ConfigError, TransportError
+from flagmw.types import Call, Reply
+
+_PORTS = {"http": 80, "https": 443}
+# These describe the connection, so the driver alone sets them.
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_PLAIN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+def library() -> Any:
+    """Import httpcore2, which comes with httpx2; where it is not installed, httpcore.
+
+    Raises:
+        ConfigError: neither is installed.
+    """
+    for name in ("httpcore2", "httpcore"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ConfigError("flagmw needs an HTTP library: pip install httpx2")
+
+
+class Target(NamedTuple):
+    """Where a call goes."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    path: bytes
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.scheme, self.host, self.port)
+
+
+@lru_cache(maxsize=256)
+def _origin(scheme: str, netloc: str) -> tuple[str, int, str]:
+    parts = urlsplit(f"{scheme}://{netloc}")
+    host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    shown = f"[{host}]" if ":" in host else host
+    return host, port, shown if port == _PORTS[scheme] else f"{shown}:{port}"
+
+
+def target(call: Call) -> Target:
+    """Take the address of *call* apart.
+
+    Raises:
+        TransportError: `INTERNAL`, because urls come from the configuration and the codecs, never from visitors.
+    """
+    try:
+        parts = urlsplit(call.url)
+        host, port, authority = _origin(parts.scheme, parts.netloc)
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
+    except (ValueError, KeyError) as error:
+        raise TransportError(ErrorCode.INTERNAL, sent=False) from error
+    if not host:
+        raise TransportError(ErrorCode.INTERNAL, sent=False)
+    return Target(parts.scheme, host, port, authority, path)
+
+
+def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
+    """Return the header lines of *call*; no library adds its own name or anything else to them."""
+    lines = [(b"host", authority.encode("ascii"))]
+    asked = False
+    for name, value in call.headers.items():
+        low = name.lower()
+        if low not in _OURS:
+            lines.append((name.encode("latin-1", "replace"), value.strip(" \t").encode("latin-1", "replace")))
+            asked = asked or low == "accept-encoding"
+    if not asked:
+        lines.append((b"accept-encoding", b"gzip"))
+    if call.body or call.method not in _PLAIN:
+        lines.append((b"content-length", b"%d" % len(call.body)))
+    return lines
+
+
+def request(lib: Any, call: Call, to: Target, *, absolute: bool = False) -> Any:
+    """Return the library's request; its target in *absolute* form is what a forwarding proxy wants."""
+    path = f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
+    url = lib.URL(scheme=to.scheme.encode(), host=to.host.encode(), port=to.port, target=path)
+    return lib.Request(call.method, url, headers=request_headers(call, to.authority), content=call.body)
+
+
+def origin(lib: Any, to: Target) -> Any:
+    return lib.Origin(to.scheme.encode(), to.host.encode(), to.port)
+
+
+def size(raw: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return about how many bytes these header lines took on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in raw)
+
+
+def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits: Limits, spent: int = 0) -> Body:
+    """Return the collector for the body that belongs to these reply headers."""
+    encodings: list[str] = []
+    announced: int | None = None
+    for name, value in raw:
+        low = name.lower()
+        if low == b"content-encoding":
+            encodings.append(value.decode("latin-1"))
+        elif low == b"content-length" and value.isdigit() and len(value) < 16:
+            announced = int(value)
+    if call.method == "HEAD" or status in (204, 304):
+        announced = None
+    return Body(limits, encodings, spent=spent, announced=announced)
+
+
+def reply(status: int, raw: Iterable[tuple[bytes, bytes]], body: bytes, elapsed_s: float) -> Reply:
+    """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        low = name.decode("latin-1").lower()
+        if low not in headers and low != "set-cookie":
+            headers[low] = value.decode("latin-1")
+    return Reply(status=status, headers=headers, body=body, elapsed_s=elapsed_s)
+
+
+def explain(lib: Any, error: Exception, wire: Wire) -> TransportError:
+    """Say what an exception of httpcore means, from what the wire saw rather than from its text."""
+    if isinstance(error, TransportError):
+        return error
+    if isinstance(error, lib.LocalProtocolError):
+        # The parser refused our own request before a byte of it was written: a codec's mistake.
+        return TransportError(ErrorCode.INTERNAL, sent=wire.wrote)
+    if isinstance(error, lib.RemoteProtocolError):
+        if wire.ended:
+            return TransportError(ErrorCode.TRUNCATED if wire.received else ErrorCode.RESET)
+        if _too_large(error):
+            return TransportError(ErrorCode.TOO_LARGE)
+        return TransportError(ErrorCode.TRANSPORT)
+    if isinstance(error, ssl.SSLError):
+        return TransportError(ErrorCode.TLS, sent=wire.wrote)
+    return TransportError(ErrorCode.INTERNAL, sent=wire.wrote)
+
+
+def explain_foreign(lib: Any, error: Exception) -> TransportError:
+    """Say what an exception of a caller's own transport means; anything unknown is `TRANSPORT`."""
+    if isinstance(error, TransportError):
+        return error
+    causes = list(_chain(error))
+    unsent = isinstance(error, (lib.ConnectError, lib.ConnectTimeout, lib.PoolTimeout, ConnectionRefusedError))
+    if any(isinstance(each, socket.gaierror) for each in causes):
+        return TransportError(ErrorCode.DNS, sent=False)
+    if any(isinstance(each, ssl.SSLError) for each in causes) and (unsent or isinstance(error, ssl.SSLError)):
+        return TransportError(ErrorCode.TLS, sent=not (unsent or isinstance(error, ssl.SSLCertVerificationError)))
+    if unsent:
+        return TransportError(ErrorCode.CONNECT, sent=False)
+    if isinstance(error, (lib.TimeoutException, TimeoutError)):
+        return TransportError(ErrorCode.DEADLINE)
+    if isinstance(error, (lib.ReadError, lib.WriteError, ConnectionError)):
+        return TransportError(ErrorCode.RESET)
+    if isinstance(error, lib.RemoteProtocolError):
+        if any(_too_large(each) for each in causes):
+            return TransportError(ErrorCode.TOO_LARGE)
+        # Only the text tells these apart; a wrong guess still is a failed call.
+        text = str(error)
+        if "without sending a response" in text:
+            return TransportError(ErrorCode.RESET)
+        if "closed connection" in text or "incomplete" in text:
+            return TransportError(ErrorCode.TRUNCATED)
+    if isinstance(error, (lib.LocalProtocolError, lib.UnsupportedProtocol)):
+        return TransportError(ErrorCode.INTERNAL, sent=False)
+    return TransportError(ErrorCode.TRANSPORT)
+
+
+def timeouts(left: float) -> Mapping[str, float]:
+    """Return what httpx calls timeouts: each is all that is left, because none of them limits the whole."""
+    return dict.fromkeys(("connect", "read", "write", "pool"), left)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _too_large(error: BaseException) -> bool:
+    return any(getattr(each, "error_status_hint", None) == 431 for each in _chain(error))

@@ -1,0 +1,341 @@
+"""Run flows in threads: for WSGI, for scripts and for delivery."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from flagmw._guard import Deadline
+from flagmw.codes import ErrorCode
+from flagmw.drivers import _http, _net, _transport
+from flagmw.drivers._body import LIMITS, Limits
+from flagmw.drivers._link import Idle, Link, Wire
+from flagmw.drivers._threads import Workers
+from flagmw.exceptions import TransportError
+from flagmw.types import Call, Flow, Reply, T
+
+
+class BlockingDriver:
+    """Run flows with blocking sockets, each under one wall-clock deadline.
+
+    Nothing starts before the first use, and everything starts anew in a forked child or after `close()`.
+
+    Args:
+        pool_size: threads of `submit`, and idle connections that are kept.
+        transport: an own `httpx2.BaseTransport` or `httpx.BaseTransport`; it is never closed here.
+        trust_env: use the proxies that the environment names.
+        ca_file: trust these certificate authorities instead of the system's.
+        clock: the clock of the deadlines.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool_size: int = 8,
+        limits: Limits = LIMITS,
+        transport: Any = None,
+        trust_env: bool = False,
+        ca_file: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool_size, self._limits, self._clock = pool_size, limits, clock
+        self._transport = _transport.accept(transport, "BaseTransport")
+        self._proxies = _transport.environment_proxies(trust_env)
+        self._ca_file = _transport.accept_ca_file(ca_file)
+        self._by_pid: dict[int, _Process] = {}
+
+    def run(self, flow: Flow[T], deadline: Deadline) -> T:
+        """Run *flow* in this thread and return its result.
+
+        At the deadline `TransportError(DEADLINE)` is thrown into the flow, which may still return something.
+
+        Raises:
+            TransportError: the flow did not handle one, or asked for another call after its deadline.
+        """
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    reply = self._exchange(call, deadline)
+                except TransportError as error:
+                    late = deadline.left(self._clock()) <= 0
+                    call = flow.throw(error)
+                    if late:
+                        raise TransportError(ErrorCode.DEADLINE, sent=error.sent) from None
+                else:
+                    call = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            flow.close()
+
+    def submit(self, flow: Flow[T], deadline: Deadline) -> Future[T]:
+        """Run *flow* in one of the driver's own threads; wait for the future no longer than you want to."""
+        try:
+            return self._here().workers.submit(self.run, flow, deadline)
+        except RuntimeError as error:
+            # No thread to be had: the process is at its limit, or on its way out.
+            refused: Future[T] = Future()
+            refused.set_exception(TransportError(ErrorCode.SHED, sent=False))
+            refused.exception().__cause__ = error  # type: ignore[union-attr]
+            return refused
+
+    def prepare(self) -> None:
+        """Import the HTTP library and read the certificate authorities, so that the first call has it behind it."""
+        if self._transport is None:
+            self._here().tls()
+
+    def close(self) -> None:
+        """Close idle connections and let the threads end; calls under way finish first. A new use starts anew."""
+        process = self._by_pid.pop(os.getpid(), None)
+        if process is not None:
+            process.close()
+
+    def _here(self) -> _Process:
+        pid = os.getpid()
+        process = self._by_pid.get(pid)
+        if process is None:
+            for other in [key for key in self._by_pid if key != pid]:
+                inherited = self._by_pid.pop(other, None)
+                if inherited is not None:
+                    inherited.idle.abandon()
+            # Atomic, so that no lock is needed which a fork could leave locked.
+            process = self._by_pid.setdefault(pid, _Process(self._pool_size, self._ca_file))
+        return process
+
+    def _exchange(self, call: Call, deadline: Deadline) -> Reply:
+        started = self._clock()
+        if deadline.left(started) <= 0:
+            raise TransportError(ErrorCode.DEADLINE, sent=False)
+        if self._transport is not None:
+            return self._exchange_foreign(self._transport, call, deadline, started)
+        process = self._here()
+        to = _http.target(call)
+        link = process.idle.take(to.key)
+        if link is not None:
+            try:
+                return self._converse(process, link, call, to, deadline, started)
+            except TransportError as error:
+                closed = error.code is ErrorCode.RESET and not link.wire.received
+                if not (closed and call.replay_safe):
+                    raise
+        return self._converse(process, self._connect(process, to, deadline), call, to, deadline, started)
+
+    def _converse(
+        self, process: _Process, link: Link, call: Call, to: _http.Target, deadline: Deadline, started: float
+    ) -> Reply:
+        wire = link.wire
+        wire.begin(deadline.at, self._limits.wire_bytes)
+        try:
+            forward = to.scheme == "http" and self._proxy(to) is not None
+            response = link.http.handle_request(_http.request(process.lib, call, to, absolute=forward))
+            if not wire.received:
+                # Left over from the answer before: whatever it is, it does not belong to this call.
+                raise TransportError(ErrorCode.TRANSPORT)
+            body = _http.body_for(call, response.status, response.headers, self._limits)
+            for chunk in response.stream:
+                body.feed(chunk)
+            response.close()
+            content = body.finish()
+        except Exception as error:
+            wire.abort()
+            raise _http.explain(process.lib, error, wire) from error
+        except BaseException:
+            wire.abort()
+            raise
+        if link.reusable():
+            process.idle.put(link)
+        else:
+            wire.abort()
+        return _http.reply(response.status, response.headers, content, self._clock() - started)
+
+    def _proxy(self, to: _http.Target) -> _transport.Proxy | None:
+        return None if self._proxies is None else self._proxies.of(to)
+
+    def _connect(self, process: _Process, to: _http.Target, deadline: Deadline) -> Link:
+        proxy = self._proxy(to)
+        wire: _BlockingWire | None = None
+        try:
+            wire = self._dial(proxy.host if proxy else to.host, proxy.port if proxy else to.port, deadline)
+            process.idle.watch(wire)
+            wire.begin(deadline.at, self._limits.wire_bytes)
+            if to.scheme == "https":
+                if proxy is not None:
+                    self._tunnel(process, wire, proxy, to)
+                wire.secure(process.tls(), to.host)
+        except BaseException as error:
+            if wire is not None:
+                wire.abort()
+            if isinstance(error, Exception):
+                cause = _http.explain(process.lib, error, wire) if wire is not None else error
+                # Whatever went wrong here, the request was not written yet.
+                code = cause.code if isinstance(cause, TransportError) else ErrorCode.INTERNAL
+                raise TransportError(code, sent=False) from error
+            raise
+        return Link(to.key, wire, process.lib.HTTP11Connection(_http.origin(process.lib, to), wire))
+
+    def _tunnel(self, process: _Process, wire: Wire, proxy: _transport.Proxy, to: _http.Target) -> None:
+        request = _transport.connect_request(process.lib, proxy, to)
+        status = process.lib.HTTP11Connection(request.url.origin, wire).handle_request(request).status
+        if not 200 <= status < 300:
+            raise TransportError(ErrorCode.CONNECT, sent=False)
+
+    def _dial(self, host: str, port: int, deadline: Deadline) -> _BlockingWire:
+        found = _net.lookup(host, port)
+        if isinstance(found, Future):
+            try:
+                found = found.result(timeout=deadline.left(self._clock()))
+            except concurrent.futures.TimeoutError:
+                raise TransportError(ErrorCode.DEADLINE, sent=False) from None
+        failure: Exception | None = None
+        for family, address in _net.usable(found):
+            left = deadline.left(self._clock())
+            if left <= 0:
+                raise TransportError(ErrorCode.DEADLINE, sent=False)
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(min(left, self._limits.connect_s))
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return _BlockingWire(sock, self._clock)
+        late = deadline.left(self._clock()) <= 0
+        raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from failure
+
+    def _exchange_foreign(
+        self, transport: _transport.Transport, call: Call, deadline: Deadline, started: float
+    ) -> Reply:
+        # httpx's timeouts begin anew with every read, so a dripping vendor could hold this thread for minutes.
+        # A helper thread takes the call instead and can be left behind.
+        left = deadline.left(started)
+        try:
+            future = self._here().helpers.submit(self._ask_foreign, transport, call, deadline, started)
+            return future.result(timeout=left)
+        except concurrent.futures.TimeoutError:
+            raise TransportError(ErrorCode.DEADLINE, sent=not future.cancel()) from None
+        except RuntimeError as error:
+            raise TransportError(ErrorCode.SHED, sent=False) from error
+
+    def _ask_foreign(self, transport: _transport.Transport, call: Call, deadline: Deadline, started: float) -> Reply:
+        left = deadline.left(self._clock())
+        if left <= 0:
+            raise TransportError(ErrorCode.DEADLINE, sent=False)
+        try:
+            response = transport.handler.handle_request(transport.request(call, left))
+            try:
+                raw = response.headers.raw
+                body = _http.body_for(call, response.status_code, raw, self._limits, _http.size(raw))
+                for chunk in response.stream:
+                    body.feed(chunk)
+                    if deadline.left(self._clock()) <= 0:
+                        raise TransportError(ErrorCode.DEADLINE)
+                content = body.finish()
+            finally:
+                response.stream.close()
+        except Exception as error:
+            raise _http.explain_foreign(transport.lib, error) from error
+        return _http.reply(response.status_code, raw, content, self._clock() - started)
+
+
+class _Process:
+    """What belongs to one process: threads, connections, the TLS context."""
+
+    def __init__(self, size: int, ca_file: str | None) -> None:
+        self.idle = Idle(size)
+        self.workers = Workers("flagmw", size)
+        self.helpers = Workers("flagmw-transport", size)
+        self._ca_file = ca_file
+        self._lock = threading.Lock()
+        self._lib: Any = None
+        self._tls: ssl.SSLContext | None = None
+
+    @property
+    def lib(self) -> Any:
+        if self._lib is None:
+            self._lib = _http.library()
+        return self._lib
+
+    def tls(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._tls is None:
+                self._tls = _net.tls_context(self.lib.default_ssl_context, self._ca_file)
+            return self._tls
+
+    def close(self) -> None:
+        self.idle.close()
+        self.workers.stop()
+        self.helpers.stop()
+
+
+class _BlockingWire(Wire):
+    """A socket whose every wait ends at the deadline of the call."""
+
+    def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:
+        super().__init__(sock)
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self.pending:
+            self._flush()
+        try:
+            self._clip()
+            return self.count(self.sock.recv(min(max_bytes, self.room - self.received + 1)))
+        except TimeoutError:
+            raise TransportError(ErrorCode.DEADLINE, sent=self.wrote) from None
+        except OSError as error:
+            raise TransportError(ErrorCode.RESET) from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self.pending.append(buffer)
+
+    def close(self) -> None:
+        self.abort()
+
+    def leftover(self) -> bool:
+        # What the kernel still holds shows when the connection is taken up again.
+        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+
+    def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Put TLS on the connection, for the certificate of *host*."""
+        try:
+            self._clip()
+            self.sock = context.wrap_socket(self.sock, server_hostname=host)
+        except TimeoutError:
+            raise TransportError(ErrorCode.DEADLINE, sent=False) from None
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise TransportError(ErrorCode.TLS, sent=False) from error
+        except OSError as error:
+            raise TransportError(ErrorCode.RESET, sent=False) from error
+
+    def _flush(self) -> None:
+        view = memoryview(self.take_pending())
+        try:
+            while view:
+                self._clip()
+                view = view[self.sock.send(view) :]
+        except TimeoutError:
+            raise TransportError(ErrorCode.DEADLINE) from None
+        except OSError:
+            # The vendor may have answered before it hung up: reading will tell.
+            self.broken = True
+
+    def _clip(self) -> None:
+        left = self.at - self._clock()
+        if left <= 0:
+            raise TransportError(ErrorCode.DEADLINE, sent=self.wrote)
+        self.sock.settimeout(left)

@@ -1,0 +1,299 @@
+"""The map on the request: which variant this visitor has for each alias."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import Any, Protocol
+
+import orjson
+
+from flagmw.codes import ErrorCode, Reason
+from flagmw.types import EMPTY, Variant
+
+_ON = frozenset({"true", "1", "on", "yes", "enabled", "variation", "treatment"})
+
+
+class Recorder(Protocol):
+    """Where `Flags` reports to: the exchange of the request it belongs to."""
+
+    def track(
+        self,
+        metric: str,
+        *,
+        data: Mapping[str, Any] | None,
+        aliases: Iterable[str] | None,
+        vendors: Iterable[str] | None,
+        key: str | None,
+        value: float | None,
+        currency: str | None,
+        items: Sequence[Mapping[str, Any]] | None,
+    ) -> str | None: ...
+
+    def mismatch(self, alias: str) -> None:
+        """Note that the variant of *alias* could not be read as the type that was asked for."""
+
+    def save(self) -> bytes: ...
+
+    @property
+    def set_cookies(self) -> tuple[str, ...]: ...
+
+
+class Flags(Mapping[str, str]):
+    """A read-only `alias -> variant key` map that never raises for an alias it does not know.
+
+    Two notes are kept. *Touched*: anything was looked at, so the response is this visitor's own and must
+    not be shared by caches. *Exposed*: the variant of a decided alias was read for use. `dict()`, `items()`
+    and iteration touch but expose nothing.
+    """
+
+    __slots__ = (
+        "_defaults",
+        "_error_code",
+        "_exposed",
+        "_misses",
+        "_on",
+        "_peek",
+        "_recorder",
+        "_touched",
+        "_variants",
+    )
+
+    def __init__(
+        self,
+        variants: Mapping[str, Variant] = EMPTY,
+        *,
+        defaults: Mapping[str, str] = EMPTY,
+        misses: Mapping[str, ErrorCode] = EMPTY,
+        error_code: ErrorCode | None = None,
+        on: Mapping[str, frozenset[str]] = EMPTY,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._variants = variants
+        self._defaults = defaults
+        self._misses = misses
+        self._error_code = error_code
+        self._on = on
+        self._recorder = recorder
+        self._touched = False
+        self._exposed: dict[str, Variant] = {}
+        self._peek: str | None = None
+
+    # Reading
+
+    def __getitem__(self, alias: str) -> str:
+        """Return the variant's key; for an undecided alias its default, else "control".
+
+        Raises:
+            KeyError: *alias* is the name of one of this class's own attributes. Template engines look keys up
+                before attributes, so this is what makes `{{ flags.items }}` work in Django.
+        """
+        variant = self._look(alias)
+        if variant is not None:
+            return variant.key
+        if alias in _OWN_NAMES:
+            raise KeyError(alias)
+        return self._defaults.get(alias, "control")
+
+    def get(self, alias: str, default: Any = None) -> Any:
+        """Return the variant's key, or *default* (None) when the alias is undecided."""
+        variant = self._look(alias)
+        return default if variant is None else variant.key
+
+    def variant(self, alias: str) -> Variant:
+        """Return the whole variant; for an undecided alias one that says why it is the default."""
+        variant = self._look(alias)
+        if variant is not None:
+            return variant
+        miss = self._misses.get(alias)
+        code = miss or self._error_code or ErrorCode.FLAG_NOT_FOUND
+        informational = miss is not None or code is ErrorCode.FLAG_NOT_FOUND or code.startswith("VENDOR_")
+        return Variant(
+            alias=alias,
+            key=self._defaults.get(alias, "control"),
+            reason=Reason.DEFAULT if informational else Reason.ERROR,
+            error_code=code,
+        )
+
+    def payload(self, alias: str, default: Any = None) -> Any:
+        """Return the variant's content: what the vendor sent, or the JSON text that its key is."""
+        variant = self._look(alias)
+        if variant is None:
+            return default
+        if variant.payload is not None:
+            return variant.payload
+        try:
+            return orjson.loads(variant.key)
+        except orjson.JSONDecodeError:
+            if variant.key.lstrip()[:1] in ("{", "["):
+                self._mismatch(alias)
+            return default
+
+    def is_on(self, alias: str) -> bool:
+        """Say whether the variant means "on": true, 1, on, yes, enabled, variation or treatment, in any case.
+
+        Everything else is off. `on={alias: {keys}}` in the configuration names other keys for an alias.
+        """
+        variant = self._look(alias)
+        key = variant.key if variant is not None else self._defaults.get(alias, "control")
+        wanted = self._on.get(alias)
+        return key in wanted if wanted is not None else key.lower() in _ON
+
+    def number(self, alias: str, default: float) -> float:
+        """Return the variant's key as a number (an int where it is one), *default* when it is none."""
+        variant = self._look(alias)
+        if variant is None:
+            return default
+        text = variant.key.strip()
+        try:
+            value = float(text)
+            if len(text) <= 64 and math.isfinite(value) and "_" not in text:
+                return int(text) if text.lstrip("+-").isdecimal() else value
+        except ValueError:
+            pass
+        self._mismatch(alias)
+        return default
+
+    def __contains__(self, alias: object) -> bool:
+        self._touched = True
+        return alias in self._variants
+
+    def __iter__(self) -> Iterator[str]:
+        self._touched = True
+        return iter(self._variants)
+
+    def __len__(self) -> int:
+        self._touched = True
+        return len(self._variants)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def keys(self) -> KeysView[str]:
+        """Return the decided aliases. `dict(flags)` and `{**flags}` come here, and read without exposing."""
+        self._touched = True
+        return _Keys(self)
+
+    def items(self) -> ItemsView[str, str]:
+        """Return what was decided, as (alias, key) pairs."""
+        self._touched = True
+        return {alias: variant.key for alias, variant in self._variants.items()}.items()
+
+    def values(self) -> ValuesView[str]:
+        """Return the keys of what was decided."""
+        self._touched = True
+        return {alias: variant.key for alias, variant in self._variants.items()}.values()
+
+    def __repr__(self) -> str:
+        shown = {alias: variant.key for alias, variant in self._variants.items()}
+        note = f", error_code={self._error_code.value!r}" if self._error_code else ""
+        return f"Flags({shown!r}{note})"
+
+    # What the visitor did
+
+    def track(
+        self,
+        metric: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        aliases: Iterable[str] | None = None,
+        vendors: Iterable[str] | None = None,
+        key: str | None = None,
+        value: float | None = None,
+        currency: str | None = None,
+        items: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str | None:
+        """Report that the visitor did something; it is delivered later, also if the vendor is down now.
+
+        Args:
+            metric: the vendor's name for it (Webtrends: the conversion point).
+            data: custom data: up to 50 entries of str, int, float or bool, 8 KiB in all.
+            aliases: the tests it counts for; all that the visitor is in when left out.
+            vendors: names of the vendors to tell; all when left out.
+            key: the business key, such as the order number: told once, however often this is called.
+            value, currency: what it was worth, and in what (ISO 4217).
+            items: cart lines, for vendors that take them.
+
+        Returns:
+            The track's id; None when it was not taken: the visitor is in no such test, or the data is bad.
+
+        Raises:
+            ValueError: the data is bad and the configuration says `debug`.
+        """
+        self._touched = True
+        if self._recorder is None:
+            return None
+        return self._recorder.track(
+            metric,
+            data=data,
+            aliases=aliases,
+            vendors=vendors,
+            key=key,
+            value=value,
+            currency=currency,
+            items=items,
+        )
+
+    def save(self) -> bytes:
+        """Return the visitor in a form to keep, for `Flagmw.track(..., visitor=saved)` in a job or webhook.
+
+        It holds the vendors' cookies: store it as carefully as a session.
+        """
+        self._touched = True
+        return b"" if self._recorder is None else self._recorder.save()
+
+    # What the edges ask
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything but `repr` was done with these flags."""
+        return self._touched
+
+    @property
+    def exposed(self) -> tuple[Variant, ...]:
+        """The decided variants that were read for use, in the order of first reading."""
+        return tuple(self._exposed.values())
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The aliases for which a vendor said why there is no variant."""
+        return tuple(alias for alias in self._misses if alias not in self._variants)
+
+    @property
+    def error_code(self) -> ErrorCode | None:
+        """Why nothing, or not everything, was decided; None when all vendors answered."""
+        return self._error_code
+
+    @property
+    def set_cookies(self) -> tuple[str, ...]:
+        """Set-Cookie header values that the decision asks for, for use outside the middleware."""
+        return () if self._recorder is None else self._recorder.set_cookies
+
+    def _look(self, alias: str) -> Variant | None:
+        self._touched = True
+        variant = self._variants.get(alias)
+        if variant is not None and alias is not self._peek:
+            self._exposed.setdefault(alias, variant)
+        return variant
+
+    def _mismatch(self, alias: str) -> None:
+        if self._recorder is not None:
+            self._recorder.mismatch(alias)
+
+
+class _Keys(KeysView[str]):
+    """Keys that let `dict()` read each value right after its key without that counting as an exposure."""
+
+    _mapping: Flags
+
+    def __iter__(self) -> Iterator[str]:
+        flags = self._mapping
+        try:
+            for alias in flags._variants:
+                flags._peek = alias
+                yield alias
+        finally:
+            flags._peek = None
+
+
+_OWN_NAMES = frozenset(name for name in dir(Flags) if not name.startswith("_"))

@@ -1,0 +1,353 @@
+"""`Flagmw`: the vendors, the drivers and the outbox behind one object that an application mounts."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import time
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from flagmw import _saved
+from flagmw._engine import Context, Exchange
+from flagmw._guard import Breaker, Deadline
+from flagmw._inbound import Inbound, make_visit
+from flagmw._lane import Lane
+from flagmw._log import Throttle
+from flagmw._stats import Counts, Label
+from flagmw.codes import ErrorCode
+from flagmw.config import Config, build, from_mapping, matcher
+from flagmw.exceptions import OutboxError
+from flagmw.flags import Flags
+from flagmw.outbox.base import Outbox, OutboxStats
+from flagmw.outbox.memory import MemoryOutbox
+from flagmw.outbox.worker import Worker
+from flagmw.types import Event, EventNote, Flow, Outcome, Visit, VisitorState
+
+COMMIT_WAIT_S = 0.05
+CLOSE_S = 8.0
+EXIT_FLUSH_S = 4.0
+
+_UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
+
+logger = logging.getLogger("flagmw")
+
+
+class Flagmw:
+    """Decide flags through vendors, and deliver what visitors did to them.
+
+    Keyword options are those of `Config`; see there, or the README's table. Nothing is opened or started
+    before the first use, and everything starts anew in a forked child and after `close()`.
+
+    Raises:
+        ConfigError: an option is unknown or wrong; the text names it and the cure, never a secret.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._init(build(options))
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, Any] | None = None,
+        *,
+        file: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Flagmw:
+        """Return a `Flagmw` from a mapping, a TOML file and `FLAGMW_*` variables; see `config.from_mapping`."""
+        made = cls.__new__(cls)
+        made._init(from_mapping(mapping, file=file, environ=environ))
+        return made
+
+    def _init(self, config: Config) -> None:
+        self.config = config
+        self._counts = Counts()
+        self._throttle = Throttle(logger)
+        self._context = Context(config, self._counts, self._throttle, time.time)
+        self._rules = [vendor.cookies for vendor in config.vendors]
+        self._lanes = [Lane(vendor, config, self._counts, self._throttle) for vendor in config.vendors]
+        self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
+        # By pid: a forked child finds nothing of its own and makes it anew.
+        self._by_pid: dict[int, _Running] = {}
+        self._exit_pid = 0
+
+    def __repr__(self) -> str:
+        return f"Flagmw(vendors=[{', '.join(vendor.name for vendor in self.config.vendors)}])"
+
+    # Outside of a request
+
+    def decide(self, visit: Visit) -> Flags:
+        """Return the flags of *visit*, waiting for the vendors until the deadline at most. Raises nothing."""
+        exchange = self._exchange_of(visit, direct=True)
+        return self.settle(exchange)
+
+    async def adecide(self, visit: Visit) -> Flags:
+        """As `decide`, from an event loop."""
+        exchange = self._exchange_of(visit, direct=True)
+        return await self.asettle(exchange)
+
+    def track(
+        self,
+        metric: str,
+        *,
+        visitor: bytes | Visit,
+        data: Mapping[str, Any] | None = None,
+        aliases: Iterable[str] | None = None,
+        vendors: Iterable[str] | None = None,
+        key: str | None = None,
+        value: float | None = None,
+        currency: str | None = None,
+        items: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str | None:
+        """Report what a visitor did, from a job or a webhook; see `Flags.track`.
+
+        Args:
+            visitor: what `Flags.save()` returned in a request of theirs, or a `Visit` with their cookies.
+
+        Raises:
+            ValueError: *visitor* cannot be read; or the data is bad and the configuration says `debug`.
+        """
+        visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
+        return self._exchange_of(visit, direct=True).track(
+            metric,
+            data=data,
+            aliases=aliases,
+            vendors=vendors,
+            key=key,
+            value=value,
+            currency=currency,
+            items=items,
+        )
+
+    # Life
+
+    def start(self) -> None:
+        """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
+        self._here().worker.start()
+        for lane in self._lanes:
+            if getattr(lane.vendor, "base_url", None) is not None:
+                lane.blocking.prepare()
+
+    async def astart(self) -> None:
+        """As `start`, for an event loop."""
+        self._here().worker.start()
+        for lane in self._lanes:
+            if getattr(lane.vendor, "base_url", None) is not None:
+                lane.aio.prepare()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
+        running = self._running
+        return True if running is None else running.worker.flush(timeout_s)
+
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Deliver what can be delivered, stop threads, close connections. A later use starts everything anew."""
+        end = time.monotonic() + timeout_s
+        running = self._by_pid.pop(os.getpid(), None)
+        if running is not None:
+            if running.own_memory:
+                # What only this process knows of is lost after this, so it gets the time there is.
+                running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
+            running.worker.close(max(0.1, end - time.monotonic()))
+            running.committer.shutdown(wait=False)
+            lost = running.outbox.stats(running.worker.now()).queued if running.own_memory else 0
+            if lost:
+                self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, lost)
+                self._throttle.change(
+                    logging.ERROR,
+                    ErrorCode.LOST_AT_EXIT,
+                    'events were lost: outbox="memory://" keeps none',
+                    events=lost,
+                )
+            if running.own_memory:
+                running.outbox.close()
+        for lane in self._lanes:
+            lane.blocking.close()
+
+    async def aclose(self, timeout_s: float = CLOSE_S) -> None:
+        """As `close`, from an event loop, whose connections it closes too."""
+        for lane in self._lanes:
+            await lane.aio.aclose()
+        await asyncio.to_thread(self.close, timeout_s)
+
+    def health(self) -> dict[str, Any]:
+        """Return a small, plain picture for readiness endpoints and people."""
+        running = self._running
+        return {
+            "vendors": {lane.vendor.name: lane.health() for lane in self._lanes},
+            "delivery": None if running is None else running.worker.health(),
+            "queued": 0 if running is None else running.outbox.stats(running.worker.now()).queued,
+        }
+
+    def counts(self) -> Mapping[Label, int]:
+        """Return all counters by (what, vendor, code), as they are at this moment."""
+        return self._counts.snapshot()
+
+    def outbox_stats(self) -> OutboxStats:
+        """Return the outbox's counts as they are at this moment."""
+        running = self._here()
+        return running.outbox.stats(running.worker.now())
+
+    # For the edges
+
+    def begin(self, inbound: Inbound) -> tuple[Exchange, bool] | None:
+        """Return the exchange of a request and whether vendors are asked; None to leave the request alone."""
+        path = inbound.path
+        if self._excluded(path):
+            return None
+        visit, states, rejected = make_visit(inbound, self.config, self._rules, time.time(), self._identity_failed)
+        for code in rejected:
+            self._counts.add("visitor_cookie_rejected", "", code)
+        asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(path)
+        return Exchange(self._context, visit, states), asks
+
+    def settle(self, exchange: Exchange) -> Flags:
+        """Ask all vendors, each in its own pool of threads, and return the flags by the deadline."""
+        deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
+        self._here()
+        asked = [
+            lane.submit(exchange.visit, state, deadline)
+            for lane, state in zip(self._lanes, exchange.states, strict=True)
+        ]
+        return exchange.settle([lane.collect(one, deadline) for lane, one in zip(self._lanes, asked, strict=True)])
+
+    async def asettle(self, exchange: Exchange) -> Flags:
+        """Ask all vendors at once on the running loop and return the flags by the deadline."""
+        deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
+        self._here()
+        asks = [
+            lane.ask(exchange.visit, state, deadline) for lane, state in zip(self._lanes, exchange.states, strict=True)
+        ]
+        return exchange.settle([await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks))
+
+    def commit(self, exchange: Exchange) -> None:
+        """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
+        exchange.sink = self._put
+        events = exchange.drain()
+        if not events:
+            return
+        running = self._here()
+        if running.own_memory:
+            self._store(running, events)
+            return
+        try:
+            running.committer.submit(self._store, running, events).result(COMMIT_WAIT_S)
+        except TimeoutError:
+            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+
+    async def acommit(self, exchange: Exchange) -> None:
+        """As `commit`, from an event loop, which it does not block."""
+        exchange.sink = self._put
+        events = exchange.drain()
+        if not events:
+            return
+        running = self._here()
+        if running.own_memory:
+            self._store(running, events)
+            return
+        stored = asyncio.wrap_future(running.committer.submit(self._store, running, events))
+        try:
+            await asyncio.wait_for(asyncio.shield(stored), COMMIT_WAIT_S)
+        except TimeoutError:
+            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+
+    def internal_error(self, error: BaseException) -> None:
+        """Count and log a defect of ours that an edge has kept from the application."""
+        self._counts.add("internal_error", "", ErrorCode.INTERNAL)
+        self._throttle.log(
+            logging.ERROR, ErrorCode.INTERNAL, "request served without flags", error=type(error).__name__
+        )
+
+    # Inside
+
+    def _identity_failed(self, error: Exception) -> None:
+        self._counts.add("identify_failed")
+        self._throttle.log(logging.ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
+
+    def _exchange_of(self, visit: Visit, *, direct: bool) -> Exchange:
+        states = [
+            VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
+            for rule in self._rules
+        ]
+        return Exchange(self._context, visit, states, self._put if direct else None)
+
+    def _put(self, events: Sequence[Event]) -> None:
+        running = self._here()
+        if running.own_memory:
+            self._store(running, events)
+        else:
+            running.committer.submit(self._store, running, events)
+
+    def _store(self, running: _Running, events: Sequence[Event]) -> None:
+        try:
+            stored = len(running.outbox.put_many(events, running.worker.now()))
+        except OutboxError as error:
+            stored = 0
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {error}")
+        if stored:
+            running.worker.wake()
+        if stored < len(events):
+            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, len(events) - stored)
+            self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
+
+    @property
+    def _running(self) -> _Running | None:
+        return self._by_pid.get(os.getpid())
+
+    def _here(self) -> _Running:
+        pid = os.getpid()
+        running = self._by_pid.get(pid)
+        if running is not None:
+            return running
+        if self._by_pid:
+            # A forked child: what the parent has under way stays the parent's.
+            self._by_pid.clear()
+            self._throttle = self._context.throttle = Throttle(logger)
+            for lane in self._lanes:
+                lane.reset(self._throttle)
+        if self._exit_pid != pid:
+            self._exit_pid = pid
+            atexit.register(_close_at_exit, weakref.ref(self), pid)
+        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
+        return self._by_pid.setdefault(pid, _Running(self))
+
+    def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
+        lane = next(lane for lane in self._lanes if lane.vendor.name == vendor)
+        return lane.blocking.run(flow, deadline)
+
+    def _outcome(self, event: Event, outcome: Outcome) -> None:
+        code = getattr(outcome, "code", "")
+        self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
+        if self.config.on_event is not None:
+            self.config.on_event(
+                EventNote(id=event.id, vendor=event.vendor, kind=event.kind, metric=event.track.metric, outcome=outcome)
+            )
+
+
+class _Running:
+    """What one process has started: the outbox and its worker. Made without starting anything."""
+
+    def __init__(self, fm: Flagmw) -> None:
+        config = fm.config
+        self.own_memory = isinstance(config.outbox, str)
+        self.outbox: Outbox = MemoryOutbox() if self.own_memory else config.outbox
+        self.worker = Worker(
+            self.outbox,
+            {vendor.name: vendor for vendor in config.vendors},
+            fm._deliver,
+            {vendor.name: Breaker() for vendor in config.vendors},
+            max_rate=config.max_rate,
+            on_outcome=fm._outcome,
+        )
+        self.committer = ThreadPoolExecutor(1, "flagmw-commit")
+
+
+def _close_at_exit(reference: weakref.ref[Flagmw], pid: int) -> None:
+    fm = reference()
+    if fm is not None and os.getpid() == pid:
+        fm.close()

@@ -1,0 +1,65 @@
+"""The sandbox's state, passed explicitly to everything that needs it; nothing is global."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flagmw.sandbox.cookies import KeyRing
+from flagmw.sandbox.faults import Faults, dice
+from flagmw.sandbox.ledger import Ledger
+from flagmw.sandbox.scenario import Scenario
+
+
+class Sandbox:
+    """What one sandbox knows: its scenario, ledger, faults, cookie keys, dice and clock.
+
+    Args:
+        scenario: what the vendors are configured to answer.
+        seed: for assignment and faults; the scenario's own seed where omitted, else random.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, scenario: Scenario, *, seed: int | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.scenario = scenario
+        self.clock = clock
+        self.ledger = Ledger()
+        self.keys = KeyRing()
+        self._first = scenario
+        self._seed = seed
+        self.faults = Faults(self._effective_seed())
+        self.rng = dice(self._effective_seed())
+        self._meet_accounts()
+
+    def replace(self, scenario: Scenario) -> None:
+        """Set another scenario; ledger and faults stay, cookies of unchanged accounts stay valid."""
+        self.scenario = scenario
+        self._meet_accounts()
+
+    def rotate_keys(self, domain_id: int | None = None, *, forget: bool = False) -> None:
+        """Change the cookie keys of one account or of all: cookies out there become undecryptable.
+
+        Args:
+            domain_id: the account; all where omitted.
+            forget: answer 300 for an old control cookie, as for a foreign one, instead of 104.
+        """
+        for account in self.scenario.webtrends:
+            if domain_id in (None, account.domain_id):
+                self.keys.rotate(account, forget=forget)
+
+    def reset(self) -> None:
+        """Return to the state at the start: first scenario, empty ledger, no faults, first keys, first dice."""
+        self.scenario = self._first
+        self.ledger.clear()
+        self.keys.reset()
+        self.faults.reset(self._effective_seed())
+        self.rng = dice(self._effective_seed())
+        self._meet_accounts()
+
+    def _effective_seed(self) -> int | None:
+        return self.scenario.seed if self._seed is None else self._seed
+
+    def _meet_accounts(self) -> None:
+        # The key ring must have seen a token to tell its cookies from foreign ones once it is replaced.
+        for account in self.scenario.webtrends:
+            self.keys.codec(account)

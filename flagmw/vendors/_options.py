@@ -1,0 +1,58 @@
+"""Checks that vendors' options share."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from flagmw.exceptions import ConfigError
+
+
+def checked_base_url(owner: str, base_url: str) -> str:
+    """Return *base_url* without a trailing slash.
+
+    Whether plain http may go beyond this machine is decided where `debug` is known.
+
+    Raises:
+        ConfigError: it is no http(s) URL, has user-info, a query or a fragment.
+    """
+    field = f"{owner}: base_url"
+    if not isinstance(base_url, str):
+        raise ConfigError(f"{field} must be str, got {type(base_url).__name__}")
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError(f'{field} is not a URL; write it as "https://host/path"') from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f'{field} must begin with "https://" and name a host')
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(f"{field} must not carry a user name or password")
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{field} must not have a query or fragment")
+    return base_url.rstrip("/")
+
+
+def leaves_machine_unencrypted(base_url: str) -> bool:
+    """Say whether calls to *base_url* would cross a network as plain http."""
+    parts = urlsplit(base_url)
+    if parts.scheme == "https":
+        return False
+    host = parts.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return *value* if it is one of *allowed*.
+
+    Raises:
+        ConfigError: it is not; the text lists what is.
+    """
+    if value not in allowed:
+        listed = ", ".join(f'"{choice}"' for choice in allowed)
+        raise ConfigError(f"{owner}: {field} must be one of {listed}")
+    return str(value)

@@ -1,0 +1,181 @@
+"""Read answers of the OTS REST API: object or array, decisions, misses, errors, cookies."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flagmw.codes import ErrorCode, Reason
+from flagmw.exceptions import ProtocolError
+from flagmw.types import EMPTY, CookieChange, Factor, Variant
+from flagmw.vendors._json import loads_tolerant
+
+MAX_ELEMENTS = 200
+VALUE_CHARS = 8 * 1024
+MAX_AGE_MAX_S = 400 * 86400
+
+# 1 to 128 printable ASCII without `, ; =`, no space at either end: what fits a path and a cookie name.
+ALIAS = re.compile(r"[!-+\--:<>-~](?:[ -+\--:<>-~]{0,126}[!-+\--:<>-~])?")
+# White space is allowed, for values that are JSON text; other controls are not, nor is broken Unicode.
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_PAGE_LEVEL = "#wt-page-level-js"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of an answer.
+
+    Attributes:
+        alias: the project it speaks of, where it says so.
+        code: the vendor's error code, None for a success.
+        opcode: "process" for a decision, "conversion" for a track.
+    """
+
+    alias: str | None
+    code: int | None
+    opcode: str | None
+    body: dict[str, Any]
+    params: dict[str, Any]
+    log: str | None
+
+
+def elements(body: bytes) -> list[Element]:
+    """Return the elements of an answer; none for an empty body, `null` or `[]`.
+
+    Raises:
+        ProtocolError: `NOT_JSON`, or `SHAPE` where it is neither an object nor an array of objects.
+    """
+    try:
+        document = loads_tolerant(body)
+    except ProtocolError as error:
+        if error.code is ErrorCode.EMPTY:
+            return []
+        raise
+    if document is None:
+        return []
+    items = document if isinstance(document, list) else [document]
+    found = [_element(item) for item in items[:MAX_ELEMENTS] if isinstance(item, dict)]
+    if items and not found:
+        raise ProtocolError(ErrorCode.SHAPE)
+    return found
+
+
+def _element(item: dict[str, Any]) -> Element:
+    body, params = _dict(item.get("body")), _dict(item.get("params"))
+    message = body.get("message", item.get("message"))
+    code, alias = None, _text(params.get("testAlias"))
+    if message is not None:
+        code, quoted = _error(message)
+        alias = alias or quoted
+    log = item.get("log", body.get("log"))
+    return Element(alias, code, _text(item.get("opcode")), body, params, log if isinstance(log, str) else None)
+
+
+def _error(message: Any) -> tuple[int, str | None]:
+    """Return the code and the alias that the text quotes in a guid, "{domainId}-{alias}"."""
+    if not isinstance(message, dict):
+        return 0, None
+    raw = message.get("errorCode")
+    code = raw if type(raw) is int else int(raw) if isinstance(raw, str) and re.fullmatch(r"\d{1,6}", raw) else 0
+    text = message.get("errorMessage")
+    quoted = re.search(r"guid:? ?[0-9]{1,12}-\$?(.{1,128}?)(?:,| can occur|$)", text) if isinstance(text, str) else None
+    return code, quoted[1].strip() if quoted else None
+
+
+def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
+    """Return the element's variant, why it has to be left out, or None when it decides nothing.
+
+    A decision has no message, opcode "process", an alias and at least one factor; `opstatus` proves nothing.
+    """
+    if element.code is not None or element.opcode != "process":
+        return None
+    if element.alias is None or not ALIAS.fullmatch(element.alias):
+        return ErrorCode.BAD_ALIAS
+    raw = element.body.get("factors")
+    factors = tuple(_factors(raw if isinstance(raw, list) else ()))
+    if not factors:
+        return ErrorCode.BAD_VARIANT
+    key = _chosen(factors).value
+    if not key or len(key) > VALUE_CHARS or _BAD_VALUE.search(key):
+        return ErrorCode.BAD_VARIANT
+    params = element.params
+    named = (("guid", "guid"), ("tracking_guid", "trackingGuid"), ("system_uid", "systemUID"), ("type", "r_type"))
+    ids = {ours: text for ours, theirs in named if (text := _text(params.get(theirs)))}
+    return Variant(
+        alias=element.alias,
+        key=key,
+        vendor=vendor,
+        # A target is matched anew on every call; everything else is a share of the traffic.
+        reason=Reason.TARGETING_MATCH if ids.get("type", "").lower() == "target" else Reason.SPLIT,
+        experiment_id=_text(params.get("r_experimentID")),
+        run_id=_text(params.get("r_runID")),
+        test_id=_text(params.get("r_testID")),
+        factors=factors,
+        ids=ids or EMPTY,
+    )
+
+
+def paused(element: Element) -> bool:
+    """Say whether the test is paused; the vendor writes it as text, its browser events as a boolean."""
+    return str(element.params.get("r_paused", "")).lower() == "true"
+
+
+def _factors(raw: Iterable[Any]) -> Iterable[Factor]:
+    for factor in raw:
+        if isinstance(factor, dict) and isinstance(factor.get("value"), str):
+            operation = factor.get("operation")
+            yield Factor(
+                _text(factor.get("name")) or "", factor["value"], operation if type(operation) is int else None
+            )
+
+
+def _chosen(factors: tuple[Factor, ...]) -> Factor:
+    """Pick the factor that is the flag: the page-level script container, else the first that is not empty."""
+    if len(factors) > 1:
+        for factor in factors:
+            if _PAGE_LEVEL in factor.name and factor.value:
+                return factor
+    return next((factor for factor in factors if factor.value), factors[0])
+
+
+def cookie_changes(element: Element, *, session_timeouts: bool) -> list[CookieChange]:
+    """Return the cookies that one element sets, in its order; names and values are checked later."""
+    if element.params.get("use1stPartyCookies") is False:
+        return []
+    domain = _text(element.params.get("cookieDomain"))
+    changes = []
+    for name, cookie in _dict(element.body.get("cookies")).items():
+        # Conversion cookies block repeats, which is unnecessary nowadays; the guide says to ignore them.
+        if not isinstance(cookie, dict) or name.startswith("_wt.conversion-"):
+            continue
+        value = cookie.get("value")
+        if not isinstance(value, str):
+            continue
+        lifetime = _lifetime(cookie, session_timeouts)
+        changes.append(CookieChange(name=name, value=value, max_age_s=lifetime, domain=domain))
+    return changes
+
+
+def _lifetime(cookie: dict[str, Any], session_timeouts: bool) -> int | None:
+    """Return seconds. Timeouts are milliseconds; a session cookie lives as long as the browser by default."""
+    timeout, kind = cookie.get("timeout"), cookie.get("type")
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not math.isfinite(timeout):
+        return None
+    if timeout <= 0:
+        return 0
+    if kind == "persisted" or (kind == "session" and session_timeouts):
+        return min(math.ceil(timeout / 1000), MAX_AGE_MAX_S)
+    return None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    return str(value) if type(value) is int else None

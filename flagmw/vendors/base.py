@@ -1,0 +1,75 @@
+"""What a vendor is to the rest of flagmw: a name, a rule for cookies, and two flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flagmw.types import Decision, Event, Flow, Outcome, Track, Visit, VisitorState, empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CookieRule:
+    """Which cookies of the visitor belong to a vendor, and what they may hold.
+
+    Attributes:
+        prefixes: what its names start with; a quick test before *reads*.
+        reads: whether a cookie of this name is the vendor's own and is sent to it.
+        writes: whether the vendor may set a cookie of this name at the visitor.
+        value_ok: whether a value may pass, in either direction (checked besides the octets of RFC 6265).
+        max_bytes: the longest value that passes.
+        http_only: keep these cookies from the page's scripts even where the vendor's others are open to them.
+        priority: the higher, the sooner a cookie is given up when cookies take too much room.
+        alias_of: the alias that loses its place in the test when this cookie is given up, if any.
+    """
+
+    prefixes: tuple[str, ...]
+    reads: Callable[[str], bool]
+    writes: Callable[[str], bool]
+    value_ok: Callable[[str], bool]
+    max_bytes: int = 1024
+    http_only: bool = False
+    priority: Callable[[str], int] = lambda name: 0
+    alias_of: Callable[[str], str | None] = lambda name: None
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """Where a visitor's conversion counts: the aliases, and the cookies that prove it."""
+
+    aliases: tuple[str, ...] = ()
+    cookies: Mapping[str, str] = field(default_factory=empty, repr=False)
+
+
+class Vendor(Protocol):
+    """A decisioning service. Implementations are pure: no I/O, no clock, no state of a request."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the configured vendors; names the vendor in flags, events, counters and logs."""
+
+    @property
+    def cookies(self) -> CookieRule:
+        """Which of the visitor's cookies are its own."""
+
+    @property
+    def prefix(self) -> str:
+        """Put before every alias of this vendor, to tell it from another vendor's; usually empty."""
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether an event is never sent again once the vendor may have received it."""
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Ask which variants this visit gets. Raises nothing; a failure is a Decision with `error`."""
+
+    def participation(self, track: Track, state: VisitorState) -> Participation:
+        """Say for which aliases *track* can count, given the cookies in *state*; empty when for none.
+
+        Raises:
+            ValueError: the track itself (metric, data) is nothing that this vendor takes.
+        """
+
+    def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
+        """Tell the vendor of *batch*; return one outcome per event, in order."""

@@ -1,0 +1,186 @@
+"""WSGI middleware (PEP 3333): puts the visitor's flags at `environ["flagmw.flags"]` before the application runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from flagmw import _response
+from flagmw._current import set_current
+from flagmw._engine import Exchange
+from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
+from flagmw.runtime import Flagmw
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+KEY = "flagmw.flags"
+
+
+class FlagsMiddleware:
+    """Decide flags for each request, set the vendors' cookies, commit tracks.
+
+    Mounted twice it does its work once. What the application returns is handed on as it is where the server may
+    compare or measure it (the server's own file wrapper, a list); anything else is wrapped to see its end.
+
+    Args:
+        app: the application.
+        flagmw: what decides.
+    """
+
+    def __init__(self, app: WSGIApplication, *, flagmw: Flagmw) -> None:
+        self.app = app
+        self.flagmw = flagmw
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if KEY in environ:
+            return self.app(environ, start_response)
+        fm = self.flagmw
+        try:
+            begun = fm.begin(_Request(environ))
+            if begun is None:
+                environ[KEY] = None
+                set_current(None)
+                return self.app(environ, start_response)
+            exchange, asks = begun
+            flags = fm.settle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)
+        except Exception as error:
+            # A defect of ours must not become the site's error page: the application runs as if we were not there.
+            fm.internal_error(error)
+            environ[KEY] = Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
+            return self.app(environ, start_response)
+        environ[KEY] = flags
+        set_current(flags)
+        end = _End(fm, exchange)
+        try:
+            body = self.app(environ, _starter(fm, exchange, flags, start_response))
+        except BaseException:
+            end()
+            raise
+        end.commit()
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+            # Nothing of the application runs from here on that could read or track.
+            set_current(None)
+            return body
+        return _Body(body, end)
+
+
+def _starter(fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> StartResponse:
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        edited = None
+        if flags.touched or exchange.set_cookies:
+            try:
+                edited = _response.edit(headers, int(status[:3]), exchange.set_cookies, touched=flags.touched)
+            except Exception as error:
+                fm.internal_error(error)
+        sent = headers if edited is None else edited
+        return start_response(status, sent) if exc_info is None else start_response(status, sent, exc_info)
+
+    return start
+
+
+class _End:
+    """Commit what is left and clear the current flags, once."""
+
+    __slots__ = ("_done", "_exchange", "_fm")
+
+    def __init__(self, fm: Flagmw, exchange: Exchange) -> None:
+        self._fm, self._exchange, self._done = fm, exchange, False
+
+    def commit(self) -> None:
+        try:
+            self._fm.commit(self._exchange)
+        except Exception as error:
+            self._fm.internal_error(error)
+
+    def __call__(self) -> None:
+        if not self._done:
+            self._done = True
+            self.commit()
+            set_current(None)
+
+
+class _Body:
+    """Pass a body through, piece by piece, and see its end; `close()` of the application's is called once."""
+
+    __slots__ = ("_body", "_end", "_iterator")
+
+    def __init__(self, body: Iterable[bytes], end: _End) -> None:
+        self._body, self._end = body, end
+        self._iterator: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = iter(self._body)
+        return next(self._iterator)
+
+    def close(self) -> None:
+        body, self._body = self._body, ()
+        try:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._end()
+
+
+class _Request:
+    """A WSGI environ as the engine reads it."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+
+    @property
+    def method(self) -> str:
+        return str(self._environ.get("REQUEST_METHOD", "GET"))
+
+    @property
+    def scheme(self) -> str:
+        return str(self._environ.get("wsgi.url_scheme", "http"))
+
+    @property
+    def path(self) -> str:
+        raw = f"{self._environ.get('SCRIPT_NAME', '')}{self._environ.get('PATH_INFO', '')}"
+        return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
+
+    @property
+    def raw_path(self) -> str:
+        for name in ("RAW_URI", "REQUEST_URI"):
+            raw = self._environ.get(name)
+            if isinstance(raw, str) and raw.startswith("/"):
+                return raw.partition("?")[0]
+        return quote(self.path)
+
+    @property
+    def query(self) -> str:
+        return str(self._environ.get("QUERY_STRING", ""))
+
+    @property
+    def peer(self) -> str | None:
+        return self._environ.get("REMOTE_ADDR") or None
+
+    def headers(self, name: str) -> list[str]:
+        # Servers join repeated headers, and drop or refuse names with an underscore.
+        value = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        return [] if value is None else [value]
+
+
+def flags_from(environ: WSGIEnvironment) -> Flags:
+    """Return the flags of the request with this *environ*; undecided ones where its path is excluded.
+
+    Raises:
+        RuntimeError: no `FlagsMiddleware` is mounted.
+    """
+    try:
+        flags: Flags | None = environ[KEY]
+    except KeyError:
+        raise RuntimeError("no flags on this request: mount flagmw.wsgi.FlagsMiddleware around the app") from None
+    return Flags(error_code=ErrorCode.EXCLUDED) if flags is None else flags
