@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -53,7 +54,7 @@ class Visit:
     user_id: str | None = field(default=None, repr=False)
     data: Mapping[str, Scalar] = field(default_factory=empty, repr=False)
     staging: bool = False
-    now: float = 0.0
+    now: float = field(default_factory=time.time)
     fresh_id: str = field(default_factory=lambda: os.urandom(16).hex(), repr=False)
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ class Visitor:
 
 def main(serve: bool) -> int:
     port = 8000 if serve else free_port()
-    with SandboxServer(seed=7, port=8765 if serve else 0) as vendor, running_shop(port, vendor.webtrends_url) as shop:
+    with SandboxServer(seed=3, port=8765 if serve else 0) as vendor, running_shop(port, vendor.webtrends_url) as shop:
         if serve:
             return wait(shop, vendor.url)
         return walk(shop, vendor)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +24,20 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _PLAIN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
+# Set while one of our calls is in httpcore, whose debug log would show a vendor's reply headers.
+ours: ContextVar[bool] = ContextVar("flagmw_ours", default=False)
+
+
+class _Mute(logging.Filter):
+    """Keep httpcore's debug lines about our calls out of the log, and nobody else's."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not ours.get()
+
+
+_MUTE = _Mute()
+
+
 def library() -> Any:
     """Import httpcore2, which comes with httpx2; where it is not installed, httpcore.
 
@@ -30,9 +46,11 @@ def library() -> Any:
     """
     for name in ("httpcore2", "httpcore"):
         try:
-            return importlib.import_module(name)
+            lib = importlib.import_module(name)
         except ModuleNotFoundError:
             continue
+        logging.getLogger(f"{name}.http11").addFilter(_MUTE)
+        return lib
     raise ConfigError("flagmw needs an HTTP library: pip install httpx2")
 
 
@@ -177,7 +195,7 @@ def explain_foreign(lib: Any, error: Exception) -> TransportError:
             return TransportError(ErrorCode.RESET)
         if "closed connection" in text or "incomplete" in text:
             return TransportError(ErrorCode.TRUNCATED)
-    if isinstance(error, (lib.LocalProtocolError, lib.UnsupportedProtocol)):
+    if isinstance(error, (lib.LocalProtocolError, lib.UnsupportedProtocol, lib.InvalidURL)):
         return TransportError(ErrorCode.INTERNAL, sent=False)
     return TransportError(ErrorCode.TRANSPORT)
 

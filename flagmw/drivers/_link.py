@@ -61,6 +61,10 @@ class Wire:
     def get_extra_info(self, info: str) -> Any:
         return readable(self.sock) if info == "is_readable" else None
 
+    def closed_silently(self, error: TransportError) -> bool:
+        """Say whether *error* means that the vendor hung up before a byte of its answer."""
+        return error.code is ErrorCode.RESET and not self.received
+
     def leftover(self) -> bool:
         """Say whether bytes were received that nobody has read yet."""
         return False

@@ -6,6 +6,7 @@ import os
 import sys
 from base64 import b64encode
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import (  # type: ignore[attr-defined]  # not in the stubs
@@ -131,6 +132,6 @@ def accept_ca_file(ca_file: str | os.PathLike[str] | None) -> str | None:
     if ca_file is None:
         return None
     path = os.fspath(ca_file)
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise ConfigError(f"ca_file={path!r} is no file; name a PEM file of the authorities to trust")
     return path

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from flagmw._guard import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.drivers import _http, _net, _transport
+from flagmw.drivers._aio_sockets import dial, result
 from flagmw.drivers._body import LIMITS, Limits
 from flagmw.drivers._link import Idle, Link, Wire
 from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
-
-R = TypeVar("R")
 
 
 class AsyncDriver:
@@ -79,8 +76,8 @@ class AsyncDriver:
                 else:
                     call = flow.send(reply)
         except StopIteration as stop:
-            result: T = stop.value
-            return result
+            outcome: T = stop.value
+            return outcome
         finally:
             flow.close()
 
@@ -140,16 +137,23 @@ class AsyncDriver:
             try:
                 return await self._converse(state, link, call, to, attempt, started)
             except TransportError as error:
-                closed = error.code is ErrorCode.RESET and not link.wire.received
-                if not (closed and call.replay_safe):
+                if not (call.replay_safe and link.wire.closed_silently(error)):
                     raise
-        return await self._converse(state, await self._connect(state, to), call, to, attempt, started)
+            # The first attempt may have arrived, even if the second one cannot be made.
+            attempt.sent = True
+        try:
+            fresh = await self._connect(state, to)
+        except TransportError as error:
+            error.sent = attempt.sent
+            raise
+        return await self._converse(state, fresh, call, to, attempt, started)
 
     async def _converse(
         self, state: _Loop, link: Link, call: Call, to: _http.Target, attempt: _Attempt, started: float
     ) -> Reply:
         lib, wire = self._process.lib, link.wire
         wire.begin(0.0, self._limits.wire_bytes)
+        _http.ours.set(True)
         try:
             forward = to.scheme == "http" and self._proxy(to) is not None
             response = await link.http.handle_async_request(_http.request(lib, call, to, absolute=forward))
@@ -162,6 +166,9 @@ class AsyncDriver:
                     body.feed(chunk)
             await response.aclose()
             content = body.finish()
+        except TransportError:
+            wire.abort()
+            raise
         except Exception as error:
             wire.abort()
             raise _http.explain(lib, error, wire) from error
@@ -169,6 +176,8 @@ class AsyncDriver:
             attempt.sent = attempt.sent or wire.wrote
             wire.abort()
             raise
+        finally:
+            _http.ours.set(False)
         if link.reusable():
             state.idle.put(link)
         else:
@@ -180,24 +189,21 @@ class AsyncDriver:
 
     async def _connect(self, state: _Loop, to: _http.Target) -> Link:
         lib, proxy = self._process.lib, self._proxy(to)
-        wire: _AsyncWire | None = None
+        host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
+        wire = await dial(host, port, self._limits.connect_s)
         try:
-            wire = await self._dial(proxy.host if proxy else to.host, proxy.port if proxy else to.port)
             state.idle.watch(wire)
             wire.begin(0.0, self._limits.wire_bytes)
             if to.scheme == "https":
                 if proxy is not None:
                     await self._tunnel(wire, proxy, to)
-                await wire.secure(await _result(self._process.tls(self._ca_file)), to.host)
+                await wire.secure(await result(self._process.tls(self._ca_file)), to.host)
         except BaseException as error:
-            if wire is not None:
-                wire.abort()
-            if isinstance(error, Exception):
-                cause = _http.explain(lib, error, wire) if wire is not None else error
-                # Whatever went wrong here, the request was not written yet.
-                code = cause.code if isinstance(cause, TransportError) else ErrorCode.INTERNAL
-                raise TransportError(code, sent=False) from error
-            raise
+            wire.abort()
+            if not isinstance(error, Exception):
+                raise
+            # Whatever the tunnel or the handshake carried, the request itself was not written yet.
+            raise TransportError(_http.explain(lib, error, wire).code, sent=False) from error
         return Link(to.key, wire, lib.AsyncHTTP11Connection(_http.origin(lib, to), wire))
 
     async def _tunnel(self, wire: Wire, proxy: _transport.Proxy, to: _http.Target) -> None:
@@ -206,29 +212,6 @@ class AsyncDriver:
         response = await lib.AsyncHTTP11Connection(request.url.origin, wire).handle_async_request(request)
         if not 200 <= response.status < 300:
             raise TransportError(ErrorCode.CONNECT, sent=False)
-
-    async def _dial(self, host: str, port: int) -> _AsyncWire:
-        found = _net.lookup(host, port)
-        if isinstance(found, Future):
-            found = await _result(found)
-        loop = asyncio.get_running_loop()
-        failure: Exception | None = None
-        for family, address in _net.usable(found):
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)
-                async with asyncio.timeout(self._limits.connect_s):
-                    await loop.sock_connect(sock, address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as error:
-                sock.close()
-                failure = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return _AsyncWire(sock)
-        raise TransportError(ErrorCode.CONNECT, sent=False) from failure
 
     async def _exchange_foreign(
         self, transport: _transport.Transport, call: Call, left: float, started: float
@@ -243,6 +226,8 @@ class AsyncDriver:
                 content = body.finish()
             finally:
                 await response.stream.aclose()
+        except TransportError:
+            raise
         except Exception as error:
             raise _http.explain_foreign(transport.lib, error) from error
         return _http.reply(response.status_code, raw, content, self._clock() - started)
@@ -286,100 +271,3 @@ class _Process:
                 # Reading the authorities takes tens of milliseconds, which the event loop must not wait for.
                 self._tls = self.helpers.submit(_net.tls_context, make, ca_file)
             return self._tls
-
-
-class _AsyncWire(Wire):
-    """A non-blocking socket, with TLS done in memory.
-
-    It uses the loop's socket calls and no asyncio transport, so closing is closing a socket: it needs no running
-    loop, which matters when the loop is gone or the process was forked.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._tls: ssl.SSLObject | None = None
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        size = min(max_bytes, self.room - self.received + 1)
-        try:
-            if self.pending:
-                await self._flush()
-            if self._tls is None:
-                return self.count(await asyncio.get_running_loop().sock_recv(self.sock, size))
-            try:
-                return self.count(await self._step(self._tls.read, size))
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return self.count(b"")
-        except OSError as error:
-            raise TransportError(ErrorCode.RESET) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            self.pending.append(buffer)
-
-    async def aclose(self) -> None:
-        self.abort()
-
-    def leftover(self) -> bool:
-        return self._incoming.pending > 0 or (self._tls is not None and self._tls.pending() > 0)
-
-    async def secure(self, context: ssl.SSLContext, host: str) -> None:
-        """Put TLS on the connection, for the certificate of *host*."""
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        try:
-            await self._step(self._tls.do_handshake)
-        except (ssl.SSLError, ssl.CertificateError) as error:
-            # Tell the vendor why, as far as that needs no waiting.
-            with contextlib.suppress(OSError):
-                self.sock.send(self._outgoing.read())
-            raise TransportError(ErrorCode.TLS, sent=False) from error
-        except OSError as error:
-            raise TransportError(ErrorCode.RESET, sent=False) from error
-
-    async def _flush(self) -> None:
-        data = self.take_pending()
-        try:
-            if self._tls is None:
-                await asyncio.get_running_loop().sock_sendall(self.sock, data)
-            else:
-                view = memoryview(data)
-                while view:
-                    view = view[await self._step(self._tls.write, view) :]
-        except OSError:
-            # The vendor may have answered before it hung up: reading will tell.
-            self.broken = True
-
-    async def _step(self, act: Callable[..., Any], *args: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                result = act(*args)
-            except ssl.SSLWantReadError:
-                await self._drain(loop)
-                data = await loop.sock_recv(self.sock, 65536)
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
-            else:
-                await self._drain(loop)
-                return result
-
-    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._outgoing.pending:
-            await loop.sock_sendall(self.sock, self._outgoing.read())
-
-
-async def _result(future: Future[R]) -> R:
-    """Wait for a thread's *future* without ever cancelling it, and without harm if the loop ends first."""
-    loop = asyncio.get_running_loop()
-    waiter = loop.create_future()
-
-    def wake(_: Future[R]) -> None:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
-
-    future.add_done_callback(wake)
-    await waiter
-    return future.result()

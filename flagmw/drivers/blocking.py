@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import socket
 import ssl
 import threading
 import time
@@ -17,6 +16,7 @@ from flagmw.codes import ErrorCode
 from flagmw.drivers import _http, _net, _transport
 from flagmw.drivers._body import LIMITS, Limits
 from flagmw.drivers._link import Idle, Link, Wire
+from flagmw.drivers._sockets import dial
 from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
@@ -124,16 +124,22 @@ class BlockingDriver:
             try:
                 return self._converse(process, link, call, to, deadline, started)
             except TransportError as error:
-                closed = error.code is ErrorCode.RESET and not link.wire.received
-                if not (closed and call.replay_safe):
+                if not (call.replay_safe and link.wire.closed_silently(error)):
                     raise
-        return self._converse(process, self._connect(process, to, deadline), call, to, deadline, started)
+        try:
+            fresh = self._connect(process, to, deadline)
+        except TransportError as error:
+            # The first attempt may have arrived, even if the second one could not be made.
+            error.sent = link is not None
+            raise
+        return self._converse(process, fresh, call, to, deadline, started)
 
     def _converse(
         self, process: _Process, link: Link, call: Call, to: _http.Target, deadline: Deadline, started: float
     ) -> Reply:
         wire = link.wire
         wire.begin(deadline.at, self._limits.wire_bytes)
+        _http.ours.set(True)
         try:
             forward = to.scheme == "http" and self._proxy(to) is not None
             response = link.http.handle_request(_http.request(process.lib, call, to, absolute=forward))
@@ -145,12 +151,17 @@ class BlockingDriver:
                 body.feed(chunk)
             response.close()
             content = body.finish()
+        except TransportError:
+            wire.abort()
+            raise
         except Exception as error:
             wire.abort()
             raise _http.explain(process.lib, error, wire) from error
         except BaseException:
             wire.abort()
             raise
+        finally:
+            _http.ours.set(False)
         if link.reusable():
             process.idle.put(link)
         else:
@@ -162,9 +173,9 @@ class BlockingDriver:
 
     def _connect(self, process: _Process, to: _http.Target, deadline: Deadline) -> Link:
         proxy = self._proxy(to)
-        wire: _BlockingWire | None = None
+        host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
+        wire = dial(host, port, deadline.at, self._limits.connect_s, self._clock)
         try:
-            wire = self._dial(proxy.host if proxy else to.host, proxy.port if proxy else to.port, deadline)
             process.idle.watch(wire)
             wire.begin(deadline.at, self._limits.wire_bytes)
             if to.scheme == "https":
@@ -172,14 +183,11 @@ class BlockingDriver:
                     self._tunnel(process, wire, proxy, to)
                 wire.secure(process.tls(), to.host)
         except BaseException as error:
-            if wire is not None:
-                wire.abort()
-            if isinstance(error, Exception):
-                cause = _http.explain(process.lib, error, wire) if wire is not None else error
-                # Whatever went wrong here, the request was not written yet.
-                code = cause.code if isinstance(cause, TransportError) else ErrorCode.INTERNAL
-                raise TransportError(code, sent=False) from error
-            raise
+            wire.abort()
+            if not isinstance(error, Exception):
+                raise
+            # Whatever the tunnel or the handshake carried, the request itself was not written yet.
+            raise TransportError(_http.explain(process.lib, error, wire).code, sent=False) from error
         return Link(to.key, wire, process.lib.HTTP11Connection(_http.origin(process.lib, to), wire))
 
     def _tunnel(self, process: _Process, wire: Wire, proxy: _transport.Proxy, to: _http.Target) -> None:
@@ -187,34 +195,6 @@ class BlockingDriver:
         status = process.lib.HTTP11Connection(request.url.origin, wire).handle_request(request).status
         if not 200 <= status < 300:
             raise TransportError(ErrorCode.CONNECT, sent=False)
-
-    def _dial(self, host: str, port: int, deadline: Deadline) -> _BlockingWire:
-        found = _net.lookup(host, port)
-        if isinstance(found, Future):
-            try:
-                found = found.result(timeout=deadline.left(self._clock()))
-            except concurrent.futures.TimeoutError:
-                raise TransportError(ErrorCode.DEADLINE, sent=False) from None
-        failure: Exception | None = None
-        for family, address in _net.usable(found):
-            left = deadline.left(self._clock())
-            if left <= 0:
-                raise TransportError(ErrorCode.DEADLINE, sent=False)
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(min(left, self._limits.connect_s))
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as error:
-                sock.close()
-                failure = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return _BlockingWire(sock, self._clock)
-        late = deadline.left(self._clock()) <= 0
-        raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from failure
 
     def _exchange_foreign(
         self, transport: _transport.Transport, call: Call, deadline: Deadline, started: float
@@ -246,6 +226,8 @@ class BlockingDriver:
                 content = body.finish()
             finally:
                 response.stream.close()
+        except TransportError:
+            raise
         except Exception as error:
             raise _http.explain_foreign(transport.lib, error) from error
         return _http.reply(response.status_code, raw, content, self._clock() - started)
@@ -279,63 +261,3 @@ class _Process:
         self.idle.close()
         self.workers.stop()
         self.helpers.stop()
-
-
-class _BlockingWire(Wire):
-    """A socket whose every wait ends at the deadline of the call."""
-
-    def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:
-        super().__init__(sock)
-        self._clock = clock
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self.pending:
-            self._flush()
-        try:
-            self._clip()
-            return self.count(self.sock.recv(min(max_bytes, self.room - self.received + 1)))
-        except TimeoutError:
-            raise TransportError(ErrorCode.DEADLINE, sent=self.wrote) from None
-        except OSError as error:
-            raise TransportError(ErrorCode.RESET) from error
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            self.pending.append(buffer)
-
-    def close(self) -> None:
-        self.abort()
-
-    def leftover(self) -> bool:
-        # What the kernel still holds shows when the connection is taken up again.
-        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
-
-    def secure(self, context: ssl.SSLContext, host: str) -> None:
-        """Put TLS on the connection, for the certificate of *host*."""
-        try:
-            self._clip()
-            self.sock = context.wrap_socket(self.sock, server_hostname=host)
-        except TimeoutError:
-            raise TransportError(ErrorCode.DEADLINE, sent=False) from None
-        except (ssl.SSLError, ssl.CertificateError) as error:
-            raise TransportError(ErrorCode.TLS, sent=False) from error
-        except OSError as error:
-            raise TransportError(ErrorCode.RESET, sent=False) from error
-
-    def _flush(self) -> None:
-        view = memoryview(self.take_pending())
-        try:
-            while view:
-                self._clip()
-                view = view[self.sock.send(view) :]
-        except TimeoutError:
-            raise TransportError(ErrorCode.DEADLINE) from None
-        except OSError:
-            # The vendor may have answered before it hung up: reading will tell.
-            self.broken = True
-
-    def _clip(self) -> None:
-        left = self.at - self._clock()
-        if left <= 0:
-            raise TransportError(ErrorCode.DEADLINE, sent=self.wrote)
-        self.sock.settimeout(left)

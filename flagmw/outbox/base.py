@@ -135,7 +135,7 @@ class Outbox(Protocol):
         """Return dead letters, newest first."""
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
-        """Return the seconds until something can be claimed, 0 when it can be now, None when nothing waits.
+        """Return the seconds until a claim is worth while, 0 when it is now, None when nothing waits.
 
         An event in somebody's hands counts from the moment its lease would run out.
         """

@@ -13,7 +13,7 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox.policy import Policy
-from flagmw.types import Ambiguous, Event, Flow, Outcome, Retry, Suspend
+from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
 
 class Delivers(Protocol):
@@ -121,8 +121,8 @@ class Lanes:
                 error=type(error).__name__,
                 at=_place(error),
             )
-            # It may have broken after the vendor had answered.
-            return Ambiguous(ErrorCode.INTERNAL) if event.at_most_once else Retry(ErrorCode.INTERNAL)
+            # It may have broken after the vendor had answered, so it is not repeated for long: a few tries, then aside.
+            return Ambiguous(ErrorCode.INTERNAL) if event.at_most_once else Dead(ErrorCode.INTERNAL, verdict=False)
         return outcome
 
     def note(self, vendor: str, outcome: Outcome, now: float) -> None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import random
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
-from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats, PerProcess
-from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.outbox._book import Book
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess
+from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome
-
-# A clock may step back a little between two threads; only more than this is a jump that due times must follow.
-_JUMP_S = 60.0
 
 
 class MemoryOutbox:
@@ -39,7 +31,7 @@ class MemoryOutbox:
     ) -> None:
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._books = PerProcess(lambda: _Book(rules, max_rows, max_bytes, jitter))
+        self._books = PerProcess(lambda: Book(rules, max_rows, max_bytes, jitter))
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
         with self._book(now) as book:
@@ -89,294 +81,8 @@ class MemoryOutbox:
             book.close()
 
     @contextmanager
-    def _book(self, now: float) -> Iterator[_Book]:
+    def _book(self, now: float) -> Iterator[Book]:
         book = self._books.get()
         with book.lock:
             book.advance(now)
             yield book
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    event: Event
-    seq: int
-    size: int
-    created: float
-    due: float
-    attempts: int = 0
-    refusals: int = 0
-    refused_at: float | None = None
-
-    def leased(self) -> Leased:
-        return Leased(
-            event=self.event,
-            attempts=self.attempts,
-            created=self.created,
-            refusals=self.refusals,
-            refused_at=self.refused_at,
-        )
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One vendor's queue.
-
-    Attributes:
-        waiting: a heap by due time, then by age.
-        busy: by visitor, how many of their events are leased.
-        parked: rows taken from the heap because their visitor is busy, so that no claim looks at them again.
-    """
-
-    waiting: list[tuple[float, int, _Row]] = field(default_factory=list)
-    busy: Counter[str] = field(default_factory=Counter)
-    parked: dict[str, list[_Row]] = field(default_factory=dict)
-
-    def push(self, row: _Row) -> None:
-        heapq.heappush(self.waiting, (row.due, row.seq, row))
-
-    def head(self) -> _Row | None:
-        """Return the first row whose visitor is free; rows of busy visitors are parked on the way."""
-        while self.waiting:
-            row = self.waiting[0][2]
-            if not self.busy[row.event.visitor_key]:
-                return row
-            heapq.heappop(self.waiting)
-            self.parked.setdefault(row.event.visitor_key, []).append(row)
-        return None
-
-    def free(self, visitor: str) -> None:
-        """Note that one leased event of *visitor* is back."""
-        self.busy[visitor] -= 1
-        if self.busy[visitor] <= 0:
-            del self.busy[visitor]
-            for row in self.parked.pop(visitor, ()):
-                self.push(row)
-
-
-@dataclass(slots=True)
-class _Held:
-    vendor: str
-    lease_s: float
-    until: float
-    rows: dict[str, _Row]
-
-
-class _Book:
-    """All the state of one process. The caller holds the lock."""
-
-    def __init__(self, policy: Policy, max_rows: int, max_bytes: int, rng: random.Random) -> None:
-        self.lock = threading.Lock()
-        self.closed = False
-        self.dead: OrderedDict[str, tuple[DeadLetter, int]] = OrderedDict()
-        self._policy, self._max_rows, self._max_bytes, self._rng = policy, max_rows, max_bytes, rng
-        self._now = 0.0
-        self._numbers = itertools.count(1)
-        self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._keys: set[tuple[str, str]] = set()
-        self._recent: OrderedDict[str | tuple[str, str], float] = OrderedDict()
-        self._lanes: dict[str, _Lane] = {}
-        self._held: dict[str, _Held] = {}
-        self._bytes = self._dead_bytes = 0
-        self._accepted = self._delivered = self._duplicates = 0
-        self._dropped: Counter[ErrorCode] = Counter()
-        self._refused: Counter[ErrorCode] = Counter()
-
-    def advance(self, now: float) -> None:
-        """Set the clock, take back what leases that ran out held, and forget what is past its age."""
-        if now < self._now - _JUMP_S:
-            self._rewind(now)
-            self._now = now
-        self._now = max(self._now, now)
-        for token in [token for token, held in self._held.items() if held.until <= self._now]:
-            for id in list(self._held[token].rows):
-                row = self.take_back(token, id)
-                if row is not None:
-                    # Due as before: it was claimed first, so it comes first again.
-                    self.settle(row, self._policy.doubt(row.leased(), self._now, due_at=row.due))
-        while self._recent and next(iter(self._recent.values())) <= self._now - self._policy.recent_max_age_s:
-            self._recent.popitem(last=False)
-        while self.dead and next(iter(self.dead.values()))[0].at <= self._now - self._policy.dead_max_age_s:
-            self._drop_letter(ErrorCode.TOO_OLD)
-
-    def put(self, event: Event) -> bool:
-        key = _business_key(event)
-        if (
-            event.id in self._rows
-            or event.id in self.dead
-            or event.id in self._recent
-            or (key is not None and (key in self._keys or key in self._recent))
-        ):
-            self._refused[ErrorCode.DUPLICATE_KEY] += 1
-            return True
-        size = _size(event)
-        share = self._policy.exposure_share if event.kind == "exposure" else 1.0
-        if len(self._rows) + 1 > self._max_rows * share or self._bytes + size > self._max_bytes * share:
-            self._refused[ErrorCode.QUEUE_FULL] += 1
-            return False
-        row = _Row(event, next(self._numbers), size, created=self._now, due=self._now)
-        self._rows[event.id] = row
-        if key is not None:
-            self._keys.add(key)
-        self._bytes += size
-        self._accepted += 1
-        self.enqueue(row)
-        return True
-
-    def enqueue(self, row: _Row) -> None:
-        self._lanes.setdefault(row.event.vendor, _Lane()).push(row)
-
-    def claim(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
-        heads = [(row.due, row.seq, name) for name, row in self._heads(skip) if row.due <= self._now]
-        if not heads or limit < 1:
-            return None
-        name = min(heads)[2]
-        lane, rows = self._lanes[name], list[_Row]()
-        while len(rows) < limit and (row := self._fresh_head(lane)) is not None and row.due <= self._now:
-            if row.event.at_most_once and rows:
-                break
-            heapq.heappop(lane.waiting)
-            rows.append(row)
-            if row.event.at_most_once:
-                break
-        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
-        lane.busy.update(row.event.visitor_key for row in rows)
-        token = str(next(self._numbers))
-        self._held[token] = _Held(name, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
-        return Lease(token, name, tuple(row.leased() for row in rows))
-
-    def take_back(self, token: str, id: str) -> _Row | None:
-        """Take a row out of the hands of lease *token*; None if that does not hold it."""
-        held = self._held.get(token)
-        row = held.rows.pop(id, None) if held else None
-        if held and not held.rows:
-            del self._held[token]
-        if held and row:
-            self._lanes[held.vendor].free(row.event.visitor_key)
-        return row
-
-    def rule(self, row: Leased, outcome: Outcome) -> Disposition:
-        return self._policy.rule(outcome, row, self._now, self._rng)
-
-    def settle(self, row: _Row, ruling: Disposition) -> None:
-        match ruling:
-            case Requeue():
-                row.due = self._policy.clamp(ruling.due_at, self._now)
-                row.attempts += ruling.counted
-                if ruling.refused:
-                    row.refusals += 1
-                    row.refused_at = self._now if row.refused_at is None else row.refused_at
-                if ruling.aliases is not None:
-                    row.event = replace(row.event, aliases=ruling.aliases)
-                self.enqueue(row)
-            case Settle():
-                self._remove(row, remember_key=True)
-                self._delivered += 1
-                self._duplicates += ruling.duplicate
-            case Discard():
-                # The vendor may have the one that is in doubt: its key must not be sent again either.
-                self._remove(row, remember_key=ruling.code is ErrorCode.AMBIGUOUS)
-                self._dropped[ruling.code] += 1
-            case Bury():
-                row.attempts += 1
-                self._bury(row, ruling.code)
-
-    def next_due(self, skip: Collection[str]) -> float | None:
-        times = [row.due for _, row in self._heads(skip)]
-        times += [held.until for held in self._held.values() if held.vendor not in skip]
-        return max(0.0, min(times) - self._now) if times else None
-
-    def stats(self) -> OutboxStats:
-        oldest = next(iter(self._rows.values()), None)
-        return OutboxStats(
-            accepted=self._accepted,
-            delivered=self._delivered,
-            duplicates=self._duplicates,
-            queued=len(self._rows),
-            leased=sum(len(held.rows) for held in self._held.values()),
-            dead=len(self.dead),
-            dropped=_snapshot(self._dropped),
-            refused=_snapshot(self._refused),
-            oldest_s=0.0 if oldest is None else max(0.0, self._now - oldest.created),
-        )
-
-    def close(self) -> None:
-        self.closed = True
-        if self._rows:
-            self._dropped[ErrorCode.LOST_AT_EXIT] += len(self._rows)
-        for table in (self._rows, self._keys, self._recent, self._lanes, self._held):
-            table.clear()
-        self._bytes = 0
-
-    def _heads(self, skip: Collection[str]) -> Iterator[tuple[str, _Row]]:
-        for name, lane in self._lanes.items():
-            if name not in skip and (row := self._fresh_head(lane)) is not None:
-                yield name, row
-
-    def _fresh_head(self, lane: _Lane) -> _Row | None:
-        """Return the lane's next row; those that waited past the age limit are buried on the way."""
-        while (row := lane.head()) is not None and row.due <= self._now:
-            if not self._policy.too_old(row.created, self._now):
-                return row
-            heapq.heappop(lane.waiting)
-            self._bury(row, ErrorCode.TOO_OLD)
-        return row
-
-    def _bury(self, row: _Row, code: ErrorCode) -> None:
-        self._remove(row, remember_key=False)
-        letter = DeadLetter(event=row.event, code=code, attempts=row.attempts, at=self._now)
-        self.dead[row.event.id] = (letter, row.size)
-        self._dead_bytes += row.size
-        while len(self.dead) > self._policy.dead_max_rows or self._dead_bytes > self._policy.dead_max_bytes:
-            self._drop_letter(ErrorCode.QUEUE_FULL)
-
-    def _drop_letter(self, code: ErrorCode) -> None:
-        id, (_, size) = self.dead.popitem(last=False)
-        self._dead_bytes -= size
-        self._dropped[code] += 1
-        self._remember(id)
-
-    def _remove(self, row: _Row, *, remember_key: bool) -> None:
-        del self._rows[row.event.id]
-        self._bytes -= row.size
-        self._remember(row.event.id)
-        key = _business_key(row.event)
-        if key is not None:
-            self._keys.discard(key)
-            if remember_key:
-                self._remember(key)
-
-    def _remember(self, what: str | tuple[str, str]) -> None:
-        self._recent[what] = self._now
-        self._recent.move_to_end(what)
-        while len(self._recent) > self._policy.recent_max_rows:
-            self._recent.popitem(last=False)
-
-    def _rewind(self, now: float) -> None:
-        """Follow a clock that jumped back to *now*: nothing waits longer than it would have, nothing is younger."""
-        for row in self._rows.values():
-            row.created = min(row.created, now)
-            row.due = self._policy.clamp(row.due, now) if row.attempts or row.refusals else min(row.due, now)
-            row.refused_at = None if row.refused_at is None else min(row.refused_at, now)
-        for lane in self._lanes.values():
-            lane.waiting = [(row.due, row.seq, row) for *_, row in lane.waiting]
-            heapq.heapify(lane.waiting)
-        for held in self._held.values():
-            held.until = min(held.until, now + held.lease_s)
-
-
-def _business_key(event: Event) -> tuple[str, str] | None:
-    return None if event.track.key is None else (event.vendor, event.track.key)
-
-
-def _snapshot(counts: Counter[ErrorCode]) -> Mapping[ErrorCode, int]:
-    return MappingProxyType(dict(counts))
-
-
-def _size(event: Event) -> int:
-    """Estimate what an event takes, in bytes: its texts, and a flat sum for everything around them."""
-    visit, track = event.visit, event.track
-    texts = [visit.url, visit.user_agent, visit.referer, visit.user_id, track.metric, track.key, *event.aliases]
-    total = 512 + sum(len(text) for text in texts if text)
-    for mapping in (visit.cookies, visit.data, track.data, *track.items):
-        total += sum(len(name) + len(str(value)) for name, value in mapping.items())
-    return total

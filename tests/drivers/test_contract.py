@@ -373,10 +373,10 @@ def test_U14_interim_flood(own: Any) -> None:
         assert vendor.wait_open(0)
 
 
-def test_U14_slow_interim_flood(drive: Any) -> None:
+def test_U14_slow_interim_flood(own: Any) -> None:
     """A slow row of interim answers is cut at the deadline."""
     with RawVendor([read_request, forever(send(b"HTTP/1.1 103 Early Hints\r\n\r\n"), sleep(0.02))]) as vendor:
-        _assert_cut(drive.ask(vendor.url, deadline_s=SHORT_S), vendor, drive.own)
+        _assert_cut(own.ask(vendor.url, deadline_s=SHORT_S), vendor, own.own)
 
 
 def test_U14_switching_protocols_is_refused(own: Any) -> None:

@@ -173,6 +173,15 @@ def test_bytes_are_bounded(open_store, clock, make_event):
     assert store.stats(clock.now).refused == {ErrorCode.QUEUE_FULL: 1}
 
 
+@pytest.mark.parametrize("outcome", [Delivered(), Dropped(ErrorCode.NOT_IN_TEST), Dead(ErrorCode.REFUSED)])
+def test_bytes_come_back(open_store, clock, make_event, outcome):
+    """Whatever leaves the queue leaves its room to the next."""
+    store = open_store(max_bytes=8_000)
+    for _ in range(5):
+        assert store.put_many([make_event(url="https://shop.example/" + "x" * 4_000)], clock.now)
+        store.ack(store.claim(clock.now, 1, LEASE_S), [outcome], clock.now)
+
+
 def test_exposures_leave_room_for_tracks(open_store, clock, make_event):
     """Exposures fill a share of the room; the rest is for what visitors did."""
     store = open_store(max_rows=10)
@@ -501,6 +510,8 @@ def test_events_past_the_age_limit_are_laid_aside_unsent(open_store, clock, make
     clock.now += 50
     store.put_many([young], clock.now)
     clock.now += 50
+    assert store.next_due(clock.now) == 0
+    assert store.stats(clock.now).queued == 2, "only a claim lays aside"
     assert ids(store.claim(clock.now, 5, LEASE_S)) == [young.id]
     assert [(letter.event.id, letter.code, letter.attempts) for letter in store.dead()] == [
         (old.id, ErrorCode.TOO_OLD, 0)

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode
@@ -165,6 +165,7 @@ def test_what_is_no_outcome_is_an_error(row):
         rule("delivered", row())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000), st.integers())
 def test_backoff_stays_within_its_limits_and_grows(attempts, seed):
     """Every wait is between one second and fifteen minutes, and within the doubling limit."""
@@ -180,6 +181,7 @@ def test_backoff_is_jittered_over_its_whole_range():
     assert 350 < waits[500] < 550
 
 
+@settings(deadline=None)
 @given(OUTCOMES, ROWS, st.booleans(), st.integers())
 def test_every_outcome_has_a_ruling(make_event, outcome, fields, at_most_once, seed):
     """Nothing raises, no wait is longer than an hour or in the past, and doubt never repeats an at-most-once event."""
@@ -195,6 +197,7 @@ def test_every_outcome_has_a_ruling(make_event, outcome, fields, at_most_once, s
     assert POLICY.rule(outcome, row, NOW, random.Random(seed)) == ruling
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False), st.floats(0, 4e9))
 def test_due_times_are_clamped_to_the_longest_wait(due_at, now):
     """However far a clock jumped, nothing is due later than an hour from now."""

@@ -1,0 +1,145 @@
+"""Sockets for the async driver. They use the loop's socket calls and no asyncio transport.
+
+So closing is closing a socket: it needs no running loop, which matters when the loop is gone, or when a forked
+child must let go of what it inherited without touching its parent's selector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from flagmw.codes import ErrorCode
+from flagmw.drivers import _net
+from flagmw.drivers._link import Wire
+from flagmw.exceptions import TransportError
+
+R = TypeVar("R")
+
+
+async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
+    """Resolve *host* and connect to the first address that answers.
+
+    Raises:
+        TransportError: `DNS` or `CONNECT`; nothing was sent.
+    """
+    found = _net.lookup(host, port)
+    if isinstance(found, Future):
+        found = await result(found)
+    loop = asyncio.get_running_loop()
+    failure: Exception | None = None
+    for family, address in _net.usable(found):
+        sock: socket.socket | None = None
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            async with asyncio.timeout(connect_s):
+                await loop.sock_connect(sock, address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
+        else:
+            return AsyncWire(sock)
+    raise TransportError(ErrorCode.CONNECT, sent=False) from failure
+
+
+async def result(future: Future[R]) -> R:
+    """Wait for a thread's *future* without ever cancelling it, and without harm if the loop ends first."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: Future[R]) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
+
+    future.add_done_callback(wake)
+    await waiter
+    return future.result()
+
+
+class AsyncWire(Wire):
+    """A non-blocking socket, with TLS done in memory."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._tls: ssl.SSLObject | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        size = min(max_bytes, self.room - self.received + 1)
+        try:
+            if self.pending:
+                await self._flush()
+            if self._tls is None:
+                return self.count(await asyncio.get_running_loop().sock_recv(self.sock, size))
+            try:
+                return self.count(await self._step(self._tls.read, size))
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return self.count(b"")
+        except OSError as error:
+            raise TransportError(ErrorCode.RESET) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self.pending.append(buffer)
+
+    async def aclose(self) -> None:
+        self.abort()
+
+    def leftover(self) -> bool:
+        return self._incoming.pending > 0 or (self._tls is not None and self._tls.pending() > 0)
+
+    async def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Put TLS on the connection, for the certificate of *host*."""
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        try:
+            await self._step(self._tls.do_handshake)
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            # Tell the vendor why, as far as that needs no waiting.
+            with contextlib.suppress(OSError):
+                self.sock.send(self._outgoing.read())
+            raise TransportError(ErrorCode.TLS, sent=False) from error
+        except OSError as error:
+            raise TransportError(ErrorCode.RESET, sent=False) from error
+
+    async def _flush(self) -> None:
+        data = self.take_pending()
+        try:
+            if self._tls is None:
+                await asyncio.get_running_loop().sock_sendall(self.sock, data)
+            else:
+                view = memoryview(data)
+                while view:
+                    view = view[await self._step(self._tls.write, view) :]
+        except OSError:
+            # The vendor may have answered before it hung up: reading will tell.
+            self.broken = True
+
+    async def _step(self, act: Callable[..., Any], *args: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                result = act(*args)
+            except ssl.SSLWantReadError:
+                await self._drain(loop)
+                data = await loop.sock_recv(self.sock, 65536)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                await self._drain(loop)
+                return result
+
+    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._outgoing.pending:
+            await loop.sock_sendall(self.sock, self._outgoing.read())
