@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types matrix bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -12,7 +12,7 @@ $(READY): pyproject.toml
 		{ echo "flagmw needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[cli,fastapi,sandbox]' --group dev
+	$(BIN)/pip install --quiet --editable '.[cli,django,fastapi,flask,sandbox]' --group dev
 	@touch $(READY)
 
 demo: $(READY)
@@ -27,6 +27,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+matrix: $(READY)
+	@$(BIN)/python -m tests.matrix.run
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)

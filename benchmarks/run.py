@@ -206,9 +206,10 @@ def part_cases() -> list[Case]:
         except StopIteration:
             return
 
+    stdlib = "SimpleCookie.load, 9 cookies"
     return [
-        ("SimpleCookie.load, 9 cookies", loop(lambda: SimpleCookie().load(header)), ""),
-        ("flagmw cookie reader", loop(lambda: _cookies.read([header], [vendor.cookies])), "SimpleCookie.load, 9 cookies"),
+        (stdlib, loop(lambda: SimpleCookie().load(header)), ""),
+        ("flagmw cookie reader", loop(lambda: _cookies.read([header], [vendor.cookies])), stdlib),
         ("Webtrends decision without I/O", loop(decide), ""),
     ]
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from flagmw._domains import is_domain
 from flagmw.codes import ErrorCode
 from flagmw.vendors.base import CookieRule
 
@@ -24,7 +25,6 @@ _NAME = re.compile(r"[!-:<>-~](?:[ -:<>-~]*[!-:<>-~])?")
 _OCTETS = re.compile(r"[!#-+\--:<-\[\]-~]*")
 # What a codec may allow beyond that (raw JSON in a value): any printable ASCII but the separator.
 _PRINTABLE = re.compile(r"[ -:<-~]*")
-_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+")
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Inbound:
 
     Attributes:
         own: for each rule, the vendor's cookies by name; the first of a name counts.
-        site_bytes: the length of everything in the header that belongs to no vendor.
+        site_bytes: the length of everything in the header that was not taken for a vendor.
         rejected: why cookies with a vendor's name were left out.
     """
 
@@ -51,9 +51,9 @@ def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
     budget, pairs = HEADER_MAX_BYTES, PAIRS_MAX
     prefixes = tuple(prefix for rule in rules for prefix in rule.prefixes)
     for header in headers:
-        looked_at = header[:budget]
-        budget -= len(looked_at)
         found.site_bytes += len(header)
+        looked_at = header if len(header) <= budget else _whole_pairs(header, budget)
+        budget -= min(len(header), budget)
         for pair in looked_at.split(";", pairs)[:pairs]:
             pairs -= 1
             name, equals, value = pair.partition("=")
@@ -64,18 +64,21 @@ def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
                 if not rule.reads(name):
                     continue
                 value = value.strip(" \t")
-                found.site_bytes -= len(name) + len(value) + 3
                 fault = _fault(name, value, rule)
                 if fault is None and name in own:
                     fault = ErrorCode.COOKIE_DUPLICATE
-                if fault is None:
-                    own[name] = value
-                else:
+                if fault is not None:
                     found.rejected.append(fault)
-        if budget <= 0 or pairs <= 0:
-            break
+                    continue
+                own[name] = value
+                found.site_bytes -= len(name) + len(value) + 3
     found.site_bytes = max(0, found.site_bytes)
     return found
+
+
+def _whole_pairs(header: str, length: int) -> str:
+    """Return the pairs that lie within *length* characters: half a value is another value."""
+    return header[:length] if header[length] == ";" else header[:length].rpartition(";")[0]
 
 
 def _fault(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
@@ -123,7 +126,7 @@ def format_set_cookie(
     if max_age_s is not None:
         parts.append(f"Max-Age={min(max(0, max_age_s), MAX_AGE_MAX_S)}")
     if domain is not None:
-        if not _DOMAIN.fullmatch(domain):
+        if not is_domain(domain):
             raise ValueError("cookie domain has characters that cannot be sent")
         parts.append(f"Domain={domain}")
     if secure:

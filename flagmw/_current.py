@@ -12,7 +12,8 @@ _flags: ContextVar[Flags | None] = ContextVar("flagmw_flags", default=None)
 
 def current() -> Flags:
     """Return the flags of the request being served; outside of one, empty flags with code `NO_REQUEST`."""
-    return _flags.get() or Flags(error_code=ErrorCode.NO_REQUEST)
+    flags = _flags.get()
+    return Flags(error_code=ErrorCode.NO_REQUEST) if flags is None else flags
 
 
 def set_current(flags: Flags | None) -> None:

@@ -100,7 +100,7 @@ class Breaker:
                 return False
             calls = len(self._calls)
             failing = calls >= self._sample and self._failures >= self._ratio * calls
-            if hold_s is None and self._streak < self._streak_limit and not failing:
+            if not hold_s and self._streak < self._streak_limit and not failing:
                 return False
             self._open_until = now + max(self._open_s, hold_s or 0.0)
             return True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from string import punctuation
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from flagmw import _cookies
-from flagmw._domains import host_name
+from flagmw._domains import host_name, in_url
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
@@ -20,8 +21,9 @@ URL_CHARS = 2048
 LANGUAGE_CHARS = 256
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PATH = re.compile(r"/[!#-;=?-Z_a-z~@\[\]]*")
-_IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
+_PATH = re.compile(r"/[!$-;=@-Z_a-z~\[\]]*")
+_HALF_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
+_IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 
 
 class Inbound(Protocol):
@@ -71,12 +73,12 @@ def make_visit(
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
     secure_now = secure in ("https", "wss")
     sent_host = header(inbound, "host") or ""
-    host, path = host_name(sent_host), clean_path(inbound.raw_path)
+    host, path = host_name(sent_host) or "localhost", clean_path(inbound.raw_path)
     query = _allowed_query(inbound.query, config.send_query) if config.send_query else ""
     identity = _identity(inbound, config, failed) if config.identify is not None else None
     visit = Visit(
-        url=f"{'https' if secure_now else 'http'}://{host or 'localhost'}{path}{query}"[:URL_CHARS],
-        host=host or "localhost",
+        url=_url("https" if secure_now else "http", host, path, query),
+        host=host,
         path=path,
         secure=secure_now,
         method=inbound.method,
@@ -105,10 +107,23 @@ def _identity(inbound: Inbound, config: Config, failed: Callable[[Exception], No
 
 
 def clean_path(raw: str) -> str:
-    """Return a path that can stand in a URL: it begins with "/" and odd characters are percent-encoded."""
+    """Return a path that can stand in a URL: it begins with "/" and odd characters are percent-encoded.
+
+    *raw* is what was sent, one character per byte.
+    """
     if len(raw) <= URL_CHARS and _PATH.fullmatch(raw):
         return raw
-    return "/" + quote(raw.lstrip("/")[:URL_CHARS], safe="/%:@!$&'()*+,;=-._~", errors="replace")[:URL_CHARS]
+    path = quote(raw[:URL_CHARS].lstrip("/"), safe="/%:@!$&'()*+,;=-._~[]", encoding="latin-1", errors="replace")
+    return _cut("/" + path)
+
+
+def _cut(url: str) -> str:
+    return url if len(url) <= URL_CHARS else _HALF_ESCAPE.sub("", url[:URL_CHARS])
+
+
+def _url(scheme: str, host: str, path: str, query: str) -> str:
+    url = _cut(f"{scheme}://{in_url(host)}{path}")
+    return url + query if len(url) + len(query) <= URL_CHARS else url
 
 
 def _clean(text: str | None, limit: int) -> str | None:
@@ -120,7 +135,11 @@ def _clean(text: str | None, limit: int) -> str | None:
 
 
 def _allowed_query(query: str, allowed: Sequence[str]) -> str:
-    pairs = parse_qsl(query[:URL_CHARS], keep_blank_values=True, max_num_fields=None)[:100]
+    if len(query) > URL_CHARS:
+        query = query[:URL_CHARS].rpartition("&")[0]  # half a value is another value
+    if not query.isascii():
+        query = quote(query, safe=punctuation, encoding="latin-1", errors="replace")
+    pairs = parse_qsl(query, keep_blank_values=True)[:100]
     kept = [(name, value) for name, value in pairs if name in allowed]
     return f"?{urlencode(kept)}" if kept else ""
 
@@ -133,9 +152,11 @@ def _referer(text: str | None, policy: str) -> str | None:
         return text
     try:
         parts = urlsplit(text)
-        return f"{parts.scheme}://{host_name(parts.netloc)}/" if parts.scheme in ("http", "https") else None
+        host = parts.hostname or ""
     except ValueError:
         return None
+    host = host_name(in_url(host))
+    return f"{parts.scheme}://{in_url(host)}/" if host and parts.scheme in ("http", "https") else None
 
 
 def _is_trusted(address: str | None, config: Config) -> bool:
@@ -143,6 +164,8 @@ def _is_trusted(address: str | None, config: Config) -> bool:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return False
+    # A socket for both protocols shows IPv4 peers as ::ffff:10.0.0.1.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return any(parsed in network for network in config.trusted_proxies)
 
 

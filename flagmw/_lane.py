@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flagmw._engine import failed
 from flagmw._guard import Breaker, Deadline, Gate
@@ -14,12 +12,14 @@ from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
-from flagmw.drivers.aio import AsyncDriver
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.types import Decision, DecisionNote, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 SLOT_WAIT_S = 0.005
+DELIVERY_CONNECT_S = 2.0
 
 
 class Lane:
@@ -29,21 +29,20 @@ class Lane:
         blocking_transport, async_transport = config.transport
         self.vendor, self._config, self._counts, self._throttle = vendor, config, counts, throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
-        self._remote = getattr(vendor, "base_url", None) is not None
+        self.remote = getattr(vendor, "base_url", None) is not None
         self.breaker = Breaker()
         self._threads, self._tasks = Gate(config.pool_size), Gate(config.max_in_flight)
-        self.blocking = BlockingDriver(
-            pool_size=config.pool_size,
-            transport=blocking_transport,
-            trust_env=config.trust_env,
-            ca_file=config.ca_file,
-        )
-        self.aio = AsyncDriver(
-            max_connections=config.max_in_flight,
-            transport=async_transport,
-            trust_env=config.trust_env,
-            ca_file=config.ca_file,
-        )
+        # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
+        from flagmw.drivers._body import Limits
+        from flagmw.drivers.aio import AsyncDriver
+        from flagmw.drivers.blocking import BlockingDriver
+
+        outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
+        self.blocking = BlockingDriver(pool_size=config.pool_size, transport=blocking_transport, **outside)
+        self.aio = AsyncDriver(max_connections=config.max_in_flight, transport=async_transport, **outside)
+        # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
+        limits = Limits(connect_s=DELIVERY_CONNECT_S)
+        self.delivery = BlockingDriver(pool_size=1, limits=limits, transport=blocking_transport, **outside)
 
     def reset(self, throttle: Throttle) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
@@ -53,7 +52,7 @@ class Lane:
 
     def submit(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Future[Decision] | Decision:
         """Begin to ask from a thread; wait for the future with `collect`."""
-        if not self._remote:
+        if not self.remote:
             return self._locally(visit, state)
         gate = self._threads
         refused = self._admit()
@@ -63,6 +62,11 @@ class Lane:
             return self._shed()
         try:
             future = self.blocking.submit(self.vendor.decide(visit, state), deadline)
+        except Exception as error:
+            from concurrent.futures import Future
+
+            future = Future()
+            future.set_exception(error)
         except BaseException:
             gate.leave()
             raise
@@ -76,7 +80,7 @@ class Lane:
             return self._tell(asked, 0.0)
         started = time.monotonic()
         try:
-            decision = asked.result(deadline.left(started))
+            decision = _checked(asked.result(deadline.left(started)))
         except TimeoutError:
             asked.cancel()
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
@@ -86,19 +90,25 @@ class Lane:
 
     async def ask(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
         """Ask from an event loop."""
-        if not self._remote:
+        import asyncio
+
+        if not self.remote:
             return self._tell(self._locally(visit, state), 0.0)
         refused = self._admit()
         if refused is not None:
             return self._tell(refused, 0.0)
         gate = self._tasks
         if not gate.enter():
-            await asyncio.sleep(SLOT_WAIT_S)
+            try:
+                await asyncio.sleep(SLOT_WAIT_S)
+            except asyncio.CancelledError:
+                self.breaker.abandon()
+                raise
             if not gate.enter():
                 return self._tell(self._shed(), 0.0)
         started = time.monotonic()
         try:
-            decision = await self.aio.run(self.vendor.decide(visit, state), deadline)
+            decision = _checked(await self.aio.run(self.vendor.decide(visit, state), deadline))
         except asyncio.CancelledError:
             self.breaker.abandon()
             raise
@@ -127,12 +137,11 @@ class Lane:
         return failed(self.vendor.name, ErrorCode.SHED)
 
     def _locally(self, visit: Visit, state: VisitorState) -> Decision:
-        flow = self.vendor.decide(visit, state)
         try:
+            flow = self.vendor.decide(visit, state)
             next(flow)
         except StopIteration as stop:
-            decision: Decision = stop.value
-            return decision
+            return stop.value if isinstance(stop.value, Decision) else self._bug(TypeError())
         except Exception as error:
             return self._bug(error)
         flow.close()
@@ -176,3 +185,9 @@ class Lane:
             except Exception as error:
                 self._throttle.log(logging.ERROR, "HOOK", "on_decision failed", error=type(error).__name__)
         return decision
+
+
+def _checked(decision: Decision) -> Decision:
+    if not isinstance(decision, Decision):
+        raise TypeError("not a decision")
+    return decision

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 Header = tuple[str, str]
 
 _DIRECTIVE = re.compile(r'([^\s=,;"]+)(?:\s*=\s*("(?:[^"\\]|\\.)*+"|[^\s,"]*))?')
-_SHARED_FIELDS = frozenset({"surrogate-control", "cdn-cache-control"})
+# Fields that speak to shared caches alone and outweigh Cache-Control there (RFC 9213 and its forerunners).
+_SHARED_FIELDS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 
 
 def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touched: bool) -> list[Header] | None:
@@ -28,7 +29,9 @@ def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touc
     if not touched and shared_cacheable(headers):
         return None
     taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"}
-    edited = [header for header in headers if header[0].lower() not in ("cache-control", "vary")]
+    edited = [
+        header for header in headers if header[0].lower() not in ("cache-control", "vary") and not _invites(*header)
+    ]
     edited.append(("cache-control", _private(_values(headers, "cache-control"))))
     vary = _values(headers, "vary")
     if touched:
@@ -41,10 +44,11 @@ def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touc
 
 def shared_cacheable(headers: Sequence[Header]) -> bool:
     """Say whether the application lets shared caches store this response (RFC 9111 section 3)."""
-    if any(name.lower() in _SHARED_FIELDS for name, _ in headers):
+    if any(_invites(name, value) for name, value in headers):
         return True
     directives = _directives(_values(headers, "cache-control"))
-    if directives.keys() & {"private", "no-store"}:
+    # `private="field"` keeps only that field from shared caches, not the response.
+    if directives.get("private") == "" or "no-store" in directives:
         return False
     if "public" in directives or _positive(directives.get("s-maxage")):
         return True
@@ -52,6 +56,17 @@ def shared_cacheable(headers: Sequence[Header]) -> bool:
         return _positive(directives.get("max-age"))
     expires = _values(headers, "expires").strip()
     return bool(expires) and expires not in ("0", "-1")
+
+
+def _invites(name: str, value: str) -> bool:
+    """Say whether a field tells shared caches, over the head of Cache-Control, that they may store the response."""
+    name = name.lower()
+    if name not in _SHARED_FIELDS and not name.endswith("cdn-cache-control"):
+        return False
+    if name == "x-accel-expires":
+        return value.strip() != "0"
+    directives = _directives(value)
+    return not directives.keys() & {"private", "no-store"} and directives.get("max-age") != "0"
 
 
 def _private(value: str) -> str:
@@ -82,7 +97,7 @@ def _directives(value: str) -> dict[str, str]:
 
 
 def _positive(seconds: str | None) -> bool:
-    return seconds is not None and seconds.isdigit() and int(seconds[:12]) > 0
+    return seconds is not None and seconds.isascii() and seconds.isdigit() and int(seconds[:12]) > 0
 
 
 def _cookie_name(value: str) -> str:

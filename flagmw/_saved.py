@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -23,6 +23,16 @@ def dump(visit: Visit, jars: Sequence[Mapping[str, str]]) -> bytes:
     return orjson.dumps(document)
 
 
+def _texts(document: Any) -> Iterator[Any]:
+    """Yield all that must be text for a visit to be of use."""
+    yield from (document[name] for name in ("url", "host", "path", "method"))
+    for name in ("client_ip", "user_agent", "referer", "language", "user_id"):
+        yield document[name] or ""
+    for name in ("cookies", "data"):
+        yield from document[name].keys()
+    yield from document["cookies"].values()
+
+
 def load(saved: bytes, now: float) -> Visit:
     """Return the visit that `dump` wrote.
 
@@ -33,6 +43,8 @@ def load(saved: bytes, now: float) -> Visit:
         document = orjson.loads(saved)
         if document["v"] != VERSION:
             raise ValueError
+        if not all(isinstance(text, str) for text in _texts(document)):
+            raise ValueError
         return Visit(**{name: document[name] for name in _KEPT}, cookies=document["cookies"], now=now)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("visitor is not what Flags.save() returned (or of another version)") from None

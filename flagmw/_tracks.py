@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from flagmw._ids import uuid7
@@ -16,6 +17,7 @@ VALUE_CHARS = 256
 DATA_BYTES = 8 * 1024
 ITEMS = 100
 METRIC_CHARS = 128
+ID_CHARS = 256
 
 # No control characters, no lone surrogates: neither a log line nor a store must be the place that finds out.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -45,10 +47,10 @@ def make_track(
         data=checked_data("data", data),
         aliases=None if aliases is None else _names("aliases", aliases),
         vendors=None if vendors is None else _names("vendors", vendors),
-        key=None if key is None else _text("key", str(key), KEY_CHARS),
+        key=None if key is None else _text("key", key if isinstance(key, str) else str(key), KEY_CHARS),
         value=None if value is None else _number("value", value),
         currency=None if currency is None else _currency(currency),
-        items=_items(items or ()),
+        items=() if items is None else _items(items),
         occurred_at=now,
     )
 
@@ -76,6 +78,15 @@ def checked_data(field: str, data: Mapping[str, Any] | None) -> Mapping[str, Sca
     return checked
 
 
+def checked_id(field: str, value: Any) -> str | None:
+    """Return a visitor's id as text; None for None and for an empty text, as which frameworks show nobody."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(int(value)) if abs(value) < 1 << 256 else ""
+    return _text(field, value, ID_CHARS)
+
+
 def _scalar(field: str, value: Any) -> Scalar:
     if isinstance(value, bool):
         return value
@@ -85,10 +96,8 @@ def _scalar(field: str, value: Any) -> Scalar:
         if abs(value) >= 1 << 63:
             raise ValueError(f"{field} is an integer beyond 64 bits")
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return _number(field, value)
-    if type(value).__name__ == "Decimal":
-        return _number(field, float(value))
     raise ValueError(f"{field} is {type(value).__name__}; send str, int, float or bool")
 
 
@@ -101,13 +110,19 @@ def _text(field: str, value: Any, limit: int, *, empty: bool = False) -> str:
         raise ValueError(f"{field} has {len(value)} characters; at most {limit} can be sent")
     if _UNSAFE.search(value):
         raise ValueError(f"{field} has control characters or broken Unicode")
-    return str(value)
+    return str.__str__(value)  # the text itself, also of an enumeration's member
 
 
 def _number(field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
         raise ValueError(f"{field} must be a finite number")
-    return float(value)
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{field} must be a finite number")
+    return number
 
 
 def _currency(value: str) -> str:
@@ -117,12 +132,14 @@ def _currency(value: str) -> str:
 
 
 def _names(field: str, names: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise ValueError(f"{field} must be a list of names, not one str: write [{field[:-1]!r}]")
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise ValueError(f"{field} must be a list of names, got one {type(names).__name__}")
     return tuple(dict.fromkeys(_text(f"a name in {field}", name, 250) for name in names))
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Scalar], ...]:
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        raise ValueError(f"items must be a list of cart lines, got {type(items).__name__}")
     if len(items) > ITEMS:
         raise ValueError(f"items has {len(items)} lines; at most {ITEMS} can be sent")
     return tuple(checked_data(f"items[{n}]", item) for n, item in enumerate(items))

@@ -5,7 +5,7 @@ Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass unt
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -34,9 +34,14 @@ class FlagsMiddleware:
     Args:
         app: the application.
         flagmw: what decides.
+
+    Raises:
+        TypeError: *flagmw* is something else.
     """
 
     def __init__(self, app: ASGIApp, *, flagmw: Flagmw) -> None:
+        if not isinstance(flagmw, Flagmw):
+            raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
 
@@ -48,31 +53,37 @@ class FlagsMiddleware:
         if kind not in ("http", "websocket") or KEY in scope:
             await self.app(scope, receive, send)
             return
+        flags, exchange = await self._decide(scope)
+        scope[KEY] = flags
+        if flags is not None:
+            scope.setdefault("state", {})["flags"] = flags
+        set_current(flags)
         try:
-            begun = self.flagmw.begin(_Request(scope))
-            if begun is None:
-                scope[KEY] = None
-                set_current(None)
+            if exchange is None or flags is None:
                 await self.app(scope, receive, send)
                 return
+            responder = _Responder(self.flagmw, exchange, flags, send, plain=kind == "http")
+            try:
+                await self.app(scope, receive, responder.send)
+            finally:
+                # The application may have failed, or the visitor gone: what they did before that happened all the same.
+                await responder.commit()
+        finally:
+            set_current(None)
+
+    async def _decide(self, scope: Scope) -> tuple[Flags | None, Exchange | None]:
+        """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
+        fm = self.flagmw
+        try:
+            begun = fm.begin(_Request(scope))
+            if begun is None:
+                return None, None
             exchange, asks = begun
-            flags = await self.flagmw.asettle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)
+            return (await fm.asettle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)), exchange
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
-            self.flagmw.internal_error(error)
-            exchange, flags = None, Flags(defaults=self.flagmw.config.defaults, error_code=ErrorCode.INTERNAL)
-        scope[KEY] = flags
-        scope.setdefault("state", {})["flags"] = flags
-        set_current(flags)
-        if exchange is None:
-            await self.app(scope, receive, send)
-            return
-        responder = _Responder(self.flagmw, exchange, flags, send, plain=kind == "http")
-        try:
-            await self.app(scope, receive, responder.send)
-        finally:
-            # The application may have failed, or the visitor gone: what they did before that happened all the same.
-            await responder.commit()
+            fm.internal_error(error)
+            return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
 
 
 class _Responder:
@@ -83,12 +94,10 @@ class _Responder:
         self._plain = plain
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind in ("http.response.start", "websocket.accept"):
-            self._start(message)
-        elif self._exchange.pending:
-            # Before the visitor has the whole answer; in a stream or a websocket, which may have no end, as they come.
-            await self.commit()
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            message = self._start(message)
+        # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
+        await self.commit()
         await self._send(message)
 
     async def commit(self) -> None:
@@ -97,23 +106,26 @@ class _Responder:
         except Exception as error:
             self._fm.internal_error(error)
 
-    def _start(self, message: Message) -> None:
+    def _start(self, message: Message) -> Message:
+        """Return the start of the response as it leaves; the application's own message may serve others too."""
         cookies = self._exchange.set_cookies
         if not self._flags.touched and not cookies:
-            return
+            return message
         try:
-            raw: Iterable[Sequence[bytes]] = message.get("headers") or ()
-            if not self._plain:
-                if cookies:
-                    sent = [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]
-                    message["headers"] = [*raw, *sent]
-                return
+            raw = list(message.get("headers") or ())
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-            edited = _response.edit(headers, message["status"], cookies, touched=self._flags.touched)
+            if self._plain:
+                edited = _response.edit(headers, message["status"], cookies, touched=self._flags.touched)
+            else:
+                # Caches have no part in a handshake, so cookies are all there is to add.
+                taken = {value.partition("=")[0].strip() for name, value in headers if name.lower() == "set-cookie"}
+                edited = [*headers, *(("set-cookie", c) for c in cookies if c.partition("=")[0] not in taken)]
             if edited is not None:
-                message["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in edited]
+                raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in edited]
+            return {**message, "headers": raw}
         except Exception as error:
             self._fm.internal_error(error)
+            return message
 
 
 class _Lifespan:

@@ -1,4 +1,4 @@
-"""The `flagmw` command: a sandbox of the vendors, one decision, one track."""
+"""The `flagmw` command: a sandbox of the vendors, one decision, one track, an examination of the set-up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ except ImportError as error:
 
 from flagmw import _cookies
 from flagmw.config import FILE_VARIABLE
-from flagmw.exceptions import FlagmwError
+from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
-from flagmw.types import Variant, Visit
+from flagmw.types import DecisionNote, Variant, Visit
 from flagmw.vendors.webtrends import Webtrends
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
@@ -45,6 +45,8 @@ CookieOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+_PLACES = (Path("flagmw.toml"), Path("pyproject.toml"))
+
 SAMPLE_ACCOUNT = 2490593
 SAMPLE_TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"  # noqa: S105 - printed in the vendor's public guide
 SAMPLE_URL = "https://www.mysite.com"
@@ -64,7 +66,10 @@ def sandbox(
     except ImportError as error:
         _fail(str(error))
     typer.echo(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
-    server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
+    try:
+        server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
+    except OSError as error:
+        _fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
 
 @app.command()
@@ -81,7 +86,8 @@ def decide(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the vendors once what a visitor would get. Exit code 1 when a vendor failed."""
-    with _runtime(config, sandbox) as fm:
+    runtime = _runtime(config, sandbox)
+    with runtime as fm:
         visit = Visit(
             url=url,
             secure=url.startswith("https:"),
@@ -96,15 +102,19 @@ def decide(
         flags = fm.decide(visit)
         elapsed_ms = (time.perf_counter() - started) * 1000
         if save is not None:
-            save.touch(0o600)
-            save.write_bytes(flags.save())
+            try:
+                save.touch(0o600)
+                save.write_bytes(flags.save())
+            except OSError as error:
+                _fail(f"cannot write {str(save)!r}: {error.strerror}")
     aliases = list(flags.items())
     variants = [flags.variant(alias) for alias, _ in aliases]
     if as_json:
         print(json.dumps(_document(flags, variants, elapsed_ms), indent=2))
     else:
         _print(flags, variants, elapsed_ms)
-    if flags.error_code is not None and not flags.error_code.startswith("VENDOR_"):
+    # An answer such as "no test here" has a code too, and is no failure.
+    if runtime.failed:
         raise typer.Exit(FAILED)
 
 
@@ -155,6 +165,29 @@ def track(
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    sandbox: SandboxOption = None,
+    site: Annotated[
+        str | None, typer.Option(metavar="URL", help="A page as visitors see it, to check cookies and proxies against.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine the set-up: options, vendors, cookies, proxies. Exit code 1 when anything fails."""
+    from flagmw.doctor import Finding, examine, exit_code, render, to_json
+
+    try:
+        fm = _runtime(config, sandbox, debug=False).unstarted
+    except ConfigError as error:
+        findings = [Finding("FAIL", "configuration", str(error))]
+    else:
+        findings = examine(fm, site=site)
+        fm.close(1.0)
+    print(json.dumps(to_json(findings), indent=2) if as_json else render(findings))
+    raise typer.Exit(exit_code(findings))
+
+
 def main() -> None:
     """Run the command; a wrong configuration is one line, not a traceback."""
     try:
@@ -165,32 +198,38 @@ def main() -> None:
 
 
 class _runtime:
-    """A `Flagmw` for one command, closed at its end."""
+    """A `Flagmw` for one command, closed at its end; `failed` says whether a vendor failed to decide."""
 
-    def __init__(self, config: Path | None, sandbox: str | None) -> None:
+    def __init__(self, config: Path | None, sandbox: str | None, *, debug: bool = True) -> None:
+        self.failed = False
         if sandbox is not None:
             # The sandbox's own account; an unencrypted address beyond this machine is refused like any other.
             base_url = sandbox.rstrip("/") + "/ots/api/rest-1.2"
             vendor = Webtrends(SAMPLE_ACCOUNT, SAMPLE_TOKEN, SAMPLE_URL, base_url=base_url)
-            self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full")
+            self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full", on_decision=self._note)
             return
-        found = config or next((path for path in _places() if path.is_file()), None)
+        named = config or os.environ.get(FILE_VARIABLE)
+        found = Path(named) if named else next((path for path in _PLACES if path.is_file()), None)
         if found is None:
             _fail("no configuration: write flagmw.toml, name one with --config, or use --sandbox http://127.0.0.1:8765")
-        self._fm = Flagmw.from_mapping({"debug": True}, file=found)
+        own: dict[str, Any] = {"debug": True} if debug else {}
+        self._fm = Flagmw.from_mapping({**own, "on_decision": self._note}, file=found)
         if not self._fm.config.vendors:
             _fail(f"{found} configures no vendors")
 
+    @property
+    def unstarted(self) -> Flagmw:
+        return self._fm
+
     def __enter__(self) -> Flagmw:
+        self._fm.start()  # loading libraries is no part of the one decision's time
         return self._fm
 
     def __exit__(self, *_: object) -> None:
         self._fm.close(1.0)
 
-
-def _places() -> list[Path]:
-    named = os.environ.get(FILE_VARIABLE)
-    return [*([Path(named)] if named else []), Path("flagmw.toml"), Path("pyproject.toml")]
+    def _note(self, note: DecisionNote) -> None:
+        self.failed = self.failed or note.error is not None
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:

@@ -48,17 +48,20 @@ class Flags(Mapping[str, str]):
     """
 
     __slots__ = (
+        "_copying",
         "_defaults",
         "_error_code",
         "_exposed",
         "_misses",
+        "_notice",
         "_on",
-        "_peek",
         "_recorder",
+        "_strict",
         "_touched",
         "_variants",
     )
 
+    # strict: reading an alias that is not among *variants* raises, for tests.
     def __init__(
         self,
         variants: Mapping[str, Variant] = EMPTY,
@@ -66,18 +69,22 @@ class Flags(Mapping[str, str]):
         defaults: Mapping[str, str] = EMPTY,
         misses: Mapping[str, ErrorCode] = EMPTY,
         error_code: ErrorCode | None = None,
+        notice: ErrorCode | None = None,
         on: Mapping[str, frozenset[str]] = EMPTY,
         recorder: Recorder | None = None,
+        strict: bool = False,
     ) -> None:
+        self._strict = strict
         self._variants = variants
         self._defaults = defaults
         self._misses = misses
         self._error_code = error_code
+        self._notice = notice
         self._on = on
         self._recorder = recorder
         self._touched = False
         self._exposed: dict[str, Variant] = {}
-        self._peek: str | None = None
+        self._copying: list[str] = []
 
     # Reading
 
@@ -88,10 +95,13 @@ class Flags(Mapping[str, str]):
             KeyError: *alias* is the name of one of this class's own attributes. Template engines look keys up
                 before attributes, so this is what makes `{{ flags.items }}` work in Django.
         """
-        variant = self._look(alias)
+        if self._copying and alias is self._copying[-1]:
+            return self._variants[self._copying.pop()].key
+        variant = None if alias in _OWN_NAMES else self._look(alias)
         if variant is not None:
             return variant.key
         if alias in _OWN_NAMES:
+            self._touched = True
             raise KeyError(alias)
         return self._defaults.get(alias, "control")
 
@@ -105,13 +115,12 @@ class Flags(Mapping[str, str]):
         variant = self._look(alias)
         if variant is not None:
             return variant
-        miss = self._misses.get(alias)
-        code = miss or self._error_code or ErrorCode.FLAG_NOT_FOUND
-        informational = miss is not None or code is ErrorCode.FLAG_NOT_FOUND or code.startswith("VENDOR_")
+        code = self._misses.get(alias) or self.error_code or ErrorCode.FLAG_NOT_FOUND
         return Variant(
             alias=alias,
             key=self._defaults.get(alias, "control"),
-            reason=Reason.DEFAULT if informational else Reason.ERROR,
+            # "No test here" is an answer, not an error.
+            reason=Reason.ERROR if code is self._error_code else Reason.DEFAULT,
             error_code=code,
         )
 
@@ -170,7 +179,7 @@ class Flags(Mapping[str, str]):
         return len(self) > 0
 
     def keys(self) -> KeysView[str]:
-        """Return the decided aliases. `dict(flags)` and `{**flags}` come here, and read without exposing."""
+        """Return the decided aliases. `dict(flags)` and `{**flags}` come here; what they read then exposes nothing."""
         self._touched = True
         return _Keys(self)
 
@@ -186,7 +195,7 @@ class Flags(Mapping[str, str]):
 
     def __repr__(self) -> str:
         shown = {alias: variant.key for alias, variant in self._variants.items()}
-        note = f", error_code={self._error_code.value!r}" if self._error_code else ""
+        note = f", error_code={self.error_code.value!r}" if self.error_code else ""
         return f"Flags({shown!r}{note})"
 
     # What the visitor did
@@ -261,8 +270,8 @@ class Flags(Mapping[str, str]):
 
     @property
     def error_code(self) -> ErrorCode | None:
-        """Why nothing, or not everything, was decided; None when all vendors answered."""
-        return self._error_code
+        """Why nothing, or not everything, was decided: a failure first, else that there is no test here."""
+        return self._error_code or self._notice
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
@@ -271,9 +280,12 @@ class Flags(Mapping[str, str]):
 
     def _look(self, alias: str) -> Variant | None:
         self._touched = True
+        self._copying = []
         variant = self._variants.get(alias)
-        if variant is not None and alias is not self._peek:
+        if variant is not None:
             self._exposed.setdefault(alias, variant)
+        elif self._strict and alias not in _OWN_NAMES:
+            raise LookupError(f"flag {alias!r} is not among those that override_flags(..., strict=True) serves")
         return variant
 
     def _mismatch(self, alias: str) -> None:
@@ -282,18 +294,15 @@ class Flags(Mapping[str, str]):
 
 
 class _Keys(KeysView[str]):
-    """Keys that let `dict()` read each value right after its key without that counting as an exposure."""
+    """Keys by which a copy is told from use: `dict()` lists them all, then reads each of these very objects in turn."""
 
     _mapping: Flags
 
     def __iter__(self) -> Iterator[str]:
         flags = self._mapping
-        try:
-            for alias in flags._variants:
-                flags._peek = alias
-                yield alias
-        finally:
-            flags._peek = None
+        listed = [(alias + " ")[:-1] for alias in flags._variants]  # new objects, which nobody else reads by
+        yield from listed
+        flags._copying = listed[::-1]
 
 
 _OWN_NAMES = frozenset(name for name in dir(Flags) if not name.startswith("_"))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flagmw import _saved
+from flagmw import _override, _saved
 from flagmw._engine import Context, Exchange
 from flagmw._guard import Breaker, Deadline
 from flagmw._inbound import Inbound, make_visit
@@ -25,9 +23,10 @@ from flagmw.config import Config, build, from_mapping, matcher
 from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
 from flagmw.outbox.base import Outbox, OutboxStats
-from flagmw.outbox.memory import MemoryOutbox
-from flagmw.outbox.worker import Worker
 from flagmw.types import Event, EventNote, Flow, Outcome, Visit, VisitorState
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 COMMIT_WAIT_S = 0.05
 CLOSE_S = 8.0
@@ -130,26 +129,30 @@ class Flagmw:
         """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
         self._here().worker.start()
         for lane in self._lanes:
-            if getattr(lane.vendor, "base_url", None) is not None:
+            if lane.remote:
                 lane.blocking.prepare()
+                lane.delivery.prepare()
 
     async def astart(self) -> None:
         """As `start`, for an event loop."""
         self._here().worker.start()
         for lane in self._lanes:
-            if getattr(lane.vendor, "base_url", None) is not None:
+            if lane.remote:
                 lane.aio.prepare()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
-        running = self._running
-        return True if running is None else running.worker.flush(timeout_s)
+        running, end = self._running, time.monotonic() + timeout_s
+        if running is None:
+            return True
+        return running.stored(timeout_s) and running.worker.flush(max(0.0, end - time.monotonic()))
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Deliver what can be delivered, stop threads, close connections. A later use starts everything anew."""
         end = time.monotonic() + timeout_s
         running = self._by_pid.pop(os.getpid(), None)
         if running is not None:
+            running.stored(min(EXIT_FLUSH_S, timeout_s / 2))
             if running.own_memory:
                 # What only this process knows of is lost after this, so it gets the time there is.
                 running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
@@ -168,9 +171,12 @@ class Flagmw:
                 running.outbox.close()
         for lane in self._lanes:
             lane.blocking.close()
+            lane.delivery.close()
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
         """As `close`, from an event loop, whose connections it closes too."""
+        import asyncio
+
         for lane in self._lanes:
             await lane.aio.aclose()
         await asyncio.to_thread(self.close, timeout_s)
@@ -208,6 +214,9 @@ class Flagmw:
 
     def settle(self, exchange: Exchange) -> Flags:
         """Ask all vendors, each in its own pool of threads, and return the flags by the deadline."""
+        override = _override.override()
+        if override is not None:
+            return exchange.overridden(override)
         deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
         self._here()
         asked = [
@@ -218,41 +227,39 @@ class Flagmw:
 
     async def asettle(self, exchange: Exchange) -> Flags:
         """Ask all vendors at once on the running loop and return the flags by the deadline."""
+        override = _override.override()
+        if override is not None:
+            return exchange.overridden(override)
         deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
         self._here()
         asks = [
             lane.ask(exchange.visit, state, deadline) for lane, state in zip(self._lanes, exchange.states, strict=True)
         ]
-        return exchange.settle([await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks))
+        if len(asks) == 1:
+            return exchange.settle([await asks[0]])
+        import asyncio
+
+        return exchange.settle(await asyncio.gather(*asks))
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
-        exchange.sink = self._put
-        events = exchange.drain()
-        if not events:
-            return
-        running = self._here()
-        if running.own_memory:
-            self._store(running, events)
+        stored = self._hand_over(exchange)
+        if stored is None:
             return
         try:
-            running.committer.submit(self._store, running, events).result(COMMIT_WAIT_S)
+            stored.result(COMMIT_WAIT_S)
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
     async def acommit(self, exchange: Exchange) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        exchange.sink = self._put
-        events = exchange.drain()
-        if not events:
+        stored = self._hand_over(exchange)
+        if stored is None:
             return
-        running = self._here()
-        if running.own_memory:
-            self._store(running, events)
-            return
-        stored = asyncio.wrap_future(running.committer.submit(self._store, running, events))
+        import asyncio
+
         try:
-            await asyncio.wait_for(asyncio.shield(stored), COMMIT_WAIT_S)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -274,21 +281,38 @@ class Flagmw:
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
             for rule in self._rules
         ]
-        return Exchange(self._context, visit, states, self._put if direct else None)
+        return Exchange(self._context, visit, states, _Sink(self._put) if direct else None)
 
-    def _put(self, events: Sequence[Event]) -> None:
+    def _hand_over(self, exchange: Exchange) -> Future[None] | None:
+        """Put away what the request has collected; return what may still be on its way to the store."""
+        sink = exchange.sink
+        if not isinstance(sink, _Sink):
+            sink = exchange.sink = _Sink(self._put)
+        events = exchange.drain()
+        if events:
+            sink(events)
+        stored, sink.last = sink.last, None
+        return stored
+
+    def _put(self, events: Sequence[Event]) -> Future[None] | None:
         running = self._here()
-        if running.own_memory:
-            self._store(running, events)
-        else:
-            running.committer.submit(self._store, running, events)
+        if not running.own_memory:
+            try:
+                return running.committer.submit(self._store, running, events)
+            except RuntimeError:
+                pass  # closed just now, or the interpreter is on its way out: nothing is left that could be held up
+        self._store(running, events)
+        return None
 
     def _store(self, running: _Running, events: Sequence[Event]) -> None:
         try:
             stored = len(running.outbox.put_many(events, running.worker.now()))
-        except OutboxError as error:
-            stored = 0
-            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {error}")
+        except Exception as error:
+            # Somebody else's error text may quote what a visitor sent.
+            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
+            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, len(events))
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
+            return
         if stored:
             running.worker.wake()
         if stored < len(events):
@@ -304,12 +328,14 @@ class Flagmw:
         running = self._by_pid.get(pid)
         if running is not None:
             return running
-        if self._by_pid:
+        inherited = [other for other in self._by_pid if other != pid]
+        if inherited:
             # A forked child: what the parent has under way stays the parent's.
-            self._by_pid.clear()
             self._throttle = self._context.throttle = Throttle(logger)
             for lane in self._lanes:
                 lane.reset(self._throttle)
+            for other in inherited:
+                self._by_pid.pop(other, None)
         if self._exit_pid != pid:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
@@ -318,7 +344,7 @@ class Flagmw:
 
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
         lane = next(lane for lane in self._lanes if lane.vendor.name == vendor)
-        return lane.blocking.run(flow, deadline)
+        return lane.delivery.run(flow, deadline)
 
     def _outcome(self, event: Event, outcome: Outcome) -> None:
         code = getattr(outcome, "code", "")
@@ -333,6 +359,11 @@ class _Running:
     """What one process has started: the outbox and its worker. Made without starting anything."""
 
     def __init__(self, fm: Flagmw) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from flagmw.outbox.memory import MemoryOutbox
+        from flagmw.outbox.worker import Worker
+
         config = fm.config
         self.own_memory = isinstance(config.outbox, str)
         self.outbox: Outbox = MemoryOutbox() if self.own_memory else config.outbox
@@ -345,6 +376,29 @@ class _Running:
             on_outcome=fm._outcome,
         )
         self.committer = ThreadPoolExecutor(1, "flagmw-commit")
+
+    def stored(self, timeout_s: float) -> bool:
+        """Wait until everything handed over so far is in the outbox; return whether it is."""
+        if self.own_memory:
+            return True
+        try:
+            self.committer.submit(int).result(timeout_s)
+        except TimeoutError:
+            return False
+        except RuntimeError:
+            pass  # the interpreter is on its way out, and has waited for it before it said so
+        return True
+
+
+class _Sink:
+    """Where a request's tracks go at once; knows the last that may still be on its way."""
+
+    def __init__(self, put: Callable[[Sequence[Event]], Future[None] | None]) -> None:
+        self._put = put
+        self.last: Future[None] | None = None
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.last = self._put(events) or self.last
 
 
 def _close_at_exit(reference: weakref.ref[Flagmw], pid: int) -> None:

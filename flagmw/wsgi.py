@@ -28,44 +28,69 @@ class FlagsMiddleware:
     Args:
         app: the application.
         flagmw: what decides.
+
+    Raises:
+        TypeError: *flagmw* is something else.
     """
 
     def __init__(self, app: WSGIApplication, *, flagmw: Flagmw) -> None:
+        if not isinstance(flagmw, Flagmw):
+            raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:
             return self.app(environ, start_response)
-        fm = self.flagmw
-        try:
-            begun = fm.begin(_Request(environ))
-            if begun is None:
-                environ[KEY] = None
-                set_current(None)
-                return self.app(environ, start_response)
-            exchange, asks = begun
-            flags = fm.settle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)
-        except Exception as error:
-            # A defect of ours must not become the site's error page: the application runs as if we were not there.
-            fm.internal_error(error)
-            environ[KEY] = Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
-            return self.app(environ, start_response)
+        flags, exchange = self._decide(environ)
         environ[KEY] = flags
         set_current(flags)
-        end = _End(fm, exchange)
+        if flags is None:
+            return self.app(environ, start_response)
+        end = _End(self.flagmw, exchange)
+        start = start_response if exchange is None else _starter(self.flagmw, exchange, flags, start_response)
+        is_file = _watch_file_wrapper(environ)
         try:
-            body = self.app(environ, _starter(fm, exchange, flags, start_response))
+            body = self.app(environ, start)
         except BaseException:
             end()
             raise
         end.commit()
-        wrapper = environ.get("wsgi.file_wrapper")
-        if isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+        if isinstance(body, list | tuple) or is_file(body):
             # Nothing of the application runs from here on that could read or track.
             set_current(None)
             return body
-        return _Body(body, end)
+        return _SizedBody(body, end) if hasattr(body, "__len__") else _Body(body, end)
+
+    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | None]:
+        """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
+        fm = self.flagmw
+        try:
+            begun = fm.begin(_Request(environ))
+            if begun is None:
+                return None, None
+            exchange, asks = begun
+            return (fm.settle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)), exchange
+        except Exception as error:
+            # A defect of ours must not become the site's error page: the application runs as if we were not there.
+            fm.internal_error(error)
+            return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
+
+
+def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:
+    """Return a test whether a body is what the server's own file wrapper made: servers look for that very object."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is None or isinstance(wrapper, type):
+        return lambda body: wrapper is not None and isinstance(body, wrapper)
+    made: list[object] = []
+
+    def watched(*args: Any) -> Any:
+        made.append(wrapper(*args))
+        return made[-1]
+
+    # uWSGI's and mod_wsgi's are functions, whose results have no type that we could know.
+    environ["wsgi.file_wrapper"] = watched
+    return lambda body: any(body is one for one in made)
 
 
 def _starter(fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> StartResponse:
@@ -87,10 +112,12 @@ class _End:
 
     __slots__ = ("_done", "_exchange", "_fm")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange) -> None:
+    def __init__(self, fm: Flagmw, exchange: Exchange | None) -> None:
         self._fm, self._exchange, self._done = fm, exchange, False
 
     def commit(self) -> None:
+        if self._exchange is None:
+            return
         try:
             self._fm.commit(self._exchange)
         except Exception as error:
@@ -128,6 +155,15 @@ class _Body:
                 close()
         finally:
             self._end()
+
+
+class _SizedBody(_Body):
+    """A body whose length the server may ask for: with one piece it knows the Content-Length."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]
 
 
 class _Request:

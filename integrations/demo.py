@@ -105,7 +105,7 @@ def wait(shop: str, vendor: str) -> int:
     title("Running until Ctrl-C")
     say(f"shop:    {shop}/  (then /checkout, buy, /stream, /health)")
     say(f"ledger:  {vendor}/__sandbox__/ledger")
-    say(f"faults:  curl -X PUT {vendor}/__sandbox__/faults -d '{{\"rules\": [{{\"kind\": \"hang\"}}]}}'")
+    say(f'faults:  curl -X PUT {vendor}/__sandbox__/faults -d \'{{"rules": [{{"kind": "hang"}}]}}\'')
     try:
         while True:
             time.sleep(3600)

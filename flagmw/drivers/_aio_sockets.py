@@ -38,8 +38,13 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            async with asyncio.timeout(connect_s):
-                await loop.sock_connect(sock, address)
+            try:
+                async with asyncio.timeout(connect_s):
+                    await loop.sock_connect(sock, address)
+            except TimeoutError:
+                # A loop that was busy elsewhere sees the limit and the connection at the same moment.
+                if not connected(sock):
+                    raise
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException as error:
             if sock is not None:
@@ -50,6 +55,15 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
         else:
             return AsyncWire(sock)
     raise TransportError(ErrorCode.CONNECT, sent=False) from failure
+
+
+def connected(sock: socket.socket) -> bool:
+    """Say whether *sock* has its connection, whatever anybody has noticed of that."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 async def result(future: Future[R]) -> R:

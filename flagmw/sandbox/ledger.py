@@ -10,10 +10,14 @@ import hashlib
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 LIMIT = 100_000
 Entry = dict[str, Any]
+
+# The ledger's page on which the request being served began; None outside of one.
+_page: ContextVar[int | None] = ContextVar("flagmw_sandbox_page", default=None)
 
 _HEADERS = ("user-agent", "x-forwarded-for", "content-type", "content-encoding", "accept-encoding")
 
@@ -24,11 +28,17 @@ class Ledger:
     def __init__(self, limit: int = LIMIT) -> None:
         self._lock = threading.Lock()
         self._limit = limit
+        self._page = 0
         self.clear()
+
+    def begin(self) -> None:
+        """Note that a request begins: what is cleared while it is under way does not come back with its end."""
+        _page.set(self._page)
 
     def clear(self) -> None:
         """Forget everything, the counters and the views already counted too."""
         with self._lock:
+            self._page += 1
             self._n = 0
             self._lists: dict[str, deque[Entry]] = {
                 name: deque(maxlen=self._limit) for name in ("requests", "views", "conversions")
@@ -39,13 +49,15 @@ class Ledger:
     def request(self, entry: Entry) -> None:
         """Add a request; its number `n` counts from 1 since the last clear."""
         with self._lock:
+            if self._stale():
+                return
             self._n += 1
             self._add("requests", {"n": self._n, **entry})
 
     def view(self, key: Hashable, entry: Entry) -> bool:
         """Add a view, once per *key*; return whether it was new."""
         with self._lock:
-            if key in self._viewed:
+            if self._stale() or key in self._viewed:
                 return False
             self._viewed[key] = None
             if len(self._viewed) > self._limit:
@@ -56,7 +68,8 @@ class Ledger:
     def conversion(self, entry: Entry) -> None:
         """Add a conversion; repeats count, as the vendor's own block on them is obsolete."""
         with self._lock:
-            self._add("conversions", entry)
+            if not self._stale():
+                self._add("conversions", entry)
 
     def read(self, *, alias: str | None = None, metric: str | None = None, system_uid: str | None = None) -> Entry:
         """Return all lists as one JSON-ready object, oldest entry first.
@@ -73,6 +86,9 @@ class Ledger:
         wanted = {name: value for name, value in given.items() if value is not None}
         kept = {name: [e for e in entries if _matches(e, wanted)] for name, entries in lists.items()}
         return {**kept, "dropped": dropped}
+
+    def _stale(self) -> bool:
+        return _page.get() not in (None, self._page)
 
     def _add(self, name: str, entry: Entry) -> None:
         entries = self._lists[name]

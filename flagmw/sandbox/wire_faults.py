@@ -38,6 +38,7 @@ class FaultWrapper:
         self._route_of = route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._sandbox.ledger.begin()
         known = self._route_of(scope["path"]) if scope["type"] == "http" else None
         rule = self._sandbox.faults.pick(*known) if known else None
         if known is None or rule is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
-
 from flagmw.codes import ErrorCode
 from flagmw.types import Reply
 
@@ -32,9 +30,13 @@ def retry_after(reply: Reply) -> float | None:
     text = reply.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), RETRY_AFTER_MAX_S)
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime  # rarely needed, and slow to import
+
     try:
         wait = parsedate_to_datetime(text) - parsedate_to_datetime(reply.headers.get("date", ""))
         seconds = wait.total_seconds()
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(seconds, RETRY_AFTER_MAX_S) if seconds > 0 else None

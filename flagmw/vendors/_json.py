@@ -12,9 +12,12 @@ from flagmw.exceptions import ProtocolError
 
 MAX_DEPTH = 32
 
-# A string literal (an unterminated one swallows the rest), or a comment. Possessive, so linear.
-_COMMENTS = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|$))|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|$)', re.DOTALL)
-_TRAILING_COMMAS = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|$))|,(?=\s*+[}\]])', re.DOTALL)
+# A string literal (an unterminated one swallows the rest), or a comment. Possessive, and a literal that was begun
+# always matches, be its end a lone backslash: no part of the text is looked at twice.
+_STRING = r'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))'
+_COMMENTS = re.compile(_STRING + r"|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)", re.DOTALL)
+_TRAILING_COMMAS = re.compile(_STRING + r"|,(?=\s*+[}\]])", re.DOTALL)
+_REPAIRABLE = re.compile(rb"/[/*]|,\s*+[}\]]")
 
 
 def loads(body: bytes) -> Any:
@@ -40,7 +43,8 @@ def loads_tolerant(body: bytes) -> Any:
     try:
         return loads(body)
     except ProtocolError as error:
-        if error.code is not ErrorCode.NOT_JSON or body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+        begin = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if error.code is not ErrorCode.NOT_JSON or begin not in (b"{", b"[", b"/") or not _REPAIRABLE.search(body):
             raise
     try:
         text = body.decode("utf-8-sig")
@@ -54,11 +58,11 @@ def loads_tolerant(body: bytes) -> Any:
 def _shallow(document: Any) -> Any:
     level = [document]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level if isinstance(node, dict | list) for child in _children(node)]
+        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
         if not level:
             return document
     raise ProtocolError(ErrorCode.SHAPE)
 
 
 def _children(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()

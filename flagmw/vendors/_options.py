@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ def checked_base_url(owner: str, base_url: str) -> str:
     field = f"{owner}: base_url"
     if not isinstance(base_url, str):
         raise ConfigError(f"{field} must be str, got {type(base_url).__name__}")
+    if not re.fullmatch(r"[!-~]*", base_url) or "\\" in base_url:
+        raise ConfigError(f"{field} must be printable ASCII without spaces and backslashes")
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
@@ -29,7 +32,7 @@ def checked_base_url(owner: str, base_url: str) -> str:
         raise ConfigError(f'{field} must begin with "https://" and name a host')
     if parts.username is not None or parts.password is not None:
         raise ConfigError(f"{field} must not carry a user name or password")
-    if parts.query or parts.fragment:
+    if "?" in base_url or "#" in base_url:
         raise ConfigError(f"{field} must not have a query or fragment")
     return base_url.rstrip("/")
 
@@ -44,6 +47,28 @@ def leaves_machine_unencrypted(base_url: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+def checked_prefix(owner: str, prefix: Any) -> str:
+    """Return *prefix*, which stands before aliases.
+
+    Raises:
+        ConfigError: it is no text of up to 64 printable characters.
+    """
+    if not isinstance(prefix, str) or len(prefix) > 64 or not prefix.isprintable():
+        raise ConfigError(f'{owner}: prefix must be a text of up to 64 printable characters, such as "shop:"')
+    return prefix
+
+
+def flag(owner: str, field: str, value: Any) -> bool:
+    """Return *value*, which is True or False.
+
+    Raises:
+        ConfigError: it is something else: a text such as "false" would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{owner}: {field} must be True or False")
+    return value
 
 
 def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ProtocolError
 from flagmw.types import EMPTY, CookieChange, Factor, Variant
@@ -19,8 +21,10 @@ MAX_AGE_MAX_S = 400 * 86400
 
 # 1 to 128 printable ASCII without `, ; =`, no space at either end: what fits a path and a cookie name.
 ALIAS = re.compile(r"[!-+\--:<>-~](?:[ -+\--:<>-~]{0,126}[!-+\--:<>-~])?")
-# White space is allowed, for values that are JSON text; other controls are not, nor is broken Unicode.
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_BAD_VALUE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_LAYOUT = str.maketrans("", "", "\t\n\r")
+MESSAGE_CHARS = 512
+_GUID = re.compile(r"guid:? ?[0-9]{1,12}-\$?(.{1,128}?)(?:,| can occur|$)")
 _PAGE_LEVEL = "#wt-page-level-js"
 
 
@@ -29,7 +33,7 @@ class Element:
     """One element of an answer.
 
     Attributes:
-        alias: the project it speaks of, where it says so.
+        alias: the project it speaks of, where it says so in a form that can be one.
         code: the vendor's error code, None for a success.
         opcode: "process" for a decision, "conversion" for a track.
     """
@@ -45,6 +49,8 @@ class Element:
 def elements(body: bytes) -> list[Element]:
     """Return the elements of an answer; none for an empty body, `null` or `[]`.
 
+    One more than the limit shows that there were more.
+
     Raises:
         ProtocolError: `NOT_JSON`, or `SHAPE` where it is neither an object nor an array of objects.
     """
@@ -57,7 +63,7 @@ def elements(body: bytes) -> list[Element]:
     if document is None:
         return []
     items = document if isinstance(document, list) else [document]
-    found = [_element(item) for item in items[:MAX_ELEMENTS] if isinstance(item, dict)]
+    found = [_element(item) for item in items[: MAX_ELEMENTS + 1] if isinstance(item, dict)]
     if items and not found:
         raise ProtocolError(ErrorCode.SHAPE)
     return found
@@ -70,6 +76,8 @@ def _element(item: dict[str, Any]) -> Element:
     if message is not None:
         code, quoted = _error(message)
         alias = alias or quoted
+    if alias is not None and not ALIAS.fullmatch(alias):
+        alias = None
     log = item.get("log", body.get("log"))
     return Element(alias, code, _text(item.get("opcode")), body, params, log if isinstance(log, str) else None)
 
@@ -81,7 +89,7 @@ def _error(message: Any) -> tuple[int, str | None]:
     raw = message.get("errorCode")
     code = raw if type(raw) is int else int(raw) if isinstance(raw, str) and re.fullmatch(r"\d{1,6}", raw) else 0
     text = message.get("errorMessage")
-    quoted = re.search(r"guid:? ?[0-9]{1,12}-\$?(.{1,128}?)(?:,| can occur|$)", text) if isinstance(text, str) else None
+    quoted = _GUID.search(text) if isinstance(text, str) and len(text) <= MESSAGE_CHARS else None
     return code, quoted[1].strip() if quoted else None
 
 
@@ -92,14 +100,14 @@ def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
     """
     if element.code is not None or element.opcode != "process":
         return None
-    if element.alias is None or not ALIAS.fullmatch(element.alias):
+    if element.alias is None:
         return ErrorCode.BAD_ALIAS
     raw = element.body.get("factors")
     factors = tuple(_factors(raw if isinstance(raw, list) else ()))
     if not factors:
         return ErrorCode.BAD_VARIANT
     key = _chosen(factors).value
-    if not key or len(key) > VALUE_CHARS or _BAD_VALUE.search(key):
+    if not key or len(key) > VALUE_CHARS or not _sound(key):
         return ErrorCode.BAD_VARIANT
     params = element.params
     named = (("guid", "guid"), ("tracking_guid", "trackingGuid"), ("system_uid", "systemUID"), ("type", "r_type"))
@@ -116,6 +124,18 @@ def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
         factors=factors,
         ids=ids or EMPTY,
     )
+
+
+def _sound(key: str) -> bool:
+    """Say whether *key* is free of broken Unicode and controls; JSON text may be laid out in lines."""
+    if not _BAD_VALUE.search(key):
+        return True
+    if _BAD_VALUE.search(key.translate(_LAYOUT)):
+        return False
+    try:
+        return isinstance(orjson.loads(key), dict | list)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def paused(element: Element) -> bool:

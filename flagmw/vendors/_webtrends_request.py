@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +13,8 @@ import orjson
 
 from flagmw.types import Call, Visit
 
-DATA_SOFT_BYTES = 8 * 1024
+# UTF-8, and with it JSON, has no form for half a surrogate pair.
+_BROKEN = re.compile(r"[\ud800-\udfff]")
 
 
 def endpoint(base_url: str, action: str, domain_id: str, aliases: Iterable[str] = ()) -> str:
@@ -49,7 +52,10 @@ def cookie_object(cookies: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def flatten(data: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """Return *data* one level deep: dotted keys for objects, `key[0]` for lists, text for booleans, no nulls."""
+    """Return *data* one level deep: dotted keys for objects, `key[0]` for lists, text for booleans, no nulls.
+
+    What JSON cannot carry is left out: other types, broken Unicode, NaN, integers beyond 64 bits.
+    """
     return dict(_flat("", data))
 
 
@@ -60,7 +66,15 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
     elif isinstance(value, list | tuple):
         for n, child in enumerate(value):
             yield from _flat(f"{key}[{n}]", child)
+    elif _BROKEN.search(key):
+        return
     elif isinstance(value, bool):
         yield key, "true" if value else "false"
-    elif isinstance(value, str | int | float):
+    elif isinstance(value, str):
+        if not _BROKEN.search(value):
+            yield key, value
+    elif isinstance(value, int):
+        if abs(value) < 1 << 63:
+            yield key, value
+    elif isinstance(value, float) and math.isfinite(value):
         yield key, value

@@ -2,61 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError, TransportError
-from flagmw.types import Ambiguous, Call, Dead, Delivered, Dropped, Event, Outcome, Reply, Retry, Suspend
+from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Reply, Retry, Suspend
 from flagmw.vendors import _webtrends_answer as answers
 from flagmw.vendors import _webtrends_codes as codes
 from flagmw.vendors._http import status_fault
 
+GZIP_REFUSED = Retry(ErrorCode.ENCODING)
 
-def judge(call: Call, event: Event) -> Generator[Call, Reply, Outcome]:
-    """Make the *call* that tells the vendor of *event* and return what came of it."""
-    try:
-        reply = yield call
-    except TransportError as error:
-        if error.code is ErrorCode.TLS:
-            return Suspend(error.code)
-        return Ambiguous(error.code) if error.sent else Retry(error.code)
+
+def unanswered(error: TransportError) -> Outcome:
+    """Return what it means for an event that its call ended with *error*."""
+    if error.code is ErrorCode.TLS:
+        return Suspend(error.code)
+    return Ambiguous(error.code) if error.sent else Retry(error.code)
+
+
+def judge(reply: Reply, event: Event, *, compressed: bool = False) -> Outcome:
+    """Return what *reply* means for *event*; `GZIP_REFUSED` when it is likely the compression that the vendor minds."""
     try:
         elements = answers.elements(reply.body)
     except ProtocolError as error:
         elements, fault = [], error.code
     else:
-        fault = ErrorCode.EMPTY
+        fault = ErrorCode.SHAPE if elements else ErrorCode.EMPTY
+    if compressed and gzip_refused(reply, elements):
+        return GZIP_REFUSED
     elements = [element for element in elements if element.code is not None or element.opcode == "conversion"]
     if not elements:
-        return _by_status(reply, fault)
-    return _together({alias: _verdict(element) for alias, element in _by_alias(elements, event.aliases).items()}, event)
+        return _by_status(reply, fault, event)
+    judged = {alias: _verdict(element, event) for alias, element in _by_alias(elements, event.aliases).items()}
+    return _together(judged, event)
 
 
-def _by_status(reply: Reply, fault: ErrorCode) -> Outcome:
+def gzip_refused(reply: Reply, elements: list[answers.Element]) -> bool:
+    """Say whether *reply* is what a server gives that cannot read a compressed request."""
+    return reply.status in (400, 415) or any(element.code in codes.GZIP_SUSPECTS for element in elements)
+
+
+def _by_status(reply: Reply, fault: ErrorCode, event: Event) -> Outcome:
     code, rest_s = status_fault(reply)
     if code is None:
         return Ambiguous(fault)  # a success that says nothing: perhaps counted, perhaps not
     if code is ErrorCode.UNAUTHORIZED:
         return Suspend(code)
+    if reply.status >= 500 and reply.status != 503 and event.at_most_once:
+        return Ambiguous(code)  # it broke somewhere behind the door: perhaps counted
     if reply.status >= 500 or reply.status in (408, 425, 429):
         return Retry(code, rest_s)
     return Dead(code, verdict=False)
 
 
 def _by_alias(elements: list[answers.Element], aliases: tuple[str, ...]) -> dict[str, answers.Element | None]:
-    """Map aliases to elements: by the alias named in them, else by position where the counts match.
+    """Map aliases to elements: by the alias named in them; those that name none by position where the counts match.
 
-    One element that names nothing speaks for all.
+    A single element that names nothing speaks for all that are not named.
     """
     named = {element.alias: element for element in elements if element.alias is not None}
-    if not named and len(elements) == 1:
-        return dict.fromkeys(aliases, elements[0])
-    if not named and len(elements) == len(aliases):
-        return dict(zip(aliases, elements, strict=True))
-    return {alias: named.get(alias) for alias in aliases}
+    unnamed: list[answers.Element | None] = [element for element in elements if element.alias is None]
+    rest = [alias for alias in aliases if alias not in named]
+    if len(unnamed) == 1:
+        unnamed *= len(rest)
+    by_place = dict(zip(rest, unnamed, strict=True)) if len(unnamed) == len(rest) else {}
+    return {alias: named.get(alias) or by_place.get(alias) for alias in aliases}
 
 
-def _verdict(element: answers.Element | None) -> Outcome:
+def _verdict(element: answers.Element | None, event: Event) -> Outcome:
     if element is None:
         return Ambiguous(ErrorCode.SHAPE)
     code = element.code
@@ -71,28 +83,24 @@ def _verdict(element: answers.Element | None) -> Outcome:
     if code == codes.GENERAL_TRACKING_ERROR:
         return Ambiguous(vendor_code(code))
     if codes.kind_of(code) is codes.Kind.SERVER:
-        return Retry(vendor_code(code))
-    return Dead(vendor_code(code))
+        return Ambiguous(vendor_code(code)) if event.at_most_once else Retry(vendor_code(code))
+    return Dead(vendor_code(code), verdict=code not in codes.FOREIGN_COOKIES)
 
 
 def _together(verdicts: dict[str, Outcome], event: Event) -> Outcome:
     """Make one outcome of the aliases': what is settled leaves the row, what is open stays in it."""
     outcomes = list(verdicts.values())
-    for outcome in outcomes:
-        if isinstance(outcome, Suspend):
-            return outcome
-    settled = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
-    open_ = {
+    open_: dict[str, Retry | Suspend | Ambiguous] = {
         alias: outcome
         for alias, outcome in verdicts.items()
-        if isinstance(outcome, Retry) or (isinstance(outcome, Ambiguous) and not event.at_most_once)
+        if isinstance(outcome, Retry | Suspend) or (isinstance(outcome, Ambiguous) and not event.at_most_once)
     }
     if open_:
-        first = next(iter(open_.values()))
-        if len(open_) == len(verdicts):
-            return first
-        assert isinstance(first, Retry | Ambiguous)
-        return Retry(first.code, aliases=tuple(open_))
-    if settled:
-        return Delivered(duplicate=all(outcome.duplicate for outcome in settled))
+        first = next(
+            (outcome for outcome in open_.values() if isinstance(outcome, Suspend)), next(iter(open_.values()))
+        )
+        return first if len(open_) == len(verdicts) else Retry(first.code, aliases=tuple(open_))
+    delivered = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
+    if delivered:
+        return Delivered(duplicate=all(outcome.duplicate for outcome in delivered))
     return next((outcome for outcome in outcomes if isinstance(outcome, Dead)), outcomes[0])

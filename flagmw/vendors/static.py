@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ConfigError
 from flagmw.types import CookieChange, Decision, Dropped, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
+from flagmw.vendors._options import checked_prefix
 from flagmw.vendors.base import CookieRule, Participation
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -63,11 +63,15 @@ class Static:
         prefix: str = "",
         cookie: str = "flagmw_uid",
     ) -> None:
-        self.name, self.prefix, self.at_most_once = name, prefix, False
         owner = f"vendor {name!r}"
+        self.name, self.prefix, self.at_most_once = name, checked_prefix(owner, prefix), False
         if (path is None) == (flags is None):
             raise ConfigError(f"{owner}: give either path or flags")
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", cookie):
+        if not isinstance(path, str | Path | None):
+            raise ConfigError(f"{owner}: path must name a TOML or JSON file")
+        if not isinstance(flags, Mapping | None):
+            raise ConfigError(f"{owner}: flags must be a table with one entry per alias")
+        if not isinstance(cookie, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", cookie):
             raise ConfigError(f"{owner}: cookie must be 1 to 64 letters, digits, dots, dashes or underscores")
         table = flags if flags is not None else _read(owner, Path(path or ""))
         self._flags = {alias: _flag(owner, alias, entry) for alias, entry in table.items()}
@@ -84,9 +88,10 @@ class Static:
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
         """Deal every alias of the table; no call is made."""
-        known = visit.user_id or state.cookies.get(self._cookie)
+        # Some clients add quotes.
+        known = visit.user_id or state.cookies.get(self._cookie, "").strip('"')
         who = known or visit.fresh_id
-        mint = known is None and self._split
+        mint = not known and self._split
         life = CookieChange(name=self._cookie, value=who, max_age_s=_ID_LIFE_S)
         return Decision(
             vendor=self.name,
@@ -117,7 +122,7 @@ class Static:
 
 def bucket(salt: str, who: str, shares: Sequence[tuple[str, float]]) -> str:
     """Return the share that *who* falls into, by weight; equal input gives equal output on every machine."""
-    digest = hashlib.blake2b(f"{salt}\0{who}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt}\0{who}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     point = int.from_bytes(digest, "big") / 2**64 * sum(weight for _, weight in shares)
     for key, weight in shares:
         point -= weight
@@ -127,12 +132,14 @@ def bucket(salt: str, who: str, shares: Sequence[tuple[str, float]]) -> str:
 
 
 def _read(owner: str, path: Path) -> Mapping[str, Any]:
+    import tomllib
+
     try:
         text = path.read_text("utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{owner}: cannot read path {str(path)!r}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{owner}: {str(path)!r} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
     table = document.get("flags") if isinstance(document, dict) else None
     if not isinstance(table, dict):
@@ -150,19 +157,24 @@ def _flag(owner: str, alias: str, entry: Any) -> _Flag:
         raise ConfigError(f'{where} must be a table with "variant" or "split"')
     unknown = entry.keys() - {"variant", "split", "salt", "payload", "payloads"}
     if unknown:
-        raise ConfigError(f"{where} has unknown keys: {', '.join(sorted(unknown))}")
+        raise ConfigError(f"{where} has unknown keys: {', '.join(sorted(map(str, unknown)))}")
     if ("variant" in entry) == ("split" in entry):
         raise ConfigError(f'{where} needs either "variant" or "split"')
-    payloads = dict(entry.get("payloads", {}))
+    payloads = entry.get("payloads", {})
+    if not isinstance(payloads, Mapping):
+        raise ConfigError(f"{where}.payloads must map variants to their content")
+    payloads = dict(payloads)
     if "variant" in entry:
         if not isinstance(entry["variant"], str) or not entry["variant"]:
             raise ConfigError(f"{where}.variant must be a text that is not empty")
         if "payload" in entry:
             payloads[entry["variant"]] = entry["payload"]
         return _Flag(alias, ((entry["variant"], 1.0),), payloads)
+    if "payload" in entry:
+        raise ConfigError(f'{where}.payload goes with one "variant"; a "split" takes "payloads", by variant')
     split = entry["split"]
     good = isinstance(split, Mapping) and all(
-        isinstance(key, str) and isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w < float("inf")
+        isinstance(key, str) and key and isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w <= 1e12
         for key, w in split.items()
     )
     if not good or not sum(split.values()) > 0:

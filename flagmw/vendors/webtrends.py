@@ -8,38 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
 
-from flagmw._cookies import octets_ok
+import orjson
+
 from flagmw._secret import Secret
-from flagmw.codes import ErrorCode, vendor_code
-from flagmw.exceptions import ConfigError, ProtocolError, TransportError
-from flagmw.types import Call, CookieChange, Decision, Event, Flow, Outcome, Reply, Track, Variant, Visit, VisitorState
-from flagmw.vendors import _webtrends_answer as answers
-from flagmw.vendors import _webtrends_codes as codes
+from flagmw.exceptions import ConfigError, TransportError
+from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Visit, VisitorState
+from flagmw.vendors import _webtrends_decide as decisions
 from flagmw.vendors import _webtrends_request as requests
-from flagmw.vendors._http import status_fault
-from flagmw.vendors._options import checked_base_url, one_of
+from flagmw.vendors import _webtrends_track as tracks
+from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
 from flagmw.vendors._seen import Seen
-from flagmw.vendors._webtrends_track import judge
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors._webtrends_answer import ALIAS
+from flagmw.vendors._webtrends_cookies import Cookies
+from flagmw.vendors.base import Participation
 
 BASE_URL = "https://ots.webtrends-optimize.com/ots/api/rest-1.2"
-UNTRUSTED_REST_S = 30.0
 BAD_COOKIES_S = 60.0
 
 _METRIC = re.compile(r"[A-Za-z0-9_ ]{1,128}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What one control call brought: elements, or the fault that kept them away."""
-
-    elements: list[answers.Element]
-    fault: ErrorCode | None = None
-    retry_after_s: float | None = None
 
 
 class Webtrends:
@@ -100,116 +88,75 @@ class Webtrends:
             raise ConfigError(f"{owner}: key_token must be the account's Key Token: 8 to 256 characters, no spaces")
         if not isinstance(url, str) or not 0 < len(url) <= 2048 or re.search(r"[\x00-\x20\x7f-\U0010ffff]", url):
             raise ConfigError(f'{owner}: url must be the URL that locations match, such as "https://www.mysite.com"')
-        if project is not None and not answers.ALIAS.fullmatch(project):
+        if project is not None and not (isinstance(project, str) and ALIAS.fullmatch(project)):
             raise ConfigError(
                 f"{owner}: project must be a project alias: printable ASCII without , ; = and outer spaces"
             )
-        self.name, self.prefix, self.project, self.url = name, prefix, project, url
+        self.name, self.prefix, self.project = name, checked_prefix(owner, prefix), project
+        # A path begins with a slash of its own.
+        self.url = url.replace("/{path}", "{path}")
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "off"))
-        self.at_most_once, self.debug, self.staging = at_most_once, debug, staging
+        self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self.debug, self.staging = flag(owner, "debug", debug), flag(owner, "staging", staging)
         self._token = Secret(key_token)
-        self._data = requests.flatten(data or {})
-        self._extra = dict(extra_params or {})
-        self._encrypted, self._serve_paused = encrypted, serve_paused
-        self._session_timeouts = one_of(owner, "session_cookies", session_cookies, ("browser", "timeout")) == "timeout"
-        self._metric = re.compile(metric_pattern) if metric_pattern is not None else _METRIC
-        self._compress = gzip_request
+        self._data = requests.flatten(_fields(owner, "data", data))
+        self._extra = _fields(owner, "extra_params", extra_params)
+        self._metric = _pattern(owner, metric_pattern)
+        self._encrypted, self._compress = flag(owner, "encrypted", encrypted), flag(owner, "gzip_request", gzip_request)
+        lives = one_of(owner, "session_cookies", session_cookies, ("browser", "timeout"))
         # Visitors whose cookies the vendor refused twice just now: not asked about again at once.
         self._refused = Seen(BAD_COOKIES_S)
-        self._user, self._mode = f"_wt.user-{self.domain_id}", f"_wt.mode-{self.domain_id}"
-        self._control = f"_wt.control-{self.domain_id}-"
-        self.cookies = CookieRule(
-            prefixes=(self._user, self._mode, self._control),
-            reads=self._is_own,
-            writes=self._is_own,
-            value_ok=octets_ok,
-            max_bytes=1024,
-            priority=lambda cookie: 0 if cookie == self._user else 1 if cookie == self._mode else 2,
-            alias_of=self._alias_of,
+        self._own = Cookies(self.domain_id, encrypted=self._encrypted)
+        self.cookies = self._own.rule()
+        self._settler = decisions.Settler(
+            vendor=name,
+            cookies=self._own,
+            session_timeouts=lives == "timeout",
+            serve_paused=flag(owner, "serve_paused", serve_paused),
         )
 
     def __repr__(self) -> str:
         return f"Webtrends(name={self.name!r}, domain_id={self.domain_id}, key_token=***)"
-
-    # Cookies
-
-    def _is_own(self, cookie: str) -> bool:
-        return cookie in (self._user, self._mode) or self._alias_of(cookie) is not None
-
-    def _alias_of(self, cookie: str) -> str | None:
-        alias = cookie[len(self._control) :] if cookie.startswith(self._control) else ""
-        return alias if answers.ALIAS.fullmatch(alias) else None
-
-    def _read(self, cookies: Mapping[str, str]) -> dict[str, str]:
-        """Return cookies as the vendor gave them: some clients add quotes; plain values were encoded by us."""
-        bare = {
-            name: value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-            for name, value in cookies.items()
-        }
-        return bare if self._encrypted else {name: unquote(value) for name, value in bare.items()}
 
     # Decide
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
         """Ask for all projects (or the one configured).
 
-        When the vendor cannot use the visitor's cookies it is asked once more without them, and they are
-        deleted at the visitor.
+        When the vendor cannot use the visitor's cookies it is asked once more without them. They are deleted
+        at the visitor if that helped, and also if it blames what was left.
         """
-        sent = self._read(state.cookies)
+        sent = self._own.read(state.cookies)
         kept = {} if sent and self._refused.has(sent, visit.now) else sent
         answer = yield from self._ask(visit, kept)
-        stale = self._stale(answer, kept)
+        stale = decisions.stale(answer, kept, self._own)
         if stale:
             kept = {name: value for name, value in kept.items() if name not in stale}
             answer = yield from self._ask(visit, kept)
-            if answer.fault is None and self._stale(answer, sent):
+            if decisions.refuses_cookies(answer, sent_cookies=bool(kept)):
                 self._refused.add(sent, visit.now)
-                code = next(element.code for element in answer.elements if element.code is not None)
-                return Decision(
-                    vendor=self.name,
-                    error=vendor_code(code),
-                    cookies=self._deletions(sent, answer),
-                    advice="the vendor cannot read cookies made under this account: check key_token and domain_id",
-                )
-        if answer.fault is not None:
-            return Decision(
-                vendor=self.name,
-                error=answer.fault,
-                trips=True,
-                retry_after_s=answer.retry_after_s,
-            )
-        return self._settle(answer, dropped={name: value for name, value in sent.items() if name not in kept})
+                return self._settler.refused(answer, sent)
+        return self._settler.settle(answer, {name: value for name, value in sent.items() if name not in kept})
 
-    def _ask(self, visit: Visit, cookies: Mapping[str, str]) -> Generator[Call, Reply, _Answer]:
+    def _ask(self, visit: Visit, cookies: Mapping[str, str]) -> Generator[Call, Reply, decisions.Answer]:
+        compress = self._compress
         call = requests.call(
             requests.endpoint(self.base_url, "control", self.domain_id, (self.project,) if self.project else ()),
             visit,
             self._body(visit, cookies, {**self._data, **requests.flatten(visit.data)}),
-            compress=self._compress,
+            compress=compress,
             # Repeating it counts a second view where it counts one at all.
             replay_safe=self.exposure == "off",
         )
         try:
             reply = yield call
         except TransportError as error:
-            return _Answer([], error.code)
-        found: list[answers.Element] = []
-        fault: ErrorCode | None = None
-        try:
-            found = answers.elements(reply.body)
-            if found and not any(element.code is not None or element.opcode for element in found):
-                fault = ErrorCode.SHAPE
-        except ProtocolError as error:
-            fault = error.code
-        if self._compress and (reply.status in (400, 415) or any(e.code in codes.GZIP_SUSPECTS for e in found)):
+            return decisions.Answer([], error.code)
+        answer = decisions.read(reply)
+        if compress and tracks.gzip_refused(reply, answer.elements):
             self._compress = False
-        # The envelope counts, whatever the status line says; the status counts where there is none.
-        if fault is not None or not found:
-            status_code, retry_after_s = status_fault(reply)
-            return _Answer([], status_code or fault, retry_after_s)
-        return _Answer(found)
+        return answer
 
     def _body(self, visit: Visit, cookies: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -228,88 +175,6 @@ class Webtrends:
             body["debug"] = "true"
         return {**body, **self._extra}
 
-    def _stale(self, answer: _Answer, sent: Mapping[str, str]) -> set[str]:
-        """Return the names of cookies that keep the vendor from deciding anything; empty when that is not so."""
-        if not sent or any(element.code is None for element in answer.elements):
-            return set()
-        stale: set[str] = set()
-        for element in answer.elements:
-            if element.code is None or codes.kind_of(element.code) is not codes.Kind.COOKIES:
-                continue
-            if element.code in codes.ONE_PROJECT and element.alias is not None:
-                stale |= {self._control + element.alias} & sent.keys()
-            elif element.code in codes.ONE_PROJECT:
-                stale |= {name for name in sent if name.startswith(self._control)}
-            else:
-                stale |= sent.keys()
-        return stale
-
-    def _settle(self, answer: _Answer, dropped: Mapping[str, str]) -> Decision:
-        variants: dict[str, Variant] = {}
-        misses: dict[str, ErrorCode] = {}
-        changes = list(self._deletions(dropped, answer))
-        rejected: list[ErrorCode] = []
-        failures: list[int] = []
-        for element in answer.elements:
-            applies = True
-            if element.code is not None:
-                kind = codes.kind_of(element.code, sent_cookies=False)
-                applies = kind is codes.Kind.INFORMATIONAL
-                if not applies:
-                    failures.append(element.code)
-                if element.alias is not None:
-                    misses[element.alias] = vendor_code(element.code)
-                    if element.code in codes.ONE_PROJECT:
-                        name = self._control + element.alias
-                        changes.append(CookieChange(name=name, value="", max_age_s=0))
-            elif answers.paused(element) and element.alias is not None and not self._serve_paused:
-                misses[element.alias] = ErrorCode.VENDOR_318
-            else:
-                found = answers.variant(element, self.name)
-                if isinstance(found, Variant):
-                    variants[found.alias] = found
-                elif found is not None:
-                    rejected.append(found)
-            if applies:
-                changes += self._written(element)
-        if len(answer.elements) >= answers.MAX_ELEMENTS:
-            rejected.append(ErrorCode.TOO_MANY)
-        code = failures[0] if failures and not variants else None
-        notice, advice = self._notice(answer) if not variants else (None, None)
-        untrusted = codes.UNTRUSTED in failures
-        return Decision(
-            vendor=self.name,
-            variants=variants,
-            misses=misses,
-            cookies=tuple({change.name: change for change in changes}.values()),
-            error=None if code is None else vendor_code(code),
-            trips=code is not None and (untrusted or codes.kind_of(code, sent_cookies=False) is codes.Kind.SERVER),
-            retry_after_s=UNTRUSTED_REST_S if untrusted else None,
-            notice=notice if code is None else None,
-            rejected=tuple(rejected),
-            advice=_ADVICE.get(code) if code is not None else advice,
-            log=next((element.log for element in answer.elements if element.log), None),
-        )
-
-    def _notice(self, answer: _Answer) -> tuple[ErrorCode | None, str | None]:
-        if not answer.elements:
-            return ErrorCode.EMPTY, None
-        code = next((element.code for element in answer.elements if element.code is not None), None)
-        return (None, None) if code is None else (vendor_code(code), _ADVICE.get(code))
-
-    def _written(self, element: answers.Element) -> list[CookieChange]:
-        changes = answers.cookie_changes(element, session_timeouts=self._session_timeouts)
-        if self._encrypted:
-            return changes
-        return [
-            CookieChange(name=c.name, value=quote(c.value, safe=""), max_age_s=c.max_age_s, domain=c.domain)
-            for c in changes
-        ]
-
-    def _deletions(self, names: Mapping[str, str], answer: _Answer) -> tuple[CookieChange, ...]:
-        domain = next((d for e in answer.elements if isinstance(d := e.params.get("cookieDomain"), str)), None)
-        return tuple(CookieChange(name=name, value="", max_age_s=0, domain=domain) for name in names)
-
     # Track
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
@@ -320,12 +185,12 @@ class Webtrends:
         """
         if not self._metric.fullmatch(track.metric):
             raise ValueError(f"metric must match {self._metric.pattern} for {self.name}: letters, digits, spaces, _")
-        enrolled = {alias: name for name in state.cookies if (alias := self._alias_of(name)) is not None}
+        enrolled = {alias: name for name in state.cookies if (alias := self._own.alias_of(name)) is not None}
         wanted = track.aliases if track.aliases is not None else tuple(enrolled)
         aliases = tuple(alias for alias in wanted if alias in enrolled)
         if not aliases:
             return Participation()
-        names = (self._user, self._mode, *(enrolled[alias] for alias in aliases))
+        names = (self._own.user, self._own.mode, *(enrolled[alias] for alias in aliases))
         return Participation(aliases, {name: state.cookies[name] for name in names if name in state.cookies})
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
@@ -338,23 +203,40 @@ class Webtrends:
                 data.setdefault("revenue", track.value)
             if track.currency is not None:
                 data.setdefault("currency", track.currency)
-            body = self._body(event.visit, self._read(event.visit.cookies), data)
+            body = self._body(event.visit, self._own.read(event.visit.cookies), data)
             # A view is counted by decisions only; the field has no meaning here but is part of every body.
             body["_wt.track"] = "true"
             body["conversionPoint"] = track.metric
             url = requests.endpoint(self.base_url, "track", self.domain_id, event.aliases)
-            outcomes.append((yield from judge(requests.call(url, event.visit, body, compress=self._compress), event)))
+            compress = self._compress
+            try:
+                reply = yield requests.call(url, event.visit, body, compress=compress)
+            except TransportError as error:
+                outcomes.append(tracks.unanswered(error))
+                continue
+            outcomes.append(tracks.judge(reply, event, compressed=compress))
+            if outcomes[-1] is tracks.GZIP_REFUSED:
+                self._compress = False
         return outcomes
 
 
-_ADVICE: dict[int, str] = {
-    101: "no site under this domain_id: compare it with the account overview",
-    103: "the account has no environment for url: compare url with the project's locations",
-    104: "key_token is not this account's, or was changed: copy it again from the account overview",
-    105: "key_token is not this account's, or was changed: copy it again from the account overview",
-    102: "the vendor cannot read this request: check key_token and domain_id",
-    207: "the vendor has blocked the account: ask its support",
-    303: "no live test with this alias: check its spelling, and whether it is live, staging or paused",
-    501: "url matches no location of any project: compare url with the locations in Optimize",
-    604: "domain_id must be the account's decimal Domain ID",
-}
+def _fields(owner: str, field: str, value: Any) -> dict[str, Any]:
+    """Return a copy of *value*, which is a mapping that JSON can carry, or None for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{owner}: {field} must be a mapping with texts as keys")
+    try:
+        orjson.dumps(dict(value), option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS)
+    except orjson.JSONEncodeError:
+        raise ConfigError(f"{owner}: {field} holds what JSON cannot carry; use texts, numbers and booleans") from None
+    return dict(value)
+
+
+def _pattern(owner: str, metric_pattern: Any) -> re.Pattern[str]:
+    if metric_pattern is None:
+        return _METRIC
+    try:
+        return re.compile(metric_pattern)
+    except (re.error, TypeError):
+        raise ConfigError(f"{owner}: metric_pattern must be a regular expression") from None

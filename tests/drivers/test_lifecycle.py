@@ -743,3 +743,21 @@ def test_nothing_is_logged_above_debug(own: Any, caplog: pytest.LogCaptureFixtur
 def test_limits_are_the_documented_ones() -> None:
     """The defaults of the limits."""
     assert Limits() == Limits(wire_bytes=262_144, decoded_bytes=524_288, connect_s=0.1)
+
+
+def test_connection_made_while_the_loop_was_busy_counts() -> None:
+    """A loop that is late to see its connection does not take a vendor that answered at once for one that did not."""
+
+    async def main() -> str:
+        driver = AsyncDriver(limits=Limits(connect_s=0.1))
+        task = asyncio.create_task(driver.run(ask(vendor.url), soon(5)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            time.sleep(0.15)  # the application does something that does not yield
+        try:
+            return await task
+        finally:
+            await driver.aclose()
+
+    with RawVendor(always(b"in time")) as vendor:
+        assert asyncio.run(main()) == "in time"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from flagmw import Flagmw, Static, Webtrends
+from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import EDGES, Edge
-
-DOMAIN = 2490593
-TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"
-Make = Callable[..., Flagmw]
+from tests.edges.driver import EDGES, Edge, Make
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +30,6 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
     """Each edge in turn."""
     with EDGES[request.param]() as edge:
         yield edge
-
-
-def webtrends(base_url: str, **options: Any) -> Webtrends:
-    """Return the sandbox's own account at *base_url*."""
-    return Webtrends(DOMAIN, TOKEN, "https://www.mysite.com", **{"name": "wt", "base_url": base_url, **options})
 
 
 def _made(options: dict[str, Any]) -> Flagmw:

@@ -10,15 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
-from wsgiref.validate import validator
 
-from flagmw import Flags, Flagmw, asgi, wsgi
+from flagmw import Flagmw, Flags, Variant, Visit, Webtrends, asgi, wsgi
+from flagmw.codes import ErrorCode
+from flagmw.types import Decision, Dropped, Event, Flow, Outcome, Track, VisitorState
+from flagmw.vendors.base import CookieRule, Participation
 
+DOMAIN = 2490593
+TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 TIMEOUT_S = 20.0
 
 Headers = list[tuple[str, str]]
 App = Any
+Make = Callable[..., Flagmw]
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ class Edge:
 
     def mount(self, view: View, fm: Flagmw) -> App:
         """Return *view* as an application with the middleware."""
-        raise NotImplementedError
+        return self.wrap(self.app(view), fm)
 
     def wrap(self, app: App, fm: Flagmw) -> App:
         """Return *app* with the middleware around it."""
@@ -279,9 +284,6 @@ class AsgiEdge(Edge):
     def app(self, view: View) -> App:
         return asgi_app(view)
 
-    def mount(self, view: View, fm: Flagmw) -> App:
-        return self.wrap(asgi_app(view), fm)
-
     def wrap(self, app: App, fm: Flagmw) -> App:
         return asgi.FlagsMiddleware(app, flagmw=fm)
 
@@ -299,15 +301,10 @@ class AsgiEdge(Edge):
 
 
 class WsgiEdge(Edge):
-    """Every call goes through the standard library's validator, on the server's side and on the application's."""
-
     name = "wsgi"
 
     def app(self, view: View) -> App:
         return wsgi_app(view)
-
-    def mount(self, view: View, fm: Flagmw) -> App:
-        return validator(self.wrap(validator(wsgi_app(view)), fm))  # type: ignore[arg-type]
 
     def wrap(self, app: App, fm: Flagmw) -> App:
         return wsgi.FlagsMiddleware(app, flagmw=fm)
@@ -364,3 +361,55 @@ def leaving_after(chunks: int) -> Iterator[Callable[[bytes], None]]:
 
 class ClientGone(OSError):
     """What a server raises from `send` when nobody is there any more."""
+
+
+# Vendors.
+
+
+def webtrends(base_url: str, **options: Any) -> Webtrends:
+    """Return the sandbox's own account at *base_url*."""
+    return Webtrends(DOMAIN, TOKEN, "https://www.mysite.com", **{"name": "wt", "base_url": base_url, **options})
+
+
+def _own(cookie: str) -> bool:
+    return cookie.startswith("probe")
+
+
+class Probe:
+    """A vendor that somebody else wrote: notes every visit, and gives everyone "p" for `ta_P`.
+
+    Args:
+        act: called with the visit in each `decide`; may raise.
+        base_url: makes it a vendor that is asked over the network, in the runtime's eyes.
+    """
+
+    prefix, at_most_once = "", False
+    cookies = CookieRule(prefixes=("probe",), reads=_own, writes=_own, value_ok=str.isalnum)
+
+    def __init__(
+        self, act: Callable[[Visit], object] | None = None, *, name: str = "probe", base_url: str | None = None
+    ) -> None:
+        self.name, self.visits, self._act = name, list[Visit](), act
+        if base_url is not None:
+            self.base_url = base_url
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        self.visits.append(visit)
+        if self._act is not None:
+            self._act(visit)
+        return Decision(vendor=self.name, variants={"ta_P": Variant(alias="ta_P", key="p", vendor=self.name)})
+        yield
+
+    def participation(self, track: Track, state: VisitorState) -> Participation:
+        return Participation(("ta_P",), dict(state.cookies))
+
+    def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
+        return [Dropped(ErrorCode.NO_VENDOR) for _ in batch]
+        yield
+
+
+class HastyProbe(Probe):
+    """One whose `decide` is no generator function: what it raises comes before there is a flow."""
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        raise ZeroDivisionError("a slip")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -178,3 +179,15 @@ def test_missing_packages_are_named() -> None:
         program = f"import sys; sys.modules[{name!r}] = None\nimport flagmw.sandbox"
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert "pip install 'flagmw[sandbox]'" in run.stderr
+
+
+def test_clearing_also_forgets_what_is_still_under_way(caller: Any, vendor: Any) -> None:
+    """A request that began before the ledger was cleared does not turn up in it afterwards."""
+    vendor.faults([{"kind": "delay", "ms": 400}])
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(caller.control, **{"_wt.track": "true"})
+        time.sleep(0.2)
+        vendor.clear_ledger()
+        assert asked.result()
+    ledger = vendor.ledger()
+    assert not ledger["requests"] and not ledger["views"]

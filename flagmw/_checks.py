@@ -1,0 +1,186 @@
+"""Checks of single options: each returns the value in its final form or raises, naming the option and the cure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from flagmw._domains import canonical_domain, is_public_suffix
+from flagmw.exceptions import ConfigError
+from flagmw.vendors._options import one_of
+from flagmw.vendors.base import Vendor
+
+_VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_VENDOR_PARTS = ("name", "prefix", "cookies", "at_most_once", "decide", "deliver", "participation")
+_OUTBOX_METHODS = ("put_many", "claim", "ack", "release", "next_due", "stats", "close")
+
+
+def listed(option: str, value: Any) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ConfigError(f"{option} must be a list")
+    return list(value)
+
+
+def _vendors(option: str, value: Any) -> tuple[Vendor, ...]:
+    vendors = tuple(listed(option, value))
+    names: set[str] = set()
+    for vendor in vendors:
+        name = getattr(vendor, "name", None)
+        if not all(hasattr(vendor, part) for part in _VENDOR_PARTS):
+            raise ConfigError(f"{option}: {type(vendor).__name__} is no vendor; use Webtrends(...) or Static(...)")
+        if not isinstance(name, str) or not _VENDOR_NAME.fullmatch(name):
+            raise ConfigError(f"vendor name {name!r} must be 1 to 64 lower-case letters, digits, - or _")
+        if name in names:
+            raise ConfigError(f"two vendors are named {name!r}: give one of them another name=")
+        names.add(name)
+    return vendors
+
+
+def _defaults(option: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise ConfigError(f"{option} must map aliases to variants, both text")
+    return MappingProxyType(dict(value))
+
+
+def _on(option: str, value: Any) -> Mapping[str, frozenset[str]]:
+    if not isinstance(value, Mapping) or not all(isinstance(alias, str) for alias in value):
+        raise ConfigError(f"{option} must map aliases to lists of variants")
+    return MappingProxyType({alias: frozenset(_texts(f"{option}[{alias!r}]", keys)) for alias, keys in value.items()})
+
+
+def _texts(option: str, value: Any) -> tuple[str, ...]:
+    texts = tuple(listed(option, value))
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{option} must be a list of texts")
+    return texts
+
+
+def _patterns(option: str, value: Any) -> tuple[str, ...]:
+    patterns = _texts(option, value)
+    for pattern in patterns:
+        if not pattern.startswith(("/", "*")):
+            raise ConfigError(f'{option}: the pattern {pattern!r} must begin with "/", such as "/static/*"')
+    return patterns
+
+
+def _whole(low: int, high: int) -> Callable[[str, Any], int]:
+    def check(option: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ConfigError(f"{option} must be a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _rate(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100_000:
+        raise ConfigError(f"{option} must be a number above 0, in events per second")
+    return float(value)
+
+
+def _flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{option} must be True or False")
+    return value
+
+
+def _secure(option: str, value: Any) -> bool | str:
+    if value not in (True, False, "auto"):
+        raise ConfigError(f'{option} must be True, False or "auto"')
+    return value if isinstance(value, str) else bool(value)
+
+
+def _domain(option: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    domain = canonical_domain(value) if isinstance(value, str) else None
+    if domain is None:
+        raise ConfigError(f'{option} must be a domain name such as "mysite.com"')
+    if is_public_suffix(domain):
+        raise ConfigError(f"{option} {domain!r} is a public suffix: browsers refuse cookies for it")
+    return domain
+
+
+def _networks(option: str, value: Any) -> tuple[Any, ...]:
+    networks = []
+    for text in _texts(option, value):
+        try:
+            networks.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            raise ConfigError(f'{option}: {text!r} is no network; write "10.0.0.0/8" or one address') from None
+    return tuple(networks)
+
+
+def _choice(*allowed: str) -> Callable[[str, Any], str]:
+    return lambda option, value: one_of("flagmw", option, value, allowed)
+
+
+def _callable(option: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise ConfigError(f"{option} must be a function")
+    return value
+
+
+def _outbox(option: str, value: Any) -> Any:
+    if value != "memory://" and not all(hasattr(value, method) for method in _OUTBOX_METHODS):
+        raise ConfigError(f'{option} must be "memory://" or an outbox object: this version has no other backend')
+    return value
+
+
+def _transport(option: str, value: Any) -> tuple[Any, Any]:
+    """Return (blocking, async); a client is refused by the drivers, which know the libraries."""
+    blocking = asynchronous = None
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is None:
+            continue
+        if hasattr(one, "handle_request"):
+            blocking = one
+        if hasattr(one, "handle_async_request"):
+            asynchronous = one
+        if not hasattr(one, "handle_request") and not hasattr(one, "handle_async_request"):
+            raise ConfigError(
+                f"{option} must be a transport of httpx2 or httpx, such as httpx2.HTTPTransport(), "
+                f"not {type(one).__name__}"
+            )
+    return blocking, asynchronous
+
+
+def _path_text(option: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not Path(value).is_file():
+        raise ConfigError(f"{option} must name a file, with one or more certificates in PEM form")
+    return str(value)
+
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "vendors": _vendors,
+    "defaults": _defaults,
+    "deadline_ms": _whole(10, 60_000),
+    "outbox": _outbox,
+    "paths": _patterns,
+    "exclude": _patterns,
+    "on": _on,
+    "cookie_domain": _domain,
+    "cookie_secure": _secure,
+    "cookie_budget": _whole(512, 65_536),
+    "hybrid": _flag,
+    "trusted_proxies": _networks,
+    "client_ip": _choice("anonymised", "full", "off"),
+    "referer": _choice("origin", "full", "off"),
+    "send_query": _texts,
+    "identify": _callable,
+    "max_in_flight": _whole(1, 10_000),
+    "pool_size": _whole(1, 1_000),
+    "max_rate": _rate,
+    "debug": _flag,
+    "transport": _transport,
+    "trust_env": _flag,
+    "ca_file": _path_text,
+    "on_decision": _callable,
+    "on_event": _callable,
+}

@@ -1,0 +1,149 @@
+"""Where options come from besides code: TOML files, environment variables, and tables that describe vendors."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from flagmw.exceptions import ConfigError
+from flagmw.vendors.base import Vendor
+from flagmw.vendors.static import Static
+from flagmw.vendors.webtrends import Webtrends
+
+VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType({"webtrends": Webtrends, "static": Static})
+ENV_PREFIX = "FLAGMW_"
+FILE_VARIABLE = "FLAGMW_CONFIG"
+
+# These hold what no text can name.
+_CODE_ONLY = frozenset({"vendors", "identify", "transport", "on_decision", "on_event"})
+_JSON = frozenset({"defaults", "on", "data", "extra_params", "flags"})
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" for a misspelt *name*, or a list of what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1, 0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names)}"
+
+
+def read_file(path: Path, table: str) -> dict[str, Any]:
+    """Return the options in a TOML file: all of it, or the table `[tool.<table>]` of a pyproject.toml.
+
+    Raises:
+        ConfigError: it cannot be read, or is no TOML.
+    """
+    import tomllib
+
+    try:
+        document: Any = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{str(path)!r} is not valid TOML: it must be UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}") from None
+    if path.name != "pyproject.toml":
+        return dict(document)
+    for key in ("tool", table):
+        document = document.get(key, {})
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"{str(path)!r}: [tool.{table}] must be a table")
+    return dict(document)
+
+
+def apply_environment(
+    options: dict[str, Any], vendors: Sequence[Any], environ: Mapping[str, str], defaults: Mapping[str, Any]
+) -> None:
+    """Put what `FLAGMW_*` variables say into *options* and into the tables among *vendors*.
+
+    Args:
+        defaults: every option with its default, whose type says how a variable's text is read.
+
+    Raises:
+        ConfigError: a variable names no option, or its text is no value of it. The text is not repeated.
+    """
+    for variable, text in environ.items():
+        if not variable.startswith(ENV_PREFIX) or variable == FILE_VARIABLE:
+            continue
+        option, _, rest = variable[len(ENV_PREFIX) :].lower().partition("__")
+        if option == "vendors" and rest:
+            _vendor_variable(variable, rest, text, vendors)
+        elif option in _CODE_ONLY:
+            raise ConfigError(f"{variable} cannot be set: {option} is given in code or in a file")
+        elif option in defaults and not rest:
+            options[option] = _from_text(variable, text, defaults[option], option)
+        else:
+            raise ConfigError(f"environment variable {variable} names no option{nearest(option, defaults)}")
+
+
+def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]) -> None:
+    name, _, option = rest.partition("__")
+    for entry in vendors:
+        own = entry.get("name", entry.get("type")) if isinstance(entry, dict) else getattr(entry, "name", "")
+        if str(own).lower().replace("-", "_") != name:
+            continue
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{variable} cannot change vendor {own!r}, which was built in code: give it as a table")
+        kind = entry.get("type")
+        accepted = _parameters(VENDOR_TYPES[kind]) if isinstance(kind, str) and kind in VENDOR_TYPES else {}
+        if accepted and option not in accepted:
+            raise ConfigError(f"{variable} names no option of vendor {own!r}{nearest(option, accepted)}")
+        entry[option] = _from_text(variable, text, accepted.get(option), option)
+        return
+    raise ConfigError(f"{variable} names a vendor {name!r} that is not configured")
+
+
+def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
+    """Read an environment variable as the type that the option's default has."""
+    word = text.strip().lower()
+    if option == "cookie_secure" and word == "auto":
+        return word
+    if isinstance(default, bool) or option == "cookie_secure":
+        if word not in _WORDS:
+            raise ConfigError(f"{variable} must be true or false")
+        return _WORDS[word]
+
+    try:
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+        if option in _JSON:
+            return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{variable} must be {'JSON' if option in _JSON else 'a number'}") from None
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def make_vendor(table: Mapping[str, Any]) -> Vendor:
+    """Return the vendor that a table such as `{"type": "webtrends", "domain_id": 1, ...}` describes.
+
+    Raises:
+        ConfigError: its type or an option is missing, unknown or wrong.
+    """
+    options = dict(table)
+    kind = options.pop("type", None)
+    if not isinstance(kind, str) or kind not in VENDOR_TYPES:
+        hint = nearest(str(kind), VENDOR_TYPES) if kind is not None else f"; there are: {', '.join(VENDOR_TYPES)}"
+        raise ConfigError(f"a vendor's type is {'missing' if kind is None else f'unknown: {kind!r}'}{hint}")
+    make = VENDOR_TYPES[kind]
+    owner, accepted = f"vendor {options.get('name', kind)!r}", _parameters(make)
+    for option in options:
+        if option not in accepted:
+            raise ConfigError(f"{owner}: unknown option {option!r}{nearest(str(option), accepted)}")
+    missing = [name for name, default in accepted.items() if default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise ConfigError(f"{owner}: {', '.join(missing)} must be given")
+    return make(**options)
+
+
+def _parameters(make: Callable[..., Vendor]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
