@@ -1,14 +1,181 @@
-"""Help for tests of applications that use flagmw; also a pytest plugin with the fixture `flagmw_sandbox`."""
+"""Help for the tests of applications that use flagmw; also a pytest plugin.
+
+Fixtures: `override_flags`, `capture_tracks`, `flagmw_sandbox`. The first two are also here as context managers, and
+`override_flags` as a decorator of tests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import pytest
 
+from flagmw import _override
+from flagmw.codes import ErrorCode, Reason
+from flagmw.types import Decision, Delivered, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
+from flagmw.vendors.base import CookieRule, Participation
+
 if TYPE_CHECKING:
     from flagmw.sandbox import SandboxServer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+__all__ = ["FakeVendor", "capture_tracks", "override_flags"]
+
+
+class override_flags:
+    """Serve these variants instead of asking vendors, in every request of this process.
+
+        with override_flags({"ta_Checkout": "variation"}):
+            client.get("/checkout")
+
+        @override_flags({"ta_Checkout": "variation"})
+        def test_checkout(client): ...
+
+    All other aliases are undecided; nested ones add up, the innermost wins. It also holds for servers' threads,
+    so it is for tests that do not share a process with each other.
+
+    Args:
+        variants: the variant of each alias.
+        strict: reading an alias that is not among them raises `LookupError`: it was misspelt, or forgotten.
+    """
+
+    def __init__(self, variants: Mapping[str, str], *, strict: bool = False) -> None:
+        self._override = _override.Override(dict(variants), strict)
+
+    def __enter__(self) -> Self:
+        _override.push(self._override)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _override.pop(self._override)
+
+    def __call__(self, function: F) -> F:
+        """Put the variants in place while *function* runs, async or not."""
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def around(*args: Any, **kwargs: Any) -> Any:
+                with type(self)(self._override.variants, strict=self._override.strict):
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def around(*args: Any, **kwargs: Any) -> Any:
+                with type(self)(self._override.variants, strict=self._override.strict):
+                    return function(*args, **kwargs)
+
+        return around  # type: ignore[return-value]
+
+
+class capture_tracks:
+    """Collect tracks instead of delivering them, in every request of this process.
+
+        with capture_tracks() as tracks:
+            client.post("/buy")
+        assert tracks[0].metric == "purchase"
+
+    A track counts here whether or not the visitor is in any test; bad data is dropped or raises as ever.
+    """
+
+    def __init__(self) -> None:
+        self._capture = _override.Capture()
+
+    def __enter__(self) -> list[Track]:
+        _override.push(self._capture)
+        return self._capture.tracks
+
+    def __exit__(self, *_: object) -> None:
+        _override.pop(self._capture)
+
+
+class FakeVendor:
+    """A vendor without a service: says what it is told to, and remembers what it was asked and told.
+
+    Args:
+        variants: what every visitor gets.
+        error: fail every decision with this code instead.
+
+    Attributes:
+        visits: every visit it decided for.
+        delivered: every event it was told of.
+        outcomes: what to answer the next deliveries with; `Delivered()` when there are none left.
+    """
+
+    at_most_once = False
+
+    def __init__(
+        self,
+        variants: Mapping[str, str] | None = None,
+        *,
+        name: str = "fake",
+        prefix: str = "",
+        error: ErrorCode | None = None,
+    ) -> None:
+        self.name, self.prefix, self.error = name, prefix, error
+        self.variants = dict(variants or {})
+        self.visits: list[Visit] = []
+        self.delivered: list[Event] = []
+        self.outcomes: list[Outcome] = []
+        self.cookies = CookieRule(
+            prefixes=(f"{name}_",),
+            reads=lambda cookie: cookie.startswith(f"{name}_"),
+            writes=lambda cookie: cookie.startswith(f"{name}_"),
+            value_ok=lambda value: True,
+        )
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Decide as told."""
+        self.visits.append(visit)
+        if self.error is not None:
+            return Decision(vendor=self.name, error=self.error)
+        variants = {
+            alias: Variant(alias=alias, key=key, vendor=self.name, reason=Reason.SPLIT)
+            for alias, key in self.variants.items()
+        }
+        return Decision(vendor=self.name, variants=variants)
+        yield  # what makes this a flow, as every vendor's decide is
+
+    def participation(self, track: Track, state: VisitorState) -> Participation:
+        """Take part with every alias there is."""
+        wanted = track.aliases if track.aliases is not None else tuple(self.variants)
+        return Participation(tuple(alias for alias in wanted if alias in self.variants))
+
+    def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
+        """Take the events."""
+        self.delivered.extend(batch)
+        return [self.outcomes.pop(0) if self.outcomes else Delivered() for _ in batch]
+        yield
+
+
+class Overrider(Protocol):
+    """What the fixture `override_flags` is: put variants in place until the test ends."""
+
+    def __call__(self, variants: Mapping[str, str], *, strict: bool = False) -> None: ...
+
+
+@pytest.fixture(name="override_flags")
+def _override_flags() -> Iterator[Overrider]:
+    """Give a function that serves variants instead of asking vendors, until the test ends."""
+    placed: list[override_flags] = []
+
+    def place(variants: Mapping[str, str], *, strict: bool = False) -> None:
+        placed.append(override_flags(variants, strict=strict).__enter__())
+
+    yield place
+    for each in reversed(placed):
+        each.__exit__()
+
+
+@pytest.fixture(name="capture_tracks")
+def _capture_tracks() -> Iterator[list[Track]]:
+    """Give the list of tracks made during the test, none of which is delivered."""
+    with capture_tracks() as tracks:
+        yield tracks
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +189,6 @@ def _flagmw_sandbox_server() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def flagmw_sandbox(_flagmw_sandbox_server: SandboxServer) -> SandboxServer:
-    """Return a running sandbox of the vendors on a port of its own, as new for each test."""
+    """Give a running sandbox of the vendors on a port of its own, as new for each test."""
     _flagmw_sandbox_server.reset()
     return _flagmw_sandbox_server

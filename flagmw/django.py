@@ -1,0 +1,298 @@
+"""Django: "flagmw.django.FlagsMiddleware" in MIDDLEWARE and FLAGMW in the settings; the flags are at `request.flags`.
+
+FLAGMW is a dict of options as `Flagmw.from_mapping` takes it, a `Flagmw`, or the dotted path of either. Templates read
+`{{ request.flags.ta_Checkout }}`; an alias they cannot spell takes `{% load flagmw %}{% flag "exp:b" %}`, and
+`"libraries": {"flagmw": "flagmw.django"}` in the OPTIONS of TEMPLATES. The middleware's place is below
+UpdateCacheMiddleware, and below AuthenticationMiddleware where `identify` reads `inbound.request.user`.
+
+What is wrong stops the server's start or is logged there; `manage.py check` tells it with "flagmw.django" among the
+INSTALLED_APPS. E001: FLAGMW is missing, of a wrong type, or cannot be imported. E002: an option is unknown or wrong.
+W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twice. W003: it is not listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from http.cookies import Morsel
+from typing import Any
+
+try:
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from django import template
+    from django.conf import settings
+    from django.core import checks
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.signals import request_finished
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+    from django.middleware.cache import UpdateCacheMiddleware
+    from django.utils.module_loading import import_string
+except ImportError as error:
+    raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
+
+from flagmw import _response, asgi, wsgi
+from flagmw._current import current, set_current
+from flagmw._engine import Exchange
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import ConfigError
+from flagmw.flags import Flags
+from flagmw.runtime import Flagmw
+
+__all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
+
+logger = logging.getLogger("flagmw.django")
+register = template.Library()
+_built: tuple[Any, Flagmw] | None = None
+
+
+class FlagsMiddleware:
+    """Decide flags for each request, set the vendors' cookies, commit tracks; under WSGI and ASGI.
+
+    Where an edge around Django (`flagmw.wsgi`, `flagmw.asgi`) has decided, its flags are used and nothing else is done.
+
+    Raises:
+        ConfigError, ImproperlyConfigured: as `from_settings`.
+    """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response, self.flagmw = get_response, from_settings()
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+        for found in _order():
+            logger.warning("%s: %s %s", found.id, found.msg, found.hint)
+        HttpRequest._cache_update_cache = property(_may_be_cached, _set_cached)  # type: ignore[attr-defined]
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self._is_async:
+            return self._acall(request)
+        exchange = None
+        with self._ours(request):
+            exchange, asked = self._begin(request)
+            if asked is not None:
+                _put(request, self.flagmw.settle(asked))
+        try:
+            response = self.get_response(request)
+        finally:
+            # The view may have failed: what the visitor did before that happened all the same.
+            if exchange is not None:
+                with self._ours():
+                    self.flagmw.commit(exchange)
+        if exchange is not None:
+            with self._ours():
+                _edit(request, response, exchange.set_cookies)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        exchange = None
+        with self._ours(request):
+            exchange, asked = self._begin(request)
+            if asked is not None:
+                _put(request, await self.flagmw.asettle(asked))
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        finally:
+            if exchange is not None:
+                with self._ours():
+                    await self.flagmw.acommit(exchange)
+        if exchange is not None:
+            with self._ours():
+                _edit(request, response, exchange.set_cookies)
+        return response
+
+    def _begin(self, request: HttpRequest) -> tuple[Exchange | None, Exchange | None]:
+        """Return the exchange, and once more if vendors are asked; None where the request is left alone."""
+        if asgi.KEY in _holder(request):
+            request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+            return None, None
+        begun = self.flagmw.begin(_inbound(request))
+        _put(request, None if begun is None else begun[0].undecided(ErrorCode.EXCLUDED))
+        return (None, None) if begun is None else (begun[0], begun[0] if begun[1] else None)
+
+    @contextmanager
+    def _ours(self, request: HttpRequest | None = None) -> Iterator[None]:
+        """Keep a defect of ours from the site's visitors: the view runs as if we were not there."""
+        try:
+            yield
+        except Exception as error:
+            self.flagmw.internal_error(error)
+            if request is not None:
+                _put(request, Flags(defaults=self.flagmw.config.defaults, error_code=ErrorCode.INTERNAL))
+
+
+def flags_from(request: HttpRequest) -> Flags:
+    """Return the flags of *request*; undecided ones where its path is excluded.
+
+    Raises:
+        RuntimeError: `FlagsMiddleware` is not mounted.
+    """
+    flags: Flags | None = getattr(request, "flags", None)
+    if flags is None:
+        raise RuntimeError('no flags on this request: add "flagmw.django.FlagsMiddleware" to MIDDLEWARE')
+    return flags
+
+
+def from_settings() -> Flagmw:
+    """Return what `settings.FLAGMW` describes, the same one for the whole process: for jobs, and for `health()`.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+        ImproperlyConfigured: the setting is missing, of a wrong type, or cannot be imported.
+    """
+    global _built
+    setting = getattr(settings, "FLAGMW", None)
+    if _built is None or _built[0] is not setting:
+        try:
+            found = import_string(setting) if isinstance(setting, str) else setting
+        except ImportError as error:
+            raise ImproperlyConfigured(f"settings.FLAGMW cannot be imported: {error}") from error
+        if not isinstance(found, Mapping | Flagmw):
+            was = "missing" if found is None else f"of type {type(found).__name__}"
+            raise ImproperlyConfigured(f"settings.FLAGMW is {was}: it must be a dict of options or a Flagmw")
+        _built = setting, found if isinstance(found, Flagmw) else Flagmw.from_mapping(found)
+    return _built[1]
+
+
+@register.simple_tag(takes_context=True)
+def flag(context: template.Context, alias: str) -> str:
+    """Return the variant of *alias*: `{% flag "exp:b" %}`, or `{% flag "exp:b" as variant %}`."""
+    request = getattr(context, "request", None) or context.get("request")
+    return (current() if request is None else flags_from(request)).variant(alias).key
+
+
+def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
+    """Return where the edges keep flags: the ASGI scope, or the WSGI environ."""
+    scope: MutableMapping[str, Any] | None = getattr(request, "scope", None)
+    return request.META if scope is None else scope
+
+
+def _put(request: HttpRequest, flags: Flags | None) -> None:
+    _holder(request)[asgi.KEY] = flags
+    request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+    set_current(flags)
+
+
+def _clear(**_: Any) -> None:
+    set_current(None)
+
+
+request_finished.connect(_clear)
+
+
+class _Environ(wsgi._Request):
+    request: HttpRequest
+    path = scheme = ""
+
+
+class _Scope(asgi._Request):
+    request: HttpRequest
+
+
+def _inbound(request: HttpRequest) -> _Environ | _Scope:
+    scope = getattr(request, "scope", None)
+    inbound = _Environ(request.META) if scope is None else _Scope(scope)
+    # Django has decoded the path, and its settings say which header of a proxy means https.
+    inbound.request, inbound.path, inbound.scheme = request, request.path, request.scheme or "http"
+    return inbound
+
+
+def _edit(request: HttpRequest, response: HttpResponseBase, cookies: tuple[str, ...]) -> None:
+    """Make the response's headers what `_response` says they become."""
+    flags = _holder(request)[asgi.KEY]
+    if not flags.touched and not cookies:
+        return
+    own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    headers = [*response.items(), *own]
+    edited = _response.edit(headers, response.status_code, cookies, touched=flags.touched)
+    if edited is None:
+        return
+    for name in {name for name, value in response.items() if (name, value) not in edited}:
+        del response.headers[name]
+    for name, value in edited:
+        if (name, value) in headers:
+            continue
+        if name != "set-cookie":
+            response.headers[name.title()] = value
+            continue
+        cookie = _Cookie(value)
+        response.cookies[value if cookie.key in response.cookies else cookie.key] = cookie
+        # A 304 carries no cookie, so middleware around this one must not make the response into one.
+        request.META.pop("HTTP_IF_NONE_MATCH", None)
+        request.META.pop("HTTP_IF_MODIFIED_SINCE", None)
+
+
+class _Cookie(Morsel[str]):
+    """A Set-Cookie value that leaves as it is; Morsel itself refuses names with a space, and quotes values."""
+
+    _made: Morsel[str] | None = None
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        pair, *attributes = line.split("; ")
+        name, _, value = pair.partition("=")
+        self.__setstate__({"key": name, "value": value, "coded_value": value})  # type: ignore[attr-defined]
+        for attribute in attributes:
+            key, has_value, text = attribute.partition("=")
+            self[key] = text if has_value else True
+        self._line, self._made = line, self.copy()
+
+    def output(self, attrs: Any = None, header: str = "Set-Cookie:") -> str:
+        # Somebody may have changed it, such as middleware that makes all cookies Secure.
+        text = self._line if self == self._made else self.OutputString(attrs)
+        return f"{header} {text}".strip()
+
+
+# Django's page caches ask this attribute of a request whether to keep its response. `cache_page` asks before any
+# middleware could say that the page is private, so that the flags have to.
+def _may_be_cached(request: HttpRequest) -> bool:
+    flags = getattr(request, "flags", None)
+    return bool(vars(request).get("_cache_update_cache")) and not (isinstance(flags, Flags) and flags.touched)
+
+
+def _set_cached(request: HttpRequest, value: bool) -> None:
+    vars(request)["_cache_update_cache"] = value
+
+
+@checks.register
+def _check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    found = _order()
+    if not _places(FlagsMiddleware):
+        return found
+    try:
+        from_settings()
+    except ConfigError as error:
+        found.append(checks.Error(f"settings.FLAGMW: {error}", id="flagmw.E002"))
+    except ImproperlyConfigured as error:
+        found.append(checks.Error(str(error), id="flagmw.E001"))
+    return found
+
+
+def _order() -> list[checks.CheckMessage]:
+    ours, found = _places(FlagsMiddleware), list[checks.CheckMessage]()
+    if ours and any(place > ours[0] for place in _places(UpdateCacheMiddleware)):
+        text = "FlagsMiddleware stands above UpdateCacheMiddleware, which then sees no page as private."
+        found.append(checks.Warning(text, "Move FlagsMiddleware below it.", id="flagmw.W001"))
+    if len(ours) > 1:
+        text, hint = "FlagsMiddleware is listed more than once.", "Only the first does anything: keep that."
+        found.append(checks.Warning(text, hint, id="flagmw.W002"))
+    if not ours and hasattr(settings, "FLAGMW"):
+        text, hint = "FLAGMW is set, but MIDDLEWARE lacks FlagsMiddleware.", 'Add "flagmw.django.FlagsMiddleware".'
+        found.append(checks.Warning(text, hint, id="flagmw.W003"))
+    return found
+
+
+def _places(kind: type) -> list[int]:
+    """Return where in MIDDLEWARE *kind* or what derives from it is listed."""
+    places = []
+    for place, path in enumerate(settings.MIDDLEWARE):
+        try:
+            listed = import_string(path)
+        except ImportError:
+            continue
+        if isinstance(listed, type) and issubclass(listed, kind):
+            places.append(place)
+    return places

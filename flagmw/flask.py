@@ -1,0 +1,64 @@
+"""Flask: `init_app(app, flagmw)`, and the flags are at `request.flags` in views and templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from flask import Flask
+    from werkzeug.wrappers import Request
+except ImportError as error:
+    raise ImportError("flagmw.flask needs Flask: pip install 'flagmw[flask]'") from error
+
+from flagmw import wsgi
+from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
+from flagmw.runtime import Flagmw
+from flagmw.wsgi import FlagsMiddleware
+
+__all__ = ["FlagsMiddleware", "flags_from", "init_app"]
+
+
+def init_app(app: Flask, flagmw: Flagmw) -> None:
+    """Put the WSGI middleware around *app* and `flags` on its requests. Once more with the same *flagmw* is harmless.
+
+    In a `test_request_context`, which passes no middleware, the flags are undecided.
+
+    Raises:
+        RuntimeError: the app has another `Flagmw`, or its request class has a `flags` of its own.
+        TypeError: *app* or *flagmw* is something else.
+    """
+    if not isinstance(app, Flask):
+        raise TypeError(f"init_app() takes the Flask application, not {type(app).__name__}")
+    if not isinstance(flagmw, Flagmw):
+        raise TypeError(f"init_app() takes a Flagmw(...) beside the application, not {type(flagmw).__name__}")
+    mounted = app.extensions.get("flagmw", flagmw)
+    if mounted is not flagmw:
+        raise RuntimeError(f"this application has {mounted!r} already: call init_app() with that, or only once")
+    if "flagmw" in app.extensions:
+        return
+    if hasattr(app.request_class, "flags"):
+        raise RuntimeError("request.flags is taken by the application's request class: rename that attribute")
+    app.extensions["flagmw"] = flagmw
+    app.request_class = _with_flags(app.request_class, flagmw)
+    app.wsgi_app = FlagsMiddleware(app.wsgi_app, flagmw=flagmw)  # type: ignore[method-assign]
+
+
+def flags_from(request: Request) -> Flags:
+    """Return the flags of *request*; undecided ones where its path is excluded.
+
+    Raises:
+        RuntimeError: `init_app` was not called.
+    """
+    if wsgi.KEY not in request.environ:
+        raise RuntimeError("no flags on this request: call flagmw.flask.init_app(app, flagmw)")
+    return wsgi.flags_from(request.environ)
+
+
+def _with_flags(base: type[Any], flagmw: Flagmw) -> type[Any]:
+    def flags(request: Request) -> Flags:
+        undecided = Flags(defaults=flagmw.config.defaults, error_code=ErrorCode.NO_REQUEST)
+        request.environ.setdefault(wsgi.KEY, undecided)
+        return flags_from(request)
+
+    return type(base.__name__, (base,), {"flags": property(flags, doc="This request's `flagmw.Flags`.")})

@@ -1,0 +1,10 @@
+"""The shop under WSGI: `gunicorn --chdir integrations/django_shop wsgi:application`."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+application = get_wsgi_application()
