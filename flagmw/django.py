@@ -13,7 +13,7 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from http.cookies import Morsel
 from typing import Any
@@ -21,30 +21,24 @@ from typing import Any
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
     from django import template
-    from django.conf import settings
     from django.core import checks
-    from django.core.exceptions import ImproperlyConfigured
     from django.core.signals import request_finished
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
-    from django.middleware.cache import UpdateCacheMiddleware
-    from django.utils.module_loading import import_string
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
 
 from flagmw import _response, asgi, wsgi
 from flagmw._current import current, set_current
+from flagmw._django_settings import examine, from_settings, misplaced
 from flagmw._engine import Exchange
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import ConfigError
 from flagmw.flags import Flags
-from flagmw.runtime import Flagmw
 
 __all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
 
 logger = logging.getLogger("flagmw.django")
 register = template.Library()
-_built: tuple[Any, Flagmw] | None = None
 
 
 class FlagsMiddleware:
@@ -63,7 +57,7 @@ class FlagsMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        for found in _order():
+        for found in misplaced(FlagsMiddleware):
             logger.warning("%s: %s %s", found.id, found.msg, found.hint)
         HttpRequest._cache_update_cache = property(_may_be_cached, _set_cached)  # type: ignore[attr-defined]
 
@@ -134,27 +128,6 @@ def flags_from(request: HttpRequest) -> Flags:
     if flags is None:
         raise RuntimeError('no flags on this request: add "flagmw.django.FlagsMiddleware" to MIDDLEWARE')
     return flags
-
-
-def from_settings() -> Flagmw:
-    """Return what `settings.FLAGMW` describes, the same one for the whole process: for jobs, and for `health()`.
-
-    Raises:
-        ConfigError: an option is unknown or wrong.
-        ImproperlyConfigured: the setting is missing, of a wrong type, or cannot be imported.
-    """
-    global _built
-    setting = getattr(settings, "FLAGMW", None)
-    if _built is None or _built[0] is not setting:
-        try:
-            found = import_string(setting) if isinstance(setting, str) else setting
-        except ImportError as error:
-            raise ImproperlyConfigured(f"settings.FLAGMW cannot be imported: {error}") from error
-        if not isinstance(found, Mapping | Flagmw):
-            was = "missing" if found is None else f"of type {type(found).__name__}"
-            raise ImproperlyConfigured(f"settings.FLAGMW is {was}: it must be a dict of options or a Flagmw")
-        _built = setting, found if isinstance(found, Flagmw) else Flagmw.from_mapping(found)
-    return _built[1]
 
 
 @register.simple_tag(takes_context=True)
@@ -259,40 +232,4 @@ def _set_cached(request: HttpRequest, value: bool) -> None:
 
 @checks.register
 def _check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    found = _order()
-    if not _places(FlagsMiddleware):
-        return found
-    try:
-        from_settings()
-    except ConfigError as error:
-        found.append(checks.Error(f"settings.FLAGMW: {error}", id="flagmw.E002"))
-    except ImproperlyConfigured as error:
-        found.append(checks.Error(str(error), id="flagmw.E001"))
-    return found
-
-
-def _order() -> list[checks.CheckMessage]:
-    ours, found = _places(FlagsMiddleware), list[checks.CheckMessage]()
-    if ours and any(place > ours[0] for place in _places(UpdateCacheMiddleware)):
-        text = "FlagsMiddleware stands above UpdateCacheMiddleware, which then sees no page as private."
-        found.append(checks.Warning(text, "Move FlagsMiddleware below it.", id="flagmw.W001"))
-    if len(ours) > 1:
-        text, hint = "FlagsMiddleware is listed more than once.", "Only the first does anything: keep that."
-        found.append(checks.Warning(text, hint, id="flagmw.W002"))
-    if not ours and hasattr(settings, "FLAGMW"):
-        text, hint = "FLAGMW is set, but MIDDLEWARE lacks FlagsMiddleware.", 'Add "flagmw.django.FlagsMiddleware".'
-        found.append(checks.Warning(text, hint, id="flagmw.W003"))
-    return found
-
-
-def _places(kind: type) -> list[int]:
-    """Return where in MIDDLEWARE *kind* or what derives from it is listed."""
-    places = []
-    for place, path in enumerate(settings.MIDDLEWARE):
-        try:
-            listed = import_string(path)
-        except ImportError:
-            continue
-        if isinstance(listed, type) and issubclass(listed, kind):
-            places.append(place)
-    return places
+    return examine(FlagsMiddleware)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+
 BIN = Path(sys.executable).parent
 SHOPS = Path(__file__).resolve().parents[2] / "integrations"
 
@@ -102,8 +104,9 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
             printed = process.communicate()[0].decode(errors="replace")
             raise RuntimeError(f"the server ended with {process.returncode}: {printed[-2000:]}")
         try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        except OSError:
+            # Some servers listen before they have loaded the application.
+            if httpx2.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                return
+        except httpx2.HTTPError:
             time.sleep(0.1)
-    raise RuntimeError("the server did not listen within 30 s")
+    raise RuntimeError("the server did not serve within 30 s")

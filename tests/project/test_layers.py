@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     ("sockets, threads and stores", frozenset({"_lane", "drivers.*", "outbox.*", "runtime"})),
     ("edges", frozenset({"asgi", "wsgi"})),
-    ("adapters", frozenset({"django", "doctor", "doctor.*", "fastapi", "flask"})),
+    ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
     ("tools", frozenset({"cli", "sandbox.*", "testing"})),
 )
 PURE = 1
