@@ -51,6 +51,11 @@ def cookie_object(cookies: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return {name: {"value": value} for name, value in cookies.items()}
 
 
+def sound(text: str) -> str:
+    """Return *text* without broken Unicode."""
+    return text if text.isascii() else _BROKEN.sub("", text)
+
+
 def flatten(data: Mapping[str, Any]) -> dict[str, str | int | float]:
     """Return *data* one level deep: dotted keys for objects, `key[0]` for lists, text for booleans, no nulls.
 

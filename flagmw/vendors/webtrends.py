@@ -161,7 +161,7 @@ class Webtrends:
     def _body(self, visit: Visit, cookies: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {
             "keyToken": self._token.reveal(),
-            "url": self.url.replace("{path}", visit.path),
+            "url": self.url.replace("{path}", requests.sound(visit.path)),
             "_wt.encrypted": self._encrypted,
             "_wt.track": "true" if self.exposure == "decide" else "false",
         }
@@ -237,6 +237,8 @@ def _pattern(owner: str, metric_pattern: Any) -> re.Pattern[str]:
     if metric_pattern is None:
         return _METRIC
     try:
-        return re.compile(metric_pattern)
+        compiled = re.compile(metric_pattern)
+        compiled.fullmatch("")  # refuses a pattern for bytes
+        return compiled
     except (re.error, TypeError):
         raise ConfigError(f"{owner}: metric_pattern must be a regular expression") from None

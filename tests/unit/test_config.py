@@ -274,6 +274,7 @@ def test_two_vendors_of_one_name() -> None:
         ("extra_params", {"a": {1, 2}}, "JSON"),
         ("metric_pattern", "(", "regular expression"),
         ("metric_pattern", 5, "regular expression"),
+        ("metric_pattern", b"a+", "regular expression"),
     ],
 )
 def test_wrong_webtrends_options(option: str, value: Any, cure: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flagmw._cookies import writable
@@ -586,6 +586,7 @@ def sound(decision: Decision) -> None:
     assert len({change.name for change in decision.cookies}) == len(decision.cookies)
 
 
+@settings(max_examples=400)
 @given(mutated(), mutated(), st.booleans())
 def test_mutated_answers(first: bytes, second: bytes, encrypted: bool) -> None:
     """Whatever an answer holds, and the next, deciding raises nothing, asks at most twice and keeps all limits."""

@@ -339,13 +339,18 @@ JSONISH = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(max_size=5) | st.integers(), JSONISH, max_size=4), st.text(max_size=40))
-def test_any_visit_can_be_sent(data: dict[Any, Any], value: str) -> None:
-    """Whatever data and cookies a visit has, the request is sound JSON of texts and numbers."""
-    call = ask(webtrends(), data=data, cookies={USER: value})
+@given(st.dictionaries(st.text(max_size=5) | st.integers(), JSONISH, max_size=4), st.text(max_size=40), st.text())
+def test_any_visit_can_be_sent(data: dict[Any, Any], value: str, path: str) -> None:
+    """Whatever data, cookies and path a visit has, the request is sound JSON of texts and numbers."""
+    call = ask(webtrends(url="flags.com{path}"), data=data, cookies={USER: value}, path=path or "/")
     sent = body_of(call).get("data", {})
     assert all(type(item) in (str, int, float) for item in sent.values())
     assert call.url == f"{BASE}/control/2490593"
+
+
+def test_a_path_with_broken_unicode() -> None:
+    """A path that a job made up of anything does not keep a decision from being asked for."""
+    assert body_of(ask(webtrends(url="flags.com{path}"), path="/a\ud800b"))["url"] == "flags.com/ab"
 
 
 @given(st.lists(st.from_regex(r"\A[!-+\--:<>-~]([ -+\--:<>-~]{0,20}[!-+\--:<>-~])?\Z"), min_size=1, max_size=4))
