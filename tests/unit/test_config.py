@@ -604,6 +604,6 @@ def test_patterns(patterns: tuple[str, ...], path: str, matches: bool) -> None:
 def test_patterns_take_no_time() -> None:
     """A path made to fit a pattern in countless ways is decided at once."""
     test: Callable[[str], bool] = matcher(("/*/x/*/x/*/x/*/x/*/y",))
-    start = time.perf_counter()
+    start = time.thread_time()
     assert test("/x" * 4000) is False
-    assert time.perf_counter() - start < 0.05
+    assert time.thread_time() - start < 0.05

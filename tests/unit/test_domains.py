@@ -189,10 +189,10 @@ def test_label_length(length: int, good: bool) -> None:
 
 def test_a_long_wish_costs_nothing() -> None:
     """Half a megabyte of dots and umlauts is refused before anything looks at it."""
-    start = time.perf_counter()
+    start = time.thread_time()
     for n in range(200):
         assert cookie_domain("ü." * 100_000 + str(n), "www.mysite.com") is None
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

@@ -155,16 +155,16 @@ HUGE: dict[str, bytes] = {
 @pytest.mark.parametrize("name", HUGE)
 def test_U23_no_body_takes_long(name: str) -> None:
     """The largest body that a driver lets through is refused in an instant, whatever it is made of."""
-    start = time.process_time()
+    start = time.thread_time()
     code(HUGE[name])
-    assert time.process_time() - start < 0.25, name
+    assert time.thread_time() - start < 0.25, name
 
 
 def test_U23_depth_of_100_000() -> None:
     """A depth of 100,000 costs less than 20 ms."""
-    start = time.process_time()
+    start = time.thread_time()
     assert code(b"[" * 100_000) is ErrorCode.NOT_JSON
-    assert time.process_time() - start < 0.02
+    assert time.thread_time() - start < 0.02
 
 
 @given(DOCUMENTS)

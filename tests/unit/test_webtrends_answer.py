@@ -623,7 +623,7 @@ def test_a_large_answer_takes_no_time() -> None:
         elements.append(element)
     body = orjson.dumps(elements)
     assert 450_000 < len(body) < 600_000
-    start = time.process_time()
+    start = time.thread_time()
     decision, _ = decide(webtrends(), reply(body))
-    assert time.process_time() - start < 0.25
+    assert time.thread_time() - start < 0.25
     assert len(decision.variants) == 60 and len(decision.cookies) == 60
