@@ -176,6 +176,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "identify": _callable,
     "max_in_flight": _whole(1, 10_000),
     "pool_size": _whole(1, 1_000),
+    "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
+    "tracks_per_visitor": _whole(1, 1_000_000),
     "max_rate": _rate,
     "debug": _flag,
     "transport": _transport,

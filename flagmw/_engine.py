@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from logging import ERROR
+from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _override, _saved
@@ -40,6 +40,7 @@ class Exchange:
         self.visit = visit
         self.states = states
         self.sink = sink
+        self.kept_from: ErrorCode | None = None
         self._context = context
         self._jars = Jars(context, visit, states)
         self._events: list[Event] = []
@@ -47,9 +48,9 @@ class Exchange:
     # Settle
 
     def undecided(self, code: ErrorCode) -> Flags:
-        """Return flags for a request that no vendor is asked about."""
+        """Return flags for a request that no vendor is asked about, for *code* or for what kept it from that."""
         config = self._context.config
-        return Flags(defaults=config.defaults, error_code=code, on=config.on, recorder=self)
+        return Flags(defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
 
     def overridden(self, override: _override.Override) -> Flags:
         """Return the flags that a test has put in place."""
@@ -133,6 +134,8 @@ class Exchange:
         except Exception as error:
             self._refuse("", ErrorCode.BAD_DATA, error)
             return None
+        if not self._within_cap(track.occurred_at):
+            return None
         captured = _override.capture()
         if captured is not None:
             captured.tracks.append(track)
@@ -145,6 +148,16 @@ class Exchange:
         else:
             self._events.extend(events)
         return track.id
+
+    def _within_cap(self, now: float) -> bool:
+        """Say whether this visitor may track once more; one without any identity is in no test anyway."""
+        visit, context = self.visit, self._context
+        who = visit.user_id or frozenset(visit.cookies.items())
+        if not who or context.tracks.take(hash(who), now):
+            return True
+        context.counts.add("track_dropped", "", ErrorCode.TRACK_CAP)
+        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a visitor tracks too often")
+        return False
 
     def _events_of(self, track: Track) -> list[Event]:
         """Return one event for each vendor that *track* counts for; count why there is none."""

@@ -1,4 +1,4 @@
-"""Keep a vendor's trouble from becoming the site's: deadline, circuit breaker, in-flight cap.
+"""Keep a vendor's trouble from becoming the site's, and a visitor's from becoming the vendor's bill.
 
 Pure state on a clock that is passed in (seconds, monotonic). The breaker and the gate may be used from
 several threads; each has a lock of its own that is held for a few instructions only.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
+
+from cachetools import LRUCache
 
 BreakerState = Literal["closed", "open", "half-open"]
 
@@ -153,3 +156,42 @@ class Gate:
         with self._changed:
             self._inside -= 1
             self._changed.notify()
+
+
+class Bucket:
+    """Let *rate* a second through, and as many at once as come together in a second (one at least)."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._size = rate, max(1.0, rate)
+        self._lock = threading.Lock()
+        self._tokens, self._at = self._size, 0.0
+
+    def take(self, now: float) -> bool:
+        """Take a token if there is one; return whether there was."""
+        with self._lock:
+            self._tokens = min(self._size, self._tokens + max(0.0, now - self._at) * self._rate)
+            self._at = now
+            if self._tokens < 1.0:
+                return False
+            self._tokens -= 1.0
+            return True
+
+
+class PerMinute:
+    """Let *limit* a minute through for each key, in bounded memory: a key long unused starts anew."""
+
+    def __init__(self, limit: int, size: int = 10_000) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._seen: LRUCache[Hashable, tuple[float, int]] = LRUCache(size)
+
+    def take(self, key: Hashable, now: float) -> bool:
+        """Count one more for *key*; return whether it is within the limit of its minute."""
+        with self._lock:
+            began, count = self._seen.get(key, (now, 0))
+            if not 0 <= now - began < 60.0:
+                began, count = now, 0
+            if count >= self._limit:
+                return False
+            self._seen[key] = began, count + 1
+            return True

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 
 from flagmw import _cookies
 from flagmw._domains import cookie_domain, is_address, registrable_domain
+from flagmw._guard import PerMinute
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
@@ -49,6 +50,7 @@ class Context:
     counts: Counts
     throttle: Throttle
     clock: Callable[[], float]
+    tracks: PerMinute = field(default_factory=lambda: PerMinute(120))
     refreshed: Refreshed = field(default_factory=Refreshed)
 
 

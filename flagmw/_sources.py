@@ -112,7 +112,7 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
     try:
         if isinstance(default, int):
             return int(text)
-        if isinstance(default, float):
+        if isinstance(default, float) or option == "new_visitors_per_s":
             return float(text)
         if option in _JSON:
             return json.loads(text)

@@ -52,6 +52,7 @@ class ErrorCode(StrEnum):
     TYPE_MISMATCH = "TYPE_MISMATCH"
     NO_REQUEST = "NO_REQUEST"
     NOT_LOADED = "NOT_LOADED"
+    NEW_VISITORS = "NEW_VISITORS"
     EXCLUDED = "EXCLUDED"
 
     # Cookies that were not taken from the visitor, or not given to them.
@@ -77,6 +78,7 @@ class ErrorCode(StrEnum):
     COMMIT_LATE = "COMMIT_LATE"
     DUPLICATE_KEY = "DUPLICATE_KEY"
     TOO_OLD = "TOO_OLD"
+    TRACK_CAP = "TRACK_CAP"
     NOT_IN_TEST = "NOT_IN_TEST"
     AMBIGUOUS = "AMBIGUOUS"
     REFUSED = "REFUSED"

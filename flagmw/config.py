@@ -45,6 +45,8 @@ class Config:
         identify: called with the request; returns an `Identity`, or None for a visitor without one.
         max_in_flight: decisions under way at once, per vendor, in async servers.
         pool_size: threads per vendor that make decisions in blocking servers.
+        new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
+        tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         max_rate: events delivered per second and process.
         debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
         transport: a transport of httpx2 or httpx to make calls with, or a pair: blocking and async.
@@ -71,6 +73,8 @@ class Config:
     identify: Callable[[Any], Any] | None = None
     max_in_flight: int = 64
     pool_size: int = 8
+    new_visitors_per_s: float | None = None
+    tracks_per_visitor: int = 120
     max_rate: float = 50.0
     debug: bool = False
     transport: Any = None

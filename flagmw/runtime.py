@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flagmw import _override, _saved
 from flagmw._engine import Context, Exchange
-from flagmw._guard import Breaker, Deadline
+from flagmw._guard import Breaker, Bucket, Deadline, PerMinute
 from flagmw._inbound import Inbound, make_visit
 from flagmw._lane import Lane
 from flagmw._log import Throttle
@@ -67,7 +67,9 @@ class Flagmw:
         self.config = config
         self._counts = Counts()
         self._throttle = Throttle(logger)
-        self._context = Context(config, self._counts, self._throttle, time.time)
+        tracks = PerMinute(config.tracks_per_visitor)
+        self._context = Context(config, self._counts, self._throttle, time.time, tracks)
+        self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
         self._rules = [vendor.cookies for vendor in config.vendors]
         self._lanes = [Lane(vendor, config, self._counts, self._throttle) for vendor in config.vendors]
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
@@ -209,8 +211,15 @@ class Flagmw:
         visit, states, rejected = make_visit(inbound, self.config, self._rules, time.time(), self._identity_failed)
         for code in rejected:
             self._counts.add("visitor_cookie_rejected", "", code)
+        exchange = Exchange(self._context, visit, states)
         asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(path)
-        return Exchange(self._context, visit, states), asks
+        if asks and self._new_visitors is not None and not visit.cookies and visit.user_id is None:
+            asks = self._new_visitors.take(time.monotonic())
+            if not asks:
+                exchange.kept_from = ErrorCode.NEW_VISITORS
+                self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)
+                self._throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
+        return exchange, asks
 
     def settle(self, exchange: Exchange) -> Flags:
         """Ask all vendors, each in its own pool of threads, and return the flags by the deadline."""
