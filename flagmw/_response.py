@@ -42,6 +42,13 @@ def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touc
     return edited
 
 
+def may_wait(headers: Sequence[Header]) -> bool:
+    """Say whether a response's start may wait for its body: it may be stored, and is no stream of events."""
+    directives = _directives(_values(headers, "cache-control"))
+    kept_from_caches = "no-store" in directives or "no-cache" in directives or directives.get("private") == ""
+    return not kept_from_caches and not _values(headers, "content-type").startswith("text/event-stream")
+
+
 def shared_cacheable(headers: Sequence[Header]) -> bool:
     """Say whether the application lets shared caches store this response (RFC 9111 section 3)."""
     if any(_invites(name, value) for name, value in headers):

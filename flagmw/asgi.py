@@ -65,9 +65,11 @@ class FlagsMiddleware:
             responder = _Responder(self.flagmw, exchange, flags, send, plain=kind == "http")
             try:
                 await self.app(scope, receive, responder.send)
+                await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
                 await responder.commit()
+                responder.over()
         finally:
             set_current(None)
 
@@ -87,18 +89,50 @@ class FlagsMiddleware:
 
 
 class _Responder:
-    """Edit one response's start and commit its tracks before its end."""
+    """Edit one response's start and commit its tracks before its end.
+
+    The start of a response that caches may store waits for the body's first message: what the view reads in
+    between still makes the response private.
+    """
 
     def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, send: Send, *, plain: bool) -> None:
         self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
         self._plain = plain
+        self._held: Message | None = None
+        self._unread = False
 
     async def send(self, message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.accept"):
+        kind = message["type"]
+        if kind == "http.response.start" and not self._flags.touched and self._may_wait(message):
+            self._held = message
+            return
+        await self.release()
+        if kind in ("http.response.start", "websocket.accept"):
             message = self._start(message)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
         await self.commit()
         await self._send(message)
+
+    async def release(self) -> None:
+        """Send the start that waits, if any, with the headers that it has now."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            await self._send(self._start(held))
+
+    def over(self) -> None:
+        """Note whether flags were looked at too late to make the response private."""
+        if self._unread and self._flags.touched:
+            self._fm.touched_late()
+
+    def _may_wait(self, message: Message) -> bool:
+        try:
+            raw = message.get("headers") or ()
+            if not isinstance(raw, list | tuple):
+                return False
+            return _response.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        except Exception as error:
+            self._fm.internal_error(error)
+            return False
 
     async def commit(self) -> None:
         try:
@@ -109,6 +143,7 @@ class _Responder:
     def _start(self, message: Message) -> Message:
         """Return the start of the response as it leaves; the application's own message may serve others too."""
         cookies = self._exchange.set_cookies
+        self._unread = self._plain and not self._flags.touched
         if not self._flags.touched and not cookies:
             return message
         try:

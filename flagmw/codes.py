@@ -53,6 +53,7 @@ class ErrorCode(StrEnum):
     NO_REQUEST = "NO_REQUEST"
     NOT_LOADED = "NOT_LOADED"
     NEW_VISITORS = "NEW_VISITORS"
+    TOUCHED_LATE = "TOUCHED_LATE"
     EXCLUDED = "EXCLUDED"
 
     # Cookies that were not taken from the visitor, or not given to them.

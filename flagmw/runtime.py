@@ -279,6 +279,13 @@ class Flagmw:
             logging.ERROR, ErrorCode.INTERNAL, "request served without flags", error=type(error).__name__
         )
 
+    def touched_late(self) -> None:
+        """Count and log that a view looked at flags when its headers had left: a cache may share what is personal."""
+        self._counts.add("touched_late", "", ErrorCode.TOUCHED_LATE)
+        self._throttle.log(
+            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers left: read them in the view"
+        )
+
     # Inside
 
     def _identity_failed(self, error: Exception) -> None:

@@ -47,16 +47,18 @@ class FlagsMiddleware:
         set_current(flags)
         if flags is None:
             return self.app(environ, start_response)
-        end = _End(self.flagmw, exchange)
-        start = start_response if exchange is None else _starter(self.flagmw, exchange, flags, start_response)
+        start = None if exchange is None else _Start(self.flagmw, exchange, flags, start_response)
+        end = _End(self.flagmw, exchange, start)
         is_file = _watch_file_wrapper(environ)
         try:
-            body = self.app(environ, start)
+            body = self.app(environ, start_response if start is None else start)
         except BaseException:
             end()
             raise
         end.commit()
         if isinstance(body, list | tuple) or is_file(body):
+            if start is not None:
+                start.release()
             # Nothing of the application runs from here on that could read or track.
             set_current(None)
             return body
@@ -93,27 +95,62 @@ def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:
     return lambda body: any(body is one for one in made)
 
 
-def _starter(fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> StartResponse:
-    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        edited = None
-        if flags.touched or exchange.set_cookies:
-            try:
-                edited = _response.edit(headers, int(status[:3]), exchange.set_cookies, touched=flags.touched)
-            except Exception as error:
-                fm.internal_error(error)
-        sent = headers if edited is None else edited
-        return start_response(status, sent) if exc_info is None else start_response(status, sent, exc_info)
+class _Start:
+    """Hold the response's start until the first piece of its body, as servers hold its headers.
 
-    return start
+    What the view reads in between still makes the response private.
+    """
+
+    __slots__ = ("_exchange", "_flags", "_fm", "_held", "_start_response", "_unread", "_write")
+
+    def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> None:
+        self._fm, self._exchange, self._flags, self._start_response = fm, exchange, flags, start_response
+        self._held: tuple[Any, ...] | None = None
+        self._write: Callable[[bytes], object] | None = None
+        self._unread = False
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        more = () if exc_info is None else (exc_info,)
+        if self._write is not None or (self._held is not None and exc_info is None):
+            # A second start: the server knows whether that can still be.
+            self.release()
+            return self._start_response(status, headers, *more)
+        self._held = (status, headers, *more)
+        return self._written
+
+    def release(self) -> None:
+        """Let the start through, with the headers that it has now."""
+        if self._held is None:
+            return
+        (status, headers, *more), self._held = self._held, None
+        flags, cookies = self._flags, self._exchange.set_cookies
+        self._unread = not flags.touched
+        if flags.touched or cookies:
+            try:
+                edited = _response.edit(headers, int(status[:3]), cookies, touched=flags.touched)
+                headers = headers if edited is None else edited
+            except Exception as error:
+                self._fm.internal_error(error)
+        self._write = self._start_response(status, headers, *more)
+
+    def over(self) -> None:
+        """Note whether flags were looked at too late to make the response private."""
+        if self._unread and self._flags.touched:
+            self._fm.touched_late()
+
+    def _written(self, data: bytes) -> object:
+        self.release()
+        assert self._write is not None
+        return self._write(data)
 
 
 class _End:
     """Commit what is left and clear the current flags, once."""
 
-    __slots__ = ("_done", "_exchange", "_fm")
+    __slots__ = ("_done", "_exchange", "_fm", "start")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | None) -> None:
-        self._fm, self._exchange, self._done = fm, exchange, False
+    def __init__(self, fm: Flagmw, exchange: Exchange | None, start: _Start | None) -> None:
+        self._fm, self._exchange, self.start, self._done = fm, exchange, start, False
 
     def commit(self) -> None:
         if self._exchange is None:
@@ -127,6 +164,8 @@ class _End:
         if not self._done:
             self._done = True
             self.commit()
+            if self.start is not None:
+                self.start.over()
             set_current(None)
 
 
@@ -145,7 +184,12 @@ class _Body:
     def __next__(self) -> bytes:
         if self._iterator is None:
             self._iterator = iter(self._body)
-        return next(self._iterator)
+        try:
+            return next(self._iterator)
+        finally:
+            # With the first piece, and also when there is none.
+            if self._end.start is not None:
+                self._end.start.release()
 
     def close(self) -> None:
         body, self._body = self._body, ()
