@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types matrix bench clean
+.PHONY: demo test lint types matrix faults isolation fuzz bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -30,6 +30,17 @@ types: $(READY)
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.matrix.run
+
+# The long forms: make faults ARGS="--requests 100000", make isolation ARGS="--requests 1000000",
+# make fuzz ARGS="--inputs 1000000".
+faults: $(READY)
+	@$(BIN)/python -m tests.faults.run $(ARGS)
+
+isolation: $(READY)
+	@$(BIN)/python -m tests.isolation.run $(ARGS)
+
+fuzz: $(READY)
+	@$(BIN)/python -m fuzz.run $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -14,6 +14,7 @@ from typing import Any
 from flagmw import _override, _saved
 from flagmw._ids import uuid7, visitor_key
 from flagmw._jars import Context, Jars
+from flagmw._log import own_words
 from flagmw._tracks import make_track
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
@@ -49,6 +50,9 @@ class Exchange:
 
     def undecided(self, code: ErrorCode) -> Flags:
         """Return flags for a request that no vendor is asked about, for *code* or for what kept it from that."""
+        override = _override.override()
+        if override is not None:
+            return self.overridden(override)
         config = self._context.config
         return Flags(defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
 
@@ -200,8 +204,7 @@ class Exchange:
         if self._context.config.debug:
             raise error
         self._context.counts.add("track_dropped", vendor, code)
-        told = str(error) if isinstance(error, ValueError) else type(error).__name__
-        self._context.throttle.log(ERROR, code, f"a track was dropped: {told}")
+        self._context.throttle.log(ERROR, code, f"a track was dropped: {own_words(error)}")
 
     def drain(self) -> list[Event]:
         """Return the events collected so far and forget them."""

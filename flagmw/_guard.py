@@ -14,6 +14,8 @@ from typing import Literal
 
 from cachetools import LRUCache
 
+from flagmw._locks import Lock
+
 BreakerState = Literal["closed", "open", "half-open"]
 
 
@@ -51,7 +53,7 @@ class Breaker:
     ) -> None:
         self._streak_limit, self._ratio, self._sample, self._window_s = streak, ratio, sample, window_s
         self._open_s, self._open_max_s = open_s, open_max_s
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._calls: deque[tuple[float, bool]] = deque()
         self._failures = 0
         self._streak = 0
@@ -163,7 +165,7 @@ class Bucket:
 
     def __init__(self, rate: float) -> None:
         self._rate, self._size = rate, max(1.0, rate)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._tokens, self._at = self._size, 0.0
 
     def take(self, now: float) -> bool:
@@ -182,7 +184,7 @@ class PerMinute:
 
     def __init__(self, limit: int, size: int = 10_000) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._seen: LRUCache[Hashable, tuple[float, int]] = LRUCache(size)
 
     def take(self, key: Hashable, now: float) -> bool:

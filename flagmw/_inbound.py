@@ -23,7 +23,7 @@ LANGUAGE_CHARS = 256
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PATH = re.compile(r"/[!$-;=@-Z_a-z~\[\]]*")
 _HALF_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
-_IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
+_IPV4 = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
 
 
 class Inbound(Protocol):

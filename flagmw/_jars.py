@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from logging import ERROR, WARNING
@@ -12,6 +11,7 @@ from cachetools import LRUCache
 from flagmw import _cookies
 from flagmw._domains import cookie_domain, is_address, registrable_domain
 from flagmw._guard import PerMinute
+from flagmw._locks import Lock
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
@@ -27,7 +27,7 @@ class Refreshed:
     """Remember when a cookie with this very value was last sent, to send it again only once a day."""
 
     def __init__(self, size: int = 50_000) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._sent: LRUCache[int, float] = LRUCache(size)
 
     def due(self, name: str, value: str, now: float, life_s: int) -> bool:
@@ -93,8 +93,9 @@ class Jars:
             if (n, change.name) in evicted:
                 continue
             lines.extend(self._lines(n, change))
+        domains = [next((c.domain for c in each.cookies if c.domain is not None), None) for each in decisions]
         for n, name in sorted(evicted):
-            domain = next((change.domain for change in decisions[n].cookies if change.domain is not None), None)
+            domain = domains[n]
             lines.extend(self._lines(n, CookieChange(name=name, value="", max_age_s=0, domain=domain)))
         self.set_cookies = tuple(lines)
         vendors = self._context.config.vendors

@@ -12,6 +12,7 @@ from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
+from flagmw.exceptions import TransportError
 from flagmw.types import Decision, DecisionNote, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
@@ -38,8 +39,10 @@ class Lane:
         from flagmw.drivers.blocking import BlockingDriver
 
         outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
-        self.blocking = BlockingDriver(pool_size=config.pool_size, transport=blocking_transport, **outside)
-        self.aio = AsyncDriver(max_connections=config.max_in_flight, transport=async_transport, **outside)
+        # Half of the deadline at most goes into one address that does not answer; another may.
+        near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
+        self.blocking = BlockingDriver(pool_size=config.pool_size, limits=near, transport=blocking_transport, **outside)
+        self.aio = AsyncDriver(max_connections=config.max_in_flight, limits=near, transport=async_transport, **outside)
         # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
         limits = Limits(connect_s=DELIVERY_CONNECT_S)
         self.delivery = BlockingDriver(pool_size=1, limits=limits, transport=blocking_transport, **outside)
@@ -84,6 +87,10 @@ class Lane:
         except TimeoutError:
             asked.cancel()
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+        except TransportError as error:
+            if error.code is ErrorCode.SHED:  # no thread to be had, which says nothing of the vendor
+                return self._tell(self._shed(), 0.0)
+            decision = failed(self.vendor.name, error.code, trips=True)
         except Exception as error:
             decision = self._bug(error)
         return self._note(decision, time.monotonic() - started)
@@ -170,14 +177,13 @@ class Lane:
         if decision.advice is not None and code is not None:
             level = logging.ERROR if decision.error else logging.WARNING
             self._throttle.log(level, f"{code}", decision.advice, vendor=name)
-        if decision.log and self._config.debug:
-            self._throttle.log(logging.DEBUG, "VENDOR_LOG", decision.log[:4000], vendor=name)
         if self._config.on_decision is not None:
             note = DecisionNote(
                 vendor=name,
                 decided=len(decision.variants),
                 error=decision.error,
                 notice=decision.notice,
+                log=decision.log if self._config.debug else None,
                 elapsed_s=elapsed_s,
             )
             try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flagmw._locks import Lock
 from flagmw.types import Track
 
 
@@ -24,7 +24,7 @@ class Capture:
     tracks: list[Track] = field(default_factory=list)
 
 
-_lock = threading.Lock()
+_lock = Lock()
 _overrides: list[Override] = []
 _captures: list[Capture] = []
 

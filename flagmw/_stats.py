@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import TypeAlias
+
+from flagmw._locks import Lock
 
 Label: TypeAlias = tuple[str, str, str]
 
@@ -14,7 +15,7 @@ class Counts:
     """Counters by (what, vendor, code). Vendors are those configured and codes are enum members: the set is closed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._counts: Counter[Label] = Counter()
 
     def add(self, what: str, vendor: str = "", code: str = "", n: int = 1) -> None:

@@ -54,7 +54,7 @@ class FlagsMiddleware:
             await self.app(scope, receive, send)
             return
         flags, exchange = await self._decide(scope)
-        scope[KEY] = flags
+        scope[KEY] = self.flagmw.excluded() if flags is None else flags
         if flags is not None:
             scope.setdefault("state", {})["flags"] = flags
         set_current(flags)
@@ -219,7 +219,7 @@ def flags_from(scope: Scope) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        flags: Flags | None = scope[KEY]
+        flags: Flags = scope[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.asgi.FlagsMiddleware around the app") from None
-    return Flags(error_code=ErrorCode.EXCLUDED) if flags is None else flags
+    return flags

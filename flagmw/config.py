@@ -146,7 +146,7 @@ class Identity:
         ValueError: *user_id* is no such text, or *data* holds what cannot be sent (see `Flags.track`).
     """
 
-    user_id: str | None = None
+    user_id: str | None = field(default=None, repr=False)
     data: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
 
     def __post_init__(self) -> None:

@@ -104,8 +104,11 @@ class FlagsMiddleware:
             request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
             return None, None
         begun = self.flagmw.begin(_inbound(request))
-        _put(request, None if begun is None else begun[0].undecided(ErrorCode.EXCLUDED))
-        return (None, None) if begun is None else (begun[0], begun[0] if begun[1] else None)
+        _put(request, self.flagmw.excluded() if begun is None else begun[0].undecided(ErrorCode.EXCLUDED))
+        if begun is None:
+            set_current(None)
+            return None, None
+        return begun[0], begun[0] if begun[1] else None
 
     @contextmanager
     def _ours(self, request: HttpRequest | None = None) -> Iterator[None]:
@@ -143,7 +146,7 @@ def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
     return request.META if scope is None else scope
 
 
-def _put(request: HttpRequest, flags: Flags | None) -> None:
+def _put(request: HttpRequest, flags: Flags) -> None:
     _holder(request)[asgi.KEY] = flags
     request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
     set_current(flags)

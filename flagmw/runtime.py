@@ -221,6 +221,13 @@ class Flagmw:
                 self._throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
         return exchange, asks
 
+    def excluded(self) -> Flags:
+        """Return the flags of a request that is left alone: the defaults, or what a test has put in place."""
+        override = _override.override()
+        if override is not None:
+            return Exchange(self._context, Visit(url="https://localhost/"), []).overridden(override)
+        return Flags(defaults=self.config.defaults, error_code=ErrorCode.EXCLUDED, on=self.config.on)
+
     def settle(self, exchange: Exchange) -> Flags:
         """Ask all vendors, each in its own pool of threads, and return the flags by the deadline."""
         override = _override.override()

@@ -47,7 +47,7 @@ class Visit:
     method: str = "GET"
     client_ip: str | None = field(default=None, repr=False)
     user_agent: str | None = None
-    referer: str | None = None
+    referer: str | None = field(default=None, repr=False)
     language: str | None = None
     cookies: Mapping[str, str] = field(default_factory=empty, repr=False)
     site_cookie_bytes: int = 0
@@ -160,10 +160,10 @@ class Track:
     data: Mapping[str, Scalar] = field(default_factory=empty, repr=False)
     aliases: tuple[str, ...] | None = None
     vendors: tuple[str, ...] | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     value: float | None = None
     currency: str | None = None
-    items: tuple[Mapping[str, Scalar], ...] = ()
+    items: tuple[Mapping[str, Scalar], ...] = field(default=(), repr=False)
     occurred_at: float = 0.0
 
 
@@ -281,6 +281,7 @@ class DecisionNote:
     Attributes:
         decided: how many aliases got a variant.
         elapsed_s: from asking to answer, in seconds; 0 where the vendor was not asked.
+        log: the vendor's own evaluation log, where `debug` asks for it; the vendor's text, and as such untrusted.
     """
 
     vendor: str
@@ -288,6 +289,7 @@ class DecisionNote:
     error: ErrorCode | None
     notice: ErrorCode | None
     elapsed_s: float
+    log: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class FlagsMiddleware:
         if KEY in environ:
             return self.app(environ, start_response)
         flags, exchange = self._decide(environ)
-        environ[KEY] = flags
+        environ[KEY] = self.flagmw.excluded() if flags is None else flags
         set_current(flags)
         if flags is None:
             return self.app(environ, start_response)
@@ -260,7 +260,7 @@ def flags_from(environ: WSGIEnvironment) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        flags: Flags | None = environ[KEY]
+        flags: Flags = environ[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.wsgi.FlagsMiddleware around the app") from None
-    return Flags(error_code=ErrorCode.EXCLUDED) if flags is None else flags
+    return flags

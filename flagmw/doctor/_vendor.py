@@ -150,7 +150,7 @@ def _ask(driver: BlockingDriver, vendor: Webtrends, page: Page | None, end: Dead
     # A copy, so that nothing it learns changes how pages are decided. Views are off, whatever further fields say.
     silent = copy.copy(vendor)
     silent.exposure, silent._compress = "off", compress
-    silent._extra = {field: value for field, value in vendor._extra.items() if field != "_wt.track"}
+
     visit = Visit(url="https://localhost/")
     if page is not None:
         url = f"{'https' if page.secure else 'http'}://{in_url(page.host)}{page.path}"

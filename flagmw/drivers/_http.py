@@ -36,6 +36,10 @@ class _Mute(logging.Filter):
 
 
 _MUTE = _Mute()
+# Whichever of the libraries a call goes through, its own or a caller's transport's, and whatever it speaks.
+for _name in ("httpcore", "httpcore2"):
+    for _part in ("http11", "http2", "proxy", "socks"):
+        logging.getLogger(f"{_name}.{_part}").addFilter(_MUTE)
 
 
 def library() -> Any:
@@ -49,7 +53,6 @@ def library() -> Any:
             lib = importlib.import_module(name)
         except ModuleNotFoundError:
             continue
-        logging.getLogger(f"{name}.http11").addFilter(_MUTE)
         return lib
     raise ConfigError("flagmw needs an HTTP library: pip install httpx2")
 

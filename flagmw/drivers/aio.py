@@ -216,6 +216,7 @@ class AsyncDriver:
     async def _exchange_foreign(
         self, transport: _transport.Transport, call: Call, left: float, started: float
     ) -> Reply:
+        _http.ours.set(True)
         try:
             response = await transport.handler.handle_async_request(transport.request(call, left))
             try:
@@ -230,6 +231,8 @@ class AsyncDriver:
             raise
         except Exception as error:
             raise _http.explain_foreign(transport.lib, error) from error
+        finally:
+            _http.ours.set(False)
         return _http.reply(response.status_code, raw, content, self._clock() - started)
 
 

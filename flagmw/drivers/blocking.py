@@ -214,6 +214,7 @@ class BlockingDriver:
         left = deadline.left(self._clock())
         if left <= 0:
             raise TransportError(ErrorCode.DEADLINE, sent=False)
+        _http.ours.set(True)
         try:
             response = transport.handler.handle_request(transport.request(call, left))
             try:
@@ -230,6 +231,8 @@ class BlockingDriver:
             raise
         except Exception as error:
             raise _http.explain_foreign(transport.lib, error) from error
+        finally:
+            _http.ours.set(False)
         return _http.reply(response.status_code, raw, content, self._clock() - started)
 
 

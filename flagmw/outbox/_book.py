@@ -96,8 +96,8 @@ class Book:
         self._now = 0.0
         self._numbers = itertools.count(1)
         self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._keys: set[tuple[str, str]] = set()
-        self._recent: OrderedDict[str | tuple[str, str], float] = OrderedDict()
+        self._keys: set[tuple[str, str, str]] = set()
+        self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
         self._lanes: dict[str, _Lane] = {}
         self._held: dict[str, _Held] = {}
         self._bytes = self._dead_bytes = 0
@@ -269,7 +269,7 @@ class Book:
             if remember_key:
                 self._remember(key)
 
-    def _remember(self, what: str | tuple[str, str]) -> None:
+    def _remember(self, what: str | tuple[str, str, str]) -> None:
         self._recent[what] = self._now
         self._recent.move_to_end(what)
         while len(self._recent) > self._policy.recent_max_rows:
@@ -288,8 +288,9 @@ class Book:
             held.until = min(held.until, now + held.lease_s)
 
 
-def _business_key(event: Event) -> tuple[str, str] | None:
-    return None if event.track.key is None else (event.vendor, event.track.key)
+def _business_key(event: Event) -> tuple[str, str, str] | None:
+    """Return what is told once: an order may be started and paid, so the metric is part of it."""
+    return None if event.track.key is None else (event.vendor, event.track.metric, event.track.key)
 
 
 def _snapshot(counts: Counter[ErrorCode]) -> Mapping[ErrorCode, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 
 from cachetools import LRUCache
+
+from flagmw._locks import Lock
 
 
 class Seen:
@@ -13,7 +14,7 @@ class Seen:
 
     def __init__(self, ttl_s: float, size: int = 10_000) -> None:
         self._ttl_s = ttl_s
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._until: LRUCache[int, float] = LRUCache(size)
 
     def add(self, jar: Mapping[str, str], now: float) -> None:

@@ -14,6 +14,7 @@ from flagmw.vendors._http import status_fault
 from flagmw.vendors._webtrends_cookies import Cookies
 
 UNTRUSTED_REST_S = 30.0
+MAX_COOKIES = 250  # more than any browser keeps of one site
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,9 @@ class Settler:
         failures = [e.code for e in taken if e.code is not None and not _informational(e.code)]
         if len(failures) < len(taken):
             changes = [*_deletions(dropped, answer), *changes]
+        wanted = {change.name: change for change in changes}
+        if len(wanted) > MAX_COOKIES:
+            rejected.append(ErrorCode.TOO_MANY)
         code = failures[0] if failures and not variants else None
         notice, advice = _notice(answer) if not variants else (None, None)
         untrusted = codes.UNTRUSTED in failures
@@ -129,7 +133,7 @@ class Settler:
             vendor=self.vendor,
             variants=variants,
             misses=misses,
-            cookies=tuple({change.name: change for change in changes}.values()),
+            cookies=tuple(wanted.values())[:MAX_COOKIES],
             error=None if code is None else vendor_code(code),
             trips=code is not None and (untrusted or codes.kind_of(code, sent_cookies=False) is codes.Kind.SERVER),
             retry_after_s=UNTRUSTED_REST_S if untrusted else None,

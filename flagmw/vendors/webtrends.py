@@ -30,6 +30,11 @@ BAD_COOKIES_S = 60.0
 _METRIC = re.compile(r"[A-Za-z0-9_ ]{1,128}")
 
 
+_PROTOCOL_FIELDS = frozenset(
+    {"keyToken", "url", "_wt.encrypted", "_wt.track", "s_mode", "cookies", "data", "debug", "conversionPoint"}
+)
+
+
 class Webtrends:
     """One account of Webtrends Optimize.
 
@@ -52,7 +57,7 @@ class Webtrends:
         metric_pattern: what a metric's name may be (letters, digits, spaces and underscores are documented).
         at_most_once: never send a conversion again that the vendor may have received already.
         debug: ask for the vendor's evaluation log; needs `debug=True` of `Flagmw` too, and is slow.
-        extra_params: further fields for the body of every request, sent as they are.
+        extra_params: further fields for the body of every request, sent as they are; none that has an option here.
 
     Raises:
         ConfigError: an option is wrong.
@@ -102,6 +107,9 @@ class Webtrends:
         self._token = Secret(key_token)
         self._data = requests.flatten(_fields(owner, "data", data))
         self._extra = _fields(owner, "extra_params", extra_params)
+        taken = sorted(self._extra.keys() & _PROTOCOL_FIELDS)
+        if taken:
+            raise ConfigError(f"{owner}: extra_params must not set {', '.join(taken)}: there are options for these")
         self._metric = _pattern(owner, metric_pattern)
         self._encrypted, self._compress = flag(owner, "encrypted", encrypted), flag(owner, "gzip_request", gzip_request)
         lives = one_of(owner, "session_cookies", session_cookies, ("browser", "timeout"))

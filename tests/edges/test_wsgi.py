@@ -239,7 +239,7 @@ def test_A20_start_response_again_after_the_headers_left(fm: Flagmw) -> None:
 
 
 def test_untouched_response_passes_the_very_headers(wmake: Make, everyone_b: Static) -> None:
-    """Where nothing is added the server gets the application's own list, and its `write` is what the application calls."""
+    """Where nothing is added the server gets the application's own list, and the application writes to the server."""
     got: list[Any] = []
     mine = list(OK)
 

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_ids",
                 "_inbound",
                 "_jars",
+                "_locks",
                 "_log",
                 "_override",
                 "_response",

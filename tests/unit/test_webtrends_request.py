@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import TransportError
+from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Dead, Retry
 from flagmw.vendors import _webtrends_request as requests
 from flagmw.vendors._webtrends_request import flatten
@@ -268,10 +268,17 @@ def test_debug() -> None:
 
 def test_extra_params() -> None:
     """Further fields are sent as they are, on every request."""
-    vendor = webtrends(extra_params={"testGroup": "shared", "nested": {"a": [1]}, "s_mode": "normal"}, staging=True)
+    vendor = webtrends(extra_params={"testGroup": "shared", "nested": {"a": [1]}}, staging=True)
     for call in (ask(vendor), deliver(vendor, event(), reply(converted()))[1][0]):
         body = body_of(call)
-        assert (body["testGroup"], body["nested"], body["s_mode"]) == ("shared", {"a": [1]}, "normal")
+        assert (body["testGroup"], body["nested"], body["s_mode"]) == ("shared", {"a": [1]}, "staging")
+
+
+@pytest.mark.parametrize("field", ["keyToken", "_wt.track", "debug", "cookies", "s_mode", "conversionPoint"])
+def test_extra_params_cannot_take_the_protocols_place(field: str) -> None:
+    """What has an option of its own cannot be slipped in: neither a secret that would show, nor the debug switch."""
+    with pytest.raises(ConfigError, match=field):
+        webtrends(extra_params={field: "x"})
 
 
 # Compression

@@ -1,0 +1,17 @@
+"""Nobody gets anything of anybody else's, in the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.isolation.run import SHARES, SHORT, part
+
+
+@pytest.mark.parametrize(("edge", "remote"), SHARES, ids=["asgi", "asgi-transport", "wsgi", "wsgi-transport"])
+def test_visitors_are_kept_apart(edge: str, remote: bool) -> None:
+    """Every response, every flag read on the way and every track is of its own visitor alone."""
+    requests = round(SHORT * SHARES[edge, remote])
+    found = part(edge, remote, requests)
+    assert found.mix_ups[:5] == []
+    assert found.counts["requests"] == requests
+    assert found.counts["tracks"] == found.counts["expected tracks"] > 0
