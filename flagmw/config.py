@@ -52,7 +52,7 @@ class Config:
         transport: a transport of httpx2 or httpx to make calls with, or a pair: blocking and async.
         trust_env: use proxies named in the environment.
         ca_file: certificates of authorities to trust instead of the system's.
-        on_decision, on_event: called with one frozen dataclass for each decision and each settled event.
+        on_decision, on_event: called with one frozen dataclass for each decision and each delivery attempt.
     """
 
     vendors: tuple[Vendor, ...] = ()

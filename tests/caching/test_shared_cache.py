@@ -13,7 +13,7 @@ from flagmw import Flagmw, Webtrends, asgi, wsgi
 from flagmw.sandbox import SandboxServer
 from tests.caching.proxy import Answer, Fetch, SharedCache
 
-VISITORS = 500
+VISITORS = 1000
 PAGES: Mapping[str, tuple[list[tuple[str, str]], bool]] = {
     # path -> what the application says about caching, and whether its view reads a flag
     "/public": ([("Cache-Control", "public, max-age=60")], False),

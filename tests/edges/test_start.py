@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from flagmw import ErrorCode, Flagmw, Static, asgi, wsgi
+from flagmw.testing import override_flags
 from tests.edges.driver import Sent, asgi_call, environ, http_scope, wsgi_call
 
 PUBLIC = [("Cache-Control", "public, max-age=60"), ("Content-Type", "text/plain")]
@@ -109,3 +110,22 @@ def test_start_without_a_body_still_leaves() -> None:
     except KeyError:
         pass
     assert sent == []
+
+
+def test_excluded_paths_give_the_configured_defaults() -> None:
+    """A view on an excluded path reads the defaults of the configuration, and what a test has put in place."""
+    seen: list[str] = []
+
+    def view(environ: Any, start_response: Any) -> Any:
+        seen.append(wsgi.flags_from(environ)["ta_A"])
+        start_response("200 OK", [])
+        return []
+
+    fm = Flagmw(vendors=[Static(flags={"ta_A": "b"})], defaults={"ta_A": "calm"}, exclude=["/health"])
+    app = wsgi.FlagsMiddleware(view, flagmw=fm)
+    wsgi_call(app, environ(Sent(path="/health")))
+    with override_flags({"ta_A": "mine"}):
+        wsgi_call(app, environ(Sent(path="/health")))
+        wsgi_call(app, environ(Sent(method="HEAD")))
+    assert seen == ["calm", "mine", "mine"]
+    fm.close()

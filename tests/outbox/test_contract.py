@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -647,3 +648,12 @@ def test_many_threads_share_a_store(store, clock, make_event):
     for thread in [*putters, *others]:
         thread.join()
     assert finished and not twice and not unbalanced
+
+
+def test_business_key_is_per_metric(store, clock, make_event):
+    """An order that was started may also be paid: another metric with the same key is another event."""
+    started = make_event(key="4711")
+    paid = make_event(key="4711")
+    paid = replace(paid, track=replace(paid.track, metric="another metric"))
+    assert list(store.put_many([started, paid], clock.now)) == [started.id, paid.id]
+    assert (store.stats(clock.now).accepted, store.stats(clock.now).refused) == (2, {})

@@ -17,6 +17,7 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Reply
 from flagmw.vendors._webtrends_answer import ALIAS, MAX_ELEMENTS, VALUE_CHARS
 from tests.unit.codec import (
+    DOMAIN_ID,
     MODE,
     SAMPLES,
     USER,
@@ -627,3 +628,19 @@ def test_a_large_answer_takes_no_time() -> None:
     decision, _ = decide(webtrends(), reply(body))
     assert time.thread_time() - start < 0.25
     assert len(decision.variants) == 60 and len(decision.cookies) == 60
+
+
+def test_a_crowd_of_cookies_is_cut() -> None:
+    """An answer within its size limit may name thousands of cookies; 250 are looked at, and it is told."""
+    cookies = {
+        f"_wt.control-{DOMAIN_ID}-ta_{n}": {"value": "WT3x", "type": "persisted", "timeout": 1} for n in range(9000)
+    }
+    document = {
+        "opcode": "process",
+        "params": {"testAlias": "ta_0"},
+        "body": {"cookies": cookies, "factors": [{"name": "f", "value": "b"}]},
+    }
+    decision, _ = decide(webtrends(), reply(document))
+    assert len(decision.cookies) == 250
+    assert decision.rejected == (ErrorCode.TOO_MANY,)
+    assert decision.variants["ta_0"].key == "b"
