@@ -84,12 +84,12 @@ class Flagmw:
 
     def decide(self, visit: Visit) -> Flags:
         """Return the flags of *visit*, waiting for the vendors until the deadline at most. Raises nothing."""
-        exchange = self._exchange_of(visit, direct=True)
+        exchange = self._exchange_of(visit)
         return self.settle(exchange)
 
     async def adecide(self, visit: Visit) -> Flags:
         """As `decide`, from an event loop."""
-        exchange = self._exchange_of(visit, direct=True)
+        exchange = self._exchange_of(visit)
         return await self.asettle(exchange)
 
     def track(
@@ -114,7 +114,7 @@ class Flagmw:
             ValueError: *visitor* cannot be read; or the data is bad and the configuration says `debug`.
         """
         visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
-        return self._exchange_of(visit, direct=True).track(
+        return self._exchange_of(visit).track(
             metric,
             data=data,
             aliases=aliases,
@@ -299,12 +299,12 @@ class Flagmw:
         self._counts.add("identify_failed")
         self._throttle.log(logging.ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
 
-    def _exchange_of(self, visit: Visit, *, direct: bool) -> Exchange:
+    def _exchange_of(self, visit: Visit) -> Exchange:
         states = [
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
             for rule in self._rules
         ]
-        return Exchange(self._context, visit, states, _Sink(self._put) if direct else None)
+        return Exchange(self._context, visit, states, _Sink(self._put))
 
     def _hand_over(self, exchange: Exchange) -> Future[None] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""

@@ -147,7 +147,7 @@ def _conversation(
 
 
 def _ask(driver: BlockingDriver, vendor: Webtrends, page: Page | None, end: Deadline, *, compress: bool) -> _Said:
-    # A copy, so that nothing it learns changes how pages are decided. Views are off, whatever further fields say.
+    # A copy, so that nothing it learns changes how pages are decided. No view is counted.
     silent = copy.copy(vendor)
     silent.exposure, silent._compress = "off", compress
 
