@@ -121,6 +121,7 @@ def _sound_line(line: str) -> None:
 
 def _settled(visit: Visit, decision: Decision) -> None:
     exchange = FLAGMW._exchange_of(visit)
+    exchange.sink = None  # collected, never delivered
     flags = exchange.settle([decision])
     repr(flags)
     for line in flags.set_cookies:
@@ -368,6 +369,7 @@ def _again(saved: bytes) -> None:
     visit = _saved.load(saved, NOW)
     repr(visit)
     exchange = FLAGMW._exchange_of(visit)
+    exchange.sink = None  # collected, never delivered
     before = _saved.dump(visit, [visit.cookies])
     ensure(_saved.load(before, NOW).cookies == visit.cookies, "a visitor can be saved again")
     exchange.track("purchase", data=None, aliases=None, vendors=None, key=None, value=None, currency=None, items=None)
