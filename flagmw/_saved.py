@@ -11,7 +11,8 @@ import orjson
 from flagmw.types import Visit
 
 VERSION = 1
-_KEPT = tuple(f.name for f in fields(Visit) if f.name not in ("cookies", "site_cookie_bytes", "now", "fresh_id"))
+_LEFT = frozenset({"cookies", "site_cookie_bytes", "record", "preview", "now", "fresh_id"})
+_KEPT = tuple(f.name for f in fields(Visit) if f.name not in _LEFT)
 
 
 def dump(visit: Visit, jars: Sequence[Mapping[str, str]]) -> bytes:

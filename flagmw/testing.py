@@ -99,6 +99,7 @@ class FakeVendor:
     Args:
         variants: what every visitor gets.
         error: fail every decision with this code instead.
+        exposure: "read" to be told what was read, "off" otherwise.
 
     Attributes:
         visits: every visit it decided for.
@@ -115,8 +116,9 @@ class FakeVendor:
         name: str = "fake",
         prefix: str = "",
         error: ErrorCode | None = None,
+        exposure: str = "off",
     ) -> None:
-        self.name, self.prefix, self.error = name, prefix, error
+        self.name, self.prefix, self.error, self.exposure = name, prefix, error, exposure
         self.variants = dict(variants or {})
         self.visits: list[Visit] = []
         self.delivered: list[Event] = []
@@ -144,6 +146,14 @@ class FakeVendor:
         """Take part with every alias there is."""
         wanted = track.aliases if track.aliases is not None else tuple(self.variants)
         return Participation(tuple(alias for alias in wanted if alias in self.variants))
+
+    def identity(self, state: VisitorState) -> str:
+        """Return the vendor's cookies as one text."""
+        return "; ".join(f"{name}={value}" for name, value in sorted(state.cookies.items()))
+
+    def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
+        """Take every exposure."""
+        return Participation(tuple(variant.alias for variant in variants))
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
         """Take the events."""

@@ -36,6 +36,9 @@ class Visit:
         site_cookie_bytes: how much of the visitor's Cookie header belongs to the site itself, in bytes.
         data: attributes for segments and locations.
         staging: ask for tests in staging; only the application may switch it on, never the visitor.
+        record: whether vendors may count this visit (views, impressions). False under functional consent, for a QA
+            override and for a shadow vendor; the vendor then decides in the way of its protocol that counts nothing.
+        preview: by the name of the vendor, parameters of its own previews, from a signed override.
         now: seconds since the epoch.
         fresh_id: 32 random hex digits, for a vendor that has to name a new visitor.
     """
@@ -54,6 +57,8 @@ class Visit:
     user_id: str | None = field(default=None, repr=False)
     data: Mapping[str, Scalar] = field(default_factory=empty, repr=False)
     staging: bool = False
+    record: bool = True
+    preview: Mapping[str, Mapping[str, Any]] = field(default_factory=empty, repr=False)
     now: float = field(default_factory=time.time)
     fresh_id: str = field(default_factory=lambda: os.urandom(16).hex(), repr=False)
 
@@ -136,6 +141,7 @@ class Decision:
         rejected: parts of the answer that were left out, and why.
         advice: what the site's owner can do about an error or notice; a fixed text, nothing of the vendor's.
         log: the vendor's own debug log, where that was asked for.
+        hints: what the vendor's own code in the page, or its CMS, takes from this decision; small and JSON-ready.
     """
 
     vendor: str
@@ -149,6 +155,7 @@ class Decision:
     rejected: tuple[ErrorCode, ...] = ()
     advice: str | None = None
     log: str | None = field(default=None, repr=False)
+    hints: Mapping[str, Any] = field(default_factory=empty, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +184,8 @@ class Event:
         aliases: what the vendor is told it belongs to; shrinks when some of them are settled.
         visit: who did it and where, with only the cookies that this delivery needs.
         visitor_key: equal for events of one visitor, which are delivered in order; not reversible.
+        exposed: of an exposure, the variants that were read, with the vendor's ids and without content; its *track*
+            holds but an id, the time, and "exposure" for a metric.
         at_most_once: never send again what the vendor may already have received.
     """
 
@@ -187,6 +196,7 @@ class Event:
     aliases: tuple[str, ...]
     visit: Visit
     visitor_key: str
+    exposed: tuple[Variant, ...] = ()
     at_most_once: bool = False
 
 
@@ -197,6 +207,8 @@ class Call:
     Attributes:
         url: absolute; its host comes from the configuration alone.
         replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed.
+        hedge_safe: may be made twice at the same time, the first answer counting: it records nothing at the vendor,
+            and both answers would be the same.
     """
 
     method: str
@@ -204,6 +216,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     replay_safe: bool = False
+    hedge_safe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,9 +238,13 @@ The driver throws `TransportError` at the yield when a call brings no reply, and
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The vendor has the event; *duplicate* when it says that it had it before."""
+    """The vendor has the event; *duplicate* when it says that it had it before.
+
+    *code* tells of something odd that is worth a count (a view counted for another variant than the one shown).
+    """
 
     duplicate: bool = False
+    code: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,27 @@ def headers(visit: Visit, *, compressed: bool) -> dict[str, str]:
     return sent
 
 
-def call(url: str, visit: Visit, body: Mapping[str, Any], *, compress: bool, replay_safe: bool = False) -> Call:
+def call(
+    url: str,
+    visit: Visit,
+    body: Mapping[str, Any],
+    *,
+    compress: bool,
+    replay_safe: bool = False,
+    hedge_safe: bool = False,
+) -> Call:
     """Return the POST of *body* to *url*."""
     encoded = orjson.dumps(body)
     if compress:
         packer = zlib.compressobj(1, zlib.DEFLATED, 31)  # 31: with a gzip header
         encoded = packer.compress(encoded) + packer.flush()
     return Call(
-        method="POST", url=url, headers=headers(visit, compressed=compress), body=encoded, replay_safe=replay_safe
+        method="POST",
+        url=url,
+        headers=headers(visit, compressed=compress),
+        body=encoded,
+        replay_safe=replay_safe,
+        hedge_safe=hedge_safe,
     )
 
 

@@ -1,4 +1,4 @@
-"""Judge the answer to a track request, alias by alias (OTS REST API guide, "Interpreting the response")."""
+"""Judge the answers to track requests and to reports of views (OTS REST API guide, "Interpreting the response")."""
 
 from __future__ import annotations
 
@@ -21,6 +21,31 @@ def unanswered(error: TransportError) -> Outcome:
 
 def judge(reply: Reply, event: Event, *, compressed: bool = False) -> Outcome:
     """Return what *reply* means for *event*; `GZIP_REFUSED` when it is likely the compression that the vendor minds."""
+    found = _read(reply, event, "conversion", compressed)
+    if not isinstance(found, list):
+        return found
+    judged = {alias: _verdict(element, event) for alias, element in _by_alias(found, event.aliases).items()}
+    return together(judged, event)
+
+
+def judge_view(reply: Reply, event: Event, alias: str, *, compressed: bool = False) -> Outcome:
+    """Return what the answer to a repeated decision means for the view of *alias* in *event*."""
+    found = _read(reply, event, "process", compressed)
+    if not isinstance(found, list):
+        return found
+    element = _by_alias(found, (alias,))[alias]
+    if element is not None and element.code is None:
+        seen = next((variant.experiment_id for variant in event.exposed if variant.alias == alias), None)
+        counted = element.params.get("r_experimentID")
+        same = seen is None or counted is None or str(counted) == seen
+        return Delivered(code=None if same else ErrorCode.VARIANT_CHANGED)
+    if element is not None and codes.kind_of(element.code or 0) is codes.Kind.INFORMATIONAL:
+        return Dropped(ErrorCode.NOT_IN_TEST)
+    return _verdict(element, event)
+
+
+def _read(reply: Reply, event: Event, opcode: str, compressed: bool) -> list[answers.Element] | Outcome:
+    """Return the elements of *reply* that say something, or what their lack means."""
     try:
         elements = answers.elements(reply.body)
     except ProtocolError as error:
@@ -29,11 +54,8 @@ def judge(reply: Reply, event: Event, *, compressed: bool = False) -> Outcome:
         fault = ErrorCode.SHAPE if elements else ErrorCode.EMPTY
     if compressed and gzip_refused(reply, elements):
         return GZIP_REFUSED
-    elements = [element for element in elements if element.code is not None or element.opcode == "conversion"]
-    if not elements:
-        return _by_status(reply, fault, event)
-    judged = {alias: _verdict(element, event) for alias, element in _by_alias(elements, event.aliases).items()}
-    return _together(judged, event)
+    elements = [element for element in elements if element.code is not None or element.opcode == opcode]
+    return elements or _by_status(reply, fault, event)
 
 
 def gzip_refused(reply: Reply, elements: list[answers.Element]) -> bool:
@@ -87,7 +109,7 @@ def _verdict(element: answers.Element | None, event: Event) -> Outcome:
     return Dead(vendor_code(code), verdict=code not in codes.FOREIGN_COOKIES)
 
 
-def _together(verdicts: dict[str, Outcome], event: Event) -> Outcome:
+def together(verdicts: dict[str, Outcome], event: Event) -> Outcome:
     """Make one outcome of the aliases': what is settled leaves the row, what is open stays in it."""
     outcomes = list(verdicts.values())
     open_: dict[str, Retry | Suspend | Ambiguous] = {
@@ -102,5 +124,6 @@ def _together(verdicts: dict[str, Outcome], event: Event) -> Outcome:
         return first if len(open_) == len(verdicts) else Retry(first.code, aliases=tuple(open_))
     delivered = [outcome for outcome in outcomes if isinstance(outcome, Delivered)]
     if delivered:
-        return Delivered(duplicate=all(outcome.duplicate for outcome in delivered))
+        odd = next((outcome.code for outcome in delivered if outcome.code is not None), None)
+        return Delivered(duplicate=all(outcome.duplicate for outcome in delivered), code=odd)
     return next((outcome for outcome in outcomes if isinstance(outcome, Dead)), outcomes[0])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flagmw.types import Decision, Event, Flow, Outcome, Track, Visit, VisitorState, empty
+from flagmw.types import Decision, Event, Flow, Outcome, Track, Variant, Visit, VisitorState, empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,13 @@ class Participation:
 
 
 class Vendor(Protocol):
-    """A decisioning service. Implementations are pure: no I/O, no clock, no state of a request."""
+    """A decisioning service. Implementations are pure: no I/O, no clock, no state of a request.
+
+    A vendor may also have, looked up once at the start:
+        base_url: where its service is; a vendor without one is run where it stands, and must not yield a call.
+        local: True when it decides without a call although it has a `base_url`.
+        batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
+    """
 
     @property
     def name(self) -> str:
@@ -61,8 +67,22 @@ class Vendor(Protocol):
     def at_most_once(self) -> bool:
         """Whether an event is never sent again once the vendor may have received it."""
 
+    @property
+    def exposure(self) -> str:
+        """How the vendor learns what visitors saw: "decide" with every decision, "read" by events of kind "exposure"
+        for the aliases that the view read, "off" not at all."""
+
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask which variants this visit gets. Raises nothing; a failure is a Decision with `error`."""
+        """Ask which variants this visit gets. Raises nothing; a failure is a Decision with `error`.
+
+        Nothing is counted at the vendor where `visit.record` is False.
+        """
+
+    def identity(self, state: VisitorState) -> str:
+        """Return a text that is equal as long as decisions made for this visitor before are still theirs.
+
+        Derived from the vendor's own cookies; empty where there is nothing to know the visitor by.
+        """
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
         """Say for which aliases *track* can count, given the cookies in *state*; empty when for none.
@@ -71,5 +91,11 @@ class Vendor(Protocol):
             ValueError: the track itself (metric, data) is nothing that this vendor takes.
         """
 
+    def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
+        """Say which of *variants*, all of this vendor, can be reported as seen, and the cookies that prove it.
+
+        Asked only where `exposure` is "read".
+        """
+
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Tell the vendor of *batch*; return one outcome per event, in order."""
+        """Tell the vendor of *batch*, tracks and exposures of one visitor; return one outcome per event, in order."""

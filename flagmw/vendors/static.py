@@ -65,6 +65,7 @@ class Static:
     ) -> None:
         owner = f"vendor {name!r}"
         self.name, self.prefix, self.at_most_once = name, checked_prefix(owner, prefix), False
+        self.exposure = "off"
         if (path is None) == (flags is None):
             raise ConfigError(f"{owner}: give either path or flags")
         if not isinstance(path, str | Path | None):
@@ -100,8 +101,16 @@ class Static:
         )
         yield  # what makes this a flow, as every vendor's decide is
 
+    def identity(self, state: VisitorState) -> str:
+        """Return the visitor's id."""
+        return state.cookies.get(self._cookie, "").strip('"')
+
     def participation(self, track: Track, state: VisitorState) -> Participation:
         """Take part in nothing: there is nobody to tell."""
+        return Participation()
+
+    def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
+        """Report nothing, as there is nobody to tell."""
         return Participation()
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:

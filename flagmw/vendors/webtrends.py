@@ -14,7 +14,7 @@ import orjson
 
 from flagmw._secret import Secret
 from flagmw.exceptions import ConfigError, TransportError
-from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Visit, VisitorState
+from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Track, Variant, Visit, VisitorState
 from flagmw.vendors import _webtrends_decide as decisions
 from flagmw.vendors import _webtrends_request as requests
 from flagmw.vendors import _webtrends_track as tracks
@@ -46,7 +46,8 @@ class Webtrends:
         name: tells this vendor from others in flags, counters and logs.
         project: ask for this one project only; all projects of the account when left out.
         base_url: another server of the same API; https, or http on this machine.
-        exposure: "decide" counts a view with every decision, "off" counts none.
+        exposure: "decide" counts a view with every decision, "read" counts one for each project whose flag the
+            view read, "off" counts none.
         prefix: put before every alias.
         staging: ask for tests in staging only.
         data: attributes for locations and segments, sent with every decision beside the visit's own.
@@ -101,7 +102,7 @@ class Webtrends:
         # A path begins with a slash of its own.
         self.url = url.replace("/{path}", "{path}")
         self.base_url = checked_base_url(owner, base_url)
-        self.exposure = one_of(owner, "exposure", exposure, ("decide", "off"))
+        self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
         self.debug, self.staging = flag(owner, "debug", debug), flag(owner, "staging", staging)
         self._token = Secret(key_token)
@@ -152,10 +153,12 @@ class Webtrends:
         call = requests.call(
             requests.endpoint(self.base_url, "control", self.domain_id, (self.project,) if self.project else ()),
             visit,
-            self._body(visit, cookies, {**self._data, **requests.flatten(visit.data)}),
+            self._body(visit, cookies, {**self._data, **requests.flatten(visit.data)}, counted=self._counts(visit)),
             compress=compress,
             # Repeating it counts a second view where it counts one at all.
-            replay_safe=self.exposure == "off",
+            replay_safe=not self._counts(visit),
+            # Two calls at once could deal a new visitor twice; one with a control cookie keeps what it has.
+            hedge_safe=not self._counts(visit) and any(map(self._own.is_control, cookies)),
         )
         try:
             reply = yield call
@@ -166,12 +169,18 @@ class Webtrends:
             self._compress = False
         return answer
 
-    def _body(self, visit: Visit, cookies: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
+    def _counts(self, visit: Visit) -> bool:
+        """Say whether a decision for *visit* counts as a view."""
+        return self.exposure == "decide" and visit.record
+
+    def _body(
+        self, visit: Visit, cookies: Mapping[str, str], data: Mapping[str, Any], *, counted: bool
+    ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "keyToken": self._token.reveal(),
             "url": self.url.replace("{path}", requests.sound(visit.path)),
             "_wt.encrypted": self._encrypted,
-            "_wt.track": "true" if self.exposure == "decide" else "false",
+            "_wt.track": "true" if counted else "false",
         }
         if self.staging or visit.staging:
             body["s_mode"] = "staging"
@@ -183,7 +192,11 @@ class Webtrends:
             body["debug"] = "true"
         return {**body, **self._extra}
 
-    # Track
+    def identity(self, state: VisitorState) -> str:
+        """Return the visitor's cookies of this account as one text: a decision holds for exactly these."""
+        return "; ".join(f"{name}={value}" for name, value in sorted(state.cookies.items()))
+
+    # Track and view
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
         """Return the projects that *track* counts for: those the visitor has a control cookie of.
@@ -193,27 +206,35 @@ class Webtrends:
         """
         if not self._metric.fullmatch(track.metric):
             raise ValueError(f"metric must match {self._metric.pattern} for {self.name}: letters, digits, spaces, _")
+        return self._enrolled(track.aliases, state)
+
+    def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
+        """Return the projects whose views can be reported: those the visitor has a control cookie of."""
+        return self._enrolled(tuple(variant.alias for variant in variants), state)
+
+    def _enrolled(self, wanted: Sequence[str] | None, state: VisitorState) -> Participation:
         enrolled = {alias: name for name in state.cookies if (alias := self._own.alias_of(name)) is not None}
-        wanted = track.aliases if track.aliases is not None else tuple(enrolled)
-        aliases = tuple(alias for alias in wanted if alias in enrolled)
+        aliases = tuple(alias for alias in (enrolled if wanted is None else wanted) if alias in enrolled)
         if not aliases:
             return Participation()
         names = (self._own.user, self._own.mode, *(enrolled[alias] for alias in aliases))
         return Participation(aliases, {name: state.cookies[name] for name in names if name in state.cookies})
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Send each event as one track request for all its aliases; judge each alias on its own."""
+        """Send each track as one request for all its aliases, and one request for each alias of an exposure."""
         outcomes: list[Outcome] = []
         for event in batch:
+            if event.kind == "exposure":
+                outcomes.append((yield from self._view(event)))
+                continue
             track = event.track
             data = requests.flatten(track.data)
             if track.value is not None:
                 data.setdefault("revenue", track.value)
             if track.currency is not None:
                 data.setdefault("currency", track.currency)
-            body = self._body(event.visit, self._own.read(event.visit.cookies), data)
             # A view is counted by decisions only; the field has no meaning here but is part of every body.
-            body["_wt.track"] = "true"
+            body = self._body(event.visit, self._own.read(event.visit.cookies), data, counted=True)
             body["conversionPoint"] = track.metric
             url = requests.endpoint(self.base_url, "track", self.domain_id, event.aliases)
             compress = self._compress
@@ -226,6 +247,34 @@ class Webtrends:
             if outcomes[-1] is tracks.GZIP_REFUSED:
                 self._compress = False
         return outcomes
+
+    def _view(self, event: Event) -> Generator[Call, Reply, Outcome]:
+        """Count a view for each alias: by repeating its decision, which the control cookie keeps the same.
+
+        No document says how a view is reported later; a decision is the only request that is known to count one.
+        """
+        cookies = self._own.read(event.visit.cookies)
+        data = {**self._data, **requests.flatten(event.visit.data)}
+        verdicts: dict[str, Outcome] = {}
+        for alias in event.aliases:
+            own = {name: value for name, value in cookies.items() if not self._own.is_control(name)}
+            control = self._own.control(alias)
+            if control in cookies:
+                own[control] = cookies[control]
+            url = requests.endpoint(self.base_url, "control", self.domain_id, (alias,))
+            body, compress = self._body(event.visit, own, data, counted=True), self._compress
+            try:
+                reply = yield requests.call(url, event.visit, body, compress=compress)
+            except TransportError as error:
+                verdicts[alias] = tracks.unanswered(error)
+                # There is no more time, or nobody there: the others wait for the next attempt.
+                rest = event.aliases[len(verdicts) :]
+                verdicts.update({other: Retry(error.code) for other in rest})
+                break
+            verdicts[alias] = tracks.judge_view(reply, event, alias, compressed=compress)
+            if verdicts[alias] is tracks.GZIP_REFUSED:
+                self._compress = False
+        return tracks.together(verdicts, event)
 
 
 def _fields(owner: str, field: str, value: Any) -> dict[str, Any]:

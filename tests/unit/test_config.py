@@ -258,7 +258,7 @@ def test_two_vendors_of_one_name() -> None:
         ("project", 5, "alias"),
         ("base_url", "ftp://x", "https"),
         ("base_url", 5, "str"),
-        ("exposure", "read", '"decide", "off"'),
+        ("exposure", "seen", '"decide", "read", "off"'),
         ("prefix", 5, "printable"),
         ("prefix", "a\n", "printable"),
         ("prefix", "a" * 65, "printable"),
