@@ -30,7 +30,7 @@ class Lane:
         blocking_transport, async_transport = config.transport
         self.vendor, self._config, self._counts, self._throttle = vendor, config, counts, throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
-        self.remote = getattr(vendor, "base_url", None) is not None
+        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
         self.breaker = Breaker()
         self._threads, self._tasks = Gate(config.pool_size), Gate(config.max_in_flight)
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
@@ -47,11 +47,15 @@ class Lane:
         limits = Limits(connect_s=DELIVERY_CONNECT_S)
         self.delivery = BlockingDriver(pool_size=1, limits=limits, transport=blocking_transport, **outside)
 
-    def reset(self, throttle: Throttle) -> None:
+    def reset(self) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
-        self._throttle = throttle
         self.breaker = Breaker()
         self._threads, self._tasks = Gate(self._config.pool_size), Gate(self._config.max_in_flight)
+
+    def close(self) -> None:
+        """Close the blocking drivers' connections and let their threads end."""
+        self.blocking.close()
+        self.delivery.close()
 
     def submit(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Future[Decision] | Decision:
         """Begin to ask from a thread; wait for the future with `collect`."""

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import time
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flagmw import _override, _saved
+from flagmw._delivery import Delivery
 from flagmw._engine import Context, Exchange
-from flagmw._guard import Breaker, Bucket, Deadline, PerMinute
+from flagmw._guard import Bucket, Deadline, PerMinute
 from flagmw._inbound import Inbound, make_visit
 from flagmw._lane import Lane
 from flagmw._log import Throttle
 from flagmw._stats import Counts, Label
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
-from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
-from flagmw.outbox.base import Outbox, OutboxStats
-from flagmw.types import Event, EventNote, Flow, Outcome, Visit, VisitorState
+from flagmw.outbox.base import OutboxStats
+from flagmw.types import Visit, VisitorState
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-COMMIT_WAIT_S = 0.05
 CLOSE_S = 8.0
-EXIT_FLUSH_S = 4.0
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
@@ -73,9 +66,8 @@ class Flagmw:
         self._rules = [vendor.cookies for vendor in config.vendors]
         self._lanes = [Lane(vendor, config, self._counts, self._throttle) for vendor in config.vendors]
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
-        # By pid: a forked child finds nothing of its own and makes it anew.
-        self._by_pid: dict[int, _Running] = {}
-        self._exit_pid = 0
+        self._delivery = Delivery(config, self._lanes, self._counts, self._throttle)
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"Flagmw(vendors=[{', '.join(vendor.name for vendor in self.config.vendors)}])"
@@ -129,7 +121,7 @@ class Flagmw:
 
     def start(self) -> None:
         """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
-        self._here().worker.start()
+        self._delivery.start()
         for lane in self._lanes:
             if lane.remote:
                 lane.blocking.prepare()
@@ -137,43 +129,18 @@ class Flagmw:
 
     async def astart(self) -> None:
         """As `start`, for an event loop."""
-        self._here().worker.start()
+        self._delivery.start()
         for lane in self._lanes:
             if lane.remote:
                 lane.aio.prepare()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
-        running, end = self._running, time.monotonic() + timeout_s
-        if running is None:
-            return True
-        return running.stored(timeout_s) and running.worker.flush(max(0.0, end - time.monotonic()))
+        return self._delivery.flush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Deliver what can be delivered, stop threads, close connections. A later use starts everything anew."""
-        end = time.monotonic() + timeout_s
-        running = self._by_pid.pop(os.getpid(), None)
-        if running is not None:
-            running.stored(min(EXIT_FLUSH_S, timeout_s / 2))
-            if running.own_memory:
-                # What only this process knows of is lost after this, so it gets the time there is.
-                running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
-            running.worker.close(max(0.1, end - time.monotonic()))
-            running.committer.shutdown(wait=False)
-            lost = running.outbox.stats(running.worker.now()).queued if running.own_memory else 0
-            if lost:
-                self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, lost)
-                self._throttle.change(
-                    logging.ERROR,
-                    ErrorCode.LOST_AT_EXIT,
-                    'events were lost: outbox="memory://" keeps none',
-                    events=lost,
-                )
-            if running.own_memory:
-                running.outbox.close()
-        for lane in self._lanes:
-            lane.blocking.close()
-            lane.delivery.close()
+        self._delivery.close(timeout_s)
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
         """As `close`, from an event loop, whose connections it closes too."""
@@ -185,12 +152,7 @@ class Flagmw:
 
     def health(self) -> dict[str, Any]:
         """Return a small, plain picture for readiness endpoints and people."""
-        running = self._running
-        return {
-            "vendors": {lane.vendor.name: lane.health() for lane in self._lanes},
-            "delivery": None if running is None else running.worker.health(),
-            "queued": 0 if running is None else running.outbox.stats(running.worker.now()).queued,
-        }
+        return {"vendors": {lane.vendor.name: lane.health() for lane in self._lanes}, **self._delivery.health()}
 
     def counts(self) -> Mapping[Label, int]:
         """Return all counters by (what, vendor, code), as they are at this moment."""
@@ -198,8 +160,7 @@ class Flagmw:
 
     def outbox_stats(self) -> OutboxStats:
         """Return the outbox's counts as they are at this moment."""
-        running = self._here()
-        return running.outbox.stats(running.worker.now())
+        return self._delivery.stats()
 
     # For the edges
 
@@ -234,7 +195,7 @@ class Flagmw:
         if override is not None:
             return exchange.overridden(override)
         deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
-        self._here()
+        self._in_this_process()
         asked = [
             lane.submit(exchange.visit, state, deadline)
             for lane, state in zip(self._lanes, exchange.states, strict=True)
@@ -247,7 +208,7 @@ class Flagmw:
         if override is not None:
             return exchange.overridden(override)
         deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
-        self._here()
+        self._in_this_process()
         asks = [
             lane.ask(exchange.visit, state, deadline) for lane, state in zip(self._lanes, exchange.states, strict=True)
         ]
@@ -259,25 +220,11 @@ class Flagmw:
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
-        stored = self._hand_over(exchange)
-        if stored is None:
-            return
-        try:
-            stored.result(COMMIT_WAIT_S)
-        except TimeoutError:
-            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+        self._delivery.commit(exchange)
 
     async def acommit(self, exchange: Exchange) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        stored = self._hand_over(exchange)
-        if stored is None:
-            return
-        import asyncio
-
-        try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
-        except TimeoutError:
-            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+        await self._delivery.acommit(exchange)
 
     def internal_error(self, error: BaseException) -> None:
         """Count and log a defect of ours that an edge has kept from the application."""
@@ -304,127 +251,12 @@ class Flagmw:
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
             for rule in self._rules
         ]
-        return Exchange(self._context, visit, states, _Sink(self._put))
+        return Exchange(self._context, visit, states, self._delivery.sink())
 
-    def _hand_over(self, exchange: Exchange) -> Future[None] | None:
-        """Put away what the request has collected; return what may still be on its way to the store."""
-        sink = exchange.sink
-        if not isinstance(sink, _Sink):
-            sink = exchange.sink = _Sink(self._put)
-        events = exchange.drain()
-        if events:
-            sink(events)
-        stored, sink.last = sink.last, None
-        return stored
-
-    def _put(self, events: Sequence[Event]) -> Future[None] | None:
-        running = self._here()
-        if not running.own_memory:
-            try:
-                return running.committer.submit(self._store, running, events)
-            except RuntimeError:
-                pass  # closed just now, or the interpreter is on its way out: nothing is left that could be held up
-        self._store(running, events)
-        return None
-
-    def _store(self, running: _Running, events: Sequence[Event]) -> None:
-        try:
-            stored = len(running.outbox.put_many(events, running.worker.now()))
-        except Exception as error:
-            # Somebody else's error text may quote what a visitor sent.
-            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
-            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, len(events))
-            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
-            return
-        if stored:
-            running.worker.wake()
-        if stored < len(events):
-            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, len(events) - stored)
-            self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
-
-    @property
-    def _running(self) -> _Running | None:
-        return self._by_pid.get(os.getpid())
-
-    def _here(self) -> _Running:
+    def _in_this_process(self) -> None:
+        """Forget, in a forked child, what the parent has under way: that stays the parent's."""
         pid = os.getpid()
-        running = self._by_pid.get(pid)
-        if running is not None:
-            return running
-        inherited = [other for other in self._by_pid if other != pid]
-        if inherited:
-            # A forked child: what the parent has under way stays the parent's.
-            self._throttle = self._context.throttle = Throttle(logger)
+        if pid != self._pid:
+            self._pid = pid
             for lane in self._lanes:
-                lane.reset(self._throttle)
-            for other in inherited:
-                self._by_pid.pop(other, None)
-        if self._exit_pid != pid:
-            self._exit_pid = pid
-            atexit.register(_close_at_exit, weakref.ref(self), pid)
-        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        return self._by_pid.setdefault(pid, _Running(self))
-
-    def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
-        lane = next(lane for lane in self._lanes if lane.vendor.name == vendor)
-        return lane.delivery.run(flow, deadline)
-
-    def _outcome(self, event: Event, outcome: Outcome) -> None:
-        code = getattr(outcome, "code", "")
-        self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
-        if self.config.on_event is not None:
-            self.config.on_event(
-                EventNote(id=event.id, vendor=event.vendor, kind=event.kind, metric=event.track.metric, outcome=outcome)
-            )
-
-
-class _Running:
-    """What one process has started: the outbox and its worker. Made without starting anything."""
-
-    def __init__(self, fm: Flagmw) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        from flagmw.outbox.memory import MemoryOutbox
-        from flagmw.outbox.worker import Worker
-
-        config = fm.config
-        self.own_memory = isinstance(config.outbox, str)
-        self.outbox: Outbox = MemoryOutbox() if self.own_memory else config.outbox
-        self.worker = Worker(
-            self.outbox,
-            {vendor.name: vendor for vendor in config.vendors},
-            fm._deliver,
-            {vendor.name: Breaker() for vendor in config.vendors},
-            max_rate=config.max_rate,
-            on_outcome=fm._outcome,
-        )
-        self.committer = ThreadPoolExecutor(1, "flagmw-commit")
-
-    def stored(self, timeout_s: float) -> bool:
-        """Wait until everything handed over so far is in the outbox; return whether it is."""
-        if self.own_memory:
-            return True
-        try:
-            self.committer.submit(int).result(timeout_s)
-        except TimeoutError:
-            return False
-        except RuntimeError:
-            pass  # the interpreter is on its way out, and has waited for it before it said so
-        return True
-
-
-class _Sink:
-    """Where a request's tracks go at once; knows the last that may still be on its way."""
-
-    def __init__(self, put: Callable[[Sequence[Event]], Future[None] | None]) -> None:
-        self._put = put
-        self.last: Future[None] | None = None
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.last = self._put(events) or self.last
-
-
-def _close_at_exit(reference: weakref.ref[Flagmw], pid: int) -> None:
-    fm = reference()
-    if fm is not None and os.getpid() == pid:
-        fm.close()
+                lane.reset()

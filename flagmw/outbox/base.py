@@ -64,6 +64,27 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStats:
+    """One vendor's part of the counts; see `OutboxStats`."""
+
+    accepted: int = 0
+    delivered: int = 0
+    duplicates: int = 0
+    queued: int = 0
+    leased: int = 0
+    dead: int = 0
+    dropped: Mapping[ErrorCode, int] = field(default_factory=lambda: NO_COUNTS)
+    oldest_s: float = 0.0
+
+    def balanced(self) -> bool:
+        """Say whether every accepted event is accounted for."""
+        return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
+
+
+NO_LANES: Mapping[str, LaneStats] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStats:
     """Counts since the outbox was opened.
 
@@ -73,6 +94,7 @@ class OutboxStats:
         dead: dead letters that are kept now. One that is removed for age or room becomes *dropped*.
         refused: events that `put_many` did not store; they are not among *accepted*.
         oldest_s: the age of the oldest queued event, in seconds.
+        lanes: the same by vendor, where the store tells them apart.
     """
 
     accepted: int = 0
@@ -84,6 +106,7 @@ class OutboxStats:
     dropped: Mapping[ErrorCode, int] = field(default_factory=lambda: NO_COUNTS)
     refused: Mapping[ErrorCode, int] = field(default_factory=lambda: NO_COUNTS)
     oldest_s: float = 0.0
+    lanes: Mapping[str, LaneStats] = field(default_factory=lambda: NO_LANES)
 
     def balanced(self) -> bool:
         """Say whether every accepted event is accounted for."""
