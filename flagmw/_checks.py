@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flagmw._domains import canonical_domain, is_public_suffix
+from flagmw._token import Keys
 from flagmw.exceptions import ConfigError
 from flagmw.vendors._options import one_of
 from flagmw.vendors.base import Vendor
@@ -74,6 +75,42 @@ def _whole(low: int, high: int) -> Callable[[str, Any], int]:
         return value
 
     return check
+
+
+def _seconds(most: float) -> Callable[[str, Any], float]:
+    def check(option: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise ConfigError(f"{option} must be a number of seconds from 0 to {most:.0f}")
+        return float(value)
+
+    return check
+
+
+def _optional_ms(option: str, value: Any) -> int | None:
+    return None if value is None else _whole(1, 60_000)(option, value)
+
+
+def _keys(option: str, value: Any) -> Keys:
+    if isinstance(value, Keys):
+        return value
+    keys = listed(option, (value,) if isinstance(value, str | bytes) else value)
+    if not all(isinstance(key, str | bytes) for key in keys):
+        raise ConfigError(f"{option} must be a list of keys, newest first")
+    return Keys(keys)
+
+
+def _bots(option: str, value: Any) -> Any:
+    if not isinstance(value, bool) and not callable(value):
+        raise ConfigError(f"{option} must be True, False or a function of the request")
+    return value
+
+
+def _visitor_store(option: str, value: Any) -> Any:
+    if value is None or all(callable(getattr(value, method, None)) for method in ("load", "save")):
+        return value
+    if isinstance(value, str) and value.startswith(("sqlite://", "valkey://", "valkeys://", "redis://", "rediss://")):
+        return value
+    raise ConfigError(f'{option} must be "sqlite:///directory", "valkey://host" or an object with load and save')
 
 
 def _rate(option: str, value: Any) -> float:
@@ -161,6 +198,19 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "vendors": _vendors,
     "defaults": _defaults,
     "deadline_ms": _whole(10, 60_000),
+    "mode": _choice("eager", "lazy"),
+    "reuse_s": _seconds(86_400),
+    "stale_s": _seconds(30 * 86_400),
+    "hold_s": _seconds(86_400),
+    "late_ms": _whole(0, 30_000),
+    "hedge_ms": _optional_ms,
+    "memory_mb": _whole(1, 65_536),
+    "signing_keys": _keys,
+    "consent": _callable,
+    "bots": _bots,
+    "overrides": _flag,
+    "exposure_ttl_s": _seconds(30 * 86_400),
+    "visitor_store": _visitor_store,
     "outbox": _outbox,
     "paths": _patterns,
     "exclude": _patterns,

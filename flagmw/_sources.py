@@ -20,7 +20,7 @@ ENV_PREFIX = "FLAGMW_"
 FILE_VARIABLE = "FLAGMW_CONFIG"
 
 # These hold what no text can name.
-_CODE_ONLY = frozenset({"vendors", "identify", "transport", "on_decision", "on_event"})
+_CODE_ONLY = frozenset({"vendors", "identify", "consent", "transport", "on_decision", "on_event"})
 _JSON = frozenset({"defaults", "on", "data", "extra_params", "flags"})
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -111,6 +111,8 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
 
     try:
         if isinstance(default, int):
+            return int(text)
+        if option == "hedge_ms":
             return int(text)
         if isinstance(default, float) or option == "new_visitors_per_s":
             return float(text)

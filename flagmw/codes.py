@@ -54,6 +54,16 @@ class ErrorCode(StrEnum):
     NEW_VISITORS = "NEW_VISITORS"
     TOUCHED_LATE = "TOUCHED_LATE"
     EXCLUDED = "EXCLUDED"
+    NOT_LOADED = "NOT_LOADED"
+    LOADED_ALREADY = "LOADED_ALREADY"
+    NO_CONSENT = "NO_CONSENT"
+    BOT = "BOT"
+    PREFETCH = "PREFETCH"
+    OVERRIDDEN = "OVERRIDDEN"
+
+    # Tokens that were not accepted.
+    BAD_TOKEN = "BAD_TOKEN"  # noqa: S105 - a name, no secret
+    TOKEN_SIZE = "TOKEN_SIZE"  # noqa: S105
 
     # Cookies that were not taken from the visitor, or not given to them.
     COOKIE_NAME = "COOKIE_NAME"

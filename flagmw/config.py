@@ -14,6 +14,7 @@ from typing import Any
 
 from flagmw._checks import CHECKS, listed
 from flagmw._sources import FILE_VARIABLE, VENDOR_TYPES, apply_environment, make_vendor, nearest, read_file
+from flagmw._token import KEY_COMMAND
 from flagmw._tracks import checked_data, checked_id
 from flagmw.exceptions import ConfigError
 from flagmw.types import EMPTY, empty
@@ -31,6 +32,22 @@ class Config:
         vendors: in order of precedence: the first that decides an alias has it.
         defaults: the variant of an alias that nobody decided.
         deadline_ms: how long a page may wait for all vendors together.
+        mode: "eager" decides before the view runs, "lazy" at the view's first read.
+        reuse_s: seconds for which a decision is used again instead of asking; 0 asks every time.
+        stale_s: seconds for which a decision is used again when the vendor fails.
+        hold_s: seconds for which a visitor who got the default because of a failure keeps it.
+        late_ms: how long an answer that misses the deadline is still waited for, to be used at the next page; 0 for not
+            at all.
+        hedge_ms: ask once more when there is no answer after this time and a repeat is harmless; None for never.
+        memory_mb: MiB for remembered visitors, per process.
+        signing_keys: what decisions, overrides and visitor ids are signed with, newest first; 32 random bytes or more.
+        consent: called with the request; returns what the visitor has agreed to: "full" or True, "functional" (decide
+            and set cookies, report nothing), "none" or False. None for a site that needs no consent.
+        bots: keep known crawlers away from vendors; or a function of the request that says who is one.
+        overrides: let signed tokens choose variants, for quality assurance.
+        exposure_ttl_s: seconds within which a visitor's view of a variant is reported once.
+        visitor_store: where vendors' cookies are kept instead of in the browser: "sqlite:///directory",
+            "valkey://host", or an object with `load` and `save`.
         outbox: where events wait for delivery; "memory://" keeps them in this process.
         paths, exclude: which paths are decided for; `*` stands for anything, slashes too.
         on: for `is_on`, the keys of an alias that mean "on".
@@ -58,6 +75,19 @@ class Config:
     vendors: tuple[Vendor, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=empty)
     deadline_ms: int = 300
+    mode: str = "eager"
+    reuse_s: float = 300.0
+    stale_s: float = 86_400.0
+    hold_s: float = 0.0
+    late_ms: int = 1000
+    hedge_ms: int | None = None
+    memory_mb: int = 32
+    signing_keys: Any = field(default=(), repr=False)
+    consent: Callable[[Any], Any] | None = None
+    bots: bool | Callable[[Any], bool] = True
+    overrides: bool = False
+    exposure_ttl_s: float = 1800.0
+    visitor_store: Any = None
     outbox: Any = "memory://"
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()
@@ -86,6 +116,9 @@ class Config:
     def __post_init__(self) -> None:
         for option, check in CHECKS.items():
             object.__setattr__(self, option, check(option, getattr(self, option)))
+        for option, wanted in (("overrides", self.overrides and not self.debug), ("visitor_store", self.visitor_store)):
+            if wanted and not self.signing_keys:
+                raise ConfigError(f"{option} needs signing_keys; make one with: {KEY_COMMAND}")
         for vendor in self.vendors:
             base_url = getattr(vendor, "base_url", None)
             if base_url is not None and leaves_machine_unencrypted(base_url) and not self.debug:

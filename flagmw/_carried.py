@@ -1,0 +1,82 @@
+"""What a visitor carries: the vendors' cookies and flagmw's own, read once for every Cookie header that comes again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cachetools import LRUCache
+
+from flagmw import _cookies
+from flagmw._locks import Lock
+from flagmw._token import MAX_CHARS
+from flagmw.codes import ErrorCode
+from flagmw.types import VisitorState
+from flagmw.vendors.base import CookieRule, Vendor
+
+DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
+_OWN = frozenset({DECISION, OVERRIDE, VISITOR})
+# What is kept beside the header itself: names, objects, tables. An estimate, in bytes.
+_BESIDE = 2500
+
+RULE = CookieRule(
+    prefixes=(DECISION,),
+    reads=_OWN.__contains__,
+    writes=_OWN.__contains__,
+    value_ok=lambda value: re.fullmatch(r"[A-Za-z0-9._~:,=-]+", value) is not None,
+    max_bytes=MAX_CHARS,
+    http_only=True,
+)
+
+
+class Carried:
+    """One Cookie header, taken apart. Shared between requests: nothing in it is changed but what it remembers.
+
+    Attributes:
+        states: each vendor's own cookies, in the order of the vendors.
+        own: flagmw's own cookies, by name.
+        site_bytes: how much of the header belongs to the site.
+        rejected: why cookies were left out.
+        known: what has been worked out from this header and may be wanted again, by the key of who did.
+        size: about how much memory it takes, in bytes.
+    """
+
+    __slots__ = ("known", "own", "rejected", "site_bytes", "size", "states")
+
+    def __init__(
+        self, states: list[VisitorState], own: dict[str, str], site_bytes: int, rejected: list[ErrorCode], size: int = 0
+    ) -> None:
+        self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
+        self.known: dict[object, object] = {}
+
+
+class Reader:
+    """Read Cookie headers for a set of vendors.
+
+    Args:
+        memory_bytes: how much may be kept of headers already read.
+    """
+
+    def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
+        self._rules = [*(vendor.cookies for vendor in vendors), RULE]
+        self._lock = Lock()
+        self._read: LRUCache[str, Carried] = LRUCache(memory_bytes, getsizeof=lambda one: one.size)
+        self._nothing = Carried([VisitorState() for _ in vendors], {}, 0, [])
+
+    def __call__(self, headers: Sequence[str]) -> Carried:
+        """Return what the raw Cookie *headers* hold."""
+        if not headers:
+            return self._nothing
+        header = headers[0] if len(headers) == 1 else "; ".join(headers)
+        with self._lock:
+            carried = self._read.get(header)
+        if carried is None:
+            found = _cookies.read(headers, self._rules)
+            *states, own = found.own
+            read = [VisitorState(each) for each in states]
+            carried = Carried(read, own, found.site_bytes, found.rejected, 2 * len(header) + _BESIDE)
+            # A header without anything of ours is quickly read again, and there are as many as visitors.
+            if any(found.own) and carried.size <= self._read.maxsize:
+                with self._lock:
+                    self._read[header] = carried
+        return carried

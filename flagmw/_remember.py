@@ -1,0 +1,219 @@
+"""Decisions made before: whose they are, how long they hold, and their form in a cookie.
+
+A decision is bound to a digest of all that it depends on: the vendor and how it is configured, the vendor's cookies of
+the visitor as they are after the response, the part of the address the vendor decides by, the visitor's id and
+attributes. Where any of it changes, there is simply nothing remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+from cachetools import LRUCache
+
+from flagmw._locks import Lock
+from flagmw.codes import ErrorCode, Reason
+from flagmw.types import EMPTY, Decision, Factor, Scalar, Variant, VisitorState
+from flagmw.vendors.base import Vendor
+
+Key = tuple[int, bytes]
+
+VERSION = 1
+DIGEST_BYTES = 12
+UNPACKED_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then."""
+
+    decision: Decision
+    at: float
+
+    def within(self, seconds: float, now: float) -> bool:
+        """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
+        return self.at - 60.0 <= now < self.at + seconds
+
+    def stale(self, code: ErrorCode) -> Decision:
+        """Return it as what is served because the vendor failed with *code*."""
+        variants = {
+            alias: replace(variant, reason=Reason.STALE, error_code=code)
+            for alias, variant in self.decision.variants.items()
+        }
+        return replace(self.decision, variants=variants, error=code)
+
+
+def remembered(decision: Decision, at: float) -> Remembered:
+    """Return *decision* as it is served again: its variants are `CACHED`, and its cookies come along."""
+    variants = {
+        alias: replace(variant, reason=Reason.CACHED, error_code=None) for alias, variant in decision.variants.items()
+    }
+    return Remembered(replace(decision, variants=variants, rejected=(), advice=None, log=None), at)
+
+
+class Binder:
+    """Say what one vendor's decisions are bound to.
+
+    Args:
+        n: the vendor's place among those configured.
+    """
+
+    def __init__(self, n: int, vendor: Vendor) -> None:
+        self._n = n
+        self._seed = _fingerprint(vendor)
+        self._identity = getattr(vendor, "identity", None)
+        self.by: Literal["site", "path", "url"] = getattr(vendor, "decides_by", "url")
+
+    def key(
+        self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar]
+    ) -> tuple[Key, bool]:
+        """Return the key of decisions, and whether there is anything to know this visitor by."""
+        identity: str = self._identity(state) if self._identity is not None else ""
+        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity])
+        digest = hashlib.blake2b(told, digest_size=DIGEST_BYTES, key=self._seed).digest()
+        return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
+
+
+class Memory:
+    """The decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._lock = Lock()
+        self._kept: LRUCache[Key, tuple[Remembered, int]] = LRUCache(max_bytes, getsizeof=lambda entry: entry[1])
+
+    def get(self, key: Key) -> Remembered | None:
+        with self._lock:
+            entry = self._kept.get(key)
+        return None if entry is None else entry[0]
+
+    def put(self, key: Key, what: Remembered) -> None:
+        size = _size(what.decision)
+        with self._lock:
+            if size <= self._kept.maxsize:
+                self._kept[key] = (what, size)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def pack(parts: Sequence[tuple[bytes, Remembered] | None], *, with_ids: bool = True) -> str:
+    """Return decisions, each with the digest it is bound to, as text for a cookie.
+
+    Args:
+        parts: one per vendor, in their order; None for a vendor with nothing to remember.
+        with_ids: keep the vendor's own identifiers of each variant, which take the most room.
+    """
+    rows = [None if part is None else _row(*part, with_ids) for part in parts]
+    return urlsafe_b64encode(zlib.compress(orjson.dumps(rows), 9)).rstrip(b"=").decode()
+
+
+def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
+    """Return what `pack` wrote, for the *vendors* as they are configured now.
+
+    The text comes out of a token that was signed here, so only its version can be foreign; what cannot be read is
+    nothing.
+    """
+    try:
+        reader = zlib.decompressobj()
+        plain = reader.decompress(urlsafe_b64decode(text + "=" * (-len(text) % 4)), UNPACKED_BYTES)
+        rows = orjson.loads(plain)
+        found: dict[Key, Remembered] = {}
+        for n, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
+            if row is None:
+                continue
+            digest, at, error, notice, misses, variants, hints = row
+            found[n, urlsafe_b64decode(digest)] = Remembered(
+                Decision(
+                    vendor=vendor.name,
+                    variants={made.alias: made for made in (_variant(each, vendor.name) for each in variants)},
+                    misses={alias: ErrorCode(code) for alias, code in misses.items()},
+                    error=None if error is None else ErrorCode(error),
+                    notice=None if notice is None else ErrorCode(notice),
+                    hints=hints,
+                ),
+                float(at),
+            )
+    except (ValueError, TypeError, KeyError, zlib.error):
+        return {}
+    return found
+
+
+def _row(digest: bytes, part: Remembered, with_ids: bool) -> list[Any]:
+    made = part.decision
+    return [
+        urlsafe_b64encode(digest).decode(),
+        round(part.at),
+        made.error,
+        made.notice,
+        dict(made.misses),
+        [_packed(variant, with_ids) for variant in made.variants.values()],
+        dict(made.hints),
+    ]
+
+
+def _packed(variant: Variant, with_ids: bool) -> list[Any]:
+    row = [
+        variant.alias,
+        variant.key,
+        variant.payload,
+        variant.experiment_id,
+        variant.run_id,
+        variant.test_id,
+        variant.name,
+        [[factor.name, factor.value, factor.operation] for factor in variant.factors] if with_ids else [],
+        dict(variant.ids) if with_ids else {},
+    ]
+    while not row[-1]:
+        row.pop()
+    return row
+
+
+def _variant(row: Sequence[Any], vendor: str) -> Variant:
+    alias, key, payload, experiment, run, test, name, factors, ids = (*row, *[None] * (9 - len(row)))
+    return Variant(
+        alias=alias,
+        key=key,
+        payload=payload,
+        vendor=vendor,
+        reason=Reason.CACHED,
+        name=name,
+        experiment_id=experiment,
+        run_id=run,
+        test_id=test,
+        factors=tuple(Factor(*each) for each in factors or ()),
+        ids=ids or EMPTY,
+    )
+
+
+def _size(decision: Decision) -> int:
+    """Estimate what a decision takes in memory, in bytes."""
+    size = 600 + 120 * len(decision.misses)
+    for variant in decision.variants.values():
+        texts = sum(len(text) for text in variant.ids.values()) + sum(len(each.value) for each in variant.factors)
+        size += 900 + len(variant.key) + texts + (0 if variant.payload is None else 2 * len(_json(variant.payload)))
+    size += sum(200 + len(change.name) + len(change.value) for change in decision.cookies)
+    return size + (2 * len(_json(dict(decision.hints))) if decision.hints else 0)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b"?" * 1024
+
+
+def _fingerprint(vendor: Vendor) -> bytes:
+    """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
+    plain = {
+        name: value
+        for name, value in getattr(vendor, "__dict__", {}).items()
+        if isinstance(value, str | int | float | bool | tuple | dict | None)
+    }
+    told = repr((VERSION, type(vendor).__qualname__, sorted(plain.items())))
+    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32).digest()
