@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cachetools import LRUCache
 
 from flagmw import _cookies
 from flagmw._locks import Lock
+from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import VisitorState
@@ -37,17 +38,21 @@ class Carried:
         own: flagmw's own cookies, by name.
         site_bytes: how much of the header belongs to the site.
         rejected: why cookies were left out.
-        known: what has been worked out from this header and may be wanted again, by the key of who did.
+        known: keys of decisions worked out from it, by vendor and address.
+        verified: the host and the decisions in its token, once that was verified.
         size: about how much memory it takes, in bytes.
+        vendor_bytes: how much of the header is the vendors'.
     """
 
-    __slots__ = ("known", "own", "rejected", "site_bytes", "size", "states")
+    __slots__ = ("known", "own", "rejected", "site_bytes", "size", "states", "vendor_bytes", "verified")
 
     def __init__(
         self, states: list[VisitorState], own: dict[str, str], site_bytes: int, rejected: list[ErrorCode], size: int = 0
     ) -> None:
         self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
-        self.known: dict[object, object] = {}
+        self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
+        self.known: dict[tuple[int, str], tuple[Key, bool]] = {}
+        self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
 
 
 class Reader:

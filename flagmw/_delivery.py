@@ -116,10 +116,11 @@ class Delivery:
 
     def _hand_over(self, exchange: Exchange) -> Future[None] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
+        exchange.answered()
+        events = exchange.drain()
         sink = exchange.sink
         if not isinstance(sink, Sink):
             sink = exchange.sink = self.sink()
-        events = exchange.drain()
         if events:
             sink(events)
         stored, sink.last = sink.last, None

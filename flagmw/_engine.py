@@ -1,24 +1,30 @@
-"""One request's exchange with the vendors, without any I/O: settle what they decided, collect what happened.
+"""One request's exchange with the vendors, without any I/O: what is known already, what they decided, what happened.
 
-Settling means: variants by precedence, cookies checked and cut to the budget, and the flags. Collecting means:
-each track becomes one event per vendor, with the cookies that the visitor has after this very response.
+Settling means: variants by precedence, cookies checked and cut to the budget, the flags, and what is remembered of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _override, _saved
-from flagmw._ids import uuid7, visitor_key
-from flagmw._jars import Context, Jars
-from flagmw._log import own_words
-from flagmw._tracks import make_track
+from flagmw import _gates, _overrides, _placed, _saved
+from flagmw._carried import DECISION, OVERRIDE, Carried
+from flagmw._context import Context
+from flagmw._cookies import format_set_cookie
+from flagmw._events import Events
+from flagmw._gates import Consent
+from flagmw._inbound import Inbound, header, host_of, visit_of
+from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
+from flagmw._overrides import Override
+from flagmw._recall import Recall
+from flagmw._remember import Key, Remembered
+from flagmw._tracks import checked_data, checked_id
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
-from flagmw.types import Decision, Event, Track, Variant, Visit, VisitorState
+from flagmw.types import EMPTY, Decision, Event, Put, Scalar, Variant, Visit, VisitorState
 
 __all__ = ["Context", "Exchange", "failed"]
 
@@ -27,194 +33,419 @@ class Exchange:
     """What one request and the vendors have to say to each other.
 
     Args:
+        visit: who asks; None to make it of *inbound* when it is first needed.
         states: each configured vendor's own cookies of this visitor, in the order of the vendors.
         sink: where events go at once; None collects them until `drain`.
+        inbound, carried: the request itself, and what its Cookie header held.
+
+    Attributes:
+        kept_from: why no vendor is to hear of this visitor, if none is.
+        override: what a tester has chosen.
+        asks: whether this request is one that vendors are asked about.
+        remembered: what is remembered of each vendor, after `recall`.
+        known: the decisions that need not be asked for, None for each vendor that is to be asked.
     """
+
+    __slots__ = (
+        "_answered",
+        "_context",
+        "_events",
+        "_flags",
+        "_jars",
+        "_own_lines",
+        "_recall",
+        "_reported",
+        "_user",
+        "_visit",
+        "asks",
+        "carried",
+        "consent",
+        "inbound",
+        "kept_from",
+        "known",
+        "now",
+        "override",
+        "remembered",
+        "states",
+    )
 
     def __init__(
         self,
         context: Context,
-        visit: Visit,
+        visit: Visit | None,
         states: Sequence[VisitorState],
-        sink: Callable[[Sequence[Event]], None] | None = None,
+        sink: Put | None = None,
+        *,
+        inbound: Inbound | None = None,
+        carried: Carried | None = None,
     ) -> None:
-        self.visit = visit
-        self.states = states
-        self.sink = sink
+        self._context, self._visit, self.states = context, visit, states
+        self.inbound, self.carried = inbound, carried
+        self.now = context.clock() if visit is None else visit.now
         self.kept_from: ErrorCode | None = None
-        self._context = context
-        self._jars = Jars(context, visit, states)
-        self._events: list[Event] = []
+        self.asks = True
+        self.known: Sequence[Decision | None] = ()
+        self.consent = Consent.FULL
+        self.override: Override | None = None
+        self.remembered: Sequence[Remembered | None] = ()
+        self._events: Events | None = None if sink is None else Events(context, self, sink)
+        self._flags: Flags | None = None
+        self._jars: Jars | None = None
+        self._answered = False
+        self._own_lines: tuple[str, ...] = ()
+        self._recall: Recall | None = None
+        self._reported = 0
+        self._user: tuple[str | None, Mapping[str, Scalar]] | None = None
+
+    # Who it is
+
+    @property
+    def visit(self) -> Visit:
+        """Who asks, and what for; made of the request at first use."""
+        if self._visit is None:
+            assert self.inbound is not None and self.carried is not None
+            config, carried = self._context.config, self.carried
+            made = visit_of(self.inbound, config, self.states, carried.site_bytes, self.now, self._identity_failed)
+            self._visit = self._chosen(made)
+        return self._visit
+
+    @property
+    def host(self) -> str:
+        """The host that the visitor asked for."""
+        return self._visit.host if self._visit is not None or self.inbound is None else host_of(self.inbound)  # type: ignore[union-attr]
+
+    def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
+        """Return the visitor's id and attributes."""
+        if self._visit is None and self._context.config.identify is None and self._user is None:
+            return None, EMPTY
+        return self.visit.user_id, self.visit.data
+
+    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
+        """Say who the visitor is, before anything was decided.
+
+        Raises:
+            ValueError: this cannot be told to vendors, see `Identity`.
+        """
+        told = replace(
+            self.visit,
+            user_id=checked_id("user_id", user_id) or self.visit.user_id,
+            data={**self.visit.data, **checked_data("data", data)},
+        )
+        self._visit, self._user = told, (told.user_id, told.data)
+
+    def jar(self, n: int) -> Mapping[str, str]:
+        """Return the cookies of vendor *n* as the visitor has them after this response."""
+        return self.states[n].cookies if self._jars is None else self._jars.now[n]
+
+    def _chosen(self, visit: Visit) -> Visit:
+        """Return *visit* with what consent and a tester's override make of it."""
+        record = self.consent is Consent.FULL and self.override is None
+        if record:
+            return visit
+        override = self.override or Override()
+        return replace(visit, record=False, staging=override.staging, preview=override.preview)
+
+    def _identity_failed(self, error: Exception) -> None:
+        self._context.counts.add("identify_failed")
+        self._context.throttle.log(ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
+
+    # Gates
+
+    def admit(self) -> None:
+        """Look at consent, at who is nobody, and at overrides; note what keeps vendors out."""
+        config, inbound = self._context.config, self.inbound
+        assert inbound is not None
+        if config.consent is not None:
+            self.consent = _gates.consent(inbound, config, self._gate_failed)
+            if self.consent is Consent.NONE:
+                self.kept_from = ErrorCode.NO_CONSENT
+                return
+        if config.bots is not False:
+            self.kept_from = _gates.nobody(inbound, config, self._gate_failed)
+            if self.kept_from is not None:
+                return
+        if config.overrides:
+            self._look_for_override(inbound)
+
+    def _gate_failed(self, error: Exception) -> None:
+        self._context.counts.add("gate_failed")
+        self._context.throttle.log(ERROR, "GATE", "consent or bots failed", error=type(error).__name__)
+
+    def _look_for_override(self, inbound: Inbound) -> None:
+        config = self._context.config
+        cookie = None if self.carried is None else self.carried.own.get(OVERRIDE)
+        token, keep = _overrides.sent(inbound.query, header(inbound, _overrides.HEADER), cookie)
+        if token is None:
+            return
+        if token == _overrides.OFF:
+            self._own_lines = (self._own_line(OVERRIDE, "", 0),)
+            return
+        found = _overrides.read(token, config.signing_keys, self.host, self.now, unsigned=config.debug)
+        if isinstance(found, ErrorCode):
+            self._context.counts.add("override_rejected", "", found)
+            self._context.throttle.log(WARNING, found, "an override was not accepted")
+            return
+        self.override = found
+        if keep:
+            self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
+
+    # What is known already
+
+    def recall(self) -> list[Decision | None]:
+        """Return the decision of each vendor that need not be asked, None for those that are to be.
+
+        A failure that is held counts: the vendor is not asked, and has its default.
+        """
+        config = self._context.config
+        undecided: list[Decision | None] = [None] * len(self.states)
+        if not (config.reuse_s or config.stale_s or config.hold_s) or self._asks_otherwise():
+            return undecided
+        self._recall = Recall(self._context, self)
+        self.remembered = self._recall.find()
+        for n, part in enumerate(self.remembered):
+            if part is None:
+                continue
+            failure = part.decision.error is not None
+            if part.within(config.hold_s if failure else config.reuse_s, self.now):
+                undecided[n] = part.decision
+        return undecided
+
+    def _asks_otherwise(self) -> bool:
+        return self.override is not None and self.override.asks_otherwise
+
+    def key(self, n: int) -> Key | None:
+        """Return what vendor *n*'s answer for this visitor is kept by; None where nobody could find it again."""
+        return None if self._recall is None or self.override is not None else self._recall.known(n)
+
+    @property
+    def unknown(self) -> list[int]:
+        """The places of the vendors that are to be asked."""
+        return [n for n, decision in enumerate(self.known) if decision is None]
 
     # Settle
 
     def undecided(self, code: ErrorCode) -> Flags:
         """Return flags for a request that no vendor is asked about, for *code* or for what kept it from that."""
-        override = _override.override()
-        if override is not None:
-            return self.overridden(override)
+        placed = _placed.override()
+        if placed is not None:
+            return self.placed(placed)
         config = self._context.config
-        return Flags(defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
+        variants = {} if self.override is None else self._overridden({})
+        made = Flags(variants, defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
+        return self._given(made)
 
-    def overridden(self, override: _override.Override) -> Flags:
+    def placed(self, override: _placed.Override) -> Flags:
         """Return the flags that a test has put in place."""
         config = self._context.config
         variants = {
             alias: Variant(alias=alias, key=key, reason=Reason.STATIC) for alias, key in override.variants.items()
         }
-        return Flags(variants, defaults=config.defaults, on=config.on, recorder=self, strict=override.strict)
+        made = Flags(variants, defaults=config.defaults, on=config.on, recorder=self, strict=override.strict)
+        return self._given(made)
 
-    def settle(self, decisions: Sequence[Decision]) -> Flags:
-        """Return the flags that *decisions* (one per vendor, in order) make together."""
+    def settle(self, decisions: Sequence[Decision], asked: Collection[int] | None = None) -> Flags:
+        """Return the flags that *decisions* (one per vendor, in order) make together.
+
+        Args:
+            asked: the places of those vendors that have been asked now; all when left out.
+        """
+        fresh = set(range(len(decisions))) if asked is None else {*asked}
+        settled = [
+            self._instead(n, decision) if n in fresh and decision.error is not None else decision
+            for n, decision in enumerate(decisions)
+        ]
+        evicted: set[tuple[int, str]] = set()
+        cookies = any(decision.cookies for decision in settled)
+        if cookies or not self._room_enough():
+            self._jars = Jars(self._context, self.visit, self.states)
+            evicted = self._jars.change(settled)
+        if (fresh or cookies) and self._recall is not None and self.override is None:
+            self._keep(settled, fresh)
+        return self._given(self._flags_of(settled, evicted))
+
+    def _room_enough(self) -> bool:
+        """Say whether the cookies that the visitor carries leave the header small enough."""
+        count = sum(len(state.cookies) for state in self.states)
+        if not count:
+            return True
+        if self.carried is not None:
+            size, site = self.carried.vendor_bytes, self.carried.site_bytes
+        else:
+            size, site = header_bytes(state.cookies for state in self.states), self.visit.site_cookie_bytes
+        return count <= COOKIES_MAX and size <= room_for(self._context.config, site)
+
+    def _instead(self, n: int, decision: Decision) -> Decision:
+        """Return what is served in place of a failure: an older decision where there is one."""
+        part = self.remembered[n] if self.remembered else None
+        assert decision.error is not None
+        if part is None or part.decision.error is not None or not part.within(self._context.config.stale_s, self.now):
+            return decision
+        self._context.counts.add("stale", decision.vendor, decision.error)
+        return replace(part.stale(decision.error), cookies=(*part.decision.cookies, *decision.cookies))
+
+    def _keep(self, decisions: Sequence[Decision], fresh: set[int]) -> None:
+        """Remember what was decided, here and at the visitor."""
+        assert self._recall is not None
+        jars = [self.jar(n) for n in range(len(self.states))]
+        parts = self._recall.keep(decisions, self.remembered, fresh, jars)
+        if not self._context.config.signing_keys or self.carried is None:
+            return
+        own = DECISION, self.carried.own.get(DECISION)
+        room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
+        token = self._recall.token(parts, room)
+        if token is not None and token != own[1]:
+            config = self._context.config
+            life_s = int(max(config.stale_s, config.reuse_s, config.hold_s))
+            self._own_lines = (*self._own_lines, self._own_line(DECISION, token, life_s))
+
+    def _flags_of(self, decisions: Sequence[Decision], evicted: set[tuple[int, str]]) -> Flags:
         config = self._context.config
-        variants: dict[str, Variant] = {}
-        owners: dict[str, int] = {}
-        misses: dict[str, ErrorCode] = {}
         error: ErrorCode | None = None
         notice: ErrorCode | None = None
-        for n, (vendor, decision) in enumerate(zip(config.vendors, decisions, strict=True)):
-            error, notice = error or decision.error, notice or decision.notice
-            for alias, variant in decision.variants.items():
-                flag = vendor.prefix + alias
-                if flag not in variants:
-                    variants[flag] = variant if not vendor.prefix else replace(variant, alias=flag)
-                    owners[flag] = n
-            for alias, miss in decision.misses.items():
-                misses.setdefault(vendor.prefix + alias, miss)
-            for rejected in decision.rejected:
-                self._context.counts.add("answer_rejected", vendor.name, rejected)
-        for n, alias in self._jars.change(decisions):
-            flag = config.vendors[n].prefix + alias
-            if owners.get(flag) == n:
-                del variants[flag]
-                misses[flag] = ErrorCode.COOKIE_BUDGET
+        if len(decisions) == 1 and not config.vendors[0].prefix and not decisions[0].rejected:
+            decision = decisions[0]
+            variants, misses = decision.variants, decision.misses
+            error, notice = decision.error, decision.notice
+            owners: dict[str, int] = dict.fromkeys(variants, 0) if evicted else {}
+        else:
+            variants, misses, owners = self._merged(decisions)
+            error = next((decision.error for decision in decisions if decision.error), None)
+            notice = next((decision.notice for decision in decisions if decision.notice), None)
+        lost = {flag for n, alias in evicted if owners.get(flag := config.vendors[n].prefix + alias) == n}
+        if lost:
+            variants = {alias: variant for alias, variant in variants.items() if alias not in lost}
+            misses = {**misses, **dict.fromkeys(lost, ErrorCode.COOKIE_BUDGET)}
         return Flags(
-            variants,
+            variants if self.override is None else self._overridden(variants),
             defaults=config.defaults,
             misses=misses,
             error_code=error,
             notice=notice,
             on=config.on,
             recorder=self,
+            hints={decision.vendor: decision.hints for decision in decisions if decision.hints},
         )
 
-    # What `Flags` reports
+    def _merged(self, decisions: Sequence[Decision]) -> tuple[dict[str, Variant], dict[str, ErrorCode], dict[str, int]]:
+        """Return variants and misses of all vendors, and whose each variant is: the first that decides has it."""
+        variants: dict[str, Variant] = {}
+        misses: dict[str, ErrorCode] = {}
+        owners: dict[str, int] = {}
+        for n, (traits, decision) in enumerate(zip(self._context.traits, decisions, strict=True)):
+            prefix = traits.prefix
+            for alias, variant in decision.variants.items():
+                flag = prefix + alias
+                if flag not in variants:
+                    variants[flag] = variant if not prefix else replace(variant, alias=flag)
+                    owners[flag] = n
+            for alias, miss in decision.misses.items():
+                misses.setdefault(prefix + alias, miss)
+            for rejected in decision.rejected:
+                self._context.counts.add("answer_rejected", decision.vendor, rejected)
+        return variants, misses, owners
+
+    def _overridden(self, variants: Mapping[str, Variant]) -> dict[str, Variant]:
+        assert self.override is not None
+        chosen = {
+            alias: Variant(alias=alias, key=key, reason=Reason.STATIC, error_code=ErrorCode.OVERRIDDEN)
+            for alias, key in self.override.variants.items()
+        }
+        return {**variants, **chosen}
+
+    def _given(self, flags: Flags) -> Flags:
+        """Note the flags that the view gets, to report what it reads of them."""
+        self._flags = flags
+        return flags
+
+    def gave(self, flags: Flags) -> None:
+        """Note that the view has *flags* in its hands, which have taken over what was settled."""
+        self._flags = flags
+
+    # What the response needs
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie values that are due for this visitor."""
-        return self._jars.set_cookies
+        if self.kept_from in _UNSEEN:
+            return ()
+        return self._own_lines if self._jars is None else (*self._jars.set_cookies, *self._own_lines)
+
+    @property
+    def no_store(self) -> bool:
+        """Whether the response must not be kept by anybody: a tester has chosen what is in it."""
+        return self.override is not None
+
+    def _own_line(self, name: str, value: str, max_age_s: int) -> str:
+        config = self._context.config
+        secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
+        return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
+
+    # What `Flags` reports
 
     def mismatch(self, alias: str) -> None:
         self._context.counts.add("type_mismatch", "", ErrorCode.TYPE_MISMATCH)
 
+    def identified_late(self) -> None:
+        self._context.counts.add("identify_ignored", "", ErrorCode.LOADED_ALREADY)
+
     def save(self) -> bytes:
-        return _saved.dump(self.visit, self._jars.now)
+        return _saved.dump(self.visit, [self.jar(n) for n in range(len(self.states))])
 
-    def track(
-        self,
-        metric: str,
-        *,
-        data: Mapping[str, Any] | None,
-        aliases: Iterable[str] | None,
-        vendors: Iterable[str] | None,
-        key: str | None,
-        value: float | None,
-        currency: str | None,
-        items: Sequence[Mapping[str, Any]] | None,
-    ) -> str | None:
-        try:
-            track = make_track(
-                metric,
-                data=data,
-                aliases=aliases,
-                vendors=vendors,
-                key=key,
-                value=value,
-                currency=currency,
-                items=items,
-                now=self._context.clock(),
-            )
-        except Exception as error:
-            self._refuse("", ErrorCode.BAD_DATA, error)
-            return None
-        if not self._within_cap(track.occurred_at):
-            return None
-        captured = _override.capture()
-        if captured is not None:
-            captured.tracks.append(track)
-            return track.id
-        events = self._events_of(track)
-        if not events:
-            return None
-        if self.sink is not None:
-            self.sink(events)
-        else:
-            self._events.extend(events)
-        return track.id
+    def track(self, metric: str, **told: Any) -> str | None:
+        kept_from = self.kept_from if self.kept_from in _SILENT else None
+        if kept_from is None and self.consent is not Consent.FULL:
+            kept_from = ErrorCode.NO_CONSENT
+        if kept_from is None and self.override is not None:
+            kept_from = ErrorCode.OVERRIDDEN
+        return self._happened().track(metric, kept_from, told)
 
-    def _within_cap(self, now: float) -> bool:
-        """Say whether this visitor may track once more; one without any identity is in no test anyway."""
-        visit, context = self.visit, self._context
-        who = visit.user_id or frozenset(visit.cookies.items())
-        if not who or context.tracks.take(hash(who), now):
-            return True
-        context.counts.add("track_dropped", "", ErrorCode.TRACK_CAP)
-        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a visitor tracks too often")
-        return False
+    def _happened(self) -> Events:
+        if self._events is None:
+            self._events = Events(self._context, self, None)
+        if self._answered and self._events.sink is None and self._context.open_sink is not None:
+            self._events.sink = self._context.open_sink()
+        return self._events
 
-    def _events_of(self, track: Track) -> list[Event]:
-        """Return one event for each vendor that *track* counts for; count why there is none."""
-        events: list[Event] = []
-        refused = False
-        for n, vendor in enumerate(self._context.config.vendors):
-            if track.vendors is not None and vendor.name not in track.vendors:
-                continue
-            own = track
-            if vendor.prefix and track.aliases is not None:
-                stripped = tuple(a.removeprefix(vendor.prefix) for a in track.aliases if a.startswith(vendor.prefix))
-                own = replace(track, aliases=stripped)
-            try:
-                part = vendor.participation(own, VisitorState(self._jars.now[n]))
-            except Exception as error:
-                # What one vendor does not take, another may.
-                self._refuse(vendor.name, ErrorCode.BAD_METRIC, error)
-                refused = True
-                continue
-            if not part.aliases:
-                continue
-            events.append(
-                Event(
-                    id=uuid7(track.occurred_at),
-                    vendor=vendor.name,
-                    kind="track",
-                    track=own,
-                    aliases=part.aliases,
-                    visit=replace(self.visit, cookies=part.cookies),
-                    visitor_key=visitor_key(vendor.name, self.visit.user_id, part.cookies),
-                    at_most_once=vendor.at_most_once,
-                )
-            )
-        if not events and not refused:
-            self._context.counts.add("track_skipped", "", ErrorCode.SKIPPED)
-        return events
+    # What the delivery takes
 
-    def _refuse(self, vendor: str, code: ErrorCode, error: Exception) -> None:
-        """Count and log a track that cannot be taken, or raise *error* while debugging."""
-        if self._context.config.debug:
-            raise error
-        self._context.counts.add("track_dropped", vendor, code)
-        self._context.throttle.log(ERROR, code, f"a track was dropped: {own_words(error)}")
+    @property
+    def sink(self) -> Put | None:
+        """Where events go at once, if anywhere."""
+        return None if self._events is None else self._events.sink
 
-    def drain(self) -> list[Event]:
-        """Return the events collected so far and forget them."""
-        events, self._events = self._events, []
-        return events
+    @sink.setter
+    def sink(self, sink: Put) -> None:
+        self._happened().sink = sink
 
     @property
     def pending(self) -> bool:
-        """Whether events are waiting to be drained."""
-        return bool(self._events)
+        """Whether there is something that the delivery should take."""
+        if self._events:
+            return True
+        return self._flags is not None and self._flags.read_count > self._reported
+
+    def answered(self) -> None:
+        """Note that the response has begun: what happens from here on waits for nothing, and goes away at once."""
+        self._answered = True
+
+    def drain(self) -> list[Event]:
+        """Return the events collected so far and forget them."""
+        self._expose()
+        return [] if self._events is None else self._events.drain()
+
+    def _expose(self) -> None:
+        flags = self._flags
+        if flags is None or flags.read_count <= self._reported:
+            return
+        read, self._reported = flags.exposed[self._reported :], flags.read_count
+        silent = self.kept_from is not None or self.consent is not Consent.FULL or self.override is not None
+        if not silent and self._context.reads:
+            self._happened().expose(read, self.now)
+
+
+# Nobody is there who could be in a test; and there a cookie would be set without consent.
+_SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
+_UNSEEN = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT, ErrorCode.PREFETCH})
 
 
 def failed(vendor: str, code: ErrorCode, *, trips: bool = False) -> Decision:

@@ -69,14 +69,26 @@ def make_visit(
         failed: told when the application's `identify` raises; the visitor then has no identity.
     """
     found = _cookies.read(inbound.headers("cookie"), rules)
+    states = [VisitorState(own) for own in found.own]
+    return visit_of(inbound, config, states, found.site_bytes, now, failed), states, found.rejected
+
+
+def visit_of(
+    inbound: Inbound,
+    config: Config,
+    states: Sequence[VisitorState],
+    site_cookie_bytes: int,
+    now: float,
+    failed: Callable[[Exception], None],
+) -> Visit:
+    """Return the visit of a request whose cookies were read already; see `make_visit`."""
     trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
     secure_now = secure in ("https", "wss")
-    sent_host = header(inbound, "host") or ""
-    host, path = host_name(sent_host) or "localhost", clean_path(inbound.raw_path)
+    host, path = host_of(inbound), clean_path(inbound.raw_path)
     query = _allowed_query(inbound.query, config.send_query) if config.send_query else ""
     identity = _identity(inbound, config, failed) if config.identify is not None else None
-    visit = Visit(
+    return Visit(
         url=_url("https" if secure_now else "http", host, path, query),
         host=host,
         path=path,
@@ -86,13 +98,17 @@ def make_visit(
         user_agent=_clean(header(inbound, "user-agent"), USER_AGENT_CHARS),
         referer=_referer(header(inbound, "referer"), config.referer),
         language=_clean(header(inbound, "accept-language"), LANGUAGE_CHARS),
-        cookies={name: value for own in found.own for name, value in own.items()},
-        site_cookie_bytes=found.site_bytes,
+        cookies={name: value for state in states for name, value in state.cookies.items()},
+        site_cookie_bytes=site_cookie_bytes,
         user_id=identity.user_id if identity else None,
         data=identity.data if identity else EMPTY,
         now=now,
     )
-    return visit, [VisitorState(own) for own in found.own], found.rejected
+
+
+def host_of(inbound: Inbound) -> str:
+    """Return the host that the visitor asked for, lower case and without port; "localhost" where that is unsound."""
+    return host_name(header(inbound, "host") or "") or "localhost"
 
 
 def _identity(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Identity | None:

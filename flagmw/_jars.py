@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from logging import ERROR, WARNING
 
-from cachetools import LRUCache
-
 from flagmw import _cookies
+from flagmw._context import Context
 from flagmw._domains import cookie_domain, is_address, registrable_domain
-from flagmw._guard import PerMinute
-from flagmw._locks import Lock
-from flagmw._log import Throttle
-from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.types import CookieChange, Decision, Visit, VisitorState
 
 COOKIES_MAX = 40
 COOKIE_HEADER_MAX = 7800  # gunicorn and others refuse a header field of more than about 8,190 bytes
-REFRESH_S = 86_400.0
 
 
-class Refreshed:
-    """Remember when a cookie with this very value was last sent, to send it again only once a day."""
-
-    def __init__(self, size: int = 50_000) -> None:
-        self._lock = Lock()
-        self._sent: LRUCache[int, float] = LRUCache(size)
-
-    def due(self, name: str, value: str, now: float, life_s: int) -> bool:
-        """Say whether it is time to send the cookie again; one that lives but hours is sent at half its life."""
-        key = hash((name, value))
-        with self._lock:
-            sent = self._sent.get(key)
-            # A clock that went back must not keep a cookie from being renewed.
-            if sent is not None and 0 <= now - sent < min(REFRESH_S, life_s / 2):
-                return False
-            self._sent[key] = now
-            return True
+def room_for(config: Config, site_bytes: int) -> int:
+    """Return how many bytes of a Cookie header vendors' cookies may take beside the site's own."""
+    return min(config.cookie_budget, COOKIE_HEADER_MAX - site_bytes)
 
 
-@dataclass(slots=True)
-class Context:
-    """What all exchanges of one `Flagmw` share."""
-
-    config: Config
-    counts: Counts
-    throttle: Throttle
-    clock: Callable[[], float]
-    tracks: PerMinute = field(default_factory=lambda: PerMinute(120))
-    refreshed: Refreshed = field(default_factory=Refreshed)
+def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
+    """Return what the cookies in *jars* take in a Cookie header, as "name=value; "."""
+    return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
 class Jars:
@@ -101,10 +73,14 @@ class Jars:
         vendors = self._context.config.vendors
         return {(n, alias) for n, name in evicted if (alias := vendors[n].cookies.alias_of(name))}
 
+    def room(self) -> int:
+        """Return how many bytes of the visitor's Cookie header are still free for cookies of ours."""
+        return room_for(self._context.config, self._visit.site_cookie_bytes) - header_bytes(self.now)
+
     def _evict(self) -> set[tuple[int, str]]:
         """Drop the least important cookies until the visitor's Cookie header stays small enough to be accepted."""
         config = self._context.config
-        room = min(config.cookie_budget, COOKIE_HEADER_MAX - self._visit.site_cookie_bytes)
+        room = room_for(config, self._visit.site_cookie_bytes)
         # "name=value; " in the header; what comes first is kept first.
         sized = [
             (vendor.cookies.priority(name), n, place, name, len(name) + len(value) + 3)

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import CancelledError
+from typing import Any
 
+from flagmw._context import Context
 from flagmw._engine import failed
+from flagmw._flights import Asked, Flights
 from flagmw._guard import Breaker, Deadline, Gate
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._remember import Key, remembered
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, DecisionNote, Visit, VisitorState
 from flagmw.vendors.base import Vendor
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 SLOT_WAIT_S = 0.005
 DELIVERY_CONNECT_S = 2.0
 
 
 class Lane:
-    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation."""
+    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation.
 
-    def __init__(self, vendor: Vendor, config: Config, counts: Counts, throttle: Throttle) -> None:
+    A call for a visitor whose answer can be kept (it has a *key*) is shared by all who ask the same at the same time,
+    and may miss the deadline: its answer then serves the visitor's next page. New visitors' calls end at the deadline.
+    """
+
+    def __init__(self, vendor: Vendor, context: Context) -> None:
+        config = context.config
         blocking_transport, async_transport = config.transport
-        self.vendor, self._config, self._counts, self._throttle = vendor, config, counts, throttle
+        self.vendor, self._config, self._context = vendor, config, context
+        self._counts, self._throttle = context.counts, context.throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
         self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
-        self.breaker = Breaker()
-        self._threads, self._tasks = Gate(config.pool_size), Gate(config.max_in_flight)
+        self._late_s = config.late_ms / 1000
+        self.reset()
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw.drivers._body import Limits
         from flagmw.drivers.aio import AsyncDriver
@@ -51,24 +55,34 @@ class Lane:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
         self.breaker = Breaker()
         self._threads, self._tasks = Gate(self._config.pool_size), Gate(self._config.max_in_flight)
+        self._flights = Flights()
 
     def close(self) -> None:
         """Close the blocking drivers' connections and let their threads end."""
         self.blocking.close()
         self.delivery.close()
 
-    def submit(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Future[Decision] | Decision:
-        """Begin to ask from a thread; wait for the future with `collect`."""
+    # In threads
+
+    def submit(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Asked | Decision:
+        """Begin to ask from a thread; wait for what this returns with `collect`.
+
+        Args:
+            key: what the answer is kept by; None where nobody could find it again.
+        """
         if not self.remote:
             return self._locally(visit, state)
-        gate = self._threads
+        asked = self._join(key)
+        if asked is not None:
+            return asked
         refused = self._admit()
         if refused is not None:
             return refused
+        gate, late = self._threads, self._may_be_late(key, self._config.pool_size)
         if not gate.enter(SLOT_WAIT_S):
             return self._shed()
         try:
-            future = self.blocking.submit(self.vendor.decide(visit, state), deadline)
+            future = self.blocking.submit(self.vendor.decide(visit, state), self._until(deadline, late))
         except Exception as error:
             from concurrent.futures import Future
 
@@ -79,32 +93,39 @@ class Lane:
             raise
         # The slot is the thread's: a call that nobody waits for any more still holds it.
         future.add_done_callback(lambda _: gate.leave())
-        return future
+        return self._begin(Asked(future, key, late))
 
-    def collect(self, asked: Future[Decision] | Decision, deadline: Deadline) -> Decision:
+    def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
         """Wait for what `submit` began, until the deadline at the latest."""
         if isinstance(asked, Decision):
             return self._tell(asked, 0.0)
         started = time.monotonic()
         try:
-            decision = _checked(asked.result(deadline.left(started)))
+            decision = _checked(asked.future.result(deadline.left(started)))
         except TimeoutError:
-            asked.cancel()
-            decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+            decision = self._missed(asked)
         except TransportError as error:
             if error.code is ErrorCode.SHED:  # no thread to be had, which says nothing of the vendor
                 return self._tell(self._shed(), 0.0)
             decision = failed(self.vendor.name, error.code, trips=True)
+        except CancelledError:  # whoever began it had waited long enough before a thread was free
+            decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         except Exception as error:
             decision = self._bug(error)
-        return self._note(decision, time.monotonic() - started)
+        return self._note(asked, decision, time.monotonic() - started)
 
-    async def ask(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
-        """Ask from an event loop."""
+    # On a loop
+
+    async def ask(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Decision:
+        """Ask from an event loop; *key* as for `submit`."""
         import asyncio
 
         if not self.remote:
             return self._tell(self._locally(visit, state), 0.0)
+        loop = asyncio.get_running_loop()
+        asked = self._join(key, loop)
+        if asked is not None:
+            return await self._wait(asked, deadline)
         refused = self._admit()
         if refused is not None:
             return self._tell(refused, 0.0)
@@ -117,17 +138,85 @@ class Lane:
                 raise
             if not gate.enter():
                 return self._tell(self._shed(), 0.0)
+        if key is not None:
+            late = self._may_be_late(key, self._config.max_in_flight)
+            task = loop.create_task(self._run(visit, state, self._until(deadline, late)))
+            task.add_done_callback(lambda _: gate.leave())
+            return await self._wait(self._begin(Asked(task, key, late, loop)), deadline)
+        # Nobody can share it: no task of its own is needed.
         started = time.monotonic()
         try:
-            decision = _checked(await self.aio.run(self.vendor.decide(visit, state), deadline))
+            decision = await self._run(visit, state, deadline)
         except asyncio.CancelledError:
             self.breaker.abandon()
             raise
-        except Exception as error:
-            decision = self._bug(error)
         finally:
             gate.leave()
-        return self._note(decision, time.monotonic() - started)
+        return self._note(None, decision, time.monotonic() - started)
+
+    async def _run(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
+        try:
+            return _checked(await self.aio.run(self.vendor.decide(visit, state), deadline))
+        except Exception as error:
+            return self._bug(error)
+
+    async def _wait(self, asked: Asked, deadline: Deadline) -> Decision:
+        """Wait for a call that others may wait for too; the last to be cancelled ends it."""
+        import asyncio
+
+        started = time.monotonic()
+        try:
+            await asyncio.wait((asked.future,), timeout=deadline.left(started))
+        except asyncio.CancelledError:
+            if self._flights.leave(asked) and not asked.future.done():
+                self.breaker.abandon()
+                asked.future.cancel()
+            raise
+        if not asked.future.done():
+            decision = self._missed(asked)
+        elif asked.future.cancelled():
+            decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+        else:
+            decision = asked.future.result()
+        return self._note(asked, decision, time.monotonic() - started)
+
+    # Calls that are shared, and calls that come late
+
+    def _join(self, key: Key | None, where: object = None) -> Asked | None:
+        asked = self._flights.join(key, where)
+        if asked is not None:
+            self._counts.add("joined", self.vendor.name)
+        return asked
+
+    def _begin(self, asked: Asked) -> Asked:
+        self._flights.begin(asked)
+        asked.future.add_done_callback(lambda future: self._landed(asked, future))
+        return asked
+
+    def _may_be_late(self, key: Key | None, limit: int) -> bool:
+        """Say whether one more call may outlast the deadline: late ones must not take all the room there is."""
+        return key is not None and self._late_s > 0 and self._flights.late < max(1, limit // 4)
+
+    def _until(self, deadline: Deadline, late: bool) -> Deadline:
+        return Deadline(deadline.at + self._late_s) if late else deadline
+
+    def _missed(self, asked: Asked) -> Decision:
+        """Return the failure of a call that nobody waits for any more; its answer may still be kept."""
+        if asked.late:
+            self._flights.overdue(asked)
+        elif self._flights.leave(asked):
+            asked.future.cancel()
+        return failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+
+    def _landed(self, asked: Asked, future: Any) -> None:
+        """Keep an answer that came too late for the page that asked."""
+        self._flights.landed(asked)
+        if not asked.overdue or future.cancelled() or future.exception() is not None:
+            return
+        decision = future.result()
+        if asked.key is not None and isinstance(decision, Decision) and decision.error is None:
+            self._context.memory.put(asked.key, remembered(decision, self._context.clock()))
+            self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
@@ -166,8 +255,13 @@ class Lane:
         )
         return failed(self.vendor.name, ErrorCode.INTERNAL, trips=True)
 
-    def _note(self, decision: Decision, elapsed_s: float) -> Decision:
+    def _note(self, asked: Asked | None, decision: Decision, elapsed_s: float) -> Decision:
+        """Learn from *decision* how the vendor is, once for all who waited for it."""
         name, now = self.vendor.name, time.monotonic()
+        if asked is not None and asked.noted:
+            return decision
+        if asked is not None:
+            asked.noted = True
         if decision.error is not None and decision.trips:
             if self.breaker.failure(now, decision.retry_after_s):
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)

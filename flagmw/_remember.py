@@ -102,14 +102,13 @@ class Memory:
         return len(self._kept)
 
 
-def pack(parts: Sequence[tuple[bytes, Remembered] | None], *, with_ids: bool = True) -> str:
+def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
     """Return decisions, each with the digest it is bound to, as text for a cookie.
 
     Args:
         parts: one per vendor, in their order; None for a vendor with nothing to remember.
-        with_ids: keep the vendor's own identifiers of each variant, which take the most room.
     """
-    rows = [None if part is None else _row(*part, with_ids) for part in parts]
+    rows = [None if part is None else _row(*part) for part in parts]
     return urlsafe_b64encode(zlib.compress(orjson.dumps(rows), 9)).rstrip(b"=").decode()
 
 
@@ -144,7 +143,7 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
     return found
 
 
-def _row(digest: bytes, part: Remembered, with_ids: bool) -> list[Any]:
+def _row(digest: bytes, part: Remembered) -> list[Any]:
     made = part.decision
     return [
         urlsafe_b64encode(digest).decode(),
@@ -152,12 +151,12 @@ def _row(digest: bytes, part: Remembered, with_ids: bool) -> list[Any]:
         made.error,
         made.notice,
         dict(made.misses),
-        [_packed(variant, with_ids) for variant in made.variants.values()],
+        [_packed(variant) for variant in made.variants.values()],
         dict(made.hints),
     ]
 
 
-def _packed(variant: Variant, with_ids: bool) -> list[Any]:
+def _packed(variant: Variant) -> list[Any]:
     row = [
         variant.alias,
         variant.key,
@@ -166,8 +165,8 @@ def _packed(variant: Variant, with_ids: bool) -> list[Any]:
         variant.run_id,
         variant.test_id,
         variant.name,
-        [[factor.name, factor.value, factor.operation] for factor in variant.factors] if with_ids else [],
-        dict(variant.ids) if with_ids else {},
+        [[factor.name, factor.value, factor.operation] for factor in variant.factors],
+        dict(variant.ids),
     ]
     while not row[-1]:
         row.pop()
@@ -175,7 +174,8 @@ def _packed(variant: Variant, with_ids: bool) -> list[Any]:
 
 
 def _variant(row: Sequence[Any], vendor: str) -> Variant:
-    alias, key, payload, experiment, run, test, name, factors, ids = (*row, *[None] * (9 - len(row)))
+    padded: list[Any] = [*row, *[None] * (9 - len(row))]
+    alias, key, payload, experiment, run, test, name, factors, ids = padded
     return Variant(
         alias=alias,
         key=key,

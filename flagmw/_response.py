@@ -16,23 +16,27 @@ _DIRECTIVE = re.compile(r'([^\s=,;"]+)(?:\s*=\s*("(?:[^"\\]|\\.)*+"|[^\s,"]*))?'
 _SHARED_FIELDS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
 
 
-def edit(headers: Sequence[Header], status: int, cookies: Sequence[str], *, touched: bool) -> list[Header] | None:
+def edit(
+    headers: Sequence[Header], status: int, cookies: Sequence[str], *, touched: bool, no_store: bool = False
+) -> list[Header] | None:
     """Return the new list of headers, or None when the response stays exactly as it is.
 
     Args:
         headers: the application's, names in any case.
         cookies: Set-Cookie values that are due for this visitor.
         touched: whether the view looked at the flags.
+        no_store: nobody may keep the response, whatever it says and whoever looked.
     """
-    if status < 200 or status == 304 or (not touched and not cookies):
+    if status < 200 or status == 304 or not (touched or cookies or no_store):
         return None
-    if not touched and shared_cacheable(headers):
+    if not touched and not no_store and shared_cacheable(headers):
         return None
     taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"}
     edited = [
         header for header in headers if header[0].lower() not in ("cache-control", "vary") and not _invites(*header)
     ]
-    edited.append(("cache-control", _private(_values(headers, "cache-control"))))
+    said = _values(headers, "cache-control")
+    edited.append(("cache-control", "private, no-store" if no_store else _private(said)))
     vary = _values(headers, "vary")
     if touched:
         vary = _with_cookie(vary)

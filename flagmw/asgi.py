@@ -44,6 +44,7 @@ class FlagsMiddleware:
             raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
+        self._lazy = flagmw.config.mode == "lazy"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -53,39 +54,44 @@ class FlagsMiddleware:
         if kind not in ("http", "websocket") or KEY in scope:
             await self.app(scope, receive, send)
             return
-        flags, exchange = await self._decide(scope)
-        scope[KEY] = self.flagmw.excluded() if flags is None else flags
-        if flags is not None:
-            scope.setdefault("state", {})["flags"] = flags
+        fm = self.flagmw
+        flags: Flags | None
+        try:
+            exchange = fm.begin(_Request(scope))
+            if exchange is None:
+                # Most excluded paths never look: flags are made for those that do.
+                flags, scope[KEY] = None, fm.excluded
+            elif self._lazy and exchange.asks:
+                scope[KEY] = flags = fm.lazily(exchange, on_loop=True)
+            else:
+                flags = fm.ready(exchange)
+                scope[KEY] = flags = flags if flags is not None else await fm.asettle(exchange)
+        except Exception as error:
+            # A defect of ours must not become the site's error page: the application runs as if we were not there.
+            fm.internal_error(error)
+            exchange = None
+            scope[KEY] = flags = Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
+        if flags is None:
+            set_current(None)
+            await self.app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["flags"] = flags
         set_current(flags)
         try:
-            if exchange is None or flags is None:
+            if exchange is None:
                 await self.app(scope, receive, send)
                 return
-            responder = _Responder(self.flagmw, exchange, flags, send, plain=kind == "http")
+            responder = _Responder(fm, exchange, flags, send, plain=kind == "http")
             try:
                 await self.app(scope, receive, responder.send)
                 await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
-                await responder.commit()
+                if exchange.pending:
+                    await responder.commit()
                 responder.over()
         finally:
             set_current(None)
-
-    async def _decide(self, scope: Scope) -> tuple[Flags | None, Exchange | None]:
-        """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
-        fm = self.flagmw
-        try:
-            begun = fm.begin(_Request(scope))
-            if begun is None:
-                return None, None
-            exchange, asks = begun
-            return (await fm.asettle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)), exchange
-        except Exception as error:
-            # A defect of ours must not become the site's error page: the application runs as if we were not there.
-            fm.internal_error(error)
-            return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
 
 
 class _Responder:
@@ -94,6 +100,8 @@ class _Responder:
     The start of a response that caches may store waits for the body's first message: what the view reads in
     between still makes the response private.
     """
+
+    __slots__ = ("_exchange", "_flags", "_fm", "_held", "_plain", "_send", "_unread")
 
     def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, send: Send, *, plain: bool) -> None:
         self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
@@ -106,11 +114,14 @@ class _Responder:
         if kind == "http.response.start" and not self._flags.touched and self._may_wait(message):
             self._held = message
             return
-        await self.release()
+        if self._held is not None:
+            await self.release()
         if kind in ("http.response.start", "websocket.accept"):
             message = self._start(message)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
-        await self.commit()
+        if self._exchange.pending:
+            await self.commit()
+        self._exchange.answered()
         await self._send(message)
 
     async def release(self) -> None:
@@ -129,6 +140,8 @@ class _Responder:
             raw = message.get("headers") or ()
             if not isinstance(raw, list | tuple):
                 return False
+            if not any(name in _SAYS_WHETHER or name.lower() in _SAYS_WHETHER for name, _ in raw):
+                return True
             return _response.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         except Exception as error:
             self._fm.internal_error(error)
@@ -144,13 +157,22 @@ class _Responder:
         """Return the start of the response as it leaves; the application's own message may serve others too."""
         cookies = self._exchange.set_cookies
         self._unread = self._plain and not self._flags.touched
-        if not self._flags.touched and not cookies:
+        if not self._flags.touched and not cookies and not self._exchange.no_store:
             return message
         try:
             raw = list(message.get("headers") or ())
+            if self._plain and not cookies and not self._exchange.no_store and _plain_answer(message, raw):
+                # The common case, without taking everything apart: nothing was said of caches so far.
+                return {**message, "headers": [*raw, *_PRIVATE]}
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
             if self._plain:
-                edited = _response.edit(headers, message["status"], cookies, touched=self._flags.touched)
+                edited = _response.edit(
+                    headers,
+                    message["status"],
+                    cookies,
+                    touched=self._flags.touched,
+                    no_store=self._exchange.no_store,
+                )
             else:
                 # Caches have no part in a handshake, so cookies are all there is to add.
                 taken = {value.partition("=")[0].strip() for name, value in headers if name.lower() == "set-cookie"}
@@ -161,6 +183,23 @@ class _Responder:
         except Exception as error:
             self._fm.internal_error(error)
             return message
+
+
+# What decides whether a start may wait for the body.
+_SAYS_WHETHER = frozenset({b"cache-control", b"content-type"})
+_PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
+_CACHES = frozenset({b"cache-control", b"vary", b"expires", b"surrogate-control", b"edge-control", b"x-accel-expires"})
+
+
+def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]]) -> bool:
+    """Say whether this is an ordinary response that says nothing to caches."""
+    if not 200 <= message["status"] < 600 or message["status"] == 304:
+        return False
+    for name, _ in raw:
+        name = name.lower()
+        if name in _CACHES or name.endswith(b"cdn-cache-control"):
+            return False
+    return True
 
 
 class _Lifespan:
@@ -183,11 +222,12 @@ class _Lifespan:
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    __slots__ = ("_headers", "_scope", "method", "path", "scheme")
+    __slots__ = ("_headers", "_named", "_scope", "method", "path", "scheme")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        self._named: dict[bytes, bytes] | None = None
         self.method: str = scope.get("method", "GET")
         self.path: str = scope["path"]
         self.scheme: str = scope.get("scheme", "http")
@@ -208,8 +248,15 @@ class _Request:
         return client[0] if client else None
 
     def headers(self, name: str) -> list[str]:
+        # Servers send names in lower case (ASGI, HTTP connection scope); where one comes once, a table finds it.
+        named = self._named
+        if named is None:
+            named = self._named = dict(self._headers)
         wanted = name.encode("latin-1")
-        return [value.decode("latin-1") for key, value in self._headers if key.lower() == wanted]
+        if len(named) == len(self._headers):
+            value = named.get(wanted)
+            return [] if value is None else [value.decode("latin-1")]
+        return [value.decode("latin-1") for key, value in self._headers if key == wanted]
 
 
 def flags_from(scope: Scope) -> Flags:
@@ -219,7 +266,9 @@ def flags_from(scope: Scope) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        flags: Flags = scope[KEY]
+        found: Flags | Callable[[], Flags] = scope[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.asgi.FlagsMiddleware around the app") from None
-    return flags
+    if not isinstance(found, Flags):
+        found = scope[KEY] = found()
+    return found

@@ -66,7 +66,7 @@ class FlagsMiddleware:
             return self._acall(request)
         exchange = None
         with self._ours(request):
-            exchange, asked = self._begin(request)
+            exchange, asked = self._begin(request, on_loop=False)
             if asked is not None:
                 _put(request, self.flagmw.settle(asked))
         try:
@@ -78,13 +78,13 @@ class FlagsMiddleware:
                     self.flagmw.commit(exchange)
         if exchange is not None:
             with self._ours():
-                _edit(request, response, exchange.set_cookies)
+                _edit(request, response, exchange)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         exchange = None
         with self._ours(request):
-            exchange, asked = self._begin(request)
+            exchange, asked = self._begin(request, on_loop=True)
             if asked is not None:
                 _put(request, await self.flagmw.asettle(asked))
         try:
@@ -95,20 +95,24 @@ class FlagsMiddleware:
                     await self.flagmw.acommit(exchange)
         if exchange is not None:
             with self._ours():
-                _edit(request, response, exchange.set_cookies)
+                _edit(request, response, exchange)
         return response
 
-    def _begin(self, request: HttpRequest) -> tuple[Exchange | None, Exchange | None]:
-        """Return the exchange, and once more if vendors are asked; None where the request is left alone."""
+    def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
+        """Return the exchange, and once more if vendors are asked now; None where the request is left alone."""
         if asgi.KEY in _holder(request):
             request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
             return None, None
-        begun = self.flagmw.begin(_inbound(request))
-        _put(request, self.flagmw.excluded() if begun is None else begun[0].undecided(ErrorCode.EXCLUDED))
-        if begun is None:
+        exchange = self.flagmw.begin(_inbound(request))
+        if exchange is None:
+            _put(request, self.flagmw.excluded())
             set_current(None)
             return None, None
-        return begun[0], begun[0] if begun[1] else None
+        if self.flagmw.config.mode == "lazy" and exchange.asks:
+            _put(request, self.flagmw.lazily(exchange, on_loop=on_loop))
+            return exchange, None
+        _put(request, exchange.undecided(ErrorCode.EXCLUDED))
+        return exchange, exchange
 
     @contextmanager
     def _ours(self, request: HttpRequest | None = None) -> Iterator[None]:
@@ -176,14 +180,14 @@ def _inbound(request: HttpRequest) -> _Environ | _Scope:
     return inbound
 
 
-def _edit(request: HttpRequest, response: HttpResponseBase, cookies: tuple[str, ...]) -> None:
+def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
     """Make the response's headers what `_response` says they become."""
-    flags = _holder(request)[asgi.KEY]
-    if not flags.touched and not cookies:
+    flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
+    if not flags.touched and not cookies and not no_store:
         return
     own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
     headers = [*response.items(), *own]
-    edited = _response.edit(headers, response.status_code, cookies, touched=flags.touched)
+    edited = _response.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
     if edited is None:
         return
     for name in {name for name, value in response.items() if (name, value) not in edited}:

@@ -27,7 +27,8 @@ def flags_from(request: HTTPConnection) -> Flags:
 
 
 async def _dependency(request: HTTPConnection) -> Flags:
-    return flags_from(request)
+    # In lazy mode this is where they are decided; otherwise it costs nothing.
+    return await flags_from(request).load()
 
 
 FlagsDep = Annotated[Flags, Depends(_dependency)]

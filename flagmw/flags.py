@@ -17,18 +17,10 @@ _ON = frozenset({"true", "1", "on", "yes", "enabled", "variation", "treatment"})
 class Recorder(Protocol):
     """Where `Flags` reports to: the exchange of the request it belongs to."""
 
-    def track(
-        self,
-        metric: str,
-        *,
-        data: Mapping[str, Any] | None,
-        aliases: Iterable[str] | None,
-        vendors: Iterable[str] | None,
-        key: str | None,
-        value: float | None,
-        currency: str | None,
-        items: Sequence[Mapping[str, Any]] | None,
-    ) -> str | None: ...
+    def track(self, metric: str, **told: Any) -> str | None: ...
+
+    def identified_late(self) -> None:
+        """Note that the visitor was named when the flags had been decided."""
 
     def mismatch(self, alias: str) -> None:
         """Note that the variant of *alias* could not be read as the type that was asked for."""
@@ -37,6 +29,19 @@ class Recorder(Protocol):
 
     @property
     def set_cookies(self) -> tuple[str, ...]: ...
+
+
+class Pending(Protocol):
+    """Flags that are still to be decided, in lazy mode."""
+
+    def read(self, flags: Flags) -> None:
+        """Decide because something is read now; where this cannot wait, note that and decide nothing."""
+
+    async def load(self, flags: Flags) -> None:
+        """Decide, for a coroutine that waits."""
+
+    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
+        """Say who the visitor is before anything is decided."""
 
 
 class Flags(Mapping[str, str]):
@@ -52,9 +57,11 @@ class Flags(Mapping[str, str]):
         "_defaults",
         "_error_code",
         "_exposed",
+        "_hints",
         "_misses",
         "_notice",
         "_on",
+        "_pending",
         "_recorder",
         "_strict",
         "_touched",
@@ -73,8 +80,12 @@ class Flags(Mapping[str, str]):
         on: Mapping[str, frozenset[str]] = EMPTY,
         recorder: Recorder | None = None,
         strict: bool = False,
+        hints: Mapping[str, Mapping[str, Any]] = EMPTY,
+        pending: Pending | None = None,
     ) -> None:
         self._strict = strict
+        self._hints = hints
+        self._pending = pending
         self._variants = variants
         self._defaults = defaults
         self._misses = misses
@@ -115,7 +126,7 @@ class Flags(Mapping[str, str]):
         variant = self._look(alias)
         if variant is not None:
             return variant
-        code = self._misses.get(alias) or self.error_code or ErrorCode.FLAG_NOT_FOUND
+        code = self._misses.get(alias) or self._error_code or self._notice or ErrorCode.FLAG_NOT_FOUND
         return Variant(
             alias=alias,
             key=self._defaults.get(alias, "control"),
@@ -164,15 +175,15 @@ class Flags(Mapping[str, str]):
         return default
 
     def __contains__(self, alias: object) -> bool:
-        self._touched = True
+        self._touch()
         return alias in self._variants
 
     def __iter__(self) -> Iterator[str]:
-        self._touched = True
+        self._touch()
         return iter(self._variants)
 
     def __len__(self) -> int:
-        self._touched = True
+        self._touch()
         return len(self._variants)
 
     def __bool__(self) -> bool:
@@ -180,23 +191,59 @@ class Flags(Mapping[str, str]):
 
     def keys(self) -> KeysView[str]:
         """Return the decided aliases. `dict(flags)` and `{**flags}` come here; what they read then exposes nothing."""
-        self._touched = True
+        self._touch()
         return _Keys(self)
 
     def items(self) -> ItemsView[str, str]:
         """Return what was decided, as (alias, key) pairs."""
-        self._touched = True
+        self._touch()
         return {alias: variant.key for alias, variant in self._variants.items()}.items()
 
     def values(self) -> ValuesView[str]:
         """Return the keys of what was decided."""
-        self._touched = True
+        self._touch()
         return {alias: variant.key for alias, variant in self._variants.items()}.values()
 
     def __repr__(self) -> str:
         shown = {alias: variant.key for alias, variant in self._variants.items()}
-        note = f", error_code={self.error_code.value!r}" if self.error_code else ""
+        code = self._error_code or self._notice
+        note = ", not loaded" if self._pending is not None else f", error_code={code.value!r}" if code else ""
         return f"Flags({shown!r}{note})"
+
+    # Deciding late
+
+    async def load(self) -> Flags:
+        """Decide now, in lazy mode, without holding up the event loop; return these flags. Later calls cost nothing.
+
+        Ten coroutines that wait for it at once cost one decision.
+        """
+        if self._pending is not None:
+            await self._pending.load(self)
+        return self
+
+    def identify(self, user_id: str | int | None = None, data: Mapping[str, Any] | None = None) -> bool:
+        """Say who the visitor is, in lazy mode, before the flags are decided; return whether that still counts.
+
+        Raises:
+            ValueError: this cannot be told to vendors, see `Identity`.
+        """
+        if self._pending is None:
+            if self._recorder is not None:
+                self._recorder.identified_late()
+            return False
+        self._pending.identify(user_id, data)
+        return True
+
+    def _adopt(self, decided: Flags) -> None:
+        """Become *decided*, for a `Pending` that has decided; what was touched before stays touched."""
+        self._variants, self._misses, self._hints = decided._variants, decided._misses, decided._hints
+        self._error_code, self._notice, self._strict = decided._error_code, decided._notice, decided._strict
+        self._recorder, self._defaults, self._on = decided._recorder, decided._defaults, decided._on
+        self._pending = None
+
+    def _note(self, code: ErrorCode) -> None:
+        """Say why nothing is decided so far."""
+        self._error_code = code
 
     # What the visitor did
 
@@ -259,6 +306,16 @@ class Flags(Mapping[str, str]):
         return self._touched
 
     @property
+    def read_count(self) -> int:
+        """How many different variants were read for use."""
+        return len(self._exposed)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether these are lazy flags that nothing has decided yet."""
+        return self._pending is not None
+
+    @property
     def exposed(self) -> tuple[Variant, ...]:
         """The decided variants that were read for use, in the order of first reading."""
         return tuple(self._exposed.values())
@@ -266,20 +323,34 @@ class Flags(Mapping[str, str]):
     @property
     def missed(self) -> tuple[str, ...]:
         """The aliases for which a vendor said why there is no variant."""
+        self._settle()
         return tuple(alias for alias in self._misses if alias not in self._variants)
 
     @property
     def error_code(self) -> ErrorCode | None:
         """Why nothing, or not everything, was decided: a failure first, else that there is no test here."""
+        self._settle()
         return self._error_code or self._notice
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie header values that the decision asks for, for use outside the middleware."""
+        self._settle()
         return () if self._recorder is None else self._recorder.set_cookies
+
+    def _settle(self) -> None:
+        if self._pending is not None:
+            self._pending.read(self)
+
+    def _touch(self) -> None:
+        self._touched = True
+        if self._pending is not None:
+            self._pending.read(self)
 
     def _look(self, alias: str) -> Variant | None:
         self._touched = True
+        if self._pending is not None:
+            self._pending.read(self)
         self._copying = []
         variant = self._variants.get(alias)
         if variant is not None:

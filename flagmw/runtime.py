@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flagmw import _override, _saved
+from flagmw import _placed, _saved
 from flagmw._delivery import Delivery
 from flagmw._engine import Context, Exchange
 from flagmw._guard import Bucket, Deadline, PerMinute
-from flagmw._inbound import Inbound, make_visit
+from flagmw._inbound import Inbound
 from flagmw._lane import Lane
+from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
 from flagmw._stats import Counts, Label
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
-from flagmw.flags import Flags
+from flagmw.flags import Flags, Pending
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
 
@@ -63,10 +64,12 @@ class Flagmw:
         tracks = PerMinute(config.tracks_per_visitor)
         self._context = Context(config, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
-        self._rules = [vendor.cookies for vendor in config.vendors]
-        self._lanes = [Lane(vendor, config, self._counts, self._throttle) for vendor in config.vendors]
+        self._deadline_s = config.deadline_ms / 1000
+        self._gated = config.consent is not None or config.bots is not False or config.overrides
+        self._lanes = [Lane(vendor, self._context) for vendor in config.vendors]
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._lanes, self._counts, self._throttle)
+        self._context.open_sink = self._delivery.sink
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -76,13 +79,11 @@ class Flagmw:
 
     def decide(self, visit: Visit) -> Flags:
         """Return the flags of *visit*, waiting for the vendors until the deadline at most. Raises nothing."""
-        exchange = self._exchange_of(visit)
-        return self.settle(exchange)
+        return self.settle(self._exchange_of(visit))
 
     async def adecide(self, visit: Visit) -> Flags:
         """As `decide`, from an event loop."""
-        exchange = self._exchange_of(visit)
-        return await self.asettle(exchange)
+        return await self.asettle(self._exchange_of(visit))
 
     def track(
         self,
@@ -164,59 +165,89 @@ class Flagmw:
 
     # For the edges
 
-    def begin(self, inbound: Inbound) -> tuple[Exchange, bool] | None:
-        """Return the exchange of a request and whether vendors are asked; None to leave the request alone."""
-        path = inbound.path
-        if self._excluded(path):
+    def begin(self, inbound: Inbound) -> Exchange | None:
+        """Return the exchange of a request; None to leave the request alone."""
+        if self._excluded(inbound.path):
             return None
-        visit, states, rejected = make_visit(inbound, self.config, self._rules, time.time(), self._identity_failed)
-        for code in rejected:
+        context = self._context
+        carried = context.read(inbound.headers("cookie"))
+        for code in carried.rejected:
             self._counts.add("visitor_cookie_rejected", "", code)
-        exchange = Exchange(self._context, visit, states)
-        asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(path)
-        if asks and self._new_visitors is not None and not visit.cookies and visit.user_id is None:
-            asks = self._new_visitors.take(time.monotonic())
-            if not asks:
-                exchange.kept_from = ErrorCode.NEW_VISITORS
-                self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)
-                self._throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
-        return exchange, asks
+        exchange = Exchange(context, None, carried.states, inbound=inbound, carried=carried)
+        exchange.asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
+        if self._gated:
+            exchange.admit()
+        return exchange
 
     def excluded(self) -> Flags:
         """Return the flags of a request that is left alone: the defaults, or what a test has put in place."""
-        override = _override.override()
-        if override is not None:
-            return Exchange(self._context, Visit(url="https://localhost/"), []).overridden(override)
+        placed = _placed.override()
+        if placed is not None:
+            return Exchange(self._context, Visit(url="https://localhost/"), []).placed(placed)
         return Flags(defaults=self.config.defaults, error_code=ErrorCode.EXCLUDED, on=self.config.on)
 
+    def lazily(self, exchange: Exchange, *, on_loop: bool) -> Flags:
+        """Return flags that are decided when they are first read.
+
+        Args:
+            on_loop: the request is served by the running event loop; else by this thread.
+        """
+        pending: Pending = OnLoop(self, exchange, self._deadline_s) if on_loop else InThread(self, exchange)
+        config = self.config
+        flags = Flags(defaults=config.defaults, on=config.on, recorder=exchange, pending=pending)
+        exchange.gave(flags)
+        return flags
+
+    def ready(self, exchange: Exchange) -> Flags | None:
+        """Return the flags if no vendor need be asked for them, else None."""
+        placed = _placed.override()
+        if placed is not None:
+            return exchange.placed(placed)
+        if not exchange.asks:
+            return exchange.undecided(ErrorCode.EXCLUDED)
+        if exchange.kept_from is not None and exchange.kept_from is not ErrorCode.PREFETCH:
+            self._counts.add("undecided", "", exchange.kept_from)
+            return exchange.undecided(exchange.kept_from)
+        known = exchange.recall()
+        if None not in known:
+            self._counts.add("reused")
+            return exchange.settle([decision for decision in known if decision is not None], ())
+        if exchange.kept_from is not None or not self._within_bucket(exchange):
+            return exchange.undecided(ErrorCode.NEW_VISITORS)
+        exchange.known = known
+        return None
+
     def settle(self, exchange: Exchange) -> Flags:
-        """Ask all vendors, each in its own pool of threads, and return the flags by the deadline."""
-        override = _override.override()
-        if override is not None:
-            return exchange.overridden(override)
-        deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
+        """Ask the vendors, each in its own pool of threads, and return the flags by the deadline."""
+        flags = self.ready(exchange)
+        if flags is not None:
+            return flags
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
         self._in_this_process()
-        asked = [
-            lane.submit(exchange.visit, state, deadline)
-            for lane, state in zip(self._lanes, exchange.states, strict=True)
-        ]
-        return exchange.settle([lane.collect(one, deadline) for lane, one in zip(self._lanes, asked, strict=True)])
+        decisions, unknown = list(exchange.known), exchange.unknown
+        asked = [self._lanes[n].submit(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
+        for n, one in zip(unknown, asked, strict=True):
+            decisions[n] = self._lanes[n].collect(one, deadline)
+        return exchange.settle([decision for decision in decisions if decision is not None], unknown)
 
     async def asettle(self, exchange: Exchange) -> Flags:
-        """Ask all vendors at once on the running loop and return the flags by the deadline."""
-        override = _override.override()
-        if override is not None:
-            return exchange.overridden(override)
-        deadline = Deadline.after(self.config.deadline_ms / 1000, time.monotonic())
+        """Ask the vendors at once on the running loop and return the flags by the deadline."""
+        flags = self.ready(exchange)
+        if flags is not None:
+            return flags
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
         self._in_this_process()
-        asks = [
-            lane.ask(exchange.visit, state, deadline) for lane, state in zip(self._lanes, exchange.states, strict=True)
-        ]
+        decisions, unknown = list(exchange.known), exchange.unknown
+        asks = [self._lanes[n].ask(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
         if len(asks) == 1:
-            return exchange.settle([await asks[0]])
-        import asyncio
+            answers = [await asks[0]]
+        else:
+            import asyncio
 
-        return exchange.settle(await asyncio.gather(*asks))
+            answers = await asyncio.gather(*asks)
+        for n, answer in zip(unknown, answers, strict=True):
+            decisions[n] = answer
+        return exchange.settle([decision for decision in decisions if decision is not None], unknown)
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
@@ -242,14 +273,21 @@ class Flagmw:
 
     # Inside
 
-    def _identity_failed(self, error: Exception) -> None:
-        self._counts.add("identify_failed")
-        self._throttle.log(logging.ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
+    def _within_bucket(self, exchange: Exchange) -> bool:
+        """Say whether vendors may be asked for one more visitor without any identity, if this is one."""
+        if self._new_visitors is None or any(state.cookies for state in exchange.states):
+            return True
+        if exchange.who()[0] is not None or self._new_visitors.take(time.monotonic()):
+            return True
+        exchange.kept_from = ErrorCode.NEW_VISITORS
+        self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)
+        self._throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
+        return False
 
     def _exchange_of(self, visit: Visit) -> Exchange:
         states = [
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
-            for rule in self._rules
+            for rule in (vendor.cookies for vendor in self.config.vendors)
         ]
         return Exchange(self._context, visit, states, self._delivery.sink())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import pytest
 
-from flagmw import _override
+from flagmw import _placed
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import Decision, Delivered, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import CookieRule, Participation
@@ -44,14 +44,14 @@ class override_flags:
     """
 
     def __init__(self, variants: Mapping[str, str], *, strict: bool = False) -> None:
-        self._override = _override.Override(dict(variants), strict)
+        self._override = _placed.Override(dict(variants), strict)
 
     def __enter__(self) -> Self:
-        _override.push(self._override)
+        _placed.push(self._override)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _override.pop(self._override)
+        _placed.pop(self._override)
 
     def __call__(self, function: F) -> F:
         """Put the variants in place while *function* runs, async or not."""
@@ -83,14 +83,14 @@ class capture_tracks:
     """
 
     def __init__(self) -> None:
-        self._capture = _override.Capture()
+        self._capture = _placed.Capture()
 
     def __enter__(self) -> list[Track]:
-        _override.push(self._capture)
+        _placed.push(self._capture)
         return self._capture.tracks
 
     def __exit__(self, *_: object) -> None:
-        _override.pop(self._capture)
+        _placed.pop(self._capture)
 
 
 class FakeVendor:

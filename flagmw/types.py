@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -234,6 +234,10 @@ Flow: TypeAlias = Generator[Call, Reply, T]
 
 The driver throws `TransportError` at the yield when a call brings no reply, and closes it at the deadline.
 """
+
+
+Put: TypeAlias = Callable[[Sequence[Event]], None]
+"""Where events go at once."""
 
 
 @dataclass(frozen=True, slots=True)

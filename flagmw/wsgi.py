@@ -38,12 +38,14 @@ class FlagsMiddleware:
             raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
+        self._lazy = flagmw.config.mode == "lazy"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:
             return self.app(environ, start_response)
         flags, exchange = self._decide(environ)
-        environ[KEY] = self.flagmw.excluded() if flags is None else flags
+        # Most excluded paths never look: flags are made for those that do.
+        environ[KEY] = self.flagmw.excluded if flags is None else flags
         set_current(flags)
         if flags is None:
             return self.app(environ, start_response)
@@ -68,11 +70,12 @@ class FlagsMiddleware:
         """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
         fm = self.flagmw
         try:
-            begun = fm.begin(_Request(environ))
-            if begun is None:
+            exchange = fm.begin(_Request(environ))
+            if exchange is None:
                 return None, None
-            exchange, asks = begun
-            return (fm.settle(exchange) if asks else exchange.undecided(ErrorCode.EXCLUDED)), exchange
+            if self._lazy and exchange.asks:
+                return fm.lazily(exchange, on_loop=False), exchange
+            return fm.settle(exchange), exchange
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
@@ -125,9 +128,10 @@ class _Start:
         (status, headers, *more), self._held = self._held, None
         flags, cookies = self._flags, self._exchange.set_cookies
         self._unread = not flags.touched
-        if flags.touched or cookies:
+        no_store = self._exchange.no_store
+        if flags.touched or cookies or no_store:
             try:
-                edited = _response.edit(headers, int(status[:3]), cookies, touched=flags.touched)
+                edited = _response.edit(headers, int(status[:3]), cookies, touched=flags.touched, no_store=no_store)
                 headers = headers if edited is None else edited
             except Exception as error:
                 self._fm.internal_error(error)
@@ -154,6 +158,9 @@ class _End:
 
     def commit(self) -> None:
         if self._exchange is None:
+            return
+        self._exchange.answered()
+        if not self._exchange.pending:
             return
         try:
             self._fm.commit(self._exchange)
@@ -260,7 +267,9 @@ def flags_from(environ: WSGIEnvironment) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        flags: Flags = environ[KEY]
+        found: Flags | Callable[[], Flags] = environ[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.wsgi.FlagsMiddleware around the app") from None
-    return flags
+    if not isinstance(found, Flags):
+        found = environ[KEY] = found()
+    return found

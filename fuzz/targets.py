@@ -126,7 +126,7 @@ def _settled(visit: Visit, decision: Decision) -> None:
     repr(flags)
     for line in flags.set_cookies:
         _sound_line(line)
-    kept = {n: v for n, v in exchange._jars.now[0].items() if n not in visit.cookies}
+    kept = {n: v for n, v in exchange.jar(0).items() if n not in visit.cookies}
     ensure(sum(len(n) + len(v) + 3 for n, v in kept.items()) <= 6144, "the cookie budget holds")
     ensure(len(kept) <= 40, "at most 40 cookies are kept")
 

@@ -57,6 +57,8 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     def make(**options: Any) -> Flagmw:
         options.setdefault("deadline_ms", 5000)
+        # Most of these tests count what every page asks; reuse has tests of its own.
+        options.setdefault("reuse_s", 0)
         made.append(Flagmw(**options))
         return made[-1]
 

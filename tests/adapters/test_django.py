@@ -254,7 +254,7 @@ def test_several_cookie_headers(make: Make, vendor: SandboxServer) -> None:
 @pytest.mark.skipif(django.VERSION < (5,), reason="Django 5 was the first to cancel views whose visitor has left")
 async def test_A10_A12_visitor_who_leaves_while_the_view_waits(vendor: SandboxServer) -> None:
     """Django cancels the view then: what the visitor did before that counts, and nothing is left behind."""
-    fm = Flagmw(vendors=[webtrends(vendor.webtrends_url)], deadline_ms=5000)
+    fm = Flagmw(vendors=[webtrends(vendor.webtrends_url)], deadline_ms=5000, reuse_s=0)
     waiting = asyncio.Event()
 
     async def view(request: Any) -> HttpResponse:

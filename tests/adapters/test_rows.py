@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from flagmw import Flagmw, Static, current
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
+from flagmw.testing import FakeVendor
 from tests.adapters.sites import Answer, Asked, Sent, Site, pieces
 from tests.edges.driver import ClientGone, Make, Probe, Visitor, leaving_after, webtrends
 
@@ -290,15 +291,17 @@ class Defective(Flagmw):
 
 
 @pytest.mark.parametrize("step", ["begin", "settle", "commit"])
-def test_A30_defect_of_ours(site: Site, split: Static, step: str) -> None:
+def test_A30_defect_of_ours(site: Site, step: str) -> None:
     """The view runs, once, with the configured default, the page is whole, and the defect is counted."""
     runs: list[str] = []
 
     def view(asked: Asked) -> Answer:
         runs.append(asked.path)
+        if step == "commit":
+            asked.flags.track("seen")
         return Answer(asked.flags["ta_Z"].encode())
 
-    fm = Defective(vendors=[split], defaults={"ta_Z": "calm"})
+    fm = Defective(vendors=[FakeVendor({"ta_A": "b"})], defaults={"ta_Z": "calm"})
     page = site.get(site.mount(view, fm), f"/{step}")
     assert (page.status, page.body, runs) == (200, b"calm", [f"/{step}"])
     assert total(fm, "internal_error") >= 1

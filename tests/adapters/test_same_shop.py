@@ -93,6 +93,9 @@ def shop(request: pytest.FixtureRequest, own_vendor: SandboxServer) -> Iterator[
     with pytest.MonkeyPatch.context() as patch, make_edge() as edge:
         patch.setenv("FLAGMW_VENDORS__WT__BASE_URL", own_vendor.webtrends_url)
         patch.setenv("FLAGMW_DEADLINE_MS", "5000")
+        # What every page asks is what is compared here.
+        patch.setenv("FLAGMW_REUSE_S", "0")
+        patch.setenv("FLAGMW_STALE_S", "0")
         patch.setenv("DJANGO_SETTINGS_MODULE", "settings")
         with opener() as (app, fm):
             yield Shop(edge, app, fm, own_vendor)

@@ -35,6 +35,8 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
 def _made(options: dict[str, Any]) -> Flagmw:
     # The defaults are right for production; a busy machine gets more time unless the deadline is the matter.
     options.setdefault("deadline_ms", 5000)
+    # Most of these tests count what every page asks; reuse has tests of its own.
+    options.setdefault("reuse_s", 0)
     return Flagmw(**options)
 
 

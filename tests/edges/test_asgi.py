@@ -27,6 +27,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import HTTPConnection
 
 from flagmw import Flags, Static, Visit, current
+from flagmw._context import Context
 from flagmw._guard import Deadline
 from flagmw._lane import Lane
 from flagmw._log import Throttle
@@ -408,7 +409,8 @@ async def test_A10_cancel_while_waiting_for_a_slot() -> None:
     """The one probe of a failing vendor, cancelled before it began, gives its turn to the next."""
     with RawVendor() as silent:
         config = build({"vendors": [webtrends(silent.url)], "max_in_flight": 1})
-        lane = Lane(config.vendors[0], config, Counts(), Throttle(logging.getLogger("flagmw")))
+        context = Context(config, Counts(), Throttle(logging.getLogger("flagmw")), time.time)
+        lane = Lane(config.vendors[0], context)
 
         def ask() -> asyncio.Task[Any]:
             visit, deadline = Visit(url="https://www.mysite.com/"), Deadline.after(5.0, time.monotonic())

@@ -48,6 +48,8 @@ def shop(server: str, vendor_url: str) -> Iterator[int]:
     name, words = SERVERS[server]
     environ = {variable: value for variable, value in os.environ.items() if not variable.startswith("FLAGMW_")}
     environ |= {"PYTHONPATH": str(SHOPS.parent), "FLAGMW_VENDORS__WT__BASE_URL": vendor_url}
+    # Every page is to meet the fault: what is remembered would hide it.
+    environ |= {"FLAGMW_REUSE_S": "0", "FLAGMW_STALE_S": "0"}
     with TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *(word.format(port=port) for word in words)],

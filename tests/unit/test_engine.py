@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw import _saved
+from flagmw._context import REFRESH_S, Context
 from flagmw._cookies import Inbound
 from flagmw._cookies import read as read_cookies
-from flagmw._engine import Context, Exchange, failed
-from flagmw._jars import COOKIE_HEADER_MAX, COOKIES_MAX, REFRESH_S
+from flagmw._engine import Exchange, failed
+from flagmw._jars import COOKIE_HEADER_MAX, COOKIES_MAX
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode, Reason

@@ -1,0 +1,81 @@
+"""What all exchanges of one `Flagmw` share: its options, its counters, and what it remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from flagmw._carried import Reader
+from flagmw._exposures import MemorySeen, Seen
+from flagmw._guard import PerMinute
+from flagmw._locks import Lock
+from flagmw._log import Throttle
+from flagmw._remember import Binder, Memory
+from flagmw._stats import Counts
+from flagmw.config import Config
+from flagmw.types import Put
+from flagmw.vendors.base import Vendor
+
+REFRESH_S = 86_400.0
+
+
+class Refreshed:
+    """Remember when a cookie with this very value was last sent, to send it again only once a day."""
+
+    def __init__(self, size: int = 50_000) -> None:
+        self._lock = Lock()
+        self._sent: LRUCache[int, float] = LRUCache(size)
+
+    def due(self, name: str, value: str, now: float, life_s: int) -> bool:
+        """Say whether it is time to send the cookie again; one that lives but hours is sent at half its life."""
+        key = hash((name, value))
+        with self._lock:
+            sent = self._sent.get(key)
+            # A clock that went back must not keep a cookie from being renewed.
+            if sent is not None and 0 <= now - sent < min(REFRESH_S, life_s / 2):
+                return False
+            self._sent[key] = now
+            return True
+
+
+class Traits:
+    """What a vendor's optional parts say, looked up once.
+
+    Attributes:
+        binder: what its decisions are bound to; None for one whose decisions cost nothing to make again.
+        reads: whether it is told of what views read.
+    """
+
+    __slots__ = ("binder", "prefix", "reads", "vendor")
+
+    def __init__(self, n: int, vendor: Vendor) -> None:
+        remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+        self.vendor, self.prefix = vendor, vendor.prefix
+        self.binder = Binder(n, vendor) if remote and hasattr(vendor, "identity") else None
+        self.reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
+
+
+@dataclass(slots=True)
+class Context:
+    """What all exchanges of one `Flagmw` share."""
+
+    config: Config
+    counts: Counts
+    throttle: Throttle
+    clock: Callable[[], float]
+    tracks: PerMinute = field(default_factory=lambda: PerMinute(120))
+    refreshed: Refreshed = field(default_factory=Refreshed)
+    seen: Seen = field(default_factory=MemorySeen)
+    open_sink: Callable[[], Put] | None = None
+    read: Reader = field(init=False)
+    memory: Memory = field(init=False)
+    traits: tuple[Traits, ...] = field(init=False)
+    reads: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        half = self.config.memory_mb * 1024 * 1024 // 2
+        self.read, self.memory = Reader(self.config.vendors, half), Memory(half)
+        self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
+        self.reads = any(traits.reads for traits in self.traits)

@@ -1,0 +1,81 @@
+"""Calls under way that several may wait for: who asks the same at the same time shares one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagmw._locks import Lock
+from flagmw._remember import Key
+
+
+class Asked:
+    """One call under way.
+
+    Attributes:
+        future: a thread's or a loop's; its result is the decision.
+        key: what the answer is kept by.
+        late: whether it may outlast the deadline of who asked.
+        where: the loop it belongs to, None for a thread's.
+        waiting: how many wait for it.
+        overdue: whether somebody's deadline has passed over it.
+        noted: whether its outcome was counted.
+    """
+
+    __slots__ = ("future", "key", "late", "noted", "overdue", "waiting", "where")
+
+    def __init__(self, future: Any, key: Key | None, late: bool, where: object = None) -> None:
+        self.future, self.key, self.late, self.where = future, key, late, where
+        self.waiting = 1
+        self.overdue = self.noted = False
+
+
+class Flights:
+    """The calls under way of one vendor, by what their answers are kept by.
+
+    Attributes:
+        late: how many of them are overdue.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._under_way: dict[Key, Asked] = {}
+        self.late = 0
+
+    def join(self, key: Key | None, where: object = None) -> Asked | None:
+        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for."""
+        if key is None:
+            return None
+        with self._lock:
+            asked = self._under_way.get(key)
+            if asked is None or asked.where is not where or asked.overdue or asked.future.done():
+                return None
+            asked.waiting += 1
+            return asked
+
+    def begin(self, asked: Asked) -> Asked:
+        """Let others join *asked*."""
+        if asked.key is not None:
+            with self._lock:
+                self._under_way[asked.key] = asked
+        return asked
+
+    def leave(self, asked: Asked) -> bool:
+        """Wait for *asked* no longer; return whether nobody else does."""
+        with self._lock:
+            asked.waiting -= 1
+            return asked.waiting <= 0
+
+    def overdue(self, asked: Asked) -> None:
+        """Note that *asked* has outlasted the deadline of who waited for it."""
+        with self._lock:
+            if not asked.overdue and not asked.future.done():
+                asked.overdue = True
+                self.late += 1
+
+    def landed(self, asked: Asked) -> None:
+        """Note that *asked* has ended."""
+        with self._lock:
+            if asked.key is not None and self._under_way.get(asked.key) is asked:
+                del self._under_way[asked.key]
+            if asked.overdue:
+                self.late -= 1

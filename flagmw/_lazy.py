@@ -1,0 +1,120 @@
+"""Flags that are decided at the view's first read (`mode="lazy"`): by waiting in threads, by awaiting on a loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flagmw._engine import Exchange
+from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
+
+if TYPE_CHECKING:
+    import asyncio
+
+# A worker thread of an async application waits this much longer than the deadline for the loop to answer.
+_BRIDGE_S = 1.0
+
+
+class Decider(Protocol):
+    """What decides; see `Flagmw`."""
+
+    def ready(self, exchange: Exchange) -> Flags | None: ...
+
+    def settle(self, exchange: Exchange) -> Flags: ...
+
+    def asettle(self, exchange: Exchange) -> Awaitable[Flags]: ...
+
+    def internal_error(self, error: BaseException) -> None: ...
+
+
+class _Pending:
+    def __init__(self, decider: Decider, exchange: Exchange) -> None:
+        self._decider, self._exchange = decider, exchange
+
+    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
+        """Say who the visitor is."""
+        self._exchange.identify(user_id, data)
+
+    def _decided(self, flags: Flags, decide: Callable[[Exchange], Flags | None]) -> bool:
+        """Decide by *decide* and have *flags* take it over; say whether there was a decision. Raises nothing."""
+        try:
+            made = decide(self._exchange)
+        except Exception as error:
+            self._decider.internal_error(error)
+            made = self._exchange.undecided(ErrorCode.INTERNAL)
+        if made is None:
+            return False
+        self._take(flags, made)
+        return True
+
+    def _take(self, flags: Flags, made: Flags) -> None:
+        flags._adopt(made)
+        self._exchange.gave(flags)
+
+
+class InThread(_Pending):
+    """Decide in the thread that reads, under the deadline."""
+
+    def __init__(self, decider: Decider, exchange: Exchange) -> None:
+        super().__init__(decider, exchange)
+        self._lock = threading.Lock()
+
+    def read(self, flags: Flags) -> None:
+        """Decide; of several threads that read at once, one does and the others wait."""
+        with self._lock:
+            if flags.is_pending:
+                self._decided(flags, self._decider.settle)
+
+    async def load(self, flags: Flags) -> None:
+        """Decide for a coroutine in a blocking server, without holding up its loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.read, flags)
+
+
+class OnLoop(_Pending):
+    """Decide on the event loop that serves the request."""
+
+    def __init__(self, decider: Decider, exchange: Exchange, deadline_s: float) -> None:
+        import asyncio
+
+        super().__init__(decider, exchange)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._wait_s = deadline_s + _BRIDGE_S
+        self._loading: asyncio.Task[None] | None = None
+
+    def read(self, flags: Flags) -> None:
+        """Decide where that needs no waiting, or in a worker thread by asking the loop; else say `NOT_LOADED`."""
+        if threading.get_ident() == self._thread:
+            if self._loading is None and not self._decided(flags, self._decider.ready):
+                flags._note(ErrorCode.NOT_LOADED)
+            return
+        import asyncio
+        import concurrent.futures
+
+        waiting = asyncio.run_coroutine_threadsafe(self.load(flags), self._loop)
+        try:
+            waiting.result(self._wait_s)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+            waiting.cancel()
+            flags._note(ErrorCode.NOT_LOADED)
+
+    async def load(self, flags: Flags) -> None:
+        """Decide; coroutines that wait at the same time share one decision."""
+        import asyncio
+
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load(flags))
+        # Whoever gives up waiting leaves it to the others.
+        await asyncio.shield(self._loading)
+
+    async def _load(self, flags: Flags) -> None:
+        try:
+            made = await self._decider.asettle(self._exchange)
+        except Exception as error:
+            self._decider.internal_error(error)
+            made = self._exchange.undecided(ErrorCode.INTERNAL)
+        self._take(flags, made)
