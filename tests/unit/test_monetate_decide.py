@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision
 from tests.unit.codec import reply
-from tests.unit.monetate_codec import ID, NEW_ID, TOKEN, action, answer, decide, monetate, sample
+from tests.unit.monetate_codec import ID, NEW_ID, TOKEN, action, answer, decide, deliver, event, monetate, sample
 
 KNOWN = {"mt.v": ID}
 
@@ -261,3 +263,47 @@ def test_an_id_that_can_be_none_is_not_given_on(junk: Any) -> None:
     assert decision.cookies == () and decision.hints == {}
     assert decision.rejected == (ErrorCode.COOKIE_VALUE,)
     assert keys(decision) == {"Hero": "B"}
+
+
+# Anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+ACTIONS = st.fixed_dictionaries(
+    {"actionType": st.sampled_from(["monetate:action:OmnichannelJson", "monetate:action:NoAction"]) | JSON},
+    optional=dict.fromkeys(
+        ("component", "json", "impressionId", "isControl", "impressionReporting", "variantInfo", "actionId"), JSON
+    )
+    | {
+        "impressionReporting": st.lists(
+            st.dictionaries(
+                st.sampled_from(
+                    ["experience_id", "experience_label", "experience_name", "variant_label", "is_control"]
+                ),
+                JSON,
+            ),
+            max_size=2,
+        )
+    },
+)
+METAS = st.dictionaries(st.sampled_from(["code", "errors", "warnings", "monetateId"]), JSON | st.just(200))
+DOCUMENTS = JSON | st.builds(
+    lambda meta, actions: {"meta": meta, "data": {"responses": [{"requestId": "r1", "actions": actions}]}},
+    JSON | METAS,
+    JSON | st.lists(ACTIONS, max_size=4),
+)
+
+
+@given(DOCUMENTS, st.sampled_from([200, 204, 302, 400, 429, 500]))
+def test_no_answer_is_too_odd(document: Any, status: int) -> None:
+    """Whatever JSON comes, there is a decision: sound names and keys, and no cookie but an id; an event has a verdict."""
+    decision, _ = decide(monetate(), reply(document, status))
+    for alias, variant in decision.variants.items():
+        assert alias == variant.alias and 1 <= len(alias) <= 250 and alias.isprintable()
+        assert variant.key and all(isinstance(text, str) for text in variant.ids.values())
+    assert all(monetate().cookies.value_ok(change.value) for change in decision.cookies)
+    outcomes, _ = deliver(monetate(), event(), replies=(reply(document, status),))
+    assert len(outcomes) == 1
