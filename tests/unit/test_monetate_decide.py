@@ -88,7 +88,7 @@ def test_nothing_matches() -> None:
 
 @pytest.mark.parametrize("case", ["refused", "refused_in_200"])
 def test_a_refusal(case: str) -> None:
-    """`meta.code` says that it failed, whatever the HTTP status; the vendor's health is not to blame."""
+    """V17: `meta.code` says that it failed, whatever the HTTP status; the vendor's health is not to blame."""
     decision = decided(case)
     assert (decision.error, decision.trips, decision.variants) == (ErrorCode.HTTP_STATUS, False, {})
     assert decision.advice is not None and "channel" in decision.advice
@@ -204,7 +204,7 @@ def test_answers_that_decide_nothing(given: Any, error: ErrorCode, trips: bool) 
 
 @pytest.mark.parametrize("code", [200, "200", None, True, "x"])
 def test_meta_code_counts_over_the_status(code: Any) -> None:
-    """An answer that says of itself that it succeeded did so; without a code the status says it."""
+    """V17: an answer that says of itself that it succeeded did so; without a code the status says it."""
     assert keys(decide(monetate(), answer(action(), code=code))[0]) == {"Hero": "B"}
     error = decide(monetate(), answer(action(), code=code, status=500))[0].error
     assert error is (None if str(code) == "200" else ErrorCode.HTTP_STATUS)
@@ -225,7 +225,7 @@ def test_warnings_are_counted(meta: dict[str, Any]) -> None:
 
 
 def test_the_answer_is_found_by_its_id() -> None:
-    """Answers to other questions are passed over, wherever they stand."""
+    """V20: answers to other questions are passed over, wherever they stand."""
     document = {
         "meta": {"code": 200},
         "data": {"responses": [None, {"requestId": "r0", "actions": [action("Wrong")]},
@@ -274,9 +274,7 @@ JSON = st.recursive(
 )
 ACTIONS = st.fixed_dictionaries(
     {"actionType": st.sampled_from(["monetate:action:OmnichannelJson", "monetate:action:NoAction"]) | JSON},
-    optional=dict.fromkeys(
-        ("component", "json", "impressionId", "isControl", "impressionReporting", "variantInfo", "actionId"), JSON
-    )
+    optional=dict.fromkeys(("component", "json", "impressionId", "isControl", "variantInfo", "actionId"), JSON)
     | {
         "impressionReporting": st.lists(
             st.dictionaries(
@@ -299,7 +297,7 @@ DOCUMENTS = JSON | st.builds(
 
 @given(DOCUMENTS, st.sampled_from([200, 204, 302, 400, 429, 500]))
 def test_no_answer_is_too_odd(document: Any, status: int) -> None:
-    """Whatever JSON comes, there is a decision: sound names and keys, and no cookie but an id; an event has a verdict."""
+    """Whatever JSON comes, there is a decision with sound names, keys and ids, and a verdict on an event."""
     decision, _ = decide(monetate(), reply(document, status))
     for alias, variant in decision.variants.items():
         assert alias == variant.alias and 1 <= len(alias) <= 250 and alias.isprintable()
