@@ -7,6 +7,7 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
+from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 
@@ -23,6 +24,7 @@ __all__ = [
     "FlagmwError",
     "Flags",
     "Identity",
+    "Monetate",
     "OutboxError",
     "ProtocolError",
     "Reason",

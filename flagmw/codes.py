@@ -93,6 +93,7 @@ class ErrorCode(StrEnum):
     AMBIGUOUS = "AMBIGUOUS"
     REFUSED = "REFUSED"
     NO_VENDOR = "NO_VENDOR"
+    WARNED = "WARNED"
     LOST_AT_EXIT = "LOST_AT_EXIT"
 
     # The codes that Webtrends Optimize documents (OTS REST API guide, "Error codes").

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.monetate_model import Retailer
 from flagmw.sandbox.reader import build, hint
 from flagmw.sandbox.webtrends_model import Account
 
@@ -32,16 +33,21 @@ class Scenario:
         name: shown by the health route.
         seed: makes assignment reproducible; random where omitted.
         webtrends: the accounts of Webtrends Optimize.
+        monetate: the accounts of Monetate.
     """
 
     name: str = "unnamed"
     seed: int | None = None
     webtrends: tuple[Account, ...] = ()
+    monetate: tuple[Retailer, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [account.domain_id for account in self.webtrends]
         if len(set(ids)) != len(ids):
             raise ConfigError("webtrends: every domain_id must be different")
+        retailers = [account.retailer for account in self.monetate]
+        if len(set(retailers)) != len(retailers):
+            raise ConfigError("monetate: every retailer must be different")
 
     def account(self, domain_id: int) -> Account | None:
         """Return the Webtrends account of this id; None when there is none."""

@@ -11,6 +11,8 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
 
 MAX_DEPTH = 32
+# UTF-8, and with it JSON, has no form for half a surrogate pair.
+BROKEN = re.compile(r"[\ud800-\udfff]")
 
 # A string literal (an unterminated one swallows the rest), or a comment. Possessive, and a literal that was begun
 # always matches, be its end a lone backslash: no part of the text is looked at twice.
@@ -18,6 +20,11 @@ _STRING = r'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))'
 _COMMENTS = re.compile(_STRING + r"|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)", re.DOTALL)
 _TRAILING_COMMAS = re.compile(_STRING + r"|,(?=\s*+[}\]])", re.DOTALL)
 _REPAIRABLE = re.compile(rb"/[/*]|,\s*+[}\]]")
+
+
+def sound(text: str) -> str:
+    """Return *text* without broken Unicode."""
+    return text if text.isascii() else BROKEN.sub("", text)
 
 
 def loads(body: bytes) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,9 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from flagmw.types import Call, Visit
-
-# UTF-8, and with it JSON, has no form for half a surrogate pair.
-_BROKEN = re.compile(r"[\ud800-\udfff]")
+from flagmw.vendors._json import BROKEN
 
 
 def endpoint(base_url: str, action: str, domain_id: str, aliases: Iterable[str] = ()) -> str:
@@ -64,11 +61,6 @@ def cookie_object(cookies: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return {name: {"value": value} for name, value in cookies.items()}
 
 
-def sound(text: str) -> str:
-    """Return *text* without broken Unicode."""
-    return text if text.isascii() else _BROKEN.sub("", text)
-
-
 def flatten(data: Mapping[str, Any]) -> dict[str, str | int | float]:
     """Return *data* one level deep: dotted keys for objects, `key[0]` for lists, text for booleans, no nulls.
 
@@ -84,12 +76,12 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
     elif isinstance(value, list | tuple):
         for n, child in enumerate(value):
             yield from _flat(f"{key}[{n}]", child)
-    elif _BROKEN.search(key):
+    elif BROKEN.search(key):
         return
     elif isinstance(value, bool):
         yield key, "true" if value else "false"
     elif isinstance(value, str):
-        if not _BROKEN.search(value):
+        if not BROKEN.search(value):
             yield key, value
     elif isinstance(value, int):
         if abs(value) < 1 << 63:

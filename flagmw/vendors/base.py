@@ -49,6 +49,8 @@ class Vendor(Protocol):
         base_url: where its service is; a vendor without one is run where it stands, and must not yield a call.
         local: True when it decides without a call although it has a `base_url`.
         batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
+        decides_by: what part of the page's address a decision depends on: "site" (none), "path", or "url" (without the
+            query, but for what may be sent of it), as where there is no such attribute.
     """
 
     @property

@@ -18,7 +18,9 @@ from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Tra
 from flagmw.vendors import _webtrends_decide as decisions
 from flagmw.vendors import _webtrends_request as requests
 from flagmw.vendors import _webtrends_track as tracks
+from flagmw.vendors._json import sound
 from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
+from flagmw.vendors._outcome import unanswered
 from flagmw.vendors._seen import Seen
 from flagmw.vendors._webtrends_answer import ALIAS
 from flagmw.vendors._webtrends_cookies import Cookies
@@ -101,6 +103,7 @@ class Webtrends:
         self.name, self.prefix, self.project = name, checked_prefix(owner, prefix), project
         # A path begins with a slash of its own.
         self.url = url.replace("/{path}", "{path}")
+        self.decides_by = "path" if "{path}" in url else "site"
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
@@ -178,7 +181,7 @@ class Webtrends:
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "keyToken": self._token.reveal(),
-            "url": self.url.replace("{path}", requests.sound(visit.path)),
+            "url": self.url.replace("{path}", sound(visit.path)),
             "_wt.encrypted": self._encrypted,
             "_wt.track": "true" if counted else "false",
         }
@@ -241,7 +244,7 @@ class Webtrends:
             try:
                 reply = yield requests.call(url, event.visit, body, compress=compress)
             except TransportError as error:
-                outcomes.append(tracks.unanswered(error))
+                outcomes.append(unanswered(error))
                 continue
             outcomes.append(tracks.judge(reply, event, compressed=compress))
             if outcomes[-1] is tracks.GZIP_REFUSED:
@@ -266,7 +269,7 @@ class Webtrends:
             try:
                 reply = yield requests.call(url, event.visit, body, compress=compress)
             except TransportError as error:
-                verdicts[alias] = tracks.unanswered(error)
+                verdicts[alias] = unanswered(error)
                 # There is no more time, or nobody there: the others wait for the next attempt.
                 rest = event.aliases[len(verdicts) :]
                 verdicts.update({other: Retry(error.code) for other in rest})

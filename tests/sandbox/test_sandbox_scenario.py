@@ -23,7 +23,7 @@ def test_shipped_scenarios() -> None:
     assert {"shop", "single", "array", "no_test"} <= set(scenario_names())
     for name in scenario_names():
         scenario = load_scenario(name)
-        assert scenario.name == name and scenario.webtrends
+        assert scenario.name == name and (scenario.webtrends or scenario.monetate)
         assert Scenario.from_mapping(scenario.to_mapping()) == scenario
 
 

@@ -1,0 +1,280 @@
+"""Monetate: decisions and recordings by its Engine API.
+
+Source of the rules: the vendor's published description of that API and its guide pages (developer.monetate.com,
+"Engine API"). Where no public page says how the service behaves, the default is an option here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any
+
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import ConfigError, TransportError
+from flagmw.types import (
+    EMPTY,
+    Call,
+    Dead,
+    Decision,
+    Dropped,
+    Event,
+    Flow,
+    Outcome,
+    Reply,
+    Retry,
+    Scalar,
+    Track,
+    Variant,
+    Visit,
+    VisitorState,
+)
+from flagmw.vendors import _monetate_answer as answers
+from flagmw.vendors import _monetate_request as requests
+from flagmw.vendors import _monetate_track as tracks
+from flagmw.vendors._monetate_decide import CONTENT, PREFIX, Settler
+from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
+from flagmw.vendors._outcome import unanswered
+from flagmw.vendors.base import CookieRule, Participation
+
+BASE_URL = "https://engine.monetate.net/api/engine/v1"
+ACTION_TYPES = ("OmnichannelJson", "VariantSelector", "NoAction", "DataCollection")
+
+_CHANNEL = re.compile(r"[!-.0-~]+/[!-.0-~]+/[!-.0-~]+")
+
+
+class Monetate:
+    """One account of Monetate.
+
+    Of the visit's `data`, `pageType`, `categories` and `breadcrumbs` (texts with `|` between their parts) describe
+    the page, `cart` has the cart's lines as JSON text, and everything else goes out as custom variables.
+
+    Args:
+        retailer: the retailer's short name, as in the paths of the account's API documentation.
+        channel: account, instance and domain, such as "a-701b337c/p/example.com".
+        name: tells this vendor from others in flags, counters and logs.
+        base_url: another server of the same API, such as a regional one; https, or http on this machine.
+        exposure: "decide" lets the engine count an impression for what it decides, except where an action's template
+            leaves that to the caller; "read" asks it to leave all to us and reports those whose flag the view read;
+            "off" asks for the same and reports none.
+        prefix: put before every alias.
+        slots: ask for actions in these slots only, of which each brings one.
+        action_types: the types of actions that become flags, with or without "monetate:action:".
+        flag_map: flags by the id or the component of an experience, where its own names are not to be used.
+        data: custom variables that are sent with every decision beside the visit's own data.
+        user_id_as: what the application's user id is to Monetate: "customer" (`customerId`, beside the cookie's id),
+            "device" (`deviceId`, in place of it), or "off" for not sending it.
+        mint_id_locally: name new visitors ourselves, so that first requests in parallel need not become several.
+        purchase_metric, cart_metric, add_to_cart_metric: tracks with these names and `items` are purchases, whole
+            carts, and additions to one. All other tracks are page events.
+        page_events: the keys of page events by metric, where they are called differently at Monetate.
+        at_most_once: never send again what the engine may have received already: it counts every repeat.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
+
+    batch_max = 20
+
+    def __init__(
+        self,
+        retailer: str,
+        channel: str,
+        *,
+        name: str = "monetate",
+        base_url: str = BASE_URL,
+        exposure: str = "decide",
+        prefix: str = "",
+        slots: Sequence[str] = (),
+        action_types: Sequence[str] = ACTION_TYPES,
+        flag_map: Mapping[str, str] | None = None,
+        data: Mapping[str, Scalar] | None = None,
+        user_id_as: str = "customer",
+        mint_id_locally: bool = False,
+        purchase_metric: str = "purchase",
+        cart_metric: str = "cart",
+        add_to_cart_metric: str = "add_to_cart",
+        page_events: Mapping[str, str] | None = None,
+        at_most_once: bool = True,
+    ) -> None:
+        owner = f"vendor {name!r}"
+        if not isinstance(retailer, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", retailer):
+            raise ConfigError(f"{owner}: retailer must be the retailer's short name: letters, digits, - _ .")
+        if not isinstance(channel, str) or len(channel) > 256 or not _CHANNEL.fullmatch(channel):
+            raise ConfigError(f'{owner}: channel must be "account/instance/domain", such as "a-701b337c/p/example.com"')
+        self.name, self.prefix = name, checked_prefix(owner, prefix)
+        self.retailer, self.channel = retailer, channel
+        self.base_url = checked_base_url(owner, base_url)
+        self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
+        self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self._url = f"{self.base_url}/decide/{retailer}"
+        self._slots = _texts(owner, "slots", slots)
+        self._action_types = _action_types(owner, action_types)
+        self._data: Mapping[str, Scalar] = _scalars(owner, data)
+        self._user_id_as = one_of(owner, "user_id_as", user_id_as, ("customer", "device", "off"))
+        self._mint = flag(owner, "mint_id_locally", mint_id_locally)
+        metrics = _texts(owner, "purchase_metric, cart_metric and add_to_cart_metric",
+                         (purchase_metric, cart_metric, add_to_cart_metric))  # fmt: skip
+        if len(set(metrics)) < 3:
+            raise ConfigError(f"{owner}: purchase_metric, cart_metric and add_to_cart_metric must differ")
+        self._names = tracks.Names(
+            purchase=purchase_metric,
+            cart=cart_metric,
+            add_to_cart=add_to_cart_metric,
+            page_events=_names(owner, "page_events", page_events),
+        )
+        self._settler = Settler(
+            vendor=name,
+            accepted=frozenset(self._action_types),
+            flag_map=_names(owner, "flag_map", flag_map),
+        )
+        self.cookies = CookieRule(
+            prefixes=(requests.COOKIE,),
+            reads=lambda found: found == requests.COOKIE,
+            writes=lambda wanted: wanted == requests.COOKIE,
+            value_ok=requests.id_ok,
+            max_bytes=requests.ID_CHARS + 2,
+        )
+
+    def __repr__(self) -> str:
+        return f"Monetate(name={self.name!r}, retailer={self.retailer!r}, channel={self.channel!r})"
+
+    # Decide
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Tell of the page view and ask what it brings, in one request."""
+        who = self._who(visit, state.cookies)
+        if self._mint and not who.known:
+            who = requests.Who(monetate_id=requests.minted_id(visit), customer_id=who.customer_id)
+        counted = self.exposure == "decide" and visit.record
+        preview = visit.preview.get(self.name, EMPTY).get("preview")
+        events = [
+            *requests.context(visit, {**self._data, **visit.data}),
+            requests.question(visit.fresh_id, action_types=self._action_types, slots=self._slots, managed=not counted),
+        ]
+        try:
+            reply = yield requests.call(
+                self._url,
+                self.channel,
+                who,
+                events,
+                preview=preview if isinstance(preview, str) and preview else None,
+                again=not counted,
+            )
+        except TransportError as error:
+            return Decision(vendor=self.name, error=error.code, trips=True)
+        return self._settler.settle(answers.read(reply), visit.fresh_id, who)
+
+    def identity(self, state: VisitorState) -> str:
+        """Return the id in the visitor's cookie."""
+        return requests.known_id(state.cookies) or ""
+
+    def _who(self, visit: Visit, cookies: Mapping[str, str]) -> requests.Who:
+        return requests.who(visit, cookies, self._user_id_as)
+
+    # Track and view
+
+    def participation(self, track: Track, state: VisitorState) -> Participation:
+        """Take every track of a visitor whom the engine knows: it finds itself which experiences it counts for.
+
+        Raises:
+            ValueError: a line of `items` is nothing that the vendor takes.
+        """
+        self._names.record(track)
+        if track.aliases == ():
+            return Participation()
+        return self._told(track.aliases or (track.metric,), state)
+
+    def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
+        """Return the aliases whose impressions the engine left to us; controls are among them like all others."""
+        if self.exposure == "off":
+            return Participation()
+        return self._told(tuple(variant.alias for variant in variants if tracks.tokens([variant])), state)
+
+    def _told(self, aliases: tuple[str, ...], state: VisitorState) -> Participation:
+        known = requests.known_id(state.cookies)
+        if not aliases or (known is None and self._user_id_as != "device"):
+            return Participation()
+        return Participation(aliases, {} if known is None else {requests.COOKIE: known})
+
+    def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
+        """Tell of *batch* in as few requests as can be; one that is refused is made again, event by event."""
+        outcomes: dict[int, Outcome] = {}
+        entries = []
+        for place, event in enumerate(batch):
+            who = self._who(event.visit, event.visit.cookies)
+            try:
+                record = self._record(event)
+            except ValueError:  # kept from before the options changed
+                outcomes[place] = Dead(ErrorCode.BAD_DATA)
+                continue
+            if record is None or not who.known:
+                outcomes[place] = Dropped(ErrorCode.NOT_IN_TEST)
+            else:
+                entries.append((place, who, requests.client(event.visit), record))
+        waiting = tracks.packed(entries)
+        while waiting:
+            parcel = waiting.pop(0)
+            try:
+                reply = yield from self._send(parcel)
+            except TransportError as error:
+                outcomes |= dict.fromkeys(parcel.places, unanswered(error))
+                # There is no more time, or nobody there: the others wait for the next attempt.
+                outcomes |= {place: Retry(error.code) for later in waiting for place in later.places}
+                break
+            alone = len(parcel.places) == 1
+            verdicts = {
+                place: tracks.judge(reply, alone=alone, at_most_once=batch[place].at_most_once)
+                for place in parcel.places
+            }
+            if not alone and tracks.refused(verdicts.values()):
+                waiting = [*parcel.split(), *waiting]
+            else:
+                outcomes |= verdicts
+        return [outcomes[place] for place in range(len(batch))]
+
+    def _record(self, event: Event) -> dict[str, Any] | None:
+        return tracks.impressions(event) if event.kind == "exposure" else self._names.record(event.track)
+
+    def _send(self, parcel: tracks.Parcel) -> Generator[Call, Reply, Reply]:
+        events = [*parcel.client, *parcel.records]
+        reply: Reply = yield requests.call(self._url, self.channel, parcel.who, events, again=False)
+        return reply
+
+
+def _texts(owner: str, field: str, value: Any) -> tuple[str, ...]:
+    good = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    texts = tuple(value) if good else (None,)
+    if not all(isinstance(text, str) and 0 < len(text) <= 250 and text.isprintable() for text in texts):
+        raise ConfigError(f"{owner}: {field} must be texts of 1 to 250 printable characters")
+    return texts
+
+
+def _names(owner: str, field: str, value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{owner}: {field} must map names to names, all of them texts")
+    # An experience's id may be given as the number that it is.
+    table = {str(name) if type(name) is int else name: text for name, text in value.items()}
+    _texts(owner, field, (*table, *table.values()))
+    return table
+
+
+def _action_types(owner: str, value: Any) -> tuple[str, ...]:
+    short = tuple(dict.fromkeys(each.removeprefix(PREFIX) for each in _texts(owner, "action_types", value)))
+    unknown = [each for each in short if each not in CONTENT]
+    if unknown or not short:
+        what = f"{unknown[0]!r} makes no flag" if unknown else "an empty list lets one redirect replace all flags"
+        raise ConfigError(f"{owner}: action_types: {what}; choose from {', '.join(CONTENT)}")
+    return tuple(PREFIX + each for each in short)
+
+
+def _scalars(owner: str, value: Any) -> dict[str, Scalar]:
+    good = value is None or (
+        isinstance(value, Mapping)
+        and all(isinstance(name, str) and isinstance(each, str | int | float) for name, each in value.items())
+    )
+    if not good:
+        raise ConfigError(f"{owner}: data must be a mapping of texts to texts, numbers and booleans")
+    return dict(value or {})
