@@ -116,7 +116,7 @@ class Delivery:
 
     def _hand_over(self, exchange: Exchange) -> Future[None] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
-        exchange.answered()
+        exchange.answered = True
         events = exchange.drain()
         sink = exchange.sink
         if not isinstance(sink, Sink):

@@ -11,12 +11,12 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _gates, _overrides, _placed, _saved
-from flagmw._carried import DECISION, OVERRIDE, Carried
+from flagmw._carried import DECISION, OVERRIDE, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._events import Events
 from flagmw._gates import Consent
-from flagmw._inbound import Inbound, header, host_of, visit_of
+from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
 from flagmw._overrides import Override
 from flagmw._recall import Recall
@@ -43,11 +43,11 @@ class Exchange:
         override: what a tester has chosen.
         asks: whether this request is one that vendors are asked about.
         remembered: what is remembered of each vendor, after `recall`.
+        answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
         known: the decisions that need not be asked for, None for each vendor that is to be asked.
     """
 
     __slots__ = (
-        "_answered",
         "_context",
         "_events",
         "_flags",
@@ -57,6 +57,7 @@ class Exchange:
         "_reported",
         "_user",
         "_visit",
+        "answered",
         "asks",
         "carried",
         "consent",
@@ -91,7 +92,7 @@ class Exchange:
         self._events: Events | None = None if sink is None else Events(context, self, sink)
         self._flags: Flags | None = None
         self._jars: Jars | None = None
-        self._answered = False
+        self.answered = False
         self._own_lines: tuple[str, ...] = ()
         self._recall: Recall | None = None
         self._reported = 0
@@ -174,7 +175,7 @@ class Exchange:
     def _look_for_override(self, inbound: Inbound) -> None:
         config = self._context.config
         cookie = None if self.carried is None else self.carried.own.get(OVERRIDE)
-        token, keep = _overrides.sent(inbound.query, header(inbound, _overrides.HEADER), cookie)
+        token, keep = _overrides.sent(inbound.query, inbound.header(_overrides.HEADER), cookie)
         if token is None:
             return
         if token == _overrides.OFF:
@@ -190,6 +191,45 @@ class Exchange:
             self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
 
     # What is known already
+
+    def again(self) -> Flags | None:
+        """Return the flags of a visitor who was here a moment ago with the very same cookies, None for any other."""
+        carried = self.carried
+        if carried is None or not carried.ready or self.override is not None or self._user is not None:
+            return None
+        assert self.inbound is not None
+        ready = carried.ready.get(self.inbound.header("host"))
+        if ready is None or not ready.since <= self.now < ready.until:
+            return None
+        config = self._context.config
+        self._flags = made = Flags(
+            ready.variants,
+            defaults=config.defaults,
+            misses=ready.misses,
+            notice=ready.notice,
+            on=config.on,
+            recorder=self,
+            hints=ready.hints,
+        )
+        return made
+
+    def _come_again(self, decisions: Sequence[Decision], flags: Flags) -> None:
+        """Keep what `again` needs, where nothing but time can change it."""
+        carried = self.carried
+        simple = carried is not None and self.override is None and self._user is None
+        if not simple or not self._context.same_everywhere or any(decision.error for decision in decisions):
+            return
+        assert carried is not None and self.inbound is not None
+        oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
+        if len(carried.ready) < _HOSTS_MAX:
+            carried.ready[self.inbound.header("host")] = Ready(
+                since=oldest - 60.0,
+                until=oldest + self._context.config.reuse_s,
+                variants=flags._variants,
+                misses=flags._misses,
+                notice=flags._notice,
+                hints=flags._hints,
+            )
 
     def recall(self) -> list[Decision | None]:
         """Return the decision of each vendor that need not be asked, None for those that are to be.
@@ -261,7 +301,10 @@ class Exchange:
             evicted = self._jars.change(settled)
         if (fresh or cookies) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
-        return self._given(self._flags_of(settled, evicted))
+        flags = self._given(self._flags_of(settled, evicted))
+        if not fresh and self._jars is None:
+            self._come_again(settled, flags)
+        return flags
 
     def _room_enough(self) -> bool:
         """Say whether the cookies that the visitor carries leave the header small enough."""
@@ -402,7 +445,7 @@ class Exchange:
     def _happened(self) -> Events:
         if self._events is None:
             self._events = Events(self._context, self, None)
-        if self._answered and self._events.sink is None and self._context.open_sink is not None:
+        if self.answered and self._events.sink is None and self._context.open_sink is not None:
             self._events.sink = self._context.open_sink()
         return self._events
 
@@ -420,13 +463,9 @@ class Exchange:
     @property
     def pending(self) -> bool:
         """Whether there is something that the delivery should take."""
-        if self._events:
+        if self._events is not None and self._events:
             return True
-        return self._flags is not None and self._flags.read_count > self._reported
-
-    def answered(self) -> None:
-        """Note that the response has begun: what happens from here on waits for nothing, and goes away at once."""
-        self._answered = True
+        return self._context.reads and self._flags is not None and self._flags.read_count > self._reported
 
     def drain(self) -> list[Event]:
         """Return the events collected so far and forget them."""
@@ -443,6 +482,8 @@ class Exchange:
             self._happened().expose(read, self.now)
 
 
+# How many hosts' flags are kept ready for one Cookie header.
+_HOSTS_MAX = 4
 # Nobody is there who could be in a test; and there a cookie would be set without consent.
 _SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 _UNSEEN = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT, ErrorCode.PREFETCH})

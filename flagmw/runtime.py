@@ -64,6 +64,7 @@ class Flagmw:
         tracks = PerMinute(config.tracks_per_visitor)
         self._context = Context(config, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
+        self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
         self._lanes = [Lane(vendor, self._context) for vendor in config.vendors]
@@ -165,14 +166,21 @@ class Flagmw:
 
     # For the edges
 
+    def leaves_alone(self, path: str) -> bool:
+        """Say whether requests for *path* are none of flagmw's business."""
+        return self._excluded(path)
+
     def begin(self, inbound: Inbound) -> Exchange | None:
         """Return the exchange of a request; None to leave the request alone."""
-        if self._excluded(inbound.path):
-            return None
+        return None if self._excluded(inbound.path) else self.take(inbound)
+
+    def take(self, inbound: Inbound) -> Exchange:
+        """Return the exchange of a request that is not left alone."""
         context = self._context
         carried = context.read(inbound.headers("cookie"))
-        for code in carried.rejected:
-            self._counts.add("visitor_cookie_rejected", "", code)
+        if carried.rejected:
+            for code in carried.rejected:
+                self._counts.add("visitor_cookie_rejected", "", code)
         exchange = Exchange(context, None, carried.states, inbound=inbound, carried=carried)
         exchange.asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
         if self._gated:
@@ -205,12 +213,17 @@ class Flagmw:
             return exchange.placed(placed)
         if not exchange.asks:
             return exchange.undecided(ErrorCode.EXCLUDED)
-        if exchange.kept_from is not None and exchange.kept_from is not ErrorCode.PREFETCH:
+        if exchange.kept_from is None:
+            again = exchange.again()
+            if again is not None:
+                self._reused()
+                return again
+        elif exchange.kept_from is not ErrorCode.PREFETCH:
             self._counts.add("undecided", "", exchange.kept_from)
             return exchange.undecided(exchange.kept_from)
         known = exchange.recall()
         if None not in known:
-            self._counts.add("reused")
+            self._reused()
             return exchange.settle([decision for decision in known if decision is not None], ())
         if exchange.kept_from is not None or not self._within_bucket(exchange):
             return exchange.undecided(ErrorCode.NEW_VISITORS)
