@@ -370,7 +370,7 @@ class Flagmw:
         return lane.delivery.run(flow, deadline)
 
     def _outcome(self, event: Event, outcome: Outcome) -> None:
-        code = getattr(outcome, "code", "")
+        code = getattr(outcome, "code", None) or ""
         self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
         if self.config.on_event is not None:
             self.config.on_event(
