@@ -107,11 +107,6 @@ FAULTS = {
         lambda: always(b"", 302, [("location", "http://169.254.169.254/latest/meta-data")]), ErrorCode.REDIRECT
     ),
     "U29_set_cookie_header": Fault(lambda: always(GOOD, 200, [("set-cookie", "sessionid=stolen; Path=/")]), None),
-    "V2_string": Fault(lambda: always(b'"no"'), ErrorCode.SHAPE),
-    "V2_number": Fault(lambda: always(b"7"), ErrorCode.SHAPE),
-    "V2_empty_object": Fault(lambda: always(b"{}"), ErrorCode.SHAPE),
-    "V1_empty_array": Fault(lambda: always(b"[]"), ErrorCode.EMPTY, trips=False),
-    "V2_null": Fault(lambda: always(b"null"), ErrorCode.EMPTY, trips=False),
     "code_999": Fault(lambda: always(MESSAGE % 999), ErrorCode.VENDOR_OTHER),
     "code_105": Fault(lambda: always(MESSAGE % 105), ErrorCode.VENDOR_105, trips=False),
     "code_417": Fault(lambda: always(MESSAGE % 417), ErrorCode.VENDOR_417, trips=False),
