@@ -40,9 +40,10 @@ class Sent:
     scheme: str = "https"
     peer: str | None = "198.51.100.23"
     root: str = ""
+    agent: str = BROWSER
 
     def all_headers(self) -> Headers:
-        headers = [("host", self.host), ("user-agent", BROWSER), *self.headers]
+        headers = [("host", self.host), ("user-agent", self.agent), *self.headers]
         if self.cookies:
             headers.append(("cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
         return headers
