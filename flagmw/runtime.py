@@ -76,6 +76,7 @@ class Flagmw:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"Flagmw(vendors=[{', '.join(vendor.name for vendor in self.config.vendors)}])"
@@ -318,7 +319,16 @@ class Flagmw:
         return stored
 
     def _put(self, events: Sequence[Event]) -> Future[None] | None:
-        running = self._here()
+        try:
+            running = self._here()
+        except ImportError:
+            # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            return None
+        if self._ended and running.own_memory:
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            return None
         if not running.own_memory:
             try:
                 return running.committer.submit(self._store, running, events)
@@ -428,3 +438,4 @@ def _close_at_exit(reference: weakref.ref[Flagmw], pid: int) -> None:
     fm = reference()
     if fm is not None and os.getpid() == pid:
         fm.close()
+        fm._ended = True
