@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections import Counter
@@ -15,10 +14,11 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.catalogue.rows import DAY_S, MODE, USER, control, decided, eventually, persisted
+from tests.catalogue.rows import DAY_S, USER, control, decided, eventually, persisted
 from tests.catalogue.shops import Got, exchange, serving
 from tests.catalogue.test_visitors import told
 from tests.edges.driver import DOMAIN
+from tests.faults.cookies import HEADER_BYTES, PAGES, overfill
 from tests.support.raw_vendor import Connection, RawVendor, forever, http, read_request, sleep
 
 SERVERS = ("uvicorn", "gunicorn")
@@ -166,23 +166,14 @@ def test_cookie_values_on_the_wire(shop: Shop, name: str) -> None:
 
 def test_V15_a_browser_never_reaches_431(shop: Shop) -> None:
     """A vendor that sets 60 projects' cookies, anew on each of 30 pages, never makes a header the server refuses."""
-    jar, numbers, longest = {"sid": "x" * 1500}, itertools.count(), 0
-    for _ in range(30):
-        wanted = {control(f"ta_{n:02}"): persisted(f"{next(numbers):06}" + "c" * 300) for n in range(60)}
-        wanted |= {USER: persisted("WT3" + "u" * 300), MODE: persisted("WT3m~")}
-        shop.answer = http(orjson.dumps([decided(f"ta_{n:02}") for n in range(60)] + [decided(cookies=wanted)]))
-        header = "; ".join(f"{name}={value}" for name, value in jar.items())
-        longest = max(longest, len(header))
-        got = shop.get("/", ("Cookie", header))
-        assert got.status == 200, f"{got.status} for a Cookie header of {len(header)} bytes"
-        for line in got.values("set-cookie"):
-            name, _, value = line.partition(";")[0].partition("=")
-            if "Max-Age=0" in line:
-                jar.pop(name, None)
-            else:
-                jar[name] = value
-    print(f"{shop.server}: the longest of 30 Cookie headers had {longest} bytes")
-    assert USER in jar and len(jar) > 10 and longest < 8190
+
+    def get(header: str, answer: bytes) -> Got:
+        shop.answer = answer
+        return shop.get("/", ("Cookie", header))
+
+    jar, longest = overfill(get)
+    print(f"{shop.server}: the longest of {PAGES} Cookie headers had {longest} bytes")
+    assert USER in jar and len(jar) > 10 and longest < HEADER_BYTES
 
 
 # Many at once.
