@@ -135,7 +135,7 @@ class Lane:
         jars: list[dict[str, str]] = []
         for browser in browsers:
             await browser.close()  # servers hang up on connections that were idle for seconds
-        wanted = min(JARS, max(4, self._requests // 12))
+        wanted = min(JARS, max(2, self._requests // 16))
         while len(result.bare) < BARE or len(jars) < wanted:
             pages = await asyncio.gather(*(browser.open("/checkout") for browser in browsers))
             decided = [page for page in pages if page.decided]
