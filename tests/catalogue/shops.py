@@ -98,7 +98,6 @@ _UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning", "--loop", "
 _GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "--worker-class"]
 SERVERS = {
     "uvicorn": (ASGI, [*_UVICORN, "--http", "httptools", "app:app"]),
-    "uvicorn h11": (ASGI, [*_UVICORN, "--http", "h11", "app:app"]),
     "gunicorn": (WSGI, [*_GUNICORN, "gthread", "--threads", "8", "app:app"]),
     "gunicorn gevent": (WSGI, [*_GUNICORN, "gevent", "app:app"]),
 }

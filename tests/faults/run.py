@@ -190,6 +190,12 @@ def run(requests: int, *, lanes: int = 1) -> list[Result]:
     return sorted(results, key=lambda result: (list(SERVERS).index(result.server), names.index(result.fault)))
 
 
+def in_time(results: Sequence[Result], server: str) -> bool:
+    """Say whether *server* kept the promise but for one page in a thousand, which the machine may have held up."""
+    added = sorted(took for result in results if result.server == server for took in result.added)
+    return quantile(added, 0.999) <= 1000 * PROMISED_S
+
+
 def table(results: Sequence[Result]) -> str:
     """Return the results as people read them."""
     lines = [
@@ -236,6 +242,8 @@ def main() -> int:
     started = time.monotonic()
     results = run(given.requests, lanes=given.lanes)
     good = all(result.good for result in results)
+    if given.lanes == 1:  # several shops side by side hold each other up
+        good &= all(in_time(results, server) for server in SERVERS)
     if given.json:
         hidden = ("added", "bare", "samples")
         rows = [{k: v for k, v in asdict(r).items() if k not in hidden} | {"good": r.good} for r in results]

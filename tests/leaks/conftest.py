@@ -126,7 +126,14 @@ def watch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG)
     monkeypatch.setattr(threading, "excepthook", lambda told: watch.caught(told.exc_value))
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: watch.caught(told.exc_value))
+    usual = sys.unraisablehook
+
+    def unraisable(told: sys.UnraisableHookArgs) -> None:
+        if told.exc_value is not None:
+            watch.caught(told.exc_value)
+        usual(told)
+
+    monkeypatch.setattr(sys, "unraisablehook", unraisable)
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
