@@ -311,3 +311,4 @@ class Flagmw:
             self._pid = pid
             for lane in self._lanes:
                 lane.reset()
+        self._delivery.ready()
