@@ -10,8 +10,8 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _overrides, _placed, _saved
-from flagmw._carried import DECISION, OVERRIDE, Carried, Ready
+from flagmw import _gates, _overrides, _placed, _saved, _stored
+from flagmw._carried import DECISION, OVERRIDE, VISITOR, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._events import Events
@@ -44,6 +44,7 @@ class Exchange:
         asks: whether this request is one that vendors are asked about.
         remembered: what is remembered of each vendor, after `recall`.
         answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
+        loaded: whether the visitor's cookies were fetched from where they are kept.
         known: the decisions that need not be asked for, None for each vendor that is to be asked.
     """
 
@@ -55,6 +56,7 @@ class Exchange:
         "_own_lines",
         "_recall",
         "_reported",
+        "_stored_key",
         "_user",
         "_visit",
         "answered",
@@ -64,6 +66,7 @@ class Exchange:
         "inbound",
         "kept_from",
         "known",
+        "loaded",
         "now",
         "override",
         "remembered",
@@ -85,6 +88,7 @@ class Exchange:
         self.now = context.clock() if visit is None else visit.now
         self.kept_from: ErrorCode | None = None
         self.asks = True
+        self.loaded = False
         self.known: Sequence[Decision | None] = ()
         self.consent = Consent.FULL
         self.override: Override | None = None
@@ -96,6 +100,7 @@ class Exchange:
         self._own_lines: tuple[str, ...] = ()
         self._recall: Recall | None = None
         self._reported = 0
+        self._stored_key: str | None = None
         self._user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
     # Who it is
@@ -149,6 +154,37 @@ class Exchange:
     def _identity_failed(self, error: Exception) -> None:
         self._context.counts.add("identify_failed")
         self._context.throttle.log(ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
+
+    # Where the vendors' cookies are kept on the server
+
+    def stored_key(self) -> str | None:
+        """Return what this visitor's cookies are kept under; None for one who is new."""
+        if self._stored_key is None:
+            user_id = self.who()[0]
+            token = None if self.carried is None else self.carried.own.get(VISITOR)
+            id = None if user_id is not None else _stored.read_id(token, self._context.config.signing_keys, self.now)
+            self._stored_key = _stored.key_of(user_id, id)
+        return self._stored_key
+
+    def stored(self, value: bytes | None) -> None:
+        """Take the visitor's cookies from what the store had."""
+        self.states = _stored.load(self._context.config.vendors, value)
+        if self._visit is not None:
+            cookies = {name: text for state in self.states for name, text in state.cookies.items()}
+            self._visit = replace(self._visit, cookies=cookies)
+
+    def to_store(self) -> tuple[str, bytes] | None:
+        """Return key and value to be kept, None where nothing is new; a new visitor gets an id for it."""
+        if self._jars is None or self._jars.now == [state.cookies for state in self.states]:
+            return None
+        key = self.stored_key()
+        if key is None:
+            id = self.visit.fresh_id
+            self._stored_key = key = _stored.key_of(None, id)
+            token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, _stored.LIFE_S)
+            self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, _stored.LIFE_S))
+        assert key is not None
+        return key, _stored.dump(self._context.config.vendors, self._jars.now)
 
     # Gates
 
@@ -331,7 +367,7 @@ class Exchange:
         assert self._recall is not None
         jars = [self.jar(n) for n in range(len(self.states))]
         parts = self._recall.keep(decisions, self.remembered, fresh, jars)
-        if not self._context.config.signing_keys or self.carried is None:
+        if not self._context.config.signing_keys or self.carried is None or self._context.on_server:
             return
         own = DECISION, self.carried.own.get(DECISION)
         room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
@@ -411,7 +447,9 @@ class Exchange:
         """Set-Cookie values that are due for this visitor."""
         if self.kept_from in _UNSEEN:
             return ()
-        return self._own_lines if self._jars is None else (*self._jars.set_cookies, *self._own_lines)
+        if self._context.on_server or self._jars is None:
+            return self._own_lines
+        return (*self._jars.set_cookies, *self._own_lines)
 
     @property
     def no_store(self) -> bool:
