@@ -84,6 +84,8 @@ class ErrorCode(StrEnum):
     REFUSED = "REFUSED"
     NO_VENDOR = "NO_VENDOR"
     LOST_AT_EXIT = "LOST_AT_EXIT"
+    DISCARDED = "DISCARDED"
+    PURGED = "PURGED"
 
     # The codes that Webtrends Optimize documents (OTS REST API guide, "Error codes").
     VENDOR_0 = "VENDOR_0"

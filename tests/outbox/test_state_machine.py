@@ -166,6 +166,48 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.tried.discard(row.event.id)
         self._forget_empty()
 
+    @rule(visitor=st.sampled_from(["ann", "bob", "eve"]))
+    def purge(self, visitor):
+        """A visitor who wants to be forgotten is, wherever their events are."""
+        mine = [event for event in self.waiting.values() if event.visitor_key.endswith(visitor)]
+        self._expire()
+        self._reconcile_dead()
+        mine = [event for event in mine if event.id in self.waiting]
+        buried = [letter for letter in self.store.dead(1_000) if letter.event.visitor_key.endswith(visitor)]
+        assert self.store.purge(lambda event: event.visitor_key.endswith(visitor), self.now) == len(mine) + len(buried)
+        for event in mine:
+            self._gone(event, forget_key=True)
+            for held in self.held:
+                held.open.pop(event.id, None)
+        self._forget_empty()
+
+    @rule(data=st.data())
+    def forget(self, data):
+        """Dead letters that are forgotten leave; nothing else does."""
+        letters = [letter.event.id for letter in self.store.dead(1_000)]
+        chosen = data.draw(st.sets(st.sampled_from(letters))) if letters else set()
+        assert self.store.forget(chosen) == len(chosen)
+
+    @rule()
+    def revive(self):
+        """Dead letters come back as far as there is room and their business key is free."""
+        self._expire()
+        self._reconcile_dead()
+        letters = {letter.event.id: letter.event for letter in self.store.dead(1_000)}
+        revived = self.store.revive(None, self.now)
+        back = letters.keys() - {letter.event.id for letter in self.store.dead(1_000)}
+        assert len(back) == revived
+        for id in sorted(back, key=list(letters).index, reverse=True):
+            event = letters[id]
+            key = (event.vendor, event.track.key)
+            assert event.track.key is None or key not in self.keys, "an order would be told twice"
+            self.waiting[id] = event
+            self.gone -= 1
+            self.tried.add(id)
+            if event.track.key is not None:
+                self.keys.add(key)
+        assert len(self.waiting) <= MAX_ROWS
+
     @rule(seconds=st.sampled_from([0.5, 10.0, LEASE_S - 0.5, 301.0, 901.0, 3_601.0]))
     def wait(self, seconds):
         self.now += seconds
