@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 import orjson
@@ -35,20 +35,9 @@ def to_bytes(event: Event) -> bytes:
     Raises:
         ValueError: it holds what has no form in JSON; the text quotes nothing of it.
     """
-    document = {
-        "v": VERSION,
-        "id": event.id,
-        "vendor": event.vendor,
-        "kind": event.kind,
-        "track": {name: getattr(event.track, name) for name in _TRACK},
-        "aliases": event.aliases,
-        "visit": {name: getattr(event.visit, name) for name in _VISIT},
-        "visitor_key": event.visitor_key,
-        "exposed": [{name: getattr(variant, name) for name in _VARIANT} for variant in event.exposed],
-        "at_most_once": event.at_most_once,
-    }
+    document = {"v": VERSION, "event": event}
     try:
-        return orjson.dumps(document, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(document, default=_plain)
     except TypeError:
         pass
     # Half a surrogate pair, or a whole number beyond 64 bits: rare, and JSON can hold both.
@@ -65,8 +54,9 @@ def from_bytes(data: bytes) -> Event:
         Unreadable: these are no such bytes, or a later version of this code wrote them.
     """
     try:
-        document = _parsed(data)
-        if document["v"] != VERSION or document["kind"] not in KINDS:
+        outer = _parsed(data)
+        document = outer["event"]
+        if outer["v"] != VERSION or document["kind"] not in KINDS:
             raise Unreadable("of a later version")
         return Event(
             id=_text(document["id"]),
@@ -94,8 +84,8 @@ def _plain(value: Any) -> Any:
     """Return the form in JSON of what the encoder does not know."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Factor):
-        return [value.name, value.value, value.operation]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
     raise TypeError
 
 
@@ -153,10 +143,10 @@ def _variant(document: Any) -> Variant:
 
 
 def _factor(entry: Any) -> Factor:
-    name, value, operation = _list(entry)
+    operation = entry["operation"]
     if operation is not None and not isinstance(operation, int):
         raise TypeError
-    return Factor(_text(name), _text(value), operation)
+    return Factor(_text(entry["name"]), _text(entry["value"]), operation)
 
 
 def _known(document: Any, names: tuple[str, ...]) -> dict[str, Any]:
