@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from flagmw._stored import VisitorStore
 from flagmw.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _BUSY_S = 0.25
 _SWEEP_EVERY = 1000
@@ -57,6 +60,8 @@ class SqliteVisitors:
     def _here(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None or self._local.pid != os.getpid():
+            import sqlite3
+
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._path.exists():
                 self._path.touch(0o600)

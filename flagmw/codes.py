@@ -83,6 +83,8 @@ class ErrorCode(StrEnum):
     BAD_METRIC = "BAD_METRIC"
     SKIPPED = "SKIPPED"
     QUEUE_FULL = "QUEUE_FULL"
+    DISK_FULL = "DISK_FULL"
+    DAMAGED = "DAMAGED"
     OUTBOX_FAILED = "OUTBOX_FAILED"
     COMMIT_LATE = "COMMIT_LATE"
     DUPLICATE_KEY = "DUPLICATE_KEY"
@@ -95,6 +97,8 @@ class ErrorCode(StrEnum):
     NO_VENDOR = "NO_VENDOR"
     WARNED = "WARNED"
     LOST_AT_EXIT = "LOST_AT_EXIT"
+    DISCARDED = "DISCARDED"
+    PURGED = "PURGED"
 
     # The codes that Webtrends Optimize documents (OTS REST API guide, "Error codes").
     VENDOR_0 = "VENDOR_0"

@@ -48,7 +48,9 @@ class Config:
         exposure_ttl_s: seconds within which a visitor's view of a variant is reported once.
         visitor_store: where vendors' cookies are kept instead of in the browser: "sqlite:///directory",
             "valkey://host", or an object with `load` and `save`.
-        outbox: where events wait for delivery; "memory://" keeps them in this process.
+        outbox: where events wait for delivery: "sqlite:///directory" on disk, "memory://" in this process; None for a
+            directory of this application under the user's state folder.
+        outbox_required: refuse to start where the outbox cannot be used, instead of keeping events in memory.
         paths, exclude: which paths are decided for; `*` stands for anything, slashes too.
         on: for `is_on`, the keys of an alias that mean "on".
         cookie_domain: the Domain of vendors' cookies, instead of the one each vendor names.
@@ -88,7 +90,8 @@ class Config:
     overrides: bool = False
     exposure_ttl_s: float = 1800.0
     visitor_store: Any = None
-    outbox: Any = "memory://"
+    outbox: Any = None
+    outbox_required: bool = False
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()
     on: Mapping[str, frozenset[str]] = field(default_factory=empty)

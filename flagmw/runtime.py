@@ -17,7 +17,7 @@ from flagmw._inbound import Inbound
 from flagmw._lane import Lane
 from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
-from flagmw._stats import Counts, Label
+from flagmw._stats import Counts, Label, Stats
 from flagmw._stored import LIFE_S
 from flagmw._visitors import open_store
 from flagmw.codes import ErrorCode
@@ -170,6 +170,10 @@ class Flagmw:
     def outbox_stats(self) -> OutboxStats:
         """Return the outbox's counts as they are at this moment."""
         return self._delivery.stats()
+
+    def stats(self) -> Stats:
+        """Return one picture of all counters and of the outbox."""
+        return Stats(counts=self._counts.snapshot(), outbox=self._delivery.stats())
 
     # For the edges
 

@@ -1,9 +1,11 @@
-"""What all tests share: the same Hypothesis examples in every run, and an account of every event at each test's end."""
+"""What all tests share: a state folder, the same Hypothesis examples in every run, an account of events at each end."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -55,3 +57,18 @@ def account(delivery: Delivery) -> None:
         return  # an outbox that is broken or closed on purpose has no counts to tell
     assert stats.balanced(), f"events are unaccounted for: {stats}"
     assert stats.leased <= stats.queued and stats.duplicates <= stats.delivered, stats
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Let applications without an `outbox` of their own keep their events in the tests' folder, servers' too."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _own_state_folder(_state_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what one test leaves behind from the next one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(_state_folder / uuid.uuid4().hex))

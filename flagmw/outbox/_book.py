@@ -1,4 +1,4 @@
-"""The account of a store in memory: rows by vendor and due time, leases, dead letters, counts."""
+"""The account of a store in memory: queues by vendor, leases, dead letters, what was settled lately."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import itertools
 import random
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from flagmw.codes import ErrorCode
+from flagmw.outbox._queue import Queue, Row
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
@@ -20,69 +20,12 @@ from flagmw.types import Event, Outcome
 _JUMP_S = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class _Row:
-    event: Event
-    seq: int
-    size: int
-    created: float
-    due: float
-    attempts: int = 0
-    refusals: int = 0
-    refused_at: float | None = None
-
-    def leased(self) -> Leased:
-        return Leased(
-            event=self.event,
-            attempts=self.attempts,
-            created=self.created,
-            refusals=self.refusals,
-            refused_at=self.refused_at,
-        )
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One vendor's queue.
-
-    Attributes:
-        waiting: a heap by due time, then by age.
-        busy: by visitor, how many of their events are leased.
-        parked: rows taken from the heap because their visitor is busy, so that no claim looks at them again.
-    """
-
-    waiting: list[tuple[float, int, _Row]] = field(default_factory=list)
-    busy: Counter[str] = field(default_factory=Counter)
-    parked: dict[str, list[_Row]] = field(default_factory=dict)
-
-    def push(self, row: _Row) -> None:
-        heapq.heappush(self.waiting, (row.due, row.seq, row))
-
-    def head(self) -> _Row | None:
-        """Return the first row whose visitor is free; rows of busy visitors are parked on the way."""
-        while self.waiting:
-            row = self.waiting[0][2]
-            if not self.busy[row.event.visitor_key]:
-                return row
-            heapq.heappop(self.waiting)
-            self.parked.setdefault(row.event.visitor_key, []).append(row)
-        return None
-
-    def free(self, visitor: str) -> None:
-        """Note that one leased event of *visitor* is back."""
-        self.busy[visitor] -= 1
-        if self.busy[visitor] <= 0:
-            del self.busy[visitor]
-            for row in self.parked.pop(visitor, ()):
-                self.push(row)
-
-
 @dataclass(slots=True)
 class _Held:
     vendor: str
     lease_s: float
     until: float
-    rows: dict[str, _Row]
+    rows: dict[str, Row]
 
 
 class Book:
@@ -95,14 +38,12 @@ class Book:
         self._policy, self._max_rows, self._max_bytes, self._rng = policy, max_rows, max_bytes, rng
         self._now = 0.0
         self._numbers = itertools.count(1)
-        self._rows: OrderedDict[str, _Row] = OrderedDict()
+        self._rows: dict[str, Row] = {}
         self._keys: set[tuple[str, str, str]] = set()
         self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Queue] = {}
         self._held: dict[str, _Held] = {}
         self._bytes = self._dead_bytes = 0
-        self._accepted = self._delivered = self._duplicates = 0
-        self._dropped: Counter[ErrorCode] = Counter()
         self._refused: Counter[ErrorCode] = Counter()
 
     def advance(self, now: float) -> None:
@@ -120,16 +61,10 @@ class Book:
         while self._recent and next(iter(self._recent.values())) <= self._now - self._policy.recent_max_age_s:
             self._recent.popitem(last=False)
         while self.dead and next(iter(self.dead.values()))[0].at <= self._now - self._policy.dead_max_age_s:
-            self._drop_letter(ErrorCode.TOO_OLD)
+            self._drop_letter(next(iter(self.dead)), ErrorCode.TOO_OLD)
 
     def put(self, event: Event) -> bool:
-        key = _business_key(event)
-        if (
-            event.id in self._rows
-            or event.id in self.dead
-            or event.id in self._recent
-            or (key is not None and (key in self._keys or key in self._recent))
-        ):
+        if event.id in self._rows or event.id in self.dead or event.id in self._recent or self._key_taken(event):
             self._refused[ErrorCode.DUPLICATE_KEY] += 1
             return True
         size = _size(event)
@@ -137,17 +72,12 @@ class Book:
         if len(self._rows) + 1 > self._max_rows * share or self._bytes + size > self._max_bytes * share:
             self._refused[ErrorCode.QUEUE_FULL] += 1
             return False
-        row = _Row(event, next(self._numbers), size, created=self._now, due=self._now)
-        self._rows[event.id] = row
-        if key is not None:
-            self._keys.add(key)
-        self._bytes += size
-        self._accepted += 1
-        self.enqueue(row)
+        self._admit(event, size)
+        self._queue(event.vendor).accepted += 1
         return True
 
-    def enqueue(self, row: _Row) -> None:
-        self._lanes.setdefault(row.event.vendor, _Lane()).push(row)
+    def enqueue(self, row: Row) -> None:
+        self._queue(row.event.vendor).push(row)
 
     def claim(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
         heads = [
@@ -158,7 +88,7 @@ class Book:
         if not heads or limit < 1:
             return None
         name = min(heads)[2]
-        lane, rows = self._lanes[name], list[_Row]()
+        lane, rows = self._lanes[name], list[Row]()
         while len(rows) < limit and (row := self._fresh_head(lane)) is not None and row.due <= self._now:
             if row.event.at_most_once and rows:
                 break
@@ -172,7 +102,7 @@ class Book:
         self._held[token] = _Held(name, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
         return Lease(token, name, tuple(row.leased() for row in rows))
 
-    def take_back(self, token: str, id: str) -> _Row | None:
+    def take_back(self, token: str, id: str) -> Row | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         row = held.rows.pop(id, None) if held else None
@@ -185,7 +115,7 @@ class Book:
     def rule(self, row: Leased, outcome: Outcome) -> Disposition:
         return self._policy.rule(outcome, row, self._now, self._rng)
 
-    def settle(self, row: _Row, ruling: Disposition) -> None:
+    def settle(self, row: Row, ruling: Disposition) -> None:
         match ruling:
             case Requeue():
                 row.due = self._policy.clamp(ruling.due_at, self._now)
@@ -198,12 +128,13 @@ class Book:
                 self.enqueue(row)
             case Settle():
                 self._remove(row, remember_key=True)
-                self._delivered += 1
-                self._duplicates += ruling.duplicate
+                queue = self._queue(row.event.vendor)
+                queue.delivered += 1
+                queue.duplicates += ruling.duplicate
             case Discard():
                 # The vendor may have the one that is in doubt: its key must not be sent again either.
                 self._remove(row, remember_key=ruling.code is ErrorCode.AMBIGUOUS)
-                self._dropped[ruling.code] += 1
+                self._queue(row.event.vendor).dropped[ruling.code] += 1
             case Bury():
                 row.attempts += 1
                 self._bury(row, ruling.code)
@@ -214,29 +145,53 @@ class Book:
         times += [held.until for held in self._held.values() if held.vendor not in skip]
         return max(0.0, min(times) - self._now) if times else None
 
+    def revive(self, ids: Collection[str] | None) -> int:
+        """Queue dead letters anew, oldest first, as far as there is room and their business key is free."""
+        revived = 0
+        for id in [id for id in self.dead if ids is None or id in ids]:
+            letter, size = self.dead[id]
+            full = len(self._rows) + 1 > self._max_rows or self._bytes + size > self._max_bytes
+            if full or self._key_taken(letter.event):
+                continue
+            self._unbury(id)
+            self._admit(letter.event, size, letter.attempts)
+            revived += 1
+        return revived
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        """Drop dead letters for good."""
+        gone = [id for id in self.dead if ids is None or id in ids]
+        for id in gone:
+            self._drop_letter(id, ErrorCode.DISCARDED)
+        return len(gone)
+
+    def purge(self, matches: Callable[[Event], bool]) -> int:
+        """Drop every event that matches, also those in somebody's hands."""
+        gone = [row for queue in self._lanes.values() for row in queue.take_out(matches)]
+        for token, held in list(self._held.items()):
+            mine = [id for id, row in held.rows.items() if matches(row.event)]
+            gone += [row for id in mine if (row := self.take_back(token, id))]
+        for row in gone:
+            self._remove(row, remember_key=False)
+            self._queue(row.event.vendor).dropped[ErrorCode.PURGED] += 1
+        letters = [id for id, (letter, _) in self.dead.items() if matches(letter.event)]
+        for id in letters:
+            self._drop_letter(id, ErrorCode.PURGED)
+        return len(gone) + len(letters)
+
     def stats(self) -> OutboxStats:
-        oldest = next(iter(self._rows.values()), None)
-        return OutboxStats(
-            accepted=self._accepted,
-            delivered=self._delivered,
-            duplicates=self._duplicates,
-            queued=len(self._rows),
-            leased=sum(len(held.rows) for held in self._held.values()),
-            dead=len(self.dead),
-            dropped=_snapshot(self._dropped),
-            refused=_snapshot(self._refused),
-            oldest_s=0.0 if oldest is None else max(0.0, self._now - oldest.created),
-        )
+        lanes = {name: queue.stats(self._now) for name, queue in self._lanes.items()}
+        return OutboxStats.of(lanes, refused=self._refused)
 
     def close(self) -> None:
         self.closed = True
-        if self._rows:
-            self._dropped[ErrorCode.LOST_AT_EXIT] += len(self._rows)
-        for table in (self._rows, self._keys, self._recent, self._lanes, self._held):
+        for queue in self._lanes.values():
+            queue.lose_all()
+        for table in (self._rows, self._keys, self._recent, self._held):
             table.clear()
         self._bytes = 0
 
-    def _fresh_head(self, lane: _Lane) -> _Row | None:
+    def _fresh_head(self, lane: Queue) -> Row | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""
         while (row := lane.head()) is not None and row.due <= self._now:
             if not self._policy.too_old(row.created, self._now):
@@ -245,22 +200,49 @@ class Book:
             self._bury(row, ErrorCode.TOO_OLD)
         return row
 
-    def _bury(self, row: _Row, code: ErrorCode) -> None:
+    def _bury(self, row: Row, code: ErrorCode) -> None:
         self._remove(row, remember_key=False)
         letter = DeadLetter(event=row.event, code=code, attempts=row.attempts, at=self._now)
         self.dead[row.event.id] = (letter, row.size)
         self._dead_bytes += row.size
+        self._queue(row.event.vendor).dead += 1
         while len(self.dead) > self._policy.dead_max_rows or self._dead_bytes > self._policy.dead_max_bytes:
-            self._drop_letter(ErrorCode.QUEUE_FULL)
+            self._drop_letter(next(iter(self.dead)), ErrorCode.QUEUE_FULL)
 
-    def _drop_letter(self, code: ErrorCode) -> None:
-        id, (_, size) = self.dead.popitem(last=False)
+    def _unbury(self, id: str) -> DeadLetter:
+        letter, size = self.dead.pop(id)
         self._dead_bytes -= size
-        self._dropped[code] += 1
+        self._queue(letter.event.vendor).dead -= 1
+        return letter
+
+    def _drop_letter(self, id: str, code: ErrorCode) -> None:
+        letter = self._unbury(id)
+        self._queue(letter.event.vendor).dropped[code] += 1
         self._remember(id)
 
-    def _remove(self, row: _Row, *, remember_key: bool) -> None:
+    def _queue(self, vendor: str) -> Queue:
+        queue = self._lanes.get(vendor)
+        if queue is None:
+            queue = self._lanes[vendor] = Queue()
+        return queue
+
+    def _key_taken(self, event: Event) -> bool:
+        key = _business_key(event)
+        return key is not None and (key in self._keys or key in self._recent)
+
+    def _admit(self, event: Event, size: int, attempts: int = 0) -> None:
+        row = Row(event, next(self._numbers), size, created=self._now, due=self._now, attempts=attempts)
+        queue = self._queue(event.vendor)
+        self._rows[event.id] = queue.rows[event.id] = row
+        key = _business_key(event)
+        if key is not None:
+            self._keys.add(key)
+        self._bytes += size
+        queue.push(row)
+
+    def _remove(self, row: Row, *, remember_key: bool) -> None:
         del self._rows[row.event.id]
+        del self._queue(row.event.vendor).rows[row.event.id]
         self._bytes -= row.size
         self._remember(row.event.id)
         key = _business_key(row.event)
@@ -282,8 +264,7 @@ class Book:
             row.due = self._policy.clamp(row.due, now) if row.attempts or row.refusals else min(row.due, now)
             row.refused_at = None if row.refused_at is None else min(row.refused_at, now)
         for lane in self._lanes.values():
-            lane.waiting = [(row.due, row.seq, row) for *_, row in lane.waiting]
-            heapq.heapify(lane.waiting)
+            lane.reorder()
         for held in self._held.values():
             held.until = min(held.until, now + held.lease_s)
 
@@ -291,10 +272,6 @@ class Book:
 def _business_key(event: Event) -> tuple[str, str, str] | None:
     """Return what is told once: an order may be started and paid, so the metric is part of it."""
     return None if event.track.key is None else (event.vendor, event.track.metric, event.track.key)
-
-
-def _snapshot(counts: Counter[ErrorCode]) -> Mapping[ErrorCode, int]:
-    return MappingProxyType(dict(counts))
 
 
 def _size(event: Event) -> int:

@@ -10,13 +10,17 @@ than the longest wait that its policy knows.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from flagmw.codes import ErrorCode
 from flagmw.types import Event, Outcome
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 NO_COUNTS: Mapping[ErrorCode, int] = MappingProxyType({})
@@ -80,13 +84,26 @@ class LaneStats:
         """Say whether every accepted event is accounted for."""
         return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
 
+    def plus(self, other: LaneStats) -> LaneStats:
+        """Return the sums of both; the older of the two oldest events counts."""
+        return LaneStats(
+            accepted=self.accepted + other.accepted,
+            delivered=self.delivered + other.delivered,
+            duplicates=self.duplicates + other.duplicates,
+            queued=self.queued + other.queued,
+            leased=self.leased + other.leased,
+            dead=self.dead + other.dead,
+            dropped=MappingProxyType(Counter(self.dropped) + Counter(other.dropped)),
+            oldest_s=max(self.oldest_s, other.oldest_s),
+        )
+
 
 NO_LANES: Mapping[str, LaneStats] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStats:
-    """Counts since the outbox was opened.
+    """Counts since the outbox was opened; a durable store counts on after a restart.
 
     Attributes:
         delivered: taken by the vendor, among them *duplicates* that it said it had before.
@@ -112,6 +129,37 @@ class OutboxStats:
         """Say whether every accepted event is accounted for."""
         return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
 
+    @classmethod
+    def of(cls, lanes: Mapping[str, LaneStats], refused: Mapping[ErrorCode, int] = NO_COUNTS) -> OutboxStats:
+        """Return the sums over *lanes*, which it keeps."""
+        parts = list(lanes.values())
+        dropped: Counter[ErrorCode] = Counter()
+        for part in parts:
+            dropped.update(part.dropped)
+        return cls(
+            accepted=sum(part.accepted for part in parts),
+            delivered=sum(part.delivered for part in parts),
+            duplicates=sum(part.duplicates for part in parts),
+            queued=sum(part.queued for part in parts),
+            leased=sum(part.leased for part in parts),
+            dead=sum(part.dead for part in parts),
+            dropped=MappingProxyType(dict(dropped)),
+            refused=MappingProxyType(dict(refused)),
+            oldest_s=max((part.oldest_s for part in parts), default=0.0),
+            lanes=MappingProxyType(dict(lanes)),
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence[OutboxStats], refused: Mapping[ErrorCode, int] = NO_COUNTS) -> OutboxStats:
+        """Return the sum of several stores' counts, and of *refused* beside theirs."""
+        lanes: dict[str, LaneStats] = {}
+        all_refused = Counter(refused)
+        for part in parts:
+            all_refused.update(part.refused)
+            for vendor, lane in part.lanes.items():
+                lanes[vendor] = lanes[vendor].plus(lane) if vendor in lanes else lane
+        return cls.of(lanes, all_refused)
+
 
 class Outbox(Protocol):
     """Store of events. Every method may be called from any thread.
@@ -124,10 +172,17 @@ class Outbox(Protocol):
 
         An id that is known already, or an event whose vendor and business key (`track.key`) wait or were
         delivered lately, is accepted once: it counts as refused with `DUPLICATE_KEY` and its id is returned as
-        safe. What does not fit counts as refused with `QUEUE_FULL`; exposures give way before tracks do.
+        safe. What does not fit counts as refused with `QUEUE_FULL` or `DISK_FULL`; exposures give way before tracks do.
 
         Raises:
             OutboxError: nothing can be stored at all.
+        """
+
+    def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
+        """As `put_many`, without waiting: the future is done when the events are safely stored, or cannot be.
+
+        Many callers at once share one write of the store. It raises nothing: what `put_many` would raise is in
+        the future.
         """
 
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
@@ -156,6 +211,23 @@ class Outbox(Protocol):
 
     def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
         """Return dead letters, newest first."""
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        """Queue dead letters anew, all when *ids* is None; return how many.
+
+        They are due at once and as old as new ones, with their attempts kept. A letter stays dead while the queue
+        has no room, or while another event with its business key waits or was delivered lately.
+        """
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        """Drop dead letters for good, all when *ids* is None, counted with `DISCARDED`; return how many."""
+
+    def purge(self, matches: Callable[[Event], bool], now: float) -> int:
+        """Drop every queued and dead event for which *matches* is true, counted with `PURGED`; return how many.
+
+        An event in somebody's hands is dropped as well; it may reach the vendor once more. This looks at all
+        events. *matches* must not use the store.
+        """
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
         """Return the seconds until a claim is worth while, 0 when it is now, None when nothing waits.

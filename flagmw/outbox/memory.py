@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 from flagmw.exceptions import OutboxError
@@ -39,6 +40,14 @@ class MemoryOutbox:
                 raise OutboxError("the outbox is closed; make a new one")
             return [event.id for event in events if book.put(event)]
 
+    def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
+        done: Future[Sequence[str]] = Future()
+        try:
+            done.set_result(self.put_many(events, now))
+        except OutboxError as error:
+            done.set_exception(error)
+        return done
+
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
         with self._book(now) as book:
             return book.claim(limit, lease_s, skip)
@@ -65,6 +74,19 @@ class MemoryOutbox:
         book = self._books.get()
         with book.lock:
             return [letter for letter, _ in itertools.islice(reversed(book.dead.values()), limit)]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        with self._book(now) as book:
+            return book.revive(ids)
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        book = self._books.get()
+        with book.lock:
+            return book.forget(ids)
+
+    def purge(self, matches: Callable[[Event], bool], now: float) -> int:
+        with self._book(now) as book:
+            return book.purge(matches)
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
         with self._book(now) as book:

@@ -13,12 +13,16 @@ import pytest
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.base import Lease, Outbox
+from flagmw.outbox.base import Lease, Outbox, OutboxStats
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Retry, Suspend
 
-BACKENDS = {"memory": lambda path, **options: MemoryOutbox(rng=random.Random(1), **options)}
+BACKENDS = {
+    "memory": lambda path, **options: MemoryOutbox(rng=random.Random(1), **options),
+    "sqlite": lambda path, **options: SqliteOutbox(path, rng=random.Random(1), full_sync=False, **options),
+}
 LEASE_S = 60.0
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 
@@ -36,6 +40,8 @@ def open_store(request, tmp_path, clock) -> Iterator[Callable[..., Outbox]]:
     for store in opened:
         stats = store.stats(clock.now)
         assert stats.balanced(), stats
+        assert all(lane.balanced() for lane in stats.lanes.values()), stats
+        assert replace(OutboxStats.of(stats.lanes), oldest_s=stats.oldest_s, refused=stats.refused) == stats
         store.close()
         assert store.stats(clock.now).balanced()
 
@@ -177,7 +183,7 @@ def test_bytes_are_bounded(open_store, clock, make_event):
 @pytest.mark.parametrize("outcome", [Delivered(), Dropped(ErrorCode.NOT_IN_TEST), Dead(ErrorCode.REFUSED)])
 def test_bytes_come_back(open_store, clock, make_event, outcome):
     """Whatever leaves the queue leaves its room to the next."""
-    store = open_store(max_bytes=8_000)
+    store = open_store(max_bytes=16_000)
     for _ in range(5):
         assert store.put_many([make_event(url="https://shop.example/" + "x" * 4_000)], clock.now)
         store.ack(store.claim(clock.now, 1, LEASE_S), [outcome], clock.now)
@@ -188,6 +194,30 @@ def test_exposures_leave_room_for_tracks(open_store, clock, make_event):
     store = open_store(max_rows=10)
     assert len(store.put_many([make_event(kind="exposure") for _ in range(10)], clock.now)) == 8
     assert len(store.put_many([make_event() for _ in range(10)], clock.now)) == 2
+
+
+# Submitting
+
+
+def test_submit_stores_without_waiting(store, clock, make_event, claim):
+    """The future brings what a put would have returned, once the events are stored."""
+    event = make_event()
+    assert list(store.submit([event, event], clock.now).result(5)) == [event.id, event.id]
+    assert (store.stats(clock.now).accepted, ids(claim())) == (1, [event.id])
+
+
+def test_submit_tells_of_trouble_in_the_future(store, clock, make_event):
+    """A closed store raises nothing at the caller, who is in the middle of a request."""
+    store.close()
+    assert isinstance(store.submit([make_event()], clock.now).exception(5), OutboxError)
+
+
+def test_many_submits_are_all_stored(store, clock, make_event):
+    """Callers that do not wait for each other lose nothing, and every future knows its own events."""
+    events = [[make_event() for _ in range(3)] for _ in range(40)]
+    futures = [store.submit(batch, clock.now) for batch in events]
+    assert [list(future.result(5)) for future in futures] == [[event.id for event in batch] for batch in events]
+    assert store.stats(clock.now).accepted == 120
 
 
 # Claiming
@@ -498,6 +528,124 @@ def test_an_at_most_once_event_is_dropped_when_its_lease_runs_out(store, clock, 
     clock.now += LEASE_S
     assert store.claim(clock.now, 1, LEASE_S) is None
     assert store.stats(clock.now).dropped == {ErrorCode.AMBIGUOUS: 1}
+
+
+# Dead letters and purges
+
+
+def bury(store, clock, claim, *events):
+    """Put *events* and have the vendor refuse each of them."""
+    store.put_many(events, clock.now)
+    for _ in events:
+        store.ack(claim(), [Dead(ErrorCode.REFUSED)], clock.now)
+
+
+def test_dead_letters_can_be_revived(store, clock, make_event, claim):
+    """A revived event is queued anew, due at once, not too old, and still knows that it was tried."""
+    first, second = make_event(), make_event()
+    bury(store, clock, claim, first, second)
+    clock.now += 13 * DAY
+    assert store.revive([second.id, "unknown"], clock.now) == 1
+    row = claim(5).rows[0]
+    assert (row.event, row.attempts, row.created) == (second, 1, clock.now)
+    assert store.revive(None, clock.now) == 1
+    assert ids(claim(5)) == [first.id]
+    stats = store.stats(clock.now)
+    assert (stats.accepted, stats.queued, stats.dead) == (2, 2, 0)
+
+
+def test_all_dead_letters_are_revived_in_the_order_of_their_death(store, clock, make_event, claim):
+    """What was buried first goes first again."""
+    events = [make_event(visitor="ann") for _ in range(3)]
+    bury(store, clock, claim, *events)
+    assert store.revive(None, clock.now) == 3
+    assert ids(claim(5)) == [event.id for event in events]
+
+
+def test_a_letter_whose_order_was_told_meanwhile_stays_dead(store, clock, make_event, claim):
+    """Reviving tells nothing twice: a newer event with the same business key stands."""
+    old, new = make_event(key="order-1"), make_event(key="order-1")
+    bury(store, clock, claim, old)
+    store.put_many([new], clock.now)
+    assert store.revive(None, clock.now) == 0
+    store.ack(claim(), [Delivered()], clock.now)
+    assert store.revive(None, clock.now) == 0
+    assert (store.stats(clock.now).dead, store.stats(clock.now).queued) == (1, 0)
+
+
+def test_a_revived_letter_holds_its_business_key(store, clock, make_event, claim):
+    """While it is queued again the same order is not accepted a second time."""
+    bury(store, clock, claim, make_event(key="order-1"))
+    store.revive(None, clock.now)
+    store.put_many([make_event(key="order-1")], clock.now)
+    assert store.stats(clock.now).queued == 1
+
+
+def test_a_full_queue_revives_nothing(open_store, clock, make_event):
+    """Letters stay where they are until there is room."""
+    store = open_store(max_rows=2)
+    for _ in range(2):
+        store.put_many([make_event()], clock.now)
+        store.ack(store.claim(clock.now, 1, LEASE_S), [Dead(ErrorCode.REFUSED)], clock.now)
+    store.put_many([make_event()], clock.now)
+    assert store.revive(None, clock.now) == 1
+    assert (store.stats(clock.now).queued, store.stats(clock.now).dead) == (2, 1)
+
+
+def test_dead_letters_can_be_forgotten(store, clock, make_event, claim):
+    """What is forgotten is counted as discarded and never comes back, under its id either."""
+    first, second, third = make_event(), make_event(), make_event()
+    bury(store, clock, claim, first, second, third)
+    assert store.forget([second.id, "unknown"]) == 1
+    assert [letter.event.id for letter in store.dead()] == [third.id, first.id]
+    assert store.forget(None) == 2
+    assert store.stats(clock.now).dropped == {ErrorCode.DISCARDED: 3}
+    store.put_many([first], clock.now)
+    assert store.stats(clock.now).queued == 0
+
+
+def test_a_visitor_can_be_purged(store, clock, make_event, claim):
+    """All that a visitor left goes, waiting, leased, parked or dead, counted; others keep theirs."""
+    dead, other_dead = make_event(visitor="ann"), make_event(visitor="bob")
+    bury(store, clock, claim, dead, other_dead)
+    mine = [make_event(visitor="ann"), make_event(visitor="ann", vendor="adobe"), make_event(visitor="ann")]
+    other = make_event(visitor="bob")
+    store.put_many([*mine, other], clock.now)
+    lease = claim(1)
+    assert ids(lease) == [mine[0].id]
+    assert store.purge(lambda event: event.visitor_key == "ann", clock.now) == 4
+    stats = store.stats(clock.now)
+    assert (stats.queued, stats.leased, stats.dead, stats.dropped) == (1, 0, 1, {ErrorCode.PURGED: 4})
+    store.ack(lease, [Delivered()], clock.now)
+    assert store.stats(clock.now).delivered == 0
+    assert ids(claim(5)) == [other.id]
+    assert store.purge(lambda event: event.visitor_key == "ann", clock.now) == 0
+
+
+def test_a_purge_frees_room_and_keys(open_store, clock, make_event):
+    """What is purged takes no room, and its business key may be told again."""
+    store = open_store(max_rows=1)
+    store.put_many([make_event(key="order-1")], clock.now)
+    store.purge(lambda event: True, clock.now)
+    store.put_many([make_event(key="order-1")], clock.now)
+    assert store.stats(clock.now).queued == 1
+
+
+def test_stats_tell_vendors_apart(store, clock, make_event, claim):
+    """Each vendor's lane has its own counts, which add up to the whole."""
+    store.put_many([make_event(), make_event(), make_event(vendor="adobe")], clock.now)
+    store.ack(claim(skip={"adobe"}), [Delivered(duplicate=True)], clock.now)
+    clock.now += 5
+    store.ack(claim(skip={"wt"}), [Dead(ErrorCode.VENDOR_400)], clock.now)
+    claim()
+    stats = store.stats(clock.now)
+    wt, adobe = stats.lanes["wt"], stats.lanes["adobe"]
+    assert (wt.accepted, wt.delivered, wt.duplicates, wt.queued, wt.leased) == (2, 1, 1, 1, 1)
+    assert (adobe.accepted, adobe.dead, adobe.queued) == (1, 1, 0)
+    assert (wt.oldest_s, adobe.oldest_s) == (pytest.approx(5), 0)
+    store.forget(None)
+    assert store.stats(clock.now).lanes["adobe"].dropped == {ErrorCode.DISCARDED: 1}
+    assert stats.balanced() and wt.balanced() and adobe.balanced()
 
 
 # Age and clocks

@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "flags",
                 "outbox",
                 "outbox.base",
+                "outbox.location",
                 "outbox.policy",
                 "vendors.*",
             }
