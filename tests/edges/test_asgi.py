@@ -371,7 +371,7 @@ async def test_A10_A12_five_hundred_cancels_during_decide(
     amake: Make, vendor: SandboxServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Visitors who leave while the vendor is asked cost nothing: no slot, no breaker, no log line, no connection."""
-    fm = amake(vendors=[webtrends(vendor.webtrends_url)], max_in_flight=20)
+    fm = amake(vendors=[webtrends(vendor.webtrends_url)], max_in_flight=20, outbox="memory://")
     app = FlagsMiddleware(show, flagmw=fm)
     assert (await asgi_call(app, http_scope(Sent()))).body in (b"control", b"variation")
     vendor.faults([{"kind": "delay", "ms": 3000, "route": "control"}])

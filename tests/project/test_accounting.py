@@ -10,7 +10,7 @@ from pathlib import Path
 TESTS = """
 from dataclasses import replace
 
-from flagmw import Flagmw
+from flagmw import Flagmw, Visit
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.testing import FakeVendor
 
@@ -25,13 +25,14 @@ def test_honest():
 
 
 def test_crooked():
-    Flagmw(vendors=[FakeVendor({"ta_A": "b"})], outbox=Crooked()).outbox_stats()
+    fm = Flagmw(vendors=[FakeVendor({"ta_A": "b"})], outbox=Crooked())
+    fm.decide(Visit(url="https://www.mysite.com/"))
 
 
 def test_made_up_label():
     fm = Flagmw(vendors=[FakeVendor({"ta_A": "b"})])
     fm._counts.add("undecided", "", "a vendor's own words")
-    fm.outbox_stats()
+    fm.decide(Visit(url="https://www.mysite.com/"))
 """
 
 
