@@ -307,12 +307,10 @@ class _Running:
                 self.outbox.submit([], self.worker.now()) if self.submits else self.committer.submit(int)
             )
             last.result(timeout_s)
-        except TimeoutError:
-            return False
-        except RuntimeError:
-            pass  # the interpreter is on its way out, and has waited for it before it said so
-        except Exception:
-            pass  # told for the events that it has not taken; somebody else's store may raise anything
+        except Exception as error:
+            # A store that does not take events has told so for each of them, and somebody else's may raise anything;
+            # an interpreter on its way out has waited for it before it said so.
+            return not isinstance(error, TimeoutError)
         return True
 
 
