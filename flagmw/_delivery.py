@@ -18,7 +18,7 @@ from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.base import Outbox, OutboxStats
+from flagmw.outbox.base import Leased, Outbox, OutboxStats
 from flagmw.types import Event, EventNote, Flow, Outcome
 
 if TYPE_CHECKING:
@@ -170,12 +170,20 @@ class Delivery:
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
         return self._lanes[vendor].delivery.run(flow, deadline)
 
-    def _outcome(self, event: Event, outcome: Outcome) -> None:
-        code = getattr(outcome, "code", None) or ""
+    def _outcome(self, row: Leased, outcome: Outcome) -> None:
+        event, code = row.event, getattr(outcome, "code", None) or ""
         self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
         if self._config.on_event is not None:
             self._config.on_event(
-                EventNote(id=event.id, vendor=event.vendor, kind=event.kind, metric=event.track.metric, outcome=outcome)
+                EventNote(
+                    id=event.id,
+                    vendor=event.vendor,
+                    kind=event.kind,
+                    metric=event.track.metric,
+                    outcome=outcome,
+                    attempt=row.attempts + 1,
+                    track_id=event.track.id,
+                )
             )
 
 
@@ -197,7 +205,7 @@ class _Running:
         self,
         config: Config,
         deliver: Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Outcome]],
-        outcome: Callable[[Event, Outcome], None],
+        outcome: Callable[[Leased, Outcome], None],
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 

@@ -43,6 +43,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "flags",
                 "outbox",
                 "outbox.base",
+                "outbox.pace",
+                "outbox.parcels",
                 "outbox.policy",
                 "vendors.*",
             }
