@@ -49,6 +49,8 @@ class Vendor(Protocol):
         base_url: where its service is; a vendor without one is run where it stands, and must not yield a call.
         local: True when it decides without a call although it has a `base_url`.
         batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
+        names_visitor: a function of a cookie's name that says whether its value tells visitors apart; where it is
+            missing, all of `identity` has to be equal for two events to be of one visitor.
     """
 
     @property
