@@ -257,19 +257,22 @@ class _Running:
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
+        from flagmw.outbox.errands import errand_for
         from flagmw.outbox.worker import Worker
 
         self.owned = isinstance(made, Location)
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
+        vendors = {vendor.name: vendor for vendor in config.vendors}
         self.worker = Worker(
             self.outbox,
-            {vendor.name: vendor for vendor in config.vendors},
+            vendors,
             deliver,
-            {vendor.name: Breaker() for vendor in config.vendors},
+            {name: Breaker() for name in vendors},
             max_rate=config.max_rate,
             on_outcome=outcome,
+            errand=errand_for(self.outbox, vendors, lambda: self.worker.now()),
         )
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = self.worker.wake

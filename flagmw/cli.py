@@ -1,4 +1,4 @@
-"""The `flagmw` command: a sandbox of the vendors, one decision, one track, an examination of the set-up."""
+"""The `flagmw` command: sandbox, one decision, one track, delivery and its outbox, an examination of the set-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cookies
+from flagmw import _cli_outbox, _cookies
 from flagmw._cli_common import (
     FAILED,
     SAMPLE_URL,
@@ -27,12 +27,18 @@ from flagmw._cli_common import (
     SandboxOption,
     fail,
 )
+from flagmw._cli_deliver import deliver
+from flagmw._cli_orders import purge
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import Variant, Visit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+app.command()(deliver)
+app.command()(purge)
+app.add_typer(_cli_outbox.app, name="outbox")
 
 CookieOption = Annotated[
     list[str] | None,

@@ -9,15 +9,42 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, cast
 
 import orjson
 
-from flagmw.outbox.orders import Order, from_bytes
+from flagmw.outbox.base import Outbox
+from flagmw.outbox.orders import Order, carry_out, from_bytes
+from flagmw.vendors.base import Vendor
 
 _ORDER, _ANSWER = ".order", ".answer"
 _STALE_S = 3600.0
+
+
+class _Slotted(Outbox, Protocol):
+    """An outbox that is a directory of slots."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    def slots(self) -> Sequence[str]:
+        """Return the names of the slots that this process has."""
+
+
+def errand_for(outbox: Outbox, vendors: Mapping[str, Vendor], now: Callable[[], float]) -> Callable[[], object] | None:
+    """Return what carries out operators' orders for *outbox*; None where it has no folder for them."""
+    if not hasattr(outbox, "slots"):
+        return None
+    slotted = cast(_Slotted, outbox)
+    errands = Errands.of(slotted.directory)
+
+    def errand() -> None:
+        if errands.waiting():
+            errands.serve(slotted.slots(), lambda _, order: carry_out(order, slotted, vendors, now()))
+
+    return errand
 
 
 class Errands:
@@ -25,6 +52,11 @@ class Errands:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @classmethod
+    def of(cls, directory: Path) -> Errands:
+        """Return the errands of the outbox in *directory*."""
+        return cls(directory / "orders")
 
     def post(self, owner: str, order: Order) -> None:
         """Lay *order* there for *owner*.
@@ -34,6 +66,10 @@ class Errands:
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._write(f"{owner}.{order.id}{_ORDER}", order.to_bytes())
+
+    def waiting(self) -> bool:
+        """Say whether there are any orders, anybody's."""
+        return bool(self._paths(_ORDER))
 
     def serve(self, owners: Iterable[str], carry_out: Callable[[str, Order], int]) -> int:
         """Have the orders for *owners* carried out, each once; return how many there were.

@@ -60,19 +60,19 @@ def letters(work: Literal["revive", "forget"], ids: Iterable[str] | None) -> Ord
 
 
 def forget_visitor(
-    vendors: Sequence[Vendor], *, user_id: str | None, saved: Mapping[str, str], cookies: Mapping[str, str]
+    vendors: Sequence[Vendor], *, user_ids: Sequence[str], saved: Mapping[str, str], cookies: Mapping[str, str]
 ) -> Order:
     """Order the events of a visitor to be dropped.
 
     Args:
-        user_id: the site's own id of the visitor.
+        user_ids: the site's own ids of the visitor.
         saved: the vendors' cookies of a visitor; those that tell visitors apart are used.
         cookies: cookies to go by as they are; each must tell visitors apart.
 
     Raises:
         ValueError: nothing of this tells one visitor from another.
     """
-    known = [] if user_id is None else [_user(user_id)]
+    known = [_user(user_id) for user_id in user_ids]
     known += [_cookie(name, value) for name, value in cookies.items()]
     for vendor in vendors:
         own = {name: value for name, value in saved.items() if vendor.cookies.reads(name)}

@@ -30,7 +30,7 @@ def of(make_event, *, user_id: str | None = None, vendor: str = "wt", **cookies:
 
 
 def purge(**known) -> orders.Order:
-    return orders.forget_visitor([WT, STATIC], **({"user_id": None, "saved": {}, "cookies": {}} | known))
+    return orders.forget_visitor([WT, STATIC], **({"user_ids": [], "saved": {}, "cookies": {}} | known))
 
 
 def test_a_visitor_is_found_by_what_they_are_known_by(make_event, clock):
@@ -42,11 +42,11 @@ def test_a_visitor_is_found_by_what_they_are_known_by(make_event, clock):
         "nothing": of(make_event),
     }
     for order, found in (
-        (purge(user_id="u-1"), {"same user"}),
+        (purge(user_ids=["u-1"]), {"same user"}),
         (purge(saved={USER: "ann", "_wt.control-1-x": "same"}), {"same cookie"}),
         (purge(cookies={"_wt.control-1-x": "same"}), {"same control"}),
-        (purge(user_id="u-1", cookies={USER: "bob"}), {"same user", "same control"}),
-        (purge(user_id="ann"), set()),
+        (purge(user_ids=["u-1"], cookies={USER: "bob"}), {"same user", "same control"}),
+        (purge(user_ids=["ann"]), set()),
     ):
         matches = orders.matcher(orders.from_bytes(order.to_bytes()), VENDORS)
         assert {name for name, event in events.items() if matches(event)} == found
@@ -63,7 +63,7 @@ def test_a_vendor_that_names_no_cookie_is_asked_for_its_identity(make_event):
 
 def test_an_order_names_nobody():
     """What lies on the disk are salted hashes, different in every order."""
-    first, second = purge(user_id="u-1", cookies={USER: "ann"}), purge(user_id="u-1", cookies={USER: "ann"})
+    first, second = purge(user_ids=["u-1"], cookies={USER: "ann"}), purge(user_ids=["u-1"], cookies={USER: "ann"})
     assert b"u-1" not in first.to_bytes() and b"ann" not in first.to_bytes()
     assert not set(first.marks) & set(second.marks)
 
@@ -91,7 +91,7 @@ def test_orders_are_carried_out(make_event, clock):
     do = lambda order: orders.carry_out(order, store, VENDORS, clock.now)  # noqa: E731
     assert do(orders.letters("revive", [events[0].id, "unknown"])) == 1
     assert do(orders.letters("forget", [events[1].id])) == 1
-    assert do(purge(user_id="u-1")) == 1
+    assert do(purge(user_ids=["u-1"])) == 1
     assert do(orders.letters("revive", None)) == 2
     stats = store.stats(clock.now)
     assert (stats.queued, stats.dead, sum(stats.dropped.values())) == (3, 0, 2)
