@@ -42,4 +42,18 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     return [body]
 
 
-app = FlagsMiddleware(shop, flagmw=fm)
+inner = FlagsMiddleware(shop, flagmw=fm)
+
+
+def late() -> int:
+    return sum(n for (what, _, _), n in fm.counts().items() if what == "commit_late")
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Say in a header whether the disk took longer than a response waits for it: that event is not promised yet."""
+    before = late()
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        return start_response(status, [*headers, ("X-Commit-Late", str(late() - before))], *more)
+
+    return inner(environ, start)

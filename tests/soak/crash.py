@@ -27,15 +27,18 @@ class Crash:
     Attributes:
         arrived: orders that reached the vendor, acknowledged or not.
         lost: acknowledged orders that did not.
+        late: answers that did not wait for the disk any longer, and `late_lost` those of them that did not arrive.
         left: events that still lie in the outbox: what is missing at the vendor is not gone.
         repeated: how often an order reached the vendor beyond the first time.
-        unmarked: orders that came twice without an attempt after the first having been noted.
+        unmarked: orders that came more than once although the attempt that was settled was called the first.
     """
 
     kills: int
     acknowledged: int
     arrived: int
     lost: tuple[str, ...]
+    late: int
+    late_lost: int
     left: int
     repeated: int
     unmarked: tuple[str, ...]
@@ -47,6 +50,7 @@ class Crash:
         return (
             f"crash run: {self.kills} SIGKILLs in {self.load_s:.0f} s of load on 4 workers; "
             f"{self.acknowledged} events acknowledged, {len(self.lost)} of them lost, {self.left} left in the outbox; "
+            f"{self.late} more answers did not wait for a slow disk, {self.late_lost} of their events were lost; "
             f"{self.arrived} different events reached the vendor, {self.repeated} repeats, "
             f"{len(self.unmarked)} of them not marked as second attempts; drained {self.drain_s:.0f} s after the load"
         )
@@ -69,18 +73,22 @@ def run(kills: int, seed: int = 1) -> Crash:
         load_s = time.monotonic() - begun
         drain_s = _drained(vendor, load)
         times = arrived(vendor)
-        attempts = shop.attempts()
+        taken = shop.delivered_at()
         repeats = Counter({order: n - 1 for order, n in times.items() if n > 1})
-        # An order that nobody was told of has no id here; the others' second attempts must have been noted.
-        known = {order: load.acknowledged[order] for order in repeats if order in load.acknowledged}
+        # The id of an order that nobody was told of is not known here. Nor is the attempt where the process was killed
+        # in the moment between settling and noting.
+        told = {**load.acknowledged, **load.late}
+        first = tuple(order for order in repeats if taken.get(told.get(order, "")) == 1)
         return Crash(
             kills=kills,
             acknowledged=len(load.acknowledged),
             arrived=len(times),
             lost=tuple(order for order in load.acknowledged if order not in times),
+            late=len(load.late),
+            late_lost=sum(order not in times for order in load.late),
             left=sum(report.stats.queued for report in Survey(shop.outbox, Clear()).reports(time.time())),
             repeated=repeats.total(),
-            unmarked=tuple(order for order, track in known.items() if attempts[track] < 2),
+            unmarked=first,
             refused=tuple(load.refused[:5]),
             load_s=load_s,
             drain_s=drain_s,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,14 +40,15 @@ class Shop:
         found = Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()
         return [int(pid) for pid in found]
 
-    def attempts(self) -> dict[str, int]:
-        """Return by track id the highest attempt that was noted."""
-        highest: Counter[str] = Counter()
+    def delivered_at(self) -> dict[str, int]:
+        """Return by track id which attempt the vendor took, as far as its process lived to note it."""
+        taken: dict[str, int] = {}
         for path in self.notes.iterdir():
             for line in path.read_text().splitlines():
-                track, attempt, _ = line.split()
-                highest[track] = max(highest[track], int(attempt))
-        return highest
+                track, attempt, outcome = line.split()
+                if outcome == "Delivered":
+                    taken[track] = int(attempt)
+        return taken
 
 
 @contextmanager
@@ -87,12 +88,16 @@ def running(folder: Path, vendor: SandboxServer, *, workers: int = 4, **options:
 
 @dataclass
 class Load:
-    """Visitors who buy, over and over, each in a thread. An order is acknowledged when its whole answer was read."""
+    """Visitors who buy, over and over, each in a thread. An order is acknowledged when its whole answer was read.
+
+    Those whose commit took longer than the response waits for it are `late`: answered, counted, and not promised.
+    """
 
     shop: Shop
     visitors: int = 8
     pause_s: float = 0.0
     acknowledged: dict[str, str] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     took_s: list[tuple[float, float]] = field(default_factory=list)
 
@@ -121,33 +126,30 @@ class Load:
             order = f"order-{next(self._orders)}"
             begun = time.monotonic()
             try:
-                status, track = self._request(connection, f"/buy?order={order}", cookies)
+                status, track, late = self._request(connection, f"/buy?order={order}", cookies)
             except (OSError, http.client.HTTPException):
                 connection.close()  # its worker was killed: whether the order was taken nobody was told
                 continue
             self.took_s.append((begun, time.monotonic() - begun))
             if status == 200 and len(track) == 36:
-                self.acknowledged[order] = track
+                (self.late if late else self.acknowledged)[order] = track
             else:
                 self.refused.append(f"{status} {track[:80]}")
         connection.close()
 
     def _welcome(self) -> str:
         """Visit until the vendor has decided; return the visitor's cookies, "" when it has not."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.shop.port, timeout=20)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.shop.port, timeout=20)) as connection:
             connection.request("GET", "/checkout", headers={"host": HOST, "user-agent": BROWSER})
-            answer = connection.getresponse()
-            answer.read()
-            lines = answer.headers.get_all("set-cookie") or []
-            return "; ".join(line.partition(";")[0] for line in lines if "control" in line or "user" in line)
-        finally:
-            connection.close()
+            with closing(connection.getresponse()) as answer:
+                answer.read()
+                lines = answer.headers.get_all("set-cookie") or []
+        return "; ".join(line.partition(";")[0] for line in lines if "control" in line or "user" in line)
 
-    def _request(self, connection: http.client.HTTPConnection, path: str, cookies: str) -> tuple[int, str]:
+    def _request(self, connection: http.client.HTTPConnection, path: str, cookies: str) -> tuple[int, str, bool]:
         connection.request("POST", path, headers={"host": HOST, "user-agent": BROWSER, "cookie": cookies})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        with closing(connection.getresponse()) as answer:
+            return answer.status, answer.read().decode(), answer.headers.get("x-commit-late", "0") != "0"
 
 
 def arrived(vendor: SandboxServer) -> Counter[str]:
@@ -159,12 +161,14 @@ def arrived(vendor: SandboxServer) -> Counter[str]:
 def _wait_for(shop: Shop, process: subprocess.Popen[bytes], output: Path) -> None:
     end = time.monotonic() + START_S
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=5)
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            closing(http.client.HTTPConnection("127.0.0.1", shop.port, timeout=5)) as connection,
+        ):
             connection.request("GET", "/health", headers={"host": HOST})
-            if connection.getresponse().status == 200:
-                return
-        connection.close()
+            with closing(connection.getresponse()) as answer:
+                if answer.status == 200:
+                    return
         if process.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"the shop did not start:\n{output.read_text()}")
         time.sleep(0.1)
