@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types matrix faults isolation fuzz bench clean
+.PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -41,6 +41,10 @@ isolation: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
+
+# The long form: make soak ARGS="--kills 200 --outage 600".
+soak: $(READY)
+	@$(BIN)/python -m tests.soak.run $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -19,7 +19,7 @@ from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._open import located, make, probe, start, trouble
-from flagmw.outbox.base import Outbox, OutboxStats
+from flagmw.outbox.base import Leased, Outbox, OutboxStats
 from flagmw.outbox.location import Location, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
 
@@ -248,12 +248,20 @@ class Delivery:
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
         return self._lanes[vendor].delivery.run(flow, deadline)
 
-    def _outcome(self, event: Event, outcome: Outcome) -> None:
-        code = getattr(outcome, "code", None) or ""
+    def _outcome(self, row: Leased, outcome: Outcome) -> None:
+        event, code = row.event, getattr(outcome, "code", None) or ""
         self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
         if self._config.on_event is not None:
             self._config.on_event(
-                EventNote(id=event.id, vendor=event.vendor, kind=event.kind, metric=event.track.metric, outcome=outcome)
+                EventNote(
+                    id=event.id,
+                    vendor=event.vendor,
+                    kind=event.kind,
+                    metric=event.track.metric,
+                    outcome=outcome,
+                    attempt=row.attempts + 1,
+                    track_id=event.track.id,
+                )
             )
 
 
@@ -276,23 +284,26 @@ class _Running:
         config: Config,
         made: Any,
         deliver: Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Outcome]],
-        outcome: Callable[[Event, Outcome], None],
+        outcome: Callable[[Leased, Outcome], None],
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
+        from flagmw.outbox.errands import errand_for
         from flagmw.outbox.worker import Worker
 
         self.owned = isinstance(made, Location)
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
+        vendors = {vendor.name: vendor for vendor in config.vendors}
         self.worker = Worker(
             self.outbox,
-            {vendor.name: vendor for vendor in config.vendors},
+            vendors,
             deliver,
-            {vendor.name: Breaker() for vendor in config.vendors},
+            {name: Breaker() for name in vendors},
             max_rate=config.max_rate,
             on_outcome=outcome,
+            errand=errand_for(self.outbox, vendors, lambda: self.worker.now()),
         )
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = self.worker.wake

@@ -148,10 +148,15 @@ class Events:
             track=track,
             aliases=part.aliases,
             visit=replace(visit, cookies=part.cookies),
-            visitor_key=visitor_key(vendor.name, visit.user_id, part.cookies),
+            visitor_key=visitor_key(vendor.name, visit.user_id or self._identity(n), part.cookies),
             exposed=exposed,
             at_most_once=vendor.at_most_once,
         )
+
+    def _identity(self, n: int) -> str | None:
+        """Return what vendor *n* knows this visitor by, which changes less often than all of their cookies."""
+        identity = getattr(self._context.config.vendors[n], "identity", None)
+        return None if identity is None else identity(VisitorState(self._visitor.jar(n))) or None
 
     def _refuse(self, vendor: str, code: ErrorCode, error: Exception) -> None:
         """Count and log a track that cannot be taken, or raise *error* while debugging."""

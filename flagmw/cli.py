@@ -1,14 +1,13 @@
-"""The `flagmw` command: a sandbox of the vendors, one decision, one track, an examination of the set-up."""
+"""The `flagmw` command: sandbox, one decision, one track, delivery and its outbox, an examination of the set-up."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 try:
     import typer
@@ -17,39 +16,34 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cookies
-from flagmw.config import FILE_VARIABLE
+from flagmw import _cli_outbox, _cookies
+from flagmw._cli_common import (
+    FAILED,
+    SAMPLE_URL,
+    WRONG,
+    ConfigOption,
+    JsonOption,
+    Runtime,
+    SandboxOption,
+    fail,
+)
+from flagmw._cli_deliver import deliver
+from flagmw._cli_orders import purge
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
-from flagmw.types import DecisionNote, Variant, Visit
-from flagmw.vendors.webtrends import Webtrends
+from flagmw.types import Variant, Visit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
-FAILED, WRONG = 1, 2
+app.command()(deliver)
+app.command()(purge)
+app.add_typer(_cli_outbox.app, name="outbox")
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help=f"TOML file with the options; else ${FILE_VARIABLE}, flagmw.toml, pyproject.toml."
-    ),
-]
-SandboxOption = Annotated[
-    str | None,
-    typer.Option("--sandbox", metavar="URL", help="Ask the sandbox at this address, with its sample account."),
-]
 CookieOption = Annotated[
     list[str] | None,
     typer.Option("--cookie", "-b", help='A cookie the visitor carries, "name=value", or a whole Cookie header.'),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-_PLACES = (Path("flagmw.toml"), Path("pyproject.toml"))
-
-SAMPLE_ACCOUNT = 2490593
-SAMPLE_TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"  # noqa: S105 - printed in the vendor's public guide
-SAMPLE_URL = "https://www.mysite.com"
 
 
 @app.command()
@@ -64,12 +58,12 @@ def sandbox(
     try:
         from flagmw.sandbox import server
     except ImportError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
     try:
         server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
     except OSError as error:
-        _fail(f"cannot listen on {host} port {port}: {error.strerror}")
+        fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
 
 @app.command()
@@ -86,7 +80,7 @@ def decide(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the vendors once what a visitor would get. Exit code 1 when a vendor failed."""
-    runtime = _runtime(config, sandbox)
+    runtime = Runtime(config, sandbox)
     with runtime as fm:
         visit = Visit(
             url=url,
@@ -106,7 +100,7 @@ def decide(
                 save.touch(0o600)
                 save.write_bytes(flags.save())
             except OSError as error:
-                _fail(f"cannot write {str(save)!r}: {error.strerror}")
+                fail(f"cannot write {str(save)!r}: {error.strerror}")
     aliases = list(flags.items())
     variants = [flags.variant(alias) for alias, _ in aliases]
     if as_json:
@@ -135,7 +129,7 @@ def track(
     as_json: JsonOption = False,
 ) -> None:
     """Report what a visitor did, and wait until the vendors have it. Exit code 1 when they have not."""
-    with _runtime(config, sandbox) as fm:
+    with Runtime(config, sandbox) as fm:
         try:
             who = (
                 visitor.read_bytes()
@@ -144,7 +138,7 @@ def track(
             )
             id = fm.track(metric, visitor=who, data=_pairs(data), aliases=alias, key=key)
         except (OSError, ValueError) as error:
-            _fail(str(error))
+            fail(str(error))
         delivered = fm.flush(timeout) if id is not None else False
         stats = fm.outbox_stats()
     document = {
@@ -178,7 +172,7 @@ def doctor(
     from flagmw.doctor import Finding, examine, exit_code, render, to_json
 
     try:
-        fm = _runtime(config, sandbox, debug=False).unstarted
+        fm = Runtime(config, sandbox, debug=False).unstarted
     except ConfigError as error:
         findings = [Finding("FAIL", "configuration", str(error))]
     else:
@@ -197,41 +191,6 @@ def main() -> None:
         sys.exit(WRONG)
 
 
-class _runtime:
-    """A `Flagmw` for one command, closed at its end; `failed` says whether a vendor failed to decide."""
-
-    def __init__(self, config: Path | None, sandbox: str | None, *, debug: bool = True) -> None:
-        self.failed = False
-        if sandbox is not None:
-            # The sandbox's own account; an unencrypted address beyond this machine is refused like any other.
-            base_url = sandbox.rstrip("/") + "/ots/api/rest-1.2"
-            vendor = Webtrends(SAMPLE_ACCOUNT, SAMPLE_TOKEN, SAMPLE_URL, base_url=base_url)
-            self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full", on_decision=self._note)
-            return
-        named = config or os.environ.get(FILE_VARIABLE)
-        found = Path(named) if named else next((path for path in _PLACES if path.is_file()), None)
-        if found is None:
-            _fail("no configuration: write flagmw.toml, name one with --config, or use --sandbox http://127.0.0.1:8765")
-        own: dict[str, Any] = {"debug": True} if debug else {}
-        self._fm = Flagmw.from_mapping({**own, "on_decision": self._note}, file=found)
-        if not self._fm.config.vendors:
-            _fail(f"{found} configures no vendors")
-
-    @property
-    def unstarted(self) -> Flagmw:
-        return self._fm
-
-    def __enter__(self) -> Flagmw:
-        self._fm.start()  # loading libraries is no part of the one decision's time
-        return self._fm
-
-    def __exit__(self, *_: object) -> None:
-        self._fm.close(1.0)
-
-    def _note(self, note: DecisionNote) -> None:
-        self.failed = self.failed or note.error is not None
-
-
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:
     found = _cookies.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
     return {name: value for own in found.own for name, value in own.items()}
@@ -243,7 +202,7 @@ def _pairs(pairs: list[str] | None) -> dict[str, Any]:
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals:
-            _fail(f'{pair!r} is not "name=value"')
+            fail(f'{pair!r} is not "name=value"')
         try:
             value = json.loads(text)
         except ValueError:
@@ -285,11 +244,6 @@ def _print(flags: Flags, variants: list[Variant], elapsed_ms: float) -> None:
     console.print(table)
     code = f"; {flags.error_code}" if flags.error_code else ""
     console.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"flagmw: {message}", file=sys.stderr)
-    raise typer.Exit(WRONG)
 
 
 if __name__ == "__main__":

@@ -315,10 +315,17 @@ class DecisionNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventNote:
-    """What `on_event` is called with: what the delivery of one event came to this time."""
+    """What `on_event` is called with: what the delivery of one event came to this time.
+
+    Attributes:
+        attempt: counts from 1; from the second on the vendor may have the event already.
+        track_id: what `track()` returned.
+    """
 
     id: str
     vendor: str
     kind: str
     metric: str
     outcome: Outcome
+    attempt: int = 1
+    track_id: str = ""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeGuard
 
 from flagmw._guard import Breaker, Deadline
+from flagmw._locks import Lock
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
+from flagmw.outbox.base import Leased
+from flagmw.outbox.pace import CONCURRENCY, RetryBudget, Width
 from flagmw.outbox.policy import Policy
 from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
@@ -53,9 +57,10 @@ _PROBE_REST_S = 0.5
 
 
 class Lanes:
-    """The vendors as delivery sees them. All times are seconds on the monotonic clock.
+    """The vendors as delivery sees them. All times are seconds on the monotonic clock. Safe from any thread.
 
-    Used by one thread; `health` may be called by others.
+    Args:
+        concurrency: attempts at once at one vendor, as long as it is well.
     """
 
     def __init__(
@@ -68,104 +73,169 @@ class Lanes:
         *,
         attempt_timeout_s: float,
         monotonic: Callable[[], float],
+        concurrency: int = CONCURRENCY,
     ) -> None:
-        self._vendors, self._run, self._policy, self._throttle = vendors, run, policy, throttle
-        self._breakers = {name: breakers.get(name) or Breaker() for name in vendors}
+        self._run, self._policy, self._throttle = run, policy, throttle
         self._attempt_timeout_s, self._monotonic = attempt_timeout_s, monotonic
-        self._suspended: dict[str, ErrorCode] = {}
-        self._rest_until: dict[str, float] = {}
+        self._lanes = {
+            name: _Lane(vendor, breakers.get(name) or Breaker(), Width(concurrency), getattr(vendor, "batch_max", 1))
+            for name, vendor in vendors.items()
+        }
+        self._unknown: set[str] = set()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The vendors that are configured."""
+        return frozenset(self._lanes)
 
     def resting(self, now: float) -> dict[str, float]:
         """Return the vendors that get nothing now, and until when; `inf` for those that are not configured."""
-        until = {name: at for name, at in self._rest_until.items() if at > now}
-        for name, breaker in self._breakers.items():
-            open_s = breaker.open_for(now)
-            if open_s > 0:
-                until[name] = max(until.get(name, 0.0), now + open_s)
+        until = dict.fromkeys(list(self._unknown), math.inf)
+        for name, lane in self._lanes.items():
+            rest_s = max(lane.rest_until - now, lane.breaker.open_for(now))
+            if rest_s > 0:
+                until[name] = now + rest_s
         return until
+
+    def reject(self, vendor: str) -> None:
+        """Leave events of *vendor*, which is not configured, where they are from now on.
+
+        It is most likely an older configuration's; its events may be another process's to deliver.
+        """
+        self._unknown.add(vendor)
+        self._throttle.change(
+            logging.ERROR, ErrorCode.NO_VENDOR, "events of a vendor that is not configured wait", vendor=vendor
+        )
+
+    def on_trial(self, vendor: str, now: float) -> bool:
+        """Say whether one attempt has to show first that the vendor takes events again."""
+        lane = self._lanes[vendor]
+        return lane.suspended is not None or lane.breaker.state(now) != "closed"
+
+    def width(self, vendor: str, now: float) -> int:
+        """Return how many attempts may be under way at once."""
+        return 1 if self.on_trial(vendor, now) else self._lanes[vendor].width.limit
+
+    def batch_max(self, vendor: str) -> int:
+        """Return how many events of one visitor the vendor takes at once."""
+        return self._lanes[vendor].batch_max
+
+    def may_repeat(self, vendor: str, events: int, now: float) -> bool:
+        """Say whether the vendor's state leaves room for *events* more repeats."""
+        return self._lanes[vendor].budget.allows(events, now)
 
     def allow(self, vendor: str, now: float) -> bool:
         """Say whether an attempt may be made now; the caller must make it then, for it may be the only probe."""
-        breaker = self._breakers.get(vendor)
-        if breaker is None:
-            # Most likely an older configuration's. Its events may be another process's to deliver, so they stay.
-            self._rest_until[vendor] = math.inf
-            self._throttle.change(
-                logging.ERROR, ErrorCode.NO_VENDOR, "events of a vendor that is not configured wait", vendor=vendor
-            )
-            return False
-        if breaker.allow(now, probe_s=self._attempt_timeout_s):
+        lane = self._lanes[vendor]
+        if lane.breaker.allow(now, probe_s=self._attempt_timeout_s):
             return True
-        self._rest_until[vendor] = now + _PROBE_REST_S
+        lane.rest_until = max(lane.rest_until, now + _PROBE_REST_S)
         return False
 
-    def attempt(self, event: Event) -> Outcome:
-        """Deliver *event* once; raise nothing, whatever the vendor's code does."""
-        deadline = Deadline.after(self._attempt_timeout_s, self._monotonic())
+    def attempt(self, vendor: str, rows: Sequence[Leased]) -> list[Outcome]:
+        """Deliver *rows*, events of one visitor, once; raise nothing, whatever the vendor's code does."""
+        lane, now = self._lanes[vendor], self._monotonic()
+        deadline = Deadline.after(self._attempt_timeout_s, now)
+        lane.budget.sent(len(rows), sum(row.attempts > 0 for row in rows), now)
         try:
-            outcomes = self._run(event.vendor, self._vendors[event.vendor].deliver([event]), deadline)
-            (outcome,) = outcomes
-            if not isinstance(outcome, Outcome):
-                raise TypeError("not an outcome")
+            outcomes = list(self._run(vendor, lane.vendor.deliver([row.event for row in rows]), deadline))
+            if len(outcomes) != len(rows) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
+                raise TypeError("not one outcome for each event")
         except TransportError as error:
-            return Ambiguous(error.code) if error.sent else Retry(error.code)
+            return [Ambiguous(error.code) if error.sent else Retry(error.code)] * len(rows)
         except ProtocolError as error:
-            return Ambiguous(error.code)
+            return [Ambiguous(error.code)] * len(rows)
         except Exception as error:
             # The text of the error may quote what the visitor sent: its type and place must do.
             self._throttle.log(
                 logging.ERROR,
                 ErrorCode.INTERNAL,
                 "a delivery broke, its event is kept",
-                vendor=event.vendor,
+                vendor=vendor,
                 error=type(error).__name__,
                 at=_place(error),
             )
             # It may have broken after the vendor had answered, so it is not repeated for long: a few tries, then aside.
-            return Ambiguous(ErrorCode.INTERNAL) if event.at_most_once else Dead(ErrorCode.INTERNAL, verdict=False)
-        return outcome
+            return [
+                Ambiguous(ErrorCode.INTERNAL) if row.event.at_most_once else Dead(ErrorCode.INTERNAL, verdict=False)
+                for row in rows
+            ]
+        return outcomes
 
-    def note(self, vendor: str, outcome: Outcome, now: float) -> None:
-        """Learn from *outcome* how the vendor is."""
-        breaker = self._breakers[vendor]
-        code = getattr(outcome, "code", None)
-        if isinstance(outcome, Suspend):
-            breaker.abandon()
-            self._suspend(vendor, outcome.code, now)
-        elif code is ErrorCode.INTERNAL:
-            breaker.abandon()  # our own bug says nothing about the vendor
-        elif isinstance(outcome, Ambiguous) or (isinstance(outcome, Retry) and code in FAILURES):
-            rate_limited = isinstance(outcome, Retry) and code is ErrorCode.RATE_LIMITED
-            hold_s = self._policy.rest_s(outcome.after_s) if rate_limited and isinstance(outcome, Retry) else 0.0
-            if breaker.failure(now, hold_s or None):
-                self._throttle.change(
-                    logging.WARNING, code or ErrorCode.TRANSPORT, "delivery fails and pauses", vendor=vendor
-                )
+    def note(self, vendor: str, outcomes: Sequence[Outcome], now: float) -> None:
+        """Learn from the *outcomes* of one attempt how the vendor is."""
+        lane = self._lanes[vendor]
+        refusal = next((outcome for outcome in outcomes if isinstance(outcome, Suspend)), None)
+        troubles = [outcome for outcome in outcomes if _is_trouble(outcome)]
+        if refusal is not None:
+            lane.breaker.abandon()
+            self._suspend(vendor, lane, refusal.code, now)
+        elif troubles:
+            lane.width.failure()
+            lane.budget.failed(len(troubles), now)
+            rests = [
+                self._policy.rest_s(outcome.after_s)
+                for outcome in troubles
+                if isinstance(outcome, Retry) and outcome.code is ErrorCode.RATE_LIMITED
+            ]
+            if lane.breaker.failure(now, max(rests, default=0.0) or None):
+                self._throttle.change(logging.WARNING, troubles[0].code, "delivery fails and pauses", vendor=vendor)
+        elif all(getattr(outcome, "code", None) is ErrorCode.INTERNAL for outcome in outcomes):
+            lane.breaker.abandon()  # our own bug says nothing about the vendor
         else:
-            self._in_service(vendor, reopened=breaker.success(now))
+            lane.width.success()
+            self._in_service(vendor, lane, reopened=lane.breaker.success(now))
 
     def health(self, now: float) -> dict[str, object]:
         """Return which vendors refuse us, which fail, and which are not configured."""
-        rest = dict(self._rest_until)
-        open_for = {name: breaker.open_for(now) for name, breaker in self._breakers.items()}
+        open_for = {name: lane.breaker.open_for(now) for name, lane in self._lanes.items()}
+        refusing = {name: lane.suspended for name, lane in self._lanes.items()}
         return {
-            "suspended": {name: code.value for name, code in dict(self._suspended).items()},
+            "suspended": {name: code.value for name, code in refusing.items() if code is not None},
             "paused_s": {name: round(left, 1) for name, left in open_for.items() if left > 0},
-            "unknown": sorted(name for name, until in rest.items() if until == math.inf),
+            "unknown": sorted(self._unknown),
+            "width": {name: self.width(name, now) for name in self._lanes},
         }
 
-    def _suspend(self, vendor: str, code: ErrorCode, now: float) -> None:
-        self._rest_until[vendor] = now + self._policy.suspend_probe_s
-        if vendor not in self._suspended:
+    def _suspend(self, vendor: str, lane: _Lane, code: ErrorCode, now: float) -> None:
+        with lane.lock:
+            known, lane.suspended = lane.suspended is not None, code
+            lane.rest_until = now + self._policy.suspend_probe_s
+        if not known:
             self._throttle.change(logging.ERROR, code, "a vendor refuses us, its events wait", vendor=vendor)
-        self._suspended[vendor] = code
 
-    def _in_service(self, vendor: str, *, reopened: bool) -> None:
-        code = self._suspended.pop(vendor, None)
+    def _in_service(self, vendor: str, lane: _Lane, *, reopened: bool) -> None:
+        with lane.lock:
+            code, lane.suspended = lane.suspended, None
+            if code is not None:
+                lane.rest_until = 0.0
+        if code is not None or reopened:
+            lane.budget.clear()
         if code is not None:
             self._throttle.change(logging.WARNING, code, "a vendor takes our events again", vendor=vendor)
         elif reopened:
             self._throttle.change(logging.WARNING, ErrorCode.BREAKER_OPEN, "delivery works again", vendor=vendor)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One vendor: how it is, and what that allows."""
+
+    vendor: Delivers
+    breaker: Breaker
+    width: Width
+    batch_max: int
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    lock: Lock = field(default_factory=Lock)
+    suspended: ErrorCode | None = None
+    rest_until: float = -math.inf
+
+
+def _is_trouble(outcome: Outcome) -> TypeGuard[Ambiguous | Retry]:
+    """Say whether *outcome* speaks of trouble at the vendor, or on the way there."""
+    if isinstance(outcome, Ambiguous):
+        return outcome.code is not ErrorCode.INTERNAL
+    return isinstance(outcome, Retry) and outcome.code in FAILURES
 
 
 def _place(error: BaseException) -> str:

@@ -133,8 +133,11 @@ class Policy:
         aliases = _open_aliases(outcome, row.event)
         if aliases == ():
             return Settle()
-        wait_s = max(self.backoff_s(row.attempts, rng), self.rest_s(outcome.after_s))
-        return self._later(row, now, Requeue(due_at=now + wait_s, aliases=aliases))
+        rest_s = self.rest_s(outcome.after_s)
+        wait_s = max(self.backoff_s(row.attempts, rng), rest_s)
+        # What was not sent, and what the vendor asks to be sent later, says nothing against the event.
+        uncounted = outcome.code is ErrorCode.SHED or (outcome.code is ErrorCode.RATE_LIMITED and rest_s > 0)
+        return self._later(row, now, Requeue(due_at=now + wait_s, aliases=aliases, counted=not uncounted))
 
     def _refused(self, code: ErrorCode, row: Leased, now: float, rng: random.Random) -> Disposition:
         since = now if row.refused_at is None else row.refused_at

@@ -63,9 +63,10 @@ class SqliteOutbox:
         on_work: Callable[[], None] | None = None,
     ) -> None:
         self.on_work = on_work
+        self.directory = Path(directory)
         self._seal = seal or Clear()
         options = Options(
-            directory=Path(directory),
+            directory=self.directory,
             policy=policy or Policy(),
             limits=Limits(max_rows=max_rows, max_bytes=max_bytes),
             seal=self._seal,
@@ -90,6 +91,11 @@ class SqliteOutbox:
         """
         store = self._stores.get()
         store.writer.ask(store.open)
+
+    def slots(self) -> Sequence[str]:
+        """Return the names of the slots that this process has, its own and those that it has taken over."""
+        store = self._stores.get()
+        return store.writer.ask(store.slots)
 
     @property
     def trouble(self) -> str | None:

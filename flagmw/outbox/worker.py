@@ -1,4 +1,4 @@
-"""The thread that takes events from the outbox to the vendors."""
+"""The threads that take events from the outbox to the vendors."""
 
 from __future__ import annotations
 
@@ -6,27 +6,41 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flagmw._guard import Breaker
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.base import Lease, Outbox, PerProcess
+from flagmw.outbox.base import Lease, Leased, Outbox, PerProcess
 from flagmw.outbox.lanes import Delivers, Lanes, Run
+from flagmw.outbox.pace import CONCURRENCY, Pace
+from flagmw.outbox.parcels import Queue, by_visitor, parcel_size
 from flagmw.outbox.policy import Policy
-from flagmw.types import Event, Outcome
+from flagmw.types import Outcome, Retry
 
 logger = logging.getLogger("flagmw.outbox")
 
+WIRE_S = 4.0
+"""How long `close` waits for attempts that are on the wire, at most."""
+
 _IDLE_S = 30.0  # an idle thread looks at the store this often, for what other processes put there
 _PAUSE_S = 0.02  # the shortest sleep after finding nothing: no store can make the thread spin
+_LOOK_S = 0.005  # nor can wakes: a store in which nothing was due is asked again after this
 _TROUBLE_S = 1.0  # the sleep after the store failed
+_ERRAND_S = 1.0  # how often the errand is run
+_LINGER_S = 10.0  # a vendor's thread without work ends after this
+_SHED_S = 30.0  # how much later a repeat comes for which the vendor's state left no room
 
 
 class Worker:
-    """Deliver what is in *outbox*, event by event, in one daemon thread named `flagmw-outbox`.
+    """Deliver what is in *outbox*: a lane for each vendor, in which a few threads make an attempt each.
+
+    One daemon thread, `flagmw-outbox`, claims events for the lanes that have room; the lanes' own are started when
+    there is work and end without it. Events of one visitor are sent one after the other, up to the vendor's
+    `batch_max` of them in one attempt. What a vendor does holds up no other vendor's events.
 
     Nothing starts before `start` or `wake`. A forked child has no thread until its own first `wake`. The delivery
     *breakers* are not remade in a child: whoever forks while a delivery is under way hands in new ones.
@@ -34,12 +48,14 @@ class Worker:
     Args:
         run: drives a flow of the named vendor to its result, blocking in the calling thread.
         breakers: by vendor, for delivery alone; a vendor without one gets its own.
-        max_rate: attempts a second; a vendor that comes back must not be run over.
+        max_rate: events a second, of all lanes together; a vendor that comes back must not be run over.
+        concurrency: attempts at once at one vendor; fewer while it is in trouble.
         attempt_timeout_s: seconds for one attempt, all its calls together.
         lease_s: seconds for which claimed events are kept from others; longer than an attempt.
         batch: how many events are claimed at once.
         wall, monotonic: clocks in seconds; together they make `now`.
-        on_outcome: told of every attempt, in the worker's thread.
+        on_outcome: told what every attempt came to for each of its events, in a lane's thread.
+        errand: something else to do for the store about once a second, in the thread that claims.
 
     Raises:
         ConfigError: one of the numbers cannot work.
@@ -54,41 +70,42 @@ class Worker:
         *,
         policy: Policy | None = None,
         max_rate: float = 50.0,
+        concurrency: int = CONCURRENCY,
         attempt_timeout_s: float = 5.0,
         lease_s: float = 60.0,
         batch: int = 20,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        on_outcome: Callable[[Event, Outcome], None] | None = None,
+        on_outcome: Callable[[Leased, Outcome], None] | None = None,
+        errand: Callable[[], object] | None = None,
     ) -> None:
         if not 0 < max_rate < float("inf"):
-            raise ConfigError(f"max_rate needs attempts per second above 0; got {max_rate}")
+            raise ConfigError(f"max_rate needs events per second above 0; got {max_rate}")
         if batch < 1:
             raise ConfigError(f"batch needs at least one event; got {batch}")
+        if concurrency < 1:
+            raise ConfigError(f"concurrency needs at least one attempt; got {concurrency}")
         if not 0 < attempt_timeout_s < lease_s:
             raise ConfigError(f"lease_s must be longer than attempt_timeout_s={attempt_timeout_s}; got {lease_s}")
-        self._outbox, self._monotonic, self._on_outcome = outbox, monotonic, on_outcome
-        self._max_rate, self._attempt_timeout_s, self._lease_s, self._batch = (
-            max_rate,
-            attempt_timeout_s,
-            lease_s,
-            batch,
-        )
+        self._outbox, self._monotonic, self._on_outcome, self._errand = outbox, monotonic, on_outcome, errand
+        self._attempt_timeout_s, self._lease_s = attempt_timeout_s, lease_s
+        # No more than can be sent well before the lease runs out.
+        self._batch = max(1, min(batch, int(max_rate * lease_s / 4)))
         self._epoch = wall() - monotonic()
 
         def here() -> _Here:
             throttle = Throttle(logger, clock=monotonic)
-            timeout_s = attempt_timeout_s
             lanes = Lanes(
                 vendors,
                 run,
                 breakers or {},
                 policy or Policy(),
                 throttle,
-                attempt_timeout_s=timeout_s,
+                attempt_timeout_s=attempt_timeout_s,
                 monotonic=monotonic,
+                concurrency=concurrency,
             )
-            return _Here(lanes, throttle)
+            return _Here(lanes, throttle, Pace(max_rate))
 
         self._here = PerProcess(here)
 
@@ -112,8 +129,7 @@ class Worker:
             return
         with here.changed:
             if not here.closed:
-                here.nudged = True
-                here.changed.notify_all()
+                here.nudge()
                 self._ensure(here)
 
     def flush(self, timeout_s: float) -> bool:
@@ -132,169 +148,294 @@ class Worker:
         return True
 
     def close(self, timeout_s: float = 8.0) -> bool:
-        """Stop: claim nothing more, let the attempt on the wire finish, give the rest back.
+        """Stop: claim nothing more, let attempts on the wire finish, give the rest back.
 
-        Returns after *timeout_s* at the latest, with whether the thread has stopped. One that hangs settles its
-        event when it comes back, unless the lease has run out. `start` may be called again in either case.
+        Returns after *timeout_s* or `WIRE_S` at the latest, with whether all threads have stopped. One that hangs
+        settles its events when it comes back, unless the lease has run out. `start` may be called again in either
+        case.
         """
-        here = self._here.get()
+        here, end = self._here.get(), time.monotonic() + min(timeout_s, WIRE_S)
         with here.changed:
             here.closed = True
             turn = here.turn
             if turn is None:
                 return True
-            turn.stop = True
-            here.changed.notify_all()
-        if turn.thread is threading.current_thread():
+            turn.stop.set()
+            waiting = turn.empty()
+            here.nudge()
+            threads = turn.threads()
+        for queue in waiting:
+            self._release(here, queue.left)
+        if threading.current_thread() in threads:
             return False
-        turn.thread.join(timeout_s)
-        if not turn.thread.is_alive():
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
             return True
         here.throttle.change(logging.WARNING, ErrorCode.DEADLINE, "a delivery outlasted the shutdown")
-        if turn.untried is not None:
-            self._release(here, turn.untried)
+        with here.changed:
+            begun = [queue for crew in turn.crews.values() for queue in crew.running]
+        for queue in begun:
+            self._release(here, queue.left)
         return False
 
     def health(self) -> dict[str, object]:
-        """Return whether the thread runs, what it did, and which vendors are in trouble."""
+        """Return whether the threads run, what they did, and which vendors are in trouble.
+
+        `repeats` counts the events that were not sent for the first time: what a vendor may have twice is among them.
+        """
         here = self._here.get()
+        # Without the lock: a thread that the interpreter's shutdown froze may hold it.
+        crews = {} if here.turn is None else dict(here.turn.crews)
         return {
             "alive": here.alive(),
             "attempts": here.attempts,
+            "repeats": here.repeats,
+            "in_flight": {name: len(crew.running) for name, crew in crews.items()},
             "failed_starts": here.failed_starts,
             **here.lanes.health(self._monotonic()),
         }
 
+    # The thread that claims
+
     def _ensure(self, here: _Here) -> bool:
         if here.alive():
             return True
-        try:
-            bucket = _Bucket(self._max_rate, size=min(self._batch, self._max_rate), now=self._monotonic())
-            turn = _Turn(bucket)
-            turn.thread = threading.Thread(target=self._loop, args=(here, turn), name="flagmw-outbox", daemon=True)
-            turn.thread.start()
-        except RuntimeError:
-            here.failed_starts += 1
-            here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
+        turn = _Turn()
+        turn.thread = threading.Thread(target=self._loop, args=(here, turn), name="flagmw-outbox", daemon=True)
+        if not self._started(here, turn.thread):
             return False
         here.turn = turn
         return True
 
-    def _loop(self, here: _Here, turn: _Turn) -> None:
-        while not turn.stop:
-            try:
-                wait_s = self._step(here, turn)
-            except Exception as error:
-                here.throttle.log(
-                    logging.ERROR, ErrorCode.OUTBOX_FAILED, "delivery is held up", error=type(error).__name__
-                )
-                wait_s = _TROUBLE_S
-            with here.changed:
-                if not here.nudged and not turn.stop and wait_s > 0:
-                    here.changed.wait(wait_s)
-                here.nudged = False
+    def _started(self, here: _Here, thread: threading.Thread) -> bool:
+        try:
+            thread.start()
+        except RuntimeError:
+            here.failed_starts += 1
+            here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
+            return False
+        return True
 
-    def _step(self, here: _Here, turn: _Turn) -> float:
-        """Claim and deliver once; return the seconds until there may be more to do."""
+    def _loop(self, here: _Here, turn: _Turn) -> None:
+        errand_at = 0.0
+        while not turn.stop.is_set():
+            try:
+                if self._errand is not None and time.monotonic() >= errand_at:
+                    errand_at = time.monotonic() + _ERRAND_S
+                    self._errand()
+                wait_s = self._feed(here, turn)
+            except Exception as error:
+                self._trouble(here, "delivery is held up", error)
+                wait_s = _TROUBLE_S
+            if self._errand is not None:
+                wait_s = min(wait_s, _ERRAND_S)
+            if wait_s > 0:
+                turn.stop.wait(_LOOK_S)
+                with here.changed:
+                    if not here.nudged and not turn.stop.is_set():
+                        here.changed.wait(wait_s)
+            here.nudged = False
+
+    def _feed(self, here: _Here, turn: _Turn) -> float:
+        """Claim once for the lanes that have room; return the seconds until there may be more to do."""
         now = self._monotonic()
-        wait_s = turn.bucket.wait_s(now)
-        if wait_s > 0:
-            return wait_s
         resting = here.lanes.resting(now)
-        limit = min(self._batch, turn.bucket.available(now))
-        lease = self._outbox.claim(self.now(), limit, self._lease_s, resting.keys())
-        if lease is not None:
-            self._deliver(here, turn, lease, now + self._lease_s)
-            return 0.0
-        due_s = self._outbox.next_due(self.now(), resting.keys())
+        with here.changed:
+            full = {name for name, crew in turn.crews.items() if crew.waiting and len(crew.waiting) >= crew.threads_max}
+        skip = resting.keys() | full
         waits = [until - now for until in resting.values()]
+        due_s: float | None = None
+        if not here.lanes.names or here.lanes.names - skip:
+            lease = self._outbox.claim(self.now(), self._limit(here, skip, now), self._lease_s, skip)
+            if lease is not None:
+                self._hand_out(here, turn, lease, now + self._lease_s)
+                return 0.0
+            due_s = self._outbox.next_due(self.now(), skip)
         return max(_PAUSE_S, min([*waits, _IDLE_S if due_s is None else due_s, _IDLE_S]))
 
-    def _deliver(self, here: _Here, turn: _Turn, lease: Lease, until: float) -> None:
-        """Attempt the rows one by one, settling each at once; give back what is left when something is in the way."""
-        turn.untried = lease
-        try:
-            for index, row in enumerate(lease.rows):
-                now = self._monotonic()
-                # An attempt that might outlast the lease could be made twice at the same time.
-                if turn.stop or now + self._attempt_timeout_s > until or lease.vendor in here.lanes.resting(now):
-                    return
-                if not here.lanes.allow(lease.vendor, now):
-                    return
-                turn.untried = lease.part(index + 1)
-                turn.bucket.take(now)
-                outcome = here.lanes.attempt(row.event)
-                here.attempts += 1
-                here.lanes.note(lease.vendor, outcome, self._monotonic())
-                self._outbox.ack(lease.part(index, index + 1), [outcome], self.now())
-                self._tell(here, row.event, outcome)
+    def _limit(self, here: _Here, skip: set[str], now: float) -> int:
+        on_trial = any(here.lanes.on_trial(name, now) for name in here.lanes.names - skip)
+        return 1 if on_trial else self._batch
+
+    def _hand_out(self, here: _Here, turn: _Turn, lease: Lease, until: float) -> None:
+        if lease.vendor not in here.lanes.names:
+            here.lanes.reject(lease.vendor)
+            self._release(here, lease)
+            return
+        with here.changed:
+            crew = turn.crews.setdefault(lease.vendor, _Crew(threading.Condition(here.lock)))
+            crew.waiting.extend(by_visitor(lease, until))
+            crew.ready.notify_all()
+            staffed = self._staff(here, turn, crew, lease.vendor)
+            back = turn.empty() if turn.stop.is_set() else [] if staffed else crew.empty()
+        for queue in back:
+            self._release(here, queue.left)
+        if not staffed:
+            turn.stop.wait(_TROUBLE_S)
+
+    def _staff(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> bool:
+        """Start as many threads as the lane can use now; say whether it has any."""
+        crew.threads_max = here.lanes.width(vendor, self._monotonic())
+        while len(crew.threads) < min(crew.threads_max, len(crew.running) + len(crew.waiting)):
+            thread = threading.Thread(
+                target=self._work, args=(here, turn, crew, vendor), name=f"flagmw-outbox-{vendor}", daemon=True
+            )
+            if not self._started(here, thread):
+                break
+            crew.threads.add(thread)
+        return bool(crew.threads)
+
+    # The threads that send
+
+    def _work(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> None:
+        while (queue := self._next(here, turn, crew, vendor)) is not None:
+            try:
+                self._send(here, turn, queue, vendor)
+            except Exception as error:
+                self._trouble(here, "a delivery cannot be settled", error)
+                turn.stop.wait(_TROUBLE_S)
+            finally:
+                if queue.left.rows:
+                    self._release(here, queue.left)
                 with here.changed:
-                    here.changed.notify_all()
-        finally:
-            left, turn.untried = turn.untried, None
-            if left.rows:
-                self._release(here, left)
+                    crew.running.discard(queue)
+                    crew.ready.notify()
+                    here.nudge()
+
+    def _next(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> Queue | None:
+        """Wait for a visitor's queue; None when the thread is to end."""
+        end = time.monotonic() + _LINGER_S
+        with here.changed:
+            while not turn.stop.is_set():
+                if crew.waiting and len(crew.running) < here.lanes.width(vendor, self._monotonic()):
+                    queue = crew.waiting.popleft()
+                    crew.running.add(queue)
+                    here.nudge()
+                    return queue
+                left_s = end - time.monotonic()
+                if left_s <= 0:
+                    break
+                crew.ready.wait(left_s)
+            crew.threads.discard(threading.current_thread())
+            return None
+
+    def _send(self, here: _Here, turn: _Turn, queue: Queue, vendor: str) -> None:
+        """Make one attempt after the other and settle each at once, until something is in the way."""
+        lanes = here.lanes
+        while queue.left.rows:
+            size = parcel_size(queue.left.rows, lanes.batch_max(vendor))
+            if queue.left.rows[0].attempts and not lanes.may_repeat(vendor, size, self._monotonic()):
+                shed = queue.take(size)
+                self._outbox.ack(shed, [Retry(ErrorCode.SHED, after_s=_SHED_S)] * size, self.now())
+                continue
+            if not self._paced(here, turn, queue, size):
+                return
+            now = self._monotonic()
+            if vendor in lanes.resting(now) or not lanes.allow(vendor, now):
+                here.pace.give_back(size)
+                return
+            parcel = queue.take(size)
+            outcomes = lanes.attempt(vendor, parcel.rows)
+            lanes.note(vendor, outcomes, self._monotonic())
+            with here.changed:
+                here.attempts += 1
+                here.repeats += sum(row.attempts > 0 for row in parcel.rows)
+            self._outbox.ack(parcel, outcomes, self.now())
+            self._tell(here, parcel.rows, outcomes)
+            with here.changed:
+                here.changed.notify_all()
+
+    def _paced(self, here: _Here, turn: _Turn, queue: Queue, size: int) -> bool:
+        """Wait for the turn of *size* events; say whether it has come, with the lease good for an attempt still."""
+        at = here.pace.book(size, self._monotonic())
+        while not turn.stop.is_set():
+            # An attempt that might outlast the lease could be made twice at the same time.
+            now = self._monotonic()
+            if max(at, now) + self._attempt_timeout_s > queue.until:
+                break
+            if at <= now:
+                return True
+            turn.stop.wait(at - now)
+        here.pace.give_back(size)
+        return False
 
     def _release(self, here: _Here, lease: Lease) -> None:
         try:
             self._outbox.release(lease, self.now())
         except Exception as error:
-            here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "a lease is kept", error=type(error).__name__)
+            self._trouble(here, "a lease is kept", error)
 
-    def _tell(self, here: _Here, event: Event, outcome: Outcome) -> None:
+    def _tell(self, here: _Here, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
         if self._on_outcome is None:
             return
-        try:
-            self._on_outcome(event, outcome)
-        except Exception as error:
-            here.throttle.log(logging.ERROR, ErrorCode.INTERNAL, "on_outcome failed", error=type(error).__name__)
+        for row, outcome in zip(rows, outcomes, strict=True):
+            try:
+                self._on_outcome(row, outcome)
+            except Exception as error:
+                here.throttle.log(logging.ERROR, ErrorCode.INTERNAL, "on_outcome failed", error=type(error).__name__)
+
+    def _trouble(self, here: _Here, message: str, error: Exception) -> None:
+        here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, message, error=type(error).__name__)
 
 
-class _Bucket:
-    """A token bucket: *rate* a second, up to *size* at once, refilled in useful portions."""
+@dataclass(slots=True)
+class _Crew:
+    """One lane's threads and what they have to do.
 
-    def __init__(self, rate: float, size: float, now: float) -> None:
-        self._rate, self._size = rate, max(1.0, size)
-        self._tokens, self._at = self._size, now
+    Attributes:
+        ready: told when there is something to do; shares the lock of the process.
+        waiting: queues that nobody has begun.
+        running: queues in a thread's hands.
+        threads_max: how many threads the lane could use when it was last looked at.
+    """
 
-    def available(self, now: float) -> int:
-        self._tokens = min(self._size, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        return int(self._tokens)
+    ready: threading.Condition
+    waiting: deque[Queue] = field(default_factory=deque)
+    running: set[Queue] = field(default_factory=set)
+    threads: set[threading.Thread] = field(default_factory=set)
+    threads_max: int = 1
 
-    def take(self, now: float) -> None:
-        self.available(now)
-        self._tokens -= 1.0
-
-    def wait_s(self, now: float) -> float:
-        """Return 0 if there is a token, else the seconds until there are enough for a claim that is worth it."""
-        if self.available(now) >= 1:
-            return 0.0
-        return (max(1.0, self._size / 4) - self._tokens) / self._rate
+    def empty(self) -> list[Queue]:
+        """Take out what nobody has begun."""
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        return waiting
 
 
 @dataclass(slots=True)
 class _Turn:
-    """One life of the thread; `untried` is what it has claimed and not begun."""
+    """One life of the threads, from a start to the next stop."""
 
-    bucket: _Bucket
     thread: threading.Thread = field(init=False)
-    stop: bool = False
-    untried: Lease | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    crews: dict[str, _Crew] = field(default_factory=dict)
+
+    def threads(self) -> list[threading.Thread]:
+        return [self.thread, *(thread for crew in self.crews.values() for thread in crew.threads)]
+
+    def empty(self) -> list[Queue]:
+        return [queue for crew in self.crews.values() for queue in crew.empty()]
 
 
-@dataclass(slots=True)
 class _Here:
-    """What the worker is in this process."""
+    """What the worker is in this process. `lock` guards all of it; `changed` is told when something happened."""
 
-    lanes: Lanes
-    throttle: Throttle
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    turn: _Turn | None = None
-    nudged: bool = False
-    closed: bool = False
-    attempts: int = 0
-    failed_starts: int = 0
+    def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
+        self.lanes, self.throttle, self.pace = lanes, throttle, pace
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.turn: _Turn | None = None
+        self.nudged = self.closed = False
+        self.attempts = self.repeats = self.failed_starts = 0
+
+    def nudge(self) -> None:
+        """Have the thread that claims look again, and all others that wait."""
+        self.nudged = True
+        self.changed.notify_all()
+        if self.turn is not None and self.turn.stop.is_set():
+            for crew in self.turn.crews.values():
+                crew.ready.notify_all()
 
     def over(self) -> bool:
         """Say whether the interpreter is shutting down, and count it: a start would hang before Python 3.12.
@@ -306,4 +447,4 @@ class _Here:
         return finalizing
 
     def alive(self) -> bool:
-        return self.turn is not None and self.turn.thread.is_alive() and not self.turn.stop
+        return self.turn is not None and self.turn.thread.is_alive() and not self.turn.stop.is_set()

@@ -51,6 +51,8 @@ class Vendor(Protocol):
         batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
         decides_by: what part of the page's address a decision depends on: "site" (none), "path", or "url" (without the
             query, but for what may be sent of it), as where there is no such attribute.
+        names_visitor: a function of a cookie's name that says whether its value tells visitors apart; where it is
+            missing, all of `identity` has to be equal for two events to be of one visitor.
     """
 
     @property

@@ -199,6 +199,10 @@ class Webtrends:
         """Return the visitor's cookies of this account as one text: a decision holds for exactly these."""
         return "; ".join(f"{name}={value}" for name, value in sorted(state.cookies.items()))
 
+    def names_visitor(self, name: str) -> bool:
+        """Say whether the cookie *name* is the one that tells visitors apart."""
+        return name == self._own.user
+
     # Track and view
 
     def participation(self, track: Track, state: VisitorState) -> Participation:

@@ -24,6 +24,7 @@ SERVERS = {
     "plain_asgi": ["uvicorn", "app:app", "--log-level", "warning", "--host", "127.0.0.1", "--port"],
     "plain_wsgi": ["gunicorn", "app:app", "-k", "gthread", "--threads", "8", "--log-level", "warning", "--bind"],
 }
+FLASK = ["gunicorn", "app:app", "-k", "gthread", "--threads", "4", "--log-level", "warning", "--bind"]
 START_S = 20.0
 
 
@@ -71,10 +72,17 @@ class Visitor:
             self.cookies[name] = value
 
 
-def start_shop(name: str, vendor: SandboxServer, output: Path, *arguments: str, **options: Any) -> Shop:
-    """Start a shop's server; *options* are options of flagmw, *arguments* the server's."""
+def start_shop(
+    name: str,
+    vendor: SandboxServer,
+    output: Path,
+    *arguments: str,
+    command: list[str] | None = None,
+    **options: Any,
+) -> Shop:
+    """Start a shop's server, by *command* or as in `SERVERS`; *options* are flagmw's, *arguments* the server's."""
     port = free_port()
-    server, *rest = SERVERS[name]
+    server, *rest = command or SERVERS[name]
     address = f"127.0.0.1:{port}" if server == "gunicorn" else str(port)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLAGMW_")}
     environment |= {

@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from flagmw.types import Event, Track, Visit
+from tests.outbox.rig import Rig, ScriptedVendor
 
 MakeEvent = Callable[..., Event]
 
@@ -58,3 +59,18 @@ def make_event() -> MakeEvent:
         )
 
     return make
+
+
+@pytest.fixture
+def rig(clock):
+    """Return a function that builds rigs on the test's own clock (`real_time=True` for the machine's)."""
+    rigs: list[Rig] = []
+
+    def build(*script: object, vendors=None, real_time: bool = False, **options) -> Rig:
+        rigs.append(Rig(None if real_time else clock, vendors or {"wt": ScriptedVendor(*script)}, **options))
+        return rigs[-1]
+
+    yield build
+    for built in rigs:
+        built.worker.close(2)
+        assert built.stats.balanced()

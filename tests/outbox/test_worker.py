@@ -8,121 +8,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from flagmw._guard import Breaker
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import ConfigError, OutboxError, ProtocolError, TransportError
+from flagmw.exceptions import ConfigError, ProtocolError, TransportError
+from flagmw.outbox.base import Leased
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import Worker
-from flagmw.types import Ambiguous, Call, Dead, Delivered, Dropped, Event, Reply, Retry, Suspend
-
-
-class ScriptedVendor:
-    """One call per delivery; what it brings is the script's next step, and `Delivered` when the script is over.
-
-    A step is an outcome, a list of outcomes as the flow's raw result, a `TransportError` that the call ends with,
-    another exception that the flow raises after the reply, or an event to wait for before the reply comes.
-    """
-
-    def __init__(self, *script: object) -> None:
-        self.script = list(script)
-        self.seen: list[str] = []
-        self.step: object = None
-
-    def deliver(self, batch: Sequence[Event]):
-        self.seen += [event.id for event in batch]
-        reply = yield Call(method="POST", url="https://vendor.example/track", headers={})
-        assert reply.status == 200
-        if isinstance(self.step, Exception):
-            raise self.step
-        if isinstance(self.step, list):
-            return self.step
-        return [self.step]
-
-    def answer(self) -> Reply:
-        self.step = self.script.pop(0) if self.script else Delivered()
-        if isinstance(self.step, TransportError):
-            raise self.step
-        if isinstance(self.step, threading.Event):
-            self.step.wait(10)
-            self.step = Delivered()
-        return Reply(status=200, headers={})
-
-
-class Rig:
-    """A worker with its store, its vendors and what it told `on_outcome`."""
-
-    def __init__(self, clock, vendors, policy=None, store=None, **options):
-        self.vendors, self.clock = vendors, clock
-        self.store = store or MemoryOutbox(policy)
-        self.told: list[tuple[str, object]] = []
-        options = {
-            "max_rate": 1_000.0,
-            "on_outcome": lambda event, outcome: self.told.append((event.id, outcome)),
-        } | options
-        clocks = {"wall": clock, "monotonic": clock} if clock else {}
-        self.worker = Worker(self.store, vendors, self.run, policy=policy, **clocks, **options)
-
-    def run(self, vendor, flow, deadline):
-        next(flow)
-        try:
-            reply = self.vendors[vendor].answer()
-        except TransportError as error:
-            flow.throw(error)
-        try:
-            flow.send(reply)
-        except StopIteration as done:
-            return done.value
-        raise AssertionError("one call was expected")
-
-    def put(self, *events: Event) -> None:
-        assert len(self.store.put_many(events, self.worker.now())) == len(events)
-        self.worker.wake()
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.now += seconds
-        self.worker.wake()
-
-    @property
-    def stats(self):
-        return self.store.stats(self.worker.now())
-
-
-@pytest.fixture
-def rig(clock):
-    """Return a function that builds rigs on the test's own clock (`real_time=True` for the machine's)."""
-    rigs: list[Rig] = []
-
-    def build(*script: object, vendors=None, real_time: bool = False, **options) -> Rig:
-        rigs.append(Rig(None if real_time else clock, vendors or {"wt": ScriptedVendor(*script)}, **options))
-        return rigs[-1]
-
-    yield build
-    for built in rigs:
-        built.worker.close(2)
-        assert built.stats.balanced()
-
-
-def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
-    """Wait for *condition*, at most *within_s* seconds."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.001)
-
-
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "flagmw-outbox"]
-
-
-def codes(caplog) -> list[str]:
-    return [record.getMessage().split("code=")[1].split()[0] for record in caplog.records]
-
+from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Reply, Retry, Suspend
+from tests.outbox.rig import CountingOutbox, ScriptedVendor, codes, eventually, threads
 
 # Delivery
 
@@ -228,11 +127,11 @@ def test_a_bug_is_logged_once_and_says_nothing_of_the_visitor(rig, make_event, c
     eventually(lambda: rig.stats.delivered == 4)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.name == "flagmw.outbox"
-    assert "KeyError" in record.getMessage() and "test_worker.py:" in record.getMessage()
+    assert "KeyError" in record.getMessage() and "rig.py:" in record.getMessage()
     assert "secret" not in caplog.text and "vendor.example" not in caplog.text and "abc" not in caplog.text
 
 
-def test_poison_is_laid_aside_and_the_lane_goes_on(rig, clock, make_event):
+def test_P28_poison_is_laid_aside_and_the_lane_goes_on(rig, clock, make_event):
     """A verdict buries at once, a bare refusal after three tries over ten minutes."""
     rig = rig(Dead(ErrorCode.VENDOR_400), *[Dead(ErrorCode.REFUSED, verdict=False)] * 3)
     judged, refused = make_event(), make_event()
@@ -251,7 +150,7 @@ def test_poison_is_laid_aside_and_the_lane_goes_on(rig, clock, make_event):
 def test_a_hook_that_raises_is_no_trouble(rig, make_event, caplog):
     """The application's `on_outcome` cannot stop delivery."""
 
-    def hook(event: Event, outcome: object) -> None:
+    def hook(row: Leased, outcome: object) -> None:
         raise RuntimeError("mine")
 
     rig = rig(on_outcome=hook)
@@ -264,7 +163,7 @@ def test_a_hook_that_raises_is_no_trouble(rig, make_event, caplog):
 # Lanes
 
 
-def test_a_vendor_that_refuses_us_rests_and_is_probed(rig, clock, make_event, caplog):
+def test_U12_a_vendor_that_refuses_us_rests_and_is_probed(rig, clock, make_event, caplog):
     """Its events are kept with their attempts, others go, one event probes now and then, each change is told once."""
     vendors = {"wt": ScriptedVendor(*[Suspend(ErrorCode.UNAUTHORIZED)] * 2), "adobe": ScriptedVendor()}
     rig = rig(vendors=vendors)
@@ -323,7 +222,7 @@ def test_only_trouble_opens_the_breaker(rig, make_event, outcome, opens):
     eventually(lambda: bool(rig.worker.health()["paused_s"]) is opens)
 
 
-def test_a_rate_limit_is_a_rest_for_the_whole_lane(rig, clock, make_event):
+def test_U11_a_rate_limit_is_a_rest_for_the_whole_lane(rig, clock, make_event):
     """A vendor that asks for a minute's rest gets nothing for a minute."""
     rig = rig(Retry(ErrorCode.RATE_LIMITED, after_s=60))
     rig.put(*[make_event() for _ in range(3)])
@@ -333,6 +232,7 @@ def test_a_rate_limit_is_a_rest_for_the_whole_lane(rig, clock, make_event):
     assert len(rig.vendors["wt"].seen) == 1
     rig.pass_time(2)
     assert rig.worker.flush(5)
+    assert {attempt for _, attempt in rig.attempts} == {1}, "what the vendor asked to have later consumed an attempt"
 
 
 def test_a_given_breaker_is_used(rig, clock, make_event):
@@ -369,19 +269,6 @@ def test_the_rate_is_kept(rig, make_event):
     rig.put(*[make_event() for _ in range(45)])
     assert rig.worker.flush(5)
     assert 0.2 < time.perf_counter() - begin < 1.5
-
-
-class CountingOutbox(MemoryOutbox):
-    """Counts how often somebody looks, and fails when it is told to."""
-
-    claims = 0
-    broken = False
-
-    def claim(self, *args, **options):
-        self.claims += 1
-        if self.broken:
-            raise OutboxError("disk full")
-        return super().claim(*args, **options)
 
 
 def test_an_idle_worker_sleeps(rig, clock, make_event):
@@ -471,7 +358,7 @@ def test_flush_says_whether_the_outbox_is_empty(rig, make_event):
     assert rig.worker.flush(5)
 
 
-def test_close_lets_the_attempt_on_the_wire_finish(rig, make_event):
+def test_P18_close_lets_the_attempt_on_the_wire_finish(rig, make_event):
     """The event that is being sent is settled, the others are given back untried, and a new start sends them."""
     gate = threading.Event()
     rig = rig(gate)
@@ -518,7 +405,7 @@ def test_close_is_harmless_at_any_time(rig, make_event):
 
 def test_close_from_the_workers_own_thread_does_not_hang(rig, make_event):
     """A hook that closes the worker stops it after this event."""
-    rig = rig(on_outcome=lambda event, outcome: rig.worker.close())
+    rig = rig(on_outcome=lambda row, outcome: rig.worker.close())
     rig.put(make_event(), make_event())
     eventually(lambda: rig.worker.health()["alive"] is False and rig.stats.delivered == 1)
     eventually(lambda: rig.stats.leased == 0)
@@ -526,7 +413,15 @@ def test_close_from_the_workers_own_thread_does_not_hang(rig, make_event):
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_rate": 0}, {"max_rate": float("inf")}, {"batch": 0}, {"lease_s": 5}, {"attempt_timeout_s": 0}]
+    "options",
+    [
+        {"max_rate": 0},
+        {"max_rate": float("inf")},
+        {"batch": 0},
+        {"lease_s": 5},
+        {"attempt_timeout_s": 0},
+        {"concurrency": 0},
+    ],
 )
 def test_numbers_that_cannot_work_are_refused(options):
     """The constructor names the option that is wrong."""
@@ -576,7 +471,7 @@ def run_script(body: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_has_a_thread_of_its_own(tmp_path):
+def test_P15_a_forked_child_has_a_thread_of_its_own(tmp_path):
     """While the parent's delivery is under way a child starts anew: it sends its own event, the parent its own."""
     output = run_script("""
 store.put_many([event("a")], worker.now())
@@ -607,7 +502,7 @@ print("parent", store.stats(worker.now()).delivered)
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_nothing_breaks_at_interpreter_shutdown(started):
+def test_P22_nothing_breaks_at_interpreter_shutdown(started):
     """When no thread can start or run any more, a late track is kept and counted instead of raising or hanging."""
     output = run_script(
         f"if {started}: worker.start()"

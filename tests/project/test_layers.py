@@ -55,6 +55,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "outbox",
                 "outbox.base",
                 "outbox.location",
+                "outbox.orders",
+                "outbox.pace",
+                "outbox.parcels",
                 "outbox.policy",
                 "vendors.*",
             }
@@ -66,7 +69,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
-    ("tools", frozenset({"cli", "sandbox.*", "testing"})),
+    ("tools", frozenset({"_cli_common", "_cli_deliver", "_cli_orders", "_cli_outbox", "cli", "sandbox.*", "testing"})),
 )
 PURE = 1
 # The public names, for people; nobody inside needs the whole of it but the tools.

@@ -1,0 +1,28 @@
+"""The crash run and the outage run in their short forms; `make soak` runs longer ones."""
+
+from __future__ import annotations
+
+from tests.soak import crash, outage
+
+KILLS = 20
+OUTAGE_S = 6.0
+
+
+def test_no_acknowledged_event_is_lost_in_crashes() -> None:
+    """P1, P2, P3, P29: what a visitor was told of arrives, whoever is killed; what arrives twice is known to."""
+    done = crash.run(KILLS)
+    print(done.text())
+    assert done.refused == ()
+    assert done.acknowledged > 100
+    assert done.lost == ()
+    assert done.unmarked == ()
+
+
+def test_an_outage_costs_no_event_and_ends_without_a_rush() -> None:
+    """Everything of an outage arrives afterwards, no faster than `max_rate` allows all processes together."""
+    done = outage.run(OUTAGE_S)
+    print(done.text())
+    assert done.backlog > 20
+    assert done.lost == 0
+    # A tenth of a second's worth may go at once, and the ledger is read a little early or late.
+    assert done.peak_rate <= 1.35 * done.allowed_rate
