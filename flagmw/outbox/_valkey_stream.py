@@ -15,13 +15,14 @@ from typing import Any
 import orjson
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._events import from_bytes, to_bytes
+from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
 _PAGE = 200
+_FOREIGN_S = 30.0  # how long an event rests that this process cannot read
 _FIELDS = 7  # what `claim.lua` says of a row
 
 
@@ -71,13 +72,23 @@ class Stream:
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
         # Never a number that counts on: after a flush it would come again, and an old lease with it.
         token = uuid.uuid4().hex
-        answer = self._link.run(
-            "claim", *self._head(now), limit, repr(float(lease_s)), token, self._consumer, _names(skip)
-        )
-        if not answer:
+        arguments = (limit, repr(float(lease_s)), token, self._consumer, _names(skip))
+        while (answer := self._link.run("claim", *self._head(now), *arguments)) == []:
+            pass
+        if answer is None:
             return None
-        rows = [_leased(*answer[i : i + _FIELDS]) for i in range(1, len(answer), _FIELDS)]
-        return Lease(token, answer[0].decode(), tuple(rows))
+        rows, foreign = list[Leased](), list[str]()
+        for i in range(1, len(answer), _FIELDS):
+            try:
+                rows.append(_leased(*answer[i : i + _FIELDS - 1]))
+            except Unreadable:
+                foreign.append(answer[i + _FIELDS - 1].decode())
+        if foreign:
+            # Of a newer version, as in the middle of a deployment: left to processes that can read it.
+            later = repr(now + _FOREIGN_S)
+            words = [word for id in foreign for word in (id, "requeue", later, "0", "0", "")]
+            self._link.run("settle", *self._head(now), token, *words)
+        return Lease(token, answer[0].decode(), tuple(rows)) if rows else None
 
     def rulings(self, rows: Sequence[Leased], outcomes: Sequence[Outcome], now: float) -> list[Disposition]:
         return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
@@ -100,7 +111,7 @@ class Stream:
 
     def dead(self, limit: int) -> list[DeadLetter]:
         found = self._link.use(lambda client: client.xrevrange(f"{self._prefix}dead", count=limit)) if limit > 0 else []
-        return [_letter(fields) for _, fields in found]  # type: ignore[union-attr]
+        return [letter for _, fields in found if (letter := _letter(fields)) is not None]  # type: ignore[union-attr]
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         return self._letters("revive", ids, now)
@@ -112,10 +123,10 @@ class Stream:
         gone = 0
         for vendor in self.vendors():
             for page in self._pages(f"{self._prefix}stream:{vendor}"):
-                found = [(vendor, n) for n, fields in page if matches(from_bytes(fields[b"body"]))]
+                found = [(vendor, n) for n, fields in page if _matches(matches, fields)]
                 gone += self._purge(found, now)
         for page in self._pages(f"{self._prefix}dead"):
-            letters = [("", fields[b"id"].decode()) for _, fields in page if matches(from_bytes(fields[b"body"]))]
+            letters = [("", fields[b"id"].decode()) for _, fields in page if _matches(matches, fields)]
             gone += self._purge(letters, now)
         return gone
 
@@ -186,8 +197,15 @@ def _with_aliases(body: bytes, aliases: bytes) -> Event:
     return replace(event, aliases=tuple(orjson.loads(aliases))) if aliases else event
 
 
+def _matches(matches: Callable[[Event], bool], fields: Mapping[bytes, bytes]) -> bool:
+    try:
+        return matches(_with_aliases(fields[b"body"], fields[b"aliases"]))
+    except Unreadable:
+        return False
+
+
 def _leased(
-    body: bytes, attempts: bytes, created: bytes, refusals: bytes, refused_at: bytes, aliases: bytes, _: bytes
+    body: bytes, attempts: bytes, created: bytes, refusals: bytes, refused_at: bytes, aliases: bytes
 ) -> Leased:
     return Leased(
         event=_with_aliases(body, aliases),
@@ -213,9 +231,13 @@ def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
             return id, "requeue", repr(ruling.due_at), str(int(ruling.counted)), str(int(ruling.refused)), aliases
 
 
-def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:
+def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter | None:
+    try:
+        event = _with_aliases(fields[b"body"], fields[b"aliases"])
+    except Unreadable:
+        return None
     return DeadLetter(
-        event=_with_aliases(fields[b"body"], fields[b"aliases"]),
+        event=event,
         code=_code(fields[b"code"].decode()),
         attempts=int(fields[b"attempts"]),
         at=float(fields[b"at"]),

@@ -17,8 +17,13 @@ from flagmw.outbox.base import Lease, Outbox, OutboxStats
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Retry, Suspend
+from tests.outbox.on_valkey import forwarded
 
-BACKENDS = {"memory": lambda path, **options: MemoryOutbox(rng=random.Random(1), **options)}
+BACKENDS = {
+    "memory": lambda path, clock, **options: MemoryOutbox(rng=random.Random(1), **options),
+    "valkey": forwarded,
+}
+SHARED = {"valkey"}  # what is stored there is every process's to deliver, a forked one's too
 LEASE_S = 60.0
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 
@@ -29,7 +34,7 @@ def open_store(request, tmp_path, clock) -> Iterator[Callable[..., Outbox]]:
     opened: list[Outbox] = []
 
     def open(**options: object) -> Outbox:
-        opened.append(BACKENDS[request.param](tmp_path / str(len(opened)), **options))
+        opened.append(BACKENDS[request.param](tmp_path / str(len(opened)), clock, **options))
         return opened[-1]
 
     yield open
@@ -227,7 +232,9 @@ def test_claims_are_oldest_first_and_of_one_vendor(store, clock, make_event, cla
         make_event(),
         make_event(),
     )
-    store.put_many([first, other, second, third], clock.now)
+    for event in (first, other, second, third):
+        store.put_many([event], clock.now)
+        clock.now += 1
     lease = claim(2)
     assert (lease.vendor, ids(lease)) == ("wt", [first.id, second.id])
     assert ids(claim(5)) == [other.id]
@@ -731,6 +738,7 @@ def test_close_twice(store, clock, make_event):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("open_store", sorted(BACKENDS.keys() - SHARED), indirect=True)
 def test_a_forked_child_begins_with_a_store_of_its_own(store, clock, make_event, claim):
     """The parent's events are the parent's to deliver; the child can use the store at once."""
     store.put_many([make_event(), make_event()], clock.now)

@@ -1,5 +1,5 @@
 -- Lease due entries of one lane. ARGV: now, policy, limit, lease_s, token, consumer, lanes to skip as JSON.
--- Returns false, or the lane and then seven texts for each entry.
+-- Returns false, nothing when it has to be asked once more, or the lane and then seven texts for each entry.
 local limit, lease_s, token, consumer, skip = tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6], skipped(ARGV[7])
 
 -- As `head`, laying aside what waited too long; nil when nothing is due.
@@ -23,7 +23,8 @@ for _, v in ipairs(vendors()) do
     end
   end
 end
-if not best or limit < 1 then return false end
+if limit < 1 then return false end
+if not best then return stopped and {} or false end
 
 local answer, taken = { best }, {}
 while #taken < limit do
@@ -38,7 +39,7 @@ while #taken < limit do
   end
   taken[#taken + 1] = { n, e.visitor }
   for _, value in ipairs({ e.body, known.attempts or e.attempts, text(created_at(e, known)), known.refusals or '0',
-    known.refused_at or '', known.aliases or e.aliases, n }) do
+    known.refused_at or '', known.aliases or e.aliases, e.id }) do
     answer[#answer + 1] = value
   end
   if e.once == '1' then break end

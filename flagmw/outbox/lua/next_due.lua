@@ -12,4 +12,5 @@ local leases = call('ZRANGE', P .. 'leases', 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
   if not skip[call('HGET', P .. 'lease:' .. leases[i], 'vendor')] then at(tonumber(leases[i + 1])) end
 end
+if stopped then at(now) end
 return first and text(math.max(0, first - now))

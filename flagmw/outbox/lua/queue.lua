@@ -20,7 +20,9 @@ local function take_fresh(v, n, e, consumer)
   end
 end
 
--- Return the first entry that was never taken; those of busy visitors are made to wait on the way.
+-- Return the first entry that was never taken; those of busy visitors are made to wait on the way. Many of these must
+-- not keep the server from others, so this may stop early, with *stopped*.
+local stopped = false
 local function fresh_head(v, consumer)
   for _ = 1, 1000 do
     local cursor = call('HGET', P .. 'count:' .. v, 'cursor')
@@ -36,6 +38,7 @@ local function fresh_head(v, consumer)
       return n, math.min(tonumber(e.due), now), e
     end
   end
+  stopped = true
 end
 
 -- Return number, due time and fields of a lane's head, and whether it is fresh.

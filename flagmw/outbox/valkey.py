@@ -1,0 +1,322 @@
+"""An outbox that many machines share: events are stored on the machine first, and delivered from a Valkey server.
+
+A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
+what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
+it. When the server is away, events wait on the machine. Any number of processes on any number of machines claim and
+deliver what is on the server.
+
+**What lies on the server.** One stream per vendor, `flagmw:stream:<vendor>`, with one entry per event, read through
+the consumer group `deliver`. An entry stays where it is until it is settled, so the length of the stream is the
+number of queued events, and what anybody trims or deletes shows as a difference, which is counted as `LOST`. The stream
+and its group carry the backlog: a million waiting events cost no more than their bytes, the next one is found without
+an index, and XINFO and XPENDING tell the truth to whoever looks.
+
+A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken and
+not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy, which
+lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which an
+event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
+token and settles nothing (XACK by itself does not look at the owner). It follows that
+
+* no shards are needed to keep a visitor's order: the script that claims looks who is busy;
+* no separate "sending" mark is needed: the lease is one, and it is taken and ended atomically;
+* the "done" mark of a delivered id is written by the script that removes the event, never before it was sent. It
+  stops a machine that comes back after a crash from forwarding the event a second time;
+* the lease is timed by its end, not by the group's idle time, so that all backends end leases by the same rule. The
+  group is audited once a minute with XAUTOCLAIM, page by page, for entries that other programs read or deleted.
+
+**The account.** The server counts what it has accepted, per vendor, and what became of it; the machine's store counts
+what it has accepted, and calls "delivered" what the server confirmed. The sums are therefore
+`accepted = server.accepted + local.accepted - local.delivered`, and `queued`, `dead` and `dropped` of both: each side
+balances by itself, so the sum does at any moment. Counters of the server are those of all machines.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.outbox._valkey_errors import ServerTrouble, Trouble
+from flagmw.outbox._valkey_forwarder import Forwarder
+from flagmw.outbox._valkey_link import Link
+from flagmw.outbox._valkey_stream import Stream
+from flagmw.outbox._valkey_sums import total
+from flagmw.outbox._valkey_url import Address, parse
+from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProcess
+from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.types import Event, Outcome
+
+__all__ = ["LocalPolicy", "ValkeyOutbox"]
+
+_CLOCK_S = 60.0  # how often the server is asked for its time
+_LATE = 1_000  # so many settlements wait for a server that is away
+
+
+class LocalPolicy(Policy):
+    """The rules of the store that only passes events on: nothing ages, ends or is remembered there."""
+
+    def __init__(self) -> None:
+        super().__init__(max_age_s=float("inf"), recent_max_rows=0)
+
+    def doubt(self, row: object, now: float, due_at: float) -> Disposition:
+        # In doubt is only whether the server has it, and the server knows an id that it has.
+        return Requeue(due_at=due_at)
+
+    def too_old(self, created: float, now: float) -> bool:
+        return False
+
+
+class ValkeyOutbox:
+    """Store events on this machine, share them through a Valkey or Redis server, 7.0 or newer.
+
+    Nothing is opened or started before the first use. A forked child makes its own connection and thread.
+
+    Args:
+        address: a URL such as `valkey://user:password@host:6379/0?dir=/var/lib/shop/flagmw&replicas=1`.
+        local: the machine's own store, opened with a `LocalPolicy`; by default an `SqliteOutbox` in `dir`.
+        poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
+        clock: what the callers' *now* is taken from, seconds since the epoch.
+        shared_clock: translate it to the server's, as machines whose clocks differ must.
+
+    Raises:
+        ConfigError: the address cannot work.
+    """
+
+    def __init__(
+        self,
+        address: str | Address,
+        local: Outbox | None = None,
+        policy: Policy | None = None,
+        *,
+        poison: int = 10,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.time,
+        shared_clock: bool = True,
+    ) -> None:
+        self.address = parse(address) if isinstance(address, str) else address
+        if local is None:
+            local = _own_store(self.address)
+        self._local = local
+        rules = policy or Policy()
+        jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._here = PerProcess(lambda: _Here(self.address, local, rules, jitter, poison, clock, shared_clock))
+
+    def __repr__(self) -> str:
+        return f"ValkeyOutbox({self.address.name!r})"
+
+    def start(self) -> None:
+        """Look at the server, if it answers, and start forwarding.
+
+        Raises:
+            OutboxError: it is set up in a way that loses events. A server that is away is no error: events wait here.
+        """
+        here = self._here.get()
+        here.forwarder.wake()
+        try:
+            here.link.use(lambda client: client.ping())
+        except ServerTrouble as trouble:
+            if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.CLUSTER):
+                raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
+
+    def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
+        stored = self._open().local.put_many(events, now)
+        self._here.get().forwarder.wake()
+        return stored
+
+    def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
+        here = self._here.get()
+        if here.closed:
+            refused: Future[Sequence[str]] = Future()
+            refused.set_exception(OutboxError("the outbox is closed; make a new one"))
+            return refused
+        future = here.local.submit(events, now)
+        future.add_done_callback(lambda _: here.forwarder.wake())
+        return future
+
+    def forward(self, now: float) -> int:
+        """Hand over to the server what waits on this machine, as the thread does by itself; return how much that was.
+
+        Raises:
+            OutboxError: the server does not take it; it waits here.
+        """
+        here = self._open()
+        try:
+            return here.forwarder.forward(now)
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} takes no events ({trouble})") from None
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
+        here = self._here.get()
+        if here.closed:
+            return None
+        here.forwarder.wake()
+        try:
+            return here.stream.claim(here.at(now), limit, lease_s, skip)
+        except ServerTrouble:
+            return None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        if len(outcomes) != len(lease.rows):
+            raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")
+        here = self._here.get()
+        try:
+            at = here.at(now)
+        except ServerTrouble:
+            at = now + here.offset_s
+        rulings = here.stream.rulings(lease.rows, outcomes, at)
+        if lease.rows:
+            here.settle(lease, rulings, at)
+
+    def release(self, lease: Lease, now: float) -> None:
+        here = self._here.get()
+        if lease.rows and not here.closed:
+            try:
+                here.stream.release(lease, here.at(now))
+            except ServerTrouble:
+                pass  # it runs out by itself
+
+    def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
+        here = self._here.get()
+        try:
+            letters = here.stream.dead(limit)
+        except ServerTrouble:
+            letters = []
+        return [*letters, *here.local.dead(limit)][:limit]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        here = self._open()
+        return here.local.revive(ids, now) + self._on_server(lambda: here.stream.revive(ids, here.at(now)))
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        here = self._open()
+        return here.local.forget(ids) + self._on_server(lambda: here.stream.forget(ids, here.last_at))
+
+    def purge(self, matches: Callable[[Event], bool], now: float) -> int:
+        here = self._open()
+        with here.forwarder.moving:
+            # First here: what is on its way is found on the server.
+            return here.local.purge(matches, now) + self._on_server(lambda: here.stream.purge(matches, here.at(now)))
+
+    def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
+        here = self._here.get()
+        if here.closed:
+            return None
+        try:
+            due_s = here.stream.next_due(here.at(now), skip)
+        except ServerTrouble:
+            return max(0.1, here.link.rest_s())
+        waits_s = here.local.next_due(now, skip)
+        if waits_s is None:
+            return due_s
+        # What still waits here is on the server in a moment.
+        return min(due_s, 0.05) if due_s is not None else 0.05
+
+    def stats(self, now: float) -> OutboxStats:
+        """Return the counts of the server, of all machines, together with those of this machine's store.
+
+        The server's are as they last were while it is away.
+        """
+        here = self._here.get()
+        if not here.closed:
+            try:
+                here.counts = here.stream.stats(here.at(now))
+            except ServerTrouble:
+                pass
+        return total(here.counts, here.local.stats(now))
+
+    def health(self) -> dict[str, object]:
+        """Return whether the server can be used, and what to know about it."""
+        here = self._here.get()
+        trouble = here.link.trouble or here.forwarder.held
+        return {
+            "server": self.address.name,
+            "up": here.link.trouble is None,
+            "trouble": None if trouble is None else trouble.value,
+            "warnings": list(here.link.warnings),
+            "late_answers": len(here.late),
+        }
+
+    def close(self) -> None:
+        here = self._here.get()
+        if not here.closed:
+            here.closed = True
+            here.forwarder.close(3.0)
+            here.link.close()
+            here.local.close()
+
+    def _open(self) -> _Here:
+        here = self._here.get()
+        if here.closed:
+            raise OutboxError("the outbox is closed; make a new one")
+        return here
+
+    def _on_server(self, work: Callable[[], int]) -> int:
+        try:
+            return work()
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
+
+
+class _Here:
+    """What the outbox is in one process."""
+
+    def __init__(
+        self,
+        address: Address,
+        local: Outbox,
+        policy: Policy,
+        rng: random.Random,
+        poison: int,
+        clock: Callable[[], float],
+        shared_clock: bool,
+    ) -> None:
+        self.local, self.closed = local, False
+        self.link = Link(address, rng)
+        self.stream = Stream(self.link, policy, rng, poison)
+        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self.settle_late, clock)
+        self.counts = OutboxStats()
+        self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
+        self.offset_s = self.last_at = 0.0
+        self._shared_clock = shared_clock
+        self._asked_at: float | None = None
+        self._settling = threading.Lock()
+
+    def at(self, now: float) -> float:
+        """Return *now* on the clock that all machines share."""
+        self.last_at = now + self._offset(now)
+        return self.last_at
+
+    def _offset(self, now: float) -> float:
+        if not self._shared_clock:
+            return 0.0
+        if self._asked_at is None or time.monotonic() - self._asked_at > _CLOCK_S:
+            self.offset_s = self.link.server_time() - now
+            self._asked_at = time.monotonic()
+        return self.offset_s
+
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], at: float) -> None:
+        """Settle now, or when the server is back, should the lease still hold then."""
+        try:
+            self.stream.settle(lease, rulings, at)
+        except ServerTrouble:
+            self.late.append((lease, rulings, at))
+
+    def settle_late(self) -> None:
+        with self._settling:
+            while self.late:
+                lease, rulings, at = self.late[0]
+                self.stream.settle(lease, rulings, max(at, self.last_at))
+                self.late.popleft()
+
+
+def _own_store(address: Address) -> Outbox:
+    if address.directory is None:
+        raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
+    from flagmw.outbox.sqlite import SqliteOutbox
+
+    return SqliteOutbox(address.directory, policy=LocalPolicy())
