@@ -84,6 +84,8 @@ class ErrorCode(StrEnum):
     REFUSED = "REFUSED"
     NO_VENDOR = "NO_VENDOR"
     LOST_AT_EXIT = "LOST_AT_EXIT"
+    LOST = "LOST"
+    POISON = "POISON"
     DISCARDED = "DISCARDED"
     PURGED = "PURGED"
 

@@ -69,13 +69,14 @@ class Forwarded(ValkeyOutbox):
 
 
 def forwarded(
-    path: Path,
+    path: Path | None,
     clock: Callable[[], float] = time.time,
     *,
     policy: Policy | None = None,
     max_rows: int = 10_000,
     max_bytes: int = 16 * 1024 * 1024,
+    poison: int = 10,
 ) -> Outbox:
     local = MemoryOutbox(LocalPolicy(), max_rows=max_rows, max_bytes=max_bytes)
     url = address(max_rows=max_rows)
-    return Forwarded(url, local, policy, rng=random.Random(1), clock=clock, shared_clock=False)
+    return Forwarded(url, local, policy, rng=random.Random(1), clock=clock, poison=poison, shared_clock=False)
