@@ -21,14 +21,13 @@ _BATCH = 500
 _LEASE_S = 60.0
 _IDLE_S = 1.0  # how often an idle thread looks for what a dead neighbour left on this machine
 _FULL_S = 1.0  # the rest after the server had no room
-_AUDIT_S = 60.0
 
 
 class Forwarder:
     """Move events from the *local* store to the stream; each leaves the one only when it surely is in the other.
 
     Args:
-        later: what else is to be done when the server answers; called with nothing else under way.
+        chores: what else is to be done now and then while the server answers.
         clock: the time that the local store and `forward` go by, seconds since the epoch.
     """
 
@@ -38,11 +37,11 @@ class Forwarder:
         stream: Stream,
         link: Link,
         offset_s: Callable[[float], float],
-        later: Callable[[], None],
+        chores: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._local, self._stream, self._link = local, stream, link
-        self._offset_s, self._later, self._clock = offset_s, later, clock
+        self._offset_s, self._chores, self._clock = offset_s, chores, clock
         self.moving = threading.RLock()
         self.held: Trouble | None = None
         self._throttle = Throttle(logger)
@@ -50,7 +49,6 @@ class Forwarder:
         self._wake = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
-        self._audit_at = 0.0
 
     def forward(self, now: float) -> int:
         """Hand over all that waits here; return how much that was.
@@ -104,12 +102,8 @@ class Forwarder:
         try:
             if self._link.rest_s() > 0:
                 return self._link.rest_s()
-            self._later()
-            now = self._clock()
-            self.forward(now)
-            if time.monotonic() >= self._audit_at:
-                self._audit_at = time.monotonic() + _AUDIT_S
-                self._stream.audit(now + self._offset_s(now), 2 * _LEASE_S)
+            self._chores()
+            self.forward(self._clock())
         except ServerTrouble:
             return _FULL_S if self.held is not None else 0.0
         except Exception as error:

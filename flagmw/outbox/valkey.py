@@ -54,6 +54,7 @@ from flagmw.types import Event, Outcome
 __all__ = ["LocalPolicy", "ValkeyOutbox"]
 
 _CLOCK_S = 60.0  # how often the server is asked for its time
+_AUDIT_S = 60.0  # how often the consumer groups are looked through
 _LATE = 1_000  # so many settlements wait for a server that is away
 
 
@@ -80,6 +81,7 @@ class ValkeyOutbox:
         address: a URL such as `valkey://user:password@host:6379/0?dir=/var/lib/shop/flagmw&replicas=1`.
         local: the machine's own store, opened with a `LocalPolicy`; by default an `SqliteOutbox` in `dir`.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
+        audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
         clock: what the callers' *now* is taken from, seconds since the epoch.
         shared_clock: translate it to the server's, as machines whose clocks differ must.
 
@@ -95,6 +97,7 @@ class ValkeyOutbox:
         *,
         poison: int = 10,
         rng: random.Random | None = None,
+        audit_idle_s: float = 120.0,
         clock: Callable[[], float] = time.time,
         shared_clock: bool = True,
     ) -> None:
@@ -104,7 +107,9 @@ class ValkeyOutbox:
         self._local = local
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._here = PerProcess(lambda: _Here(self.address, local, rules, jitter, poison, clock, shared_clock))
+        self._here = PerProcess(
+            lambda: _Here(self.address, local, rules, jitter, poison, audit_idle_s, clock, shared_clock)
+        )
 
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
@@ -229,6 +234,18 @@ class ValkeyOutbox:
                 pass
         return total(here.counts, here.local.stats(now))
 
+    def audit(self) -> None:
+        """Look through the consumer groups, as is done once a minute: see `Stream.audit`.
+
+        Raises:
+            OutboxError: the server does not answer.
+        """
+        here = self._open()
+        try:
+            here.audit()
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} does not answer ({trouble})") from None
+
     def health(self) -> dict[str, object]:
         """Return whether the server can be used, and what to know about it."""
         here = self._here.get()
@@ -272,17 +289,19 @@ class _Here:
         policy: Policy,
         rng: random.Random,
         poison: int,
+        audit_idle_s: float,
         clock: Callable[[], float],
         shared_clock: bool,
     ) -> None:
         self.local, self.closed = local, False
         self.link = Link(address, rng)
         self.stream = Stream(self.link, policy, rng, poison)
-        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self.settle_late, clock)
+        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
         self.counts = OutboxStats()
         self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
         self.offset_s = self.last_at = 0.0
-        self._shared_clock = shared_clock
+        self._shared_clock, self._clock, self._audit_idle_s = shared_clock, clock, audit_idle_s
+        self._audit_at = 0.0
         self._asked_at: float | None = None
         self._settling = threading.Lock()
 
@@ -306,12 +325,18 @@ class _Here:
         except ServerTrouble:
             self.late.append((lease, rulings, at))
 
-    def settle_late(self) -> None:
+    def audit(self) -> None:
+        self.stream.audit(self.at(self._clock()), self._audit_idle_s)
+
+    def _chores(self) -> None:
         with self._settling:
             while self.late:
                 lease, rulings, at = self.late[0]
                 self.stream.settle(lease, rulings, max(at, self.last_at))
                 self.late.popleft()
+        if time.monotonic() >= self._audit_at:
+            self._audit_at = time.monotonic() + _AUDIT_S
+            self.audit()
 
 
 def _own_store(address: Address) -> Outbox:
