@@ -84,6 +84,19 @@ class LaneStats:
         """Say whether every accepted event is accounted for."""
         return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
 
+    def plus(self, other: LaneStats) -> LaneStats:
+        """Return the sums of both; the older of the two oldest events counts."""
+        return LaneStats(
+            accepted=self.accepted + other.accepted,
+            delivered=self.delivered + other.delivered,
+            duplicates=self.duplicates + other.duplicates,
+            queued=self.queued + other.queued,
+            leased=self.leased + other.leased,
+            dead=self.dead + other.dead,
+            dropped=MappingProxyType(Counter(self.dropped) + Counter(other.dropped)),
+            oldest_s=max(self.oldest_s, other.oldest_s),
+        )
+
 
 NO_LANES: Mapping[str, LaneStats] = MappingProxyType({})
 
@@ -136,6 +149,17 @@ class OutboxStats:
             lanes=MappingProxyType(dict(lanes)),
         )
 
+    @classmethod
+    def merged(cls, parts: Sequence[OutboxStats], refused: Mapping[ErrorCode, int] = NO_COUNTS) -> OutboxStats:
+        """Return the sum of several stores' counts, and of *refused* beside theirs."""
+        lanes: dict[str, LaneStats] = {}
+        all_refused = Counter(refused)
+        for part in parts:
+            all_refused.update(part.refused)
+            for vendor, lane in part.lanes.items():
+                lanes[vendor] = lanes[vendor].plus(lane) if vendor in lanes else lane
+        return cls.of(lanes, all_refused)
+
 
 class Outbox(Protocol):
     """Store of events. Every method may be called from any thread.
@@ -148,7 +172,7 @@ class Outbox(Protocol):
 
         An id that is known already, or an event whose vendor and business key (`track.key`) wait or were
         delivered lately, is accepted once: it counts as refused with `DUPLICATE_KEY` and its id is returned as
-        safe. What does not fit counts as refused with `QUEUE_FULL`; exposures give way before tracks do.
+        safe. What does not fit counts as refused with `QUEUE_FULL` or `DISK_FULL`; exposures give way before tracks do.
 
         Raises:
             OutboxError: nothing can be stored at all.

@@ -16,11 +16,13 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import Lease, Outbox, OutboxStats
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Retry, Suspend
 from tests.outbox.on_valkey import forwarded
 
 BACKENDS = {
     "memory": lambda path, clock, **options: MemoryOutbox(rng=random.Random(1), **options),
+    "sqlite": lambda path, clock, **options: SqliteOutbox(path, rng=random.Random(1), full_sync=False, **options),
     "valkey": forwarded,
 }
 SHARED = {"valkey"}  # what is stored there is every process's to deliver, a forked one's too
@@ -184,7 +186,7 @@ def test_bytes_are_bounded(open_store, clock, make_event):
 @pytest.mark.parametrize("outcome", [Delivered(), Dropped(ErrorCode.NOT_IN_TEST), Dead(ErrorCode.REFUSED)])
 def test_bytes_come_back(open_store, clock, make_event, outcome):
     """Whatever leaves the queue leaves its room to the next."""
-    store = open_store(max_bytes=8_000)
+    store = open_store(max_bytes=16_000)
     for _ in range(5):
         assert store.put_many([make_event(url="https://shop.example/" + "x" * 4_000)], clock.now)
         store.ack(store.claim(clock.now, 1, LEASE_S), [outcome], clock.now)

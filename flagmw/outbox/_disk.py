@@ -1,0 +1,92 @@
+"""What the disk under a store says: room, a reserve for bad times, and whether it is a network's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+FLOOR_BYTES = 512 * 1024 * 1024
+FLOOR_SHARE = 0.05
+RESERVE_BYTES = 4 * 1024 * 1024
+
+# File systems over a network, or shared between machines in another way: locks or memory maps do not hold there.
+_REMOTE = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "gfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
+    | {"ocfs2", "orangefs", "smb3", "smbfs"}
+)
+_REMOTE_FUSE = frozenset(
+    {"ceph", "cephfs", "gcsfuse", "glusterfs", "goofys", "grpcfuse", "juicefs", "mfs", "moosefs", "osxfs", "rclone"}
+    | {"s3fs", "seaweedfs", "sshfs"}
+)
+
+
+def is_low(directory: Path) -> bool:
+    """Say whether the disk has less free than the smaller of 512 MiB and 5 %; False when it does not tell."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    floor = min(FLOOR_BYTES, disk.f_blocks * disk.f_frsize * FLOOR_SHARE)
+    return disk.f_bavail * disk.f_frsize < floor
+
+
+def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """Return the type of the network file system that *directory* lies on; None if it is local or nobody knows.
+
+    Args:
+        mounts: the table of mounts (proc_pid_mountinfo(5)); systems without one are taken to be local.
+    """
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return None
+    where, longest, found = os.path.realpath(directory), -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(" "), after.split(" ", 1)[0]
+        if len(fields) < 5 or not kind:
+            continue
+        point = _unescaped(fields[4])
+        inside = point == "/" or where == point or where.startswith(point + "/")
+        # A later mount on the same point covers the earlier one.
+        if inside and len(point) >= longest:
+            longest, found = len(point), kind
+    outer, _, inner = found.partition(".")
+    remote = found in _REMOTE or (outer.startswith("fuse") and inner in _REMOTE_FUSE)
+    return found if remote else None
+
+
+class Reserve:
+    """A file that only takes room, to be removed when even deleting needs some (SQLite writes before it frees)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keep(self) -> None:
+        """Make the file, unless it is there or there is no room for it."""
+        try:
+            if self._path.exists() and self._path.stat().st_size == RESERVE_BYTES:
+                return
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                block = bytes(1 << 16)
+                for _ in range(RESERVE_BYTES // len(block)):
+                    os.write(descriptor, block)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self.release()
+
+    def release(self) -> bool:
+        """Remove the file; return whether there was one."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+
+def _unescaped(path: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(code, char)
+    return path

@@ -1,0 +1,635 @@
+"""The account of one slot's file: what a store does, as statements inside the transaction that its writer opened.
+
+Whoever calls these holds the one connection. Nothing here commits; after a rollback `load` brings the mirror in
+memory back to what the file says.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flagmw.codes import ErrorCode
+from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
+from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_counts import Counts
+from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
+from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.types import Event, Outcome
+
+# As in memory: only more than this is a jump of the clock that due times must follow.
+_JUMP_S = 60.0
+# What a row takes beside its body: the other columns and the indexes, in bytes.
+ROW_BYTES = 300
+# Rows looked at in one go when a claim has to pass over many.
+_STRIDE = 500
+# Why a row is not among those that claims look at.
+_BUSY, _UNREADABLE = 1, 2
+
+_INSERT = """
+INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, size, body)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9
+WHERE NOT EXISTS (SELECT 1 FROM done WHERE what = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE id = ?1)
+    AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM done WHERE what = ?5))
+ON CONFLICT DO NOTHING
+"""
+_KNOWN = """
+SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead WHERE id = ?1)
+    OR EXISTS (SELECT 1 FROM done WHERE what = ?1)
+"""
+_KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELECT 1 FROM done WHERE what = ?1)"
+_COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
+_OLDEST_DUE = "FROM event WHERE vendor = ?1 AND parked IS NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3"
+DUE = f"SELECT {_COLUMNS} {_OLDEST_DUE}"
+FIRST = "SELECT seq, due FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
+WAITING = "SELECT seq, due, visitor FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
+OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
+
+
+@dataclass(slots=True)
+class Packed:
+    """An event in the form of the table."""
+
+    id: str
+    vendor: str
+    kind: str
+    visitor: str
+    key: bytes | None
+    once: bool
+    body: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + ROW_BYTES
+
+
+def pack(event: Event, seal: Seal) -> Packed:
+    """Return *event* in the form of the table.
+
+    Raises:
+        ValueError: it holds what cannot be stored.
+    """
+    key = None
+    if event.track.key is not None:
+        # An order may be started and paid, so the metric is part of it.
+        key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+    body = seal.close(to_bytes(event))
+    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The room of one slot."""
+
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(slots=True)
+class _Row:
+    seq: int
+    id: str
+    vendor: str
+    visitor: str
+    key: bytes | None
+    once: int
+    created: float
+    due: float
+    attempts: int
+    refusals: int
+    refused_at: float | None
+    size: int
+    body: bytes
+
+    def leased(self, event: Event) -> Leased:
+        return Leased(
+            event=event,
+            attempts=self.attempts,
+            created=self.created,
+            refusals=self.refusals,
+            refused_at=self.refused_at,
+        )
+
+
+@dataclass(slots=True)
+class _Held:
+    vendor: str
+    lease_s: float
+    until: float
+    rows: dict[str, tuple[_Row, Leased]]
+
+
+class Book:
+    """All that is known of one file.
+
+    Args:
+        tag: goes before every lease token, to find the book of a lease.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, tag: str, policy: Policy, limits: Limits, seal: Seal, rng: random.Random
+    ) -> None:
+        self.connection, self._tag, self._policy, self._limits = connection, tag, policy, limits
+        self._seal, self._rng = seal, rng
+        self.now = 0.0
+        self._numbers = 0
+        self.counts = Counts()
+        self._rows = self._bytes = 0
+        self._held: dict[str, _Held] = {}
+        self._leased: set[int] = set()
+        self._busy: dict[str, Counter[str]] = {}
+        self._oldest: dict[str, tuple[int, float]] = {}
+        self._oldest_dead: float | None = None
+        self._oldest_done: float | None = None
+        self._checked_clock = False
+        self._ghosts: set[str] = set()
+        self.unreadable = 0
+
+    # Its own life
+
+    def load(self) -> None:
+        """Read the mirror from the file."""
+        self.counts.load(self.connection)
+        self._rows, self._bytes = self.counts.total("queued"), self.counts.total("bytes")
+        self._held, self._leased, self._busy, self._oldest = {}, set(), {}, {}
+        self._look_at_ages()
+        self.unreadable = self.connection.execute(
+            "SELECT count(*) FROM event WHERE parked = ?", (_UNREADABLE,)
+        ).fetchone()[0]
+        columns = ", ".join(f"event.{name}" for name in _COLUMNS.split(", "))
+        found = self.connection.execute(
+            f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
+        ).fetchall()
+        for token, until, lease_s, *values in found:
+            row = _Row(*values)
+            try:
+                leased = row.leased(self._read(row))
+            except Unreadable:
+                # In the hands of one who could read it: it stays there until such a one looks at the file again.
+                self._leased.add(row.seq)
+                continue
+            held = self._held.setdefault(token, _Held(row.vendor, lease_s, until, {}))
+            held.rows[row.id] = (row, leased)
+            self._leased.add(row.seq)
+            self._busy.setdefault(row.vendor, Counter())[row.visitor] += 1
+
+    def adopt(self, *, orphaned: bool) -> None:
+        """Make the file of an earlier process one's own: nothing is parked, and what a dead process held is free."""
+        self.connection.execute("UPDATE event SET parked = NULL WHERE parked IS NOT NULL")
+        self.unreadable = 0
+        if orphaned:
+            self._ghosts = set(self._held)
+
+    def save(self) -> None:
+        """Write counters and trim what is bounded, at the end of a transaction."""
+        excess = self.counts.get("", "recent") - self._policy.recent_max_rows
+        if excess > 0:
+            self.connection.execute("DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (excess,))
+            self.counts.add("", "recent", -excess)
+            self._look_at_ages()
+        self.counts.save(self.connection)
+
+    def advance(self, now: float) -> None:
+        """Set the clock, take back what leases that ran out held, and forget what is past its age."""
+        if now < self.now - _JUMP_S or not self._checked_clock:
+            self._follow_clock(now)
+        self.now = max(self.now, now)
+        if self._held:
+            for token in [t for t, held in self._held.items() if held.until <= self.now or t in self._ghosts]:
+                for id in list(self._held[token].rows):
+                    taken = self.take_back(token, id)
+                    if taken is not None:
+                        row, leased = taken
+                        # Due as before: it was claimed first, so it comes first again.
+                        self._settle(row, leased, self._policy.doubt(leased, self.now, due_at=row.due))
+            self._ghosts = set()
+        if self._oldest_done is not None and self._oldest_done <= self.now - self._policy.recent_max_age_s:
+            self._forget_done(self.now - self._policy.recent_max_age_s)
+        if self._oldest_dead is not None and self._oldest_dead <= self.now - self._policy.dead_max_age_s:
+            self._forget_dead(self.now - self._policy.dead_max_age_s)
+
+    # What a store does
+
+    def put(self, batch: Iterable[Packed], now: float) -> list[str]:
+        self.advance(now)
+        return [row.id for row in batch if self._put(row)]
+
+    def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
+        self.counts.add(vendor, "refused", n, code)
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        self.advance(now)
+        passed = set(skip)
+        while limit > 0 and (vendor := self._next_vendor(passed)) is not None:
+            rows = self._due(vendor, limit)
+            if rows:
+                return self._lease(vendor, rows, lease_s)
+            passed.add(vendor)
+        return None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        self.advance(now)
+        rulings = [
+            self._policy.rule(outcome, leased, self.now, self._rng)
+            for leased, outcome in zip(lease.rows, outcomes, strict=True)
+        ]
+        for leased, ruling in zip(lease.rows, rulings, strict=True):
+            taken = self.take_back(lease.token, leased.event.id)
+            if taken is not None:
+                self._settle(*taken, ruling)
+
+    def release(self, lease: Lease, now: float) -> None:
+        self.advance(now)
+        for leased in lease.rows:
+            self.take_back(lease.token, leased.event.id)
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        for attempts, code, at, body in self.connection.execute(
+            "SELECT attempts, code, at, body FROM dead ORDER BY n DESC LIMIT ?", (limit,)
+        ):
+            try:
+                event = from_bytes(self._seal.open(body))
+                letters.append(DeadLetter(event=event, code=ErrorCode(code), attempts=attempts, at=at))
+            except (Unreadable, ValueError):
+                continue
+        return letters
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        self.advance(now)
+        revived = 0
+        for n, _, vendor, key, size in self._letters(ids):
+            full = self._rows + 1 > self._limits.max_rows or self._bytes + size > self._limits.max_bytes
+            if full or (key is not None and self.connection.execute(_KEY_TAKEN, (key,)).fetchone()[0]):
+                continue
+            self.connection.execute(
+                "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
+                "SELECT id, vendor, kind, visitor, key, once, ?1, ?1, attempts, size, body FROM dead WHERE n = ?2",
+                (self.now, n),
+            )
+            self._delete_letter(n, vendor, size)
+            self._count_row(vendor, size, 1)
+            revived += 1
+        return revived
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        letters = self._letters(ids)
+        for n, id, vendor, _, size in letters:
+            self._drop_letter(n, id, vendor, size, ErrorCode.DISCARDED)
+        return len(letters)
+
+    def purge(self, matches: Callable[[Event], bool], now: float, after: int, table: str) -> tuple[int, int | None]:
+        """Purge among the next rows of *table* after number *after*; return how many, and the last number or None."""
+        self.advance(now)
+        number = "seq" if table == "event" else "n"
+        rows = self.connection.execute(
+            f"SELECT {number}, id, vendor, body FROM {table} WHERE {number} > ? ORDER BY {number} LIMIT ?",  # noqa: S608
+            (after, _STRIDE),
+        ).fetchall()
+        gone = 0
+        for n, id, vendor, body in rows:
+            try:
+                if not matches(from_bytes(self._seal.open(body))):
+                    continue
+            except Unreadable:
+                continue
+            gone += 1
+            if table == "dead":
+                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
+                self._drop_letter(n, id, vendor, size, ErrorCode.PURGED)
+                continue
+            for token in [token for token, held in self._held.items() if id in held.rows]:
+                self.take_back(token, id)
+            row = self._row(n)
+            if row is not None:
+                self._remove(row, remember_key=False)
+                self.counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
+        return gone, rows[-1][0] if len(rows) == _STRIDE else None
+
+    def next_due(self, now: float, skip: Collection[str]) -> float | None:
+        self.advance(now)
+        times = [held.until for held in self._held.values() if held.vendor not in skip]
+        for vendor in self.counts.vendors("queued"):
+            if vendor not in skip and (due := self._first_due(vendor)) is not None:
+                times.append(due)
+        return max(0.0, min(times) - self.now) if times else None
+
+    def stats(self, now: float) -> OutboxStats:
+        self.advance(now)
+        leased: Counter[str] = Counter()
+        for held in self._held.values():
+            leased[held.vendor] += len(held.rows)
+        oldest = {vendor: self._oldest_s(vendor) for vendor in self.counts.vendors("queued")}
+        return self.counts.stats(leased, oldest)
+
+    def idle(self) -> bool:
+        """Say whether nothing is left that this process could deliver."""
+        return self._rows <= self.unreadable
+
+    def take_back(self, token: str, id: str) -> tuple[_Row, Leased] | None:
+        """Take a row out of the hands of lease *token*; None if that does not hold it."""
+        held = self._held.get(token)
+        taken = held.rows.pop(id, None) if held else None
+        if held and not held.rows:
+            del self._held[token]
+        if taken is not None:
+            row = taken[0]
+            self.connection.execute("DELETE FROM lease WHERE seq = ?", (row.seq,))
+            self._leased.discard(row.seq)
+            busy = self._busy[row.vendor]
+            busy[row.visitor] -= 1
+            if busy[row.visitor] <= 0:
+                del busy[row.visitor]
+                self.connection.execute(UNPARK, (row.vendor, row.visitor))
+        return taken
+
+    # Parts of putting
+
+    def _put(self, row: Packed) -> bool:
+        size = row.size
+        share = self._policy.exposure_share if row.kind == "exposure" else 1.0
+        if self._rows + 1 > self._limits.max_rows * share or self._bytes + size > self._limits.max_bytes * share:
+            if not self._known(row):
+                self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
+                return False
+        else:
+            values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
+            if self.connection.execute(_INSERT, values).rowcount == 1:
+                self._count_row(row.vendor, size, 1)
+                self.counts.add(row.vendor, "accepted")
+                return True
+        self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        return True
+
+    def _known(self, row: Packed) -> bool:
+        one = self.connection.execute
+        return bool(one(_KNOWN, (row.id,)).fetchone()[0]) or (
+            row.key is not None and bool(one(_KEY_TAKEN, (row.key,)).fetchone()[0])
+        )
+
+    # Parts of claiming
+
+    def _next_vendor(self, passed: Collection[str]) -> str | None:
+        """Return the vendor with the oldest due row that nobody holds."""
+        best: tuple[float, int, str] | None = None
+        for vendor in self.counts.vendors("queued"):
+            if vendor in passed:
+                continue
+            for seq, due in self.connection.execute(FIRST, (vendor, len(self._leased) + 1)):
+                if seq not in self._leased:
+                    if due <= self.now and (best is None or (due, seq) < best[:2]):
+                        best = (due, seq, vendor)
+                    break
+        return None if best is None else best[2]
+
+    def _due(self, vendor: str, limit: int) -> list[tuple[_Row, Leased]]:
+        """Return up to *limit* rows for one lease; park, on the way, those that cannot be had, and bury old ones."""
+        busy = self._busy.get(vendor, Counter())
+        stride = limit + len(self._leased)
+        while True:
+            chosen: list[tuple[_Row, Leased]] = []
+            passed = seen = 0
+            for values in self.connection.execute(DUE, (vendor, self.now, stride)).fetchall():
+                seen += 1
+                row = _Row(*values)
+                if row.seq in self._leased:
+                    continue
+                if self._policy.too_old(row.created, self.now):
+                    self._bury(row, ErrorCode.TOO_OLD)
+                elif busy.get(row.visitor):
+                    self._park(row.seq, _BUSY)
+                else:
+                    try:
+                        leased = row.leased(self._read(row))
+                    except Unreadable:
+                        self._park(row.seq, _UNREADABLE)
+                        self.unreadable += 1
+                    else:
+                        if chosen and row.once:
+                            return chosen
+                        chosen.append((row, leased))
+                        if row.once or len(chosen) == limit:
+                            return chosen
+                        continue
+                passed += 1
+            if chosen or not passed or seen < stride:
+                return chosen
+            stride += _STRIDE
+
+    def _lease(self, vendor: str, rows: list[tuple[_Row, Leased]], lease_s: float) -> Lease:
+        self._numbers += 1
+        token, until = f"{self._tag}{self._numbers}", self.now + lease_s
+        self.connection.executemany(
+            "REPLACE INTO lease (seq, token, until, lease_s) VALUES (?, ?, ?, ?)",
+            [(row.seq, token, until, lease_s) for row, _ in rows],
+        )
+        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
+        self._busy.setdefault(vendor, Counter()).update(row.visitor for row, _ in rows)
+        self._leased.update(row.seq for row, _ in rows)
+        self._held[token] = _Held(vendor, lease_s, until, {row.id: (row, leased) for row, leased in rows})
+        return Lease(token, vendor, tuple(leased for _, leased in rows))
+
+    def _park(self, seq: int, why: int) -> None:
+        self.connection.execute("UPDATE event SET parked = ? WHERE seq = ?", (why, seq))
+
+    def _read(self, row: _Row) -> Event:
+        event = from_bytes(self._seal.open(row.body))
+        if event.id != row.id or event.vendor != row.vendor:
+            raise Unreadable("of another row")
+        return event
+
+    def _first_due(self, vendor: str) -> float | None:
+        busy = self._busy.get(vendor, Counter())
+        stride = len(self._leased) + 1
+        while True:
+            parked = False
+            rows = self.connection.execute(WAITING, (vendor, stride)).fetchall()
+            for seq, due, visitor in rows:
+                if seq in self._leased:
+                    continue
+                if not busy.get(visitor):
+                    return float(due)
+                self._park(seq, _BUSY)
+                parked = True
+            if not parked or len(rows) < stride:
+                return None
+            stride += _STRIDE
+
+    # Parts of settling
+
+    def _settle(self, row: _Row, leased: Leased, ruling: Disposition) -> None:
+        match ruling:
+            case Requeue():
+                self._requeue(row, leased, ruling)
+            case Settle():
+                self._remove(row, remember_key=True)
+                self.counts.add(row.vendor, "delivered")
+                if ruling.duplicate:
+                    self.counts.add(row.vendor, "duplicates")
+            case Discard():
+                # The vendor may have the one that is in doubt: its key must not be sent again either.
+                self._remove(row, remember_key=ruling.code is ErrorCode.AMBIGUOUS)
+                self.counts.add(row.vendor, "dropped", 1, ruling.code)
+            case Bury():
+                row.attempts += 1
+                self._bury(row, ruling.code)
+
+    def _requeue(self, row: _Row, leased: Leased, ruling: Requeue) -> None:
+        body, size = row.body, row.size
+        if ruling.aliases is not None:
+            body = self._seal.close(to_bytes(replace(leased.event, aliases=ruling.aliases)))
+            size = len(body) + ROW_BYTES
+        refused_at = row.refused_at
+        if ruling.refused and refused_at is None:
+            refused_at = self.now
+        self.connection.execute(
+            "UPDATE event SET due = ?, attempts = ?, refusals = ?, refused_at = ?, size = ?, body = ? WHERE seq = ?",
+            (
+                self._policy.clamp(ruling.due_at, self.now),
+                row.attempts + ruling.counted,
+                row.refusals + ruling.refused,
+                refused_at,
+                size,
+                body,
+                row.seq,
+            ),
+        )
+        self.counts.add(row.vendor, "bytes", size - row.size)
+        self._bytes += size - row.size
+
+    def _remove(self, row: _Row, *, remember_key: bool) -> None:
+        self.connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
+        self._count_row(row.vendor, row.size, -1)
+        self._remember(row.id)
+        if remember_key and row.key is not None:
+            self._remember(row.key)
+
+    def _bury(self, row: _Row, code: ErrorCode) -> None:
+        self.connection.execute(
+            "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body) "
+            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body FROM event WHERE seq = ?4",
+            (row.attempts, code, self.now, row.seq),
+        )
+        self.connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
+        self._count_row(row.vendor, row.size, -1)
+        self.counts.add(row.vendor, "dead")
+        self.counts.add(row.vendor, "dead_bytes", row.size)
+        self._oldest_dead = self.now if self._oldest_dead is None else self._oldest_dead
+        while (
+            self.counts.total("dead") > self._policy.dead_max_rows
+            or self.counts.total("dead_bytes") > self._policy.dead_max_bytes
+        ):
+            n, id, vendor, size = self.connection.execute(
+                "SELECT n, id, vendor, size FROM dead ORDER BY n LIMIT 1"
+            ).fetchone()
+            self._drop_letter(n, id, vendor, size, ErrorCode.QUEUE_FULL)
+
+    def _count_row(self, vendor: str, size: int, sign: int) -> None:
+        self._rows += sign
+        self._bytes += sign * size
+        self.counts.add(vendor, "queued", sign)
+        self.counts.add(vendor, "bytes", sign * size)
+        if sign < 0 and self.counts.get(vendor, "queued") == 0:
+            # Numbers begin anew in an empty table.
+            self._oldest.pop(vendor, None)
+
+    # Dead letters, and what was settled lately
+
+    def _letters(self, ids: Collection[str] | None) -> list[tuple[int, str, str, bytes | None, int]]:
+        columns = "SELECT n, id, vendor, key, size FROM dead"
+        if ids is None:
+            return self.connection.execute(f"{columns} ORDER BY n").fetchall()
+        found = [self.connection.execute(f"{columns} WHERE id = ?", (id,)).fetchone() for id in ids]
+        return sorted((letter for letter in found if letter is not None), key=lambda letter: letter[0])
+
+    def _delete_letter(self, n: int, vendor: str, size: int) -> None:
+        self.connection.execute("DELETE FROM dead WHERE n = ?", (n,))
+        self.counts.add(vendor, "dead", -1)
+        self.counts.add(vendor, "dead_bytes", -size)
+
+    def _drop_letter(self, n: int, id: str, vendor: str, size: int, code: ErrorCode) -> None:
+        self._delete_letter(n, vendor, size)
+        self.counts.add(vendor, "dropped", 1, code)
+        self._remember(id)
+
+    def _remember(self, what: str | bytes) -> None:
+        done = self.connection.execute("INSERT OR IGNORE INTO done (what, at) VALUES (?, ?)", (what, self.now))
+        self.counts.add("", "recent", done.rowcount)
+        if self._oldest_done is None:
+            self._oldest_done = self.now
+
+    def _forget_done(self, before: float) -> None:
+        while True:
+            gone = self.connection.execute(
+                "DELETE FROM done WHERE at <= ? AND n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (before, _STRIDE)
+            ).rowcount
+            self.counts.add("", "recent", -gone)
+            if gone < _STRIDE:
+                return self._look_at_ages()
+
+    def _forget_dead(self, before: float) -> None:
+        old = self.connection.execute("SELECT n, id, vendor, size FROM dead WHERE at <= ? ORDER BY n", (before,))
+        for n, id, vendor, size in old.fetchall():
+            self._drop_letter(n, id, vendor, size, ErrorCode.TOO_OLD)
+        self._look_at_ages()
+
+    def _look_at_ages(self) -> None:
+        one = self.connection.execute
+        done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
+        dead = one("SELECT at FROM dead ORDER BY n LIMIT 1").fetchone()
+        self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
+
+    # Time
+
+    def _oldest_s(self, vendor: str) -> float:
+        seq, created = self._oldest.get(vendor, (-1, 0.0))
+        if seq < 0 or self._row(seq) is None:
+            found = self.connection.execute(OLDEST, (seq, vendor)).fetchone()
+            if found is None:
+                found = self.connection.execute(OLDEST, (-1, vendor)).fetchone() or (-1, self.now)
+            self._oldest[vendor] = seq, created = found
+        return max(0.0, self.now - created)
+
+    def _follow_clock(self, now: float) -> None:
+        """Follow a clock that jumped back to *now*, or had done so when the file was opened: nothing waits longer
+        than it would have, and nothing is younger.
+        """
+        first, self._checked_clock = not self._checked_clock, True
+        if first:
+            ends = [
+                self.connection.execute(
+                    "SELECT max(due) FROM event WHERE vendor = ? AND parked IS NULL", (vendor,)
+                ).fetchone()[0]
+                for vendor in self.counts.vendors("queued")
+            ]
+            if all(end is None or end <= self._policy.clamp(end, now) for end in ends):
+                return self._clip_leases(now)
+        self.now = now
+        latest = self._policy.clamp(float("inf"), now)
+        self.connection.execute(
+            "UPDATE event SET created = min(created, ?1), refused_at = min(refused_at, ?1), "
+            "due = CASE WHEN attempts OR refusals THEN min(due, ?2) ELSE min(due, ?1) END",
+            (now, latest),
+        )
+        self.connection.execute("UPDATE done SET at = min(at, ?)", (now,))
+        return self._clip_leases(now)
+
+    def _clip_leases(self, now: float) -> None:
+        if self._held:
+            self.connection.execute("UPDATE lease SET until = min(until, ? + lease_s)", (now,))
+        ghosts = self._ghosts
+        self.counts.save(self.connection)
+        self.load()
+        self._ghosts = ghosts
+
+    def _row(self, seq: int) -> _Row | None:
+        values: tuple[Any, ...] | None = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
+            (seq,),
+        ).fetchone()
+        return None if values is None else _Row(*values)

@@ -1,0 +1,70 @@
+"""The counters of one file: a mirror in memory, written back in the same transaction as what they count."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from types import MappingProxyType
+
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import LaneStats, OutboxStats
+
+_CODES = frozenset(ErrorCode)
+
+
+class Counts:
+    """Numbers by (vendor, what, code). `queued`, `dead`, `bytes`, `dead_bytes` and `recent` go up and down."""
+
+    def __init__(self) -> None:
+        self._n: dict[tuple[str, str, str], int] = {}
+        self._dirty: set[tuple[str, str, str]] = set()
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        rows = connection.execute("SELECT vendor, what, code, n FROM counts")
+        self._n = {(vendor, what, code): n for vendor, what, code, n in rows}
+        self._dirty.clear()
+
+    def save(self, connection: sqlite3.Connection) -> None:
+        if self._dirty:
+            rows = [(*label, self._n[label]) for label in self._dirty]
+            connection.executemany("REPLACE INTO counts (vendor, what, code, n) VALUES (?, ?, ?, ?)", rows)
+            self._dirty.clear()
+
+    def add(self, vendor: str, what: str, n: int = 1, code: str = "") -> None:
+        label = (vendor, what, code)
+        self._n[label] = self._n.get(label, 0) + n
+        self._dirty.add(label)
+
+    def get(self, vendor: str, what: str, code: str = "") -> int:
+        return self._n.get((vendor, what, code), 0)
+
+    def total(self, what: str) -> int:
+        return sum(n for (_, counted, _), n in self._n.items() if counted == what)
+
+    def vendors(self, what: str = "accepted") -> list[str]:
+        """Return the vendors of which there is any."""
+        return [vendor for (vendor, counted, _), n in self._n.items() if counted == what and n > 0]
+
+    def stats(self, leased: dict[str, int], oldest_s: dict[str, float]) -> OutboxStats:
+        lanes = {
+            vendor: LaneStats(
+                accepted=self.get(vendor, "accepted"),
+                delivered=self.get(vendor, "delivered"),
+                duplicates=self.get(vendor, "duplicates"),
+                queued=self.get(vendor, "queued"),
+                leased=leased.get(vendor, 0),
+                dead=self.get(vendor, "dead"),
+                dropped=MappingProxyType(self._by_code("dropped", vendor)),
+                oldest_s=oldest_s.get(vendor, 0.0),
+            )
+            for vendor in self.vendors()
+        }
+        return OutboxStats.of(lanes, refused=self._by_code("refused"))
+
+    def _by_code(self, what: str, vendor: str | None = None) -> dict[ErrorCode, int]:
+        counts: Counter[ErrorCode] = Counter()
+        for (whose, counted, code), n in self._n.items():
+            if counted == what and n and (vendor is None or whose == vendor):
+                # A code that a later version has added must not be lost from the sum.
+                counts[ErrorCode(code) if code in _CODES else ErrorCode.INTERNAL] += n
+        return dict(counts)

@@ -1,0 +1,180 @@
+"""One slot's database: how it is opened, what is in it, and whether it may be used here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flagmw.exceptions import OutboxError
+
+SCHEMA = 1
+BUSY_S = 5.0
+CHECK_S = 0.2
+# How far the log grows before it is written back: often enough to stay small, seldom enough not to delay commits.
+CHECKPOINT_PAGES = 4000
+LOG_BYTES = 16 * 1024 * 1024
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE counts (vendor TEXT, what TEXT, code TEXT, n INTEGER NOT NULL, PRIMARY KEY (vendor, what, code))
+    WITHOUT ROWID;
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, vendor TEXT NOT NULL, kind TEXT NOT NULL, visitor TEXT NOT NULL,
+    key BLOB, once INTEGER NOT NULL, created REAL NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    refusals INTEGER NOT NULL DEFAULT 0, refused_at REAL, parked INTEGER, size INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX event_due ON event (vendor, due) WHERE parked IS NULL;
+CREATE INDEX event_parked ON event (parked, vendor, visitor) WHERE parked IS NOT NULL;
+CREATE UNIQUE INDEX event_key ON event (key) WHERE key IS NOT NULL;
+CREATE TABLE lease (seq INTEGER PRIMARY KEY, token TEXT NOT NULL, until REAL NOT NULL, lease_s REAL NOT NULL);
+CREATE TABLE dead (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, vendor TEXT NOT NULL, kind TEXT NOT NULL, visitor TEXT NOT NULL,
+    key BLOB, once INTEGER NOT NULL, attempts INTEGER NOT NULL, code TEXT NOT NULL, at REAL NOT NULL,
+    size INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE done (n INTEGER PRIMARY KEY, what NOT NULL UNIQUE, at REAL NOT NULL);
+"""
+
+
+class Damaged(Exception):
+    """The file is no database, or parts of it are destroyed."""
+
+
+class NotOurs(OutboxError):
+    """The file must be left alone: another machine's, a copy, or of a later version."""
+
+
+def host_id() -> str:
+    """Return what tells this machine from others, "" where nothing does, as in most containers."""
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        try:
+            text = path.read_text("ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if text:
+            # The id itself is not to be shown around (machine-id(5)).
+            return hashlib.blake2b(text.encode(), digest_size=12, person=b"flagmw host").hexdigest()
+    return ""
+
+
+def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True) -> sqlite3.Connection:
+    """Open the database at *path*, and make it when there is none.
+
+    Raises:
+        Damaged: see there.
+        NotOurs: see there; *adopt_copies* takes what was copied or came from another machine all the same.
+        sqlite3.Error, OSError: it cannot be opened or written.
+    """
+    new = not path.exists() or path.stat().st_size == 0
+    # Made by us first: SQLite would use the umask alone. Its log and index take the rights of the database.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = connect(path)
+    try:
+        _settle(connection, full_sync=full_sync, new=new)
+        if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] == 0:
+            _create(connection, path)
+        _check_meta(connection, path, adopt_copies)
+        end = time.monotonic() + CHECK_S
+        if not new and sound(connection, lambda: time.monotonic() < end) is False:
+            raise Damaged
+        return connection
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if is_damage(error):
+            raise Damaged from error
+        raise
+    except BaseException:
+        connection.close()
+        raise
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Say whether *error* means that the file is destroyed, rather than busy, full or out of reach."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def sound(connection: sqlite3.Connection, go_on: Callable[[], bool]) -> bool | None:
+    """Say whether the file's structure holds; None when *go_on* ended the search before anything was found."""
+    connection.set_progress_handler(lambda: not go_on(), 10_000)
+    try:
+        verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return None
+    finally:
+        connection.set_progress_handler(None, 0)
+    return verdict == "ok"
+
+
+def mark(connection: sqlite3.Connection, name: str, value: object) -> None:
+    connection.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def marks(connection: sqlite3.Connection) -> dict[str, object]:
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+
+def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool) -> None:
+    """Set what must be set on every connection ("PRAGMA Statements", sqlite.org)."""
+    if new:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise OutboxError("the directory does not support SQLite's write-ahead log; choose one on a local disk")
+    for pragma in (
+        # In WAL mode only FULL syncs the log at every commit; NORMAL may lose the last ones at a power cut.
+        f"synchronous = {'FULL' if full_sync else 'NORMAL'}",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        f"journal_size_limit = {LOG_BYTES}",
+        "mmap_size = 0",
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "secure_delete = FAST",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _TABLES.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    # `reader` is the oldest code that can use this file: it grows only with changes that old code would break.
+    for name, value in (("schema", SCHEMA), ("reader", SCHEMA), ("instance", os.urandom(8).hex())):
+        mark(connection, name, value)
+    _own(connection, path)
+    connection.execute("COMMIT")
+
+
+def _own(connection: sqlite3.Connection, path: Path) -> None:
+    mark(connection, "host", host_id())
+    # A file that was copied or restored has another inode; one that only moved with its disk keeps it.
+    mark(connection, "inode", path.stat().st_ino)
+
+
+def _check_meta(connection: sqlite3.Connection, path: Path, adopt_copies: bool) -> None:
+    known = marks(connection)
+    reader = known.get("reader")
+    if not isinstance(reader, int):
+        raise Damaged
+    if reader > SCHEMA:
+        raise NotOurs(f"{path.name} was written by a later version of flagmw; it is left alone")
+    if known.get("host") == host_id() and known.get("inode") == path.stat().st_ino:
+        return
+    if not adopt_copies:
+        raise NotOurs(
+            f"{path.name} is a copy or another machine's: its events may have been delivered there, so it waits; "
+            "add ?copies=adopt to the outbox to deliver them here, or remove the file"
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    _own(connection, path)
+    connection.execute("COMMIT")

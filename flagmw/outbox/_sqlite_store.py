@@ -1,0 +1,265 @@
+"""What one process has of an outbox directory: a slot of its own, slots of dead processes, and memory for bad times."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox._handoff import Job, Put, finish
+from flagmw.outbox._sqlite_book import Book
+from flagmw.outbox._sqlite_files import ADOPT_S, Files, Options, told
+from flagmw.outbox._sqlite_writer import Writer
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
+from flagmw.outbox.memory import MemoryOutbox
+from flagmw.types import Event, Outcome
+
+_LOW_S = 0.25
+_SPARE = "memory:"
+
+
+class Store:
+    """All that one process does with the directory. Its methods run where the writer lets them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.writer = Writer(self._group, self._tick)
+        self.files = Files(options)
+        self._spare: MemoryOutbox | None = None
+        self._adopt_at = 0.0
+        self._low = (0.0, False)
+        self._turn = 0
+        self._refused: Counter[tuple[str, ErrorCode]] = Counter()
+        self._last = OutboxStats()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps events from the disk at the moment, for people; None when nothing does."""
+        return self.files.trouble
+
+    # What an outbox does
+
+    def open(self) -> None:
+        """Take a slot now.
+
+        Raises:
+            OutboxError: none can be had.
+        """
+        self.files.own()
+
+    def put(self, put: Put) -> list[str]:
+        try:
+            own = self.files.begun(self.files.own())
+        except OutboxError:
+            if self._options.required or self.files.closed:
+                raise
+            return self._put_in_memory(put)
+        rows = [row for row in put.rows if row is not None]
+        if self._disk_is_low():
+            for row in rows:
+                own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
+            self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
+            return []
+        return own.book.put(rows, put.now)
+
+    def refuse(self, vendor: str, code: ErrorCode) -> None:
+        """Count an event that no row can be made of; from any thread."""
+        self.writer.refuse(vendor, code)
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        opened = self.files.all()
+        for index in range(len(opened)):
+            one = self.files.begun(opened[(self._turn + index) % len(opened)])
+            lease = one.book.claim(now, limit, lease_s, skip)
+            if lease is not None:
+                self._turn += index + 1
+                return lease
+        spare = self._spare.claim(now, limit, lease_s, skip) if self._spare else None
+        return replace(spare, token=_SPARE + spare.token) if spare else None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        book = self._book_of(lease)
+        if book is not None:
+            book.ack(lease, outcomes, now)
+        elif self._spare is not None and lease.token.startswith(_SPARE):
+            self._spare.ack(replace(lease, token=lease.token.removeprefix(_SPARE)), outcomes, now)
+
+    def release(self, lease: Lease, now: float) -> None:
+        book = self._book_of(lease)
+        if book is not None:
+            book.release(lease, now)
+        elif self._spare is not None and lease.token.startswith(_SPARE):
+            self._spare.release(replace(lease, token=lease.token.removeprefix(_SPARE)), now)
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        letters = [letter for book in self._books() for letter in book.dead(limit)]
+        letters += self._spare.dead(limit) if self._spare else ()
+        return sorted(letters, key=lambda letter: -letter.at)[:limit]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        revived = sum(book.revive(ids, now) for book in self._books())
+        return revived + (self._spare.revive(ids, now) if self._spare else 0)
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        gone = sum(book.forget(ids) for book in self._books())
+        return gone + (self._spare.forget(ids) if self._spare else 0)
+
+    def purge(self, matches: Callable[[Event], bool], now: float, at: Place | None) -> tuple[int, Place | None]:
+        """Purge a stretch of one slot's rows from *at* on; return how many, and where to go on."""
+        slots = [one.slot.number for one in self.files.all()]
+        if at is None:
+            gone = self._spare.purge(matches, now) if self._spare else 0
+            return gone, Place(slots[0]) if slots else None
+        gone, last = 0, None
+        for one in self.files.all():
+            if one.slot.number == at.slot:
+                gone, last = self.files.begun(one).book.purge(matches, now, at.after, at.table)
+        if last is not None:
+            return gone, replace(at, after=last)
+        if at.table == "event":
+            return gone, Place(at.slot, "dead")
+        later = [slot for slot in slots if slot > at.slot]
+        return gone, Place(min(later)) if later else None
+
+    def next_due(self, now: float, skip: Collection[str]) -> float | None:
+        times = [book.next_due(now, skip) for book in self._books()]
+        if self._spare:
+            times.append(self._spare.next_due(now, skip))
+        return min((time for time in times if time is not None), default=None)
+
+    def stats(self, now: float) -> OutboxStats:
+        if not self.files.closed:
+            parts = [book.stats(now) for book in self._books()]
+            if self._spare:
+                parts.append(self._spare.stats(now))
+            self._last = OutboxStats.merged(parts, self._refusals())
+        return self._last
+
+    def last_stats(self) -> OutboxStats:
+        """Return the counts of the last time that anybody could look."""
+        return self._last
+
+    def close(self) -> None:
+        """Give everything back; the next process takes it as it is."""
+        if self.files.closed:
+            return
+        parts = []
+        for one in self.files.held():
+            with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
+                book = self.files.begun(one).book
+                parts.append(book.stats(book.now))
+            self.files.shut(one)
+        if self._spare:
+            self._spare.close()
+            parts.append(self._spare.stats(0.0))
+        self._last = OutboxStats.merged(parts, self._refusals())
+        self.files.closed = True
+
+    # Groups of jobs
+
+    def _group(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again."""
+        self._refused.update(self.writer.take_refused())
+        jobs = [job for job in jobs if not job.future.cancelled()]
+        try:
+            results = [self.put(job) if isinstance(job, Put) else job.call() for job in jobs]
+            self.files.commit()
+        except Exception as error:
+            self.files.rollback()
+            if len(jobs) == 1:
+                return self._failed(jobs[0], error)
+            if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return jobs
+            return [again for job in jobs for again in self._group([job])]
+        for job, result in zip(jobs, results, strict=True):
+            finish(job, result)
+        return ()
+
+    def _failed(self, job: Job, error: Exception) -> Sequence[Job]:
+        """Mend what made *job* fail alone and have it done, or tell whoever waits."""
+        code = _primary(error)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return [job]
+        if code == sqlite3.SQLITE_FULL:
+            if isinstance(job, Put):
+                for row in job.rows:
+                    if row is not None:
+                        self._refused[row.vendor, ErrorCode.DISK_FULL] += 1
+                self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
+                finish(job, [])
+                return ()
+            if self.files.release_reserve():
+                return self._group([job])
+        elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
+            return self._group([job])
+        if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
+            finish(job, self._put_in_memory(job))
+            return ()
+        finish(job, error=OutboxError(told(error)) if isinstance(error, sqlite3.Error | OSError) else error)
+        return ()
+
+    def _tick(self, quiet: bool) -> float:
+        now = time.monotonic()
+        if self.files.closed:
+            return ADOPT_S
+        try:
+            if now >= self._adopt_at:
+                self._adopt_at = now + ADOPT_S
+                if self.files.adopt():
+                    self._options.on_work()
+            busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            self.files.rollback()
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            return ADOPT_S
+        return 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+
+    # Parts
+
+    def _books(self) -> list[Book]:
+        return [self.files.begun(one).book for one in self.files.all()]
+
+    def _book_of(self, lease: Lease) -> Book | None:
+        number = lease.token.partition(".")[0]
+        found = [one for one in self.files.held() if str(one.slot.number) == number]
+        return self.files.begun(found[0]).book if found else None
+
+    def _put_in_memory(self, put: Put) -> list[str]:
+        if self._spare is None:
+            self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
+        kept = {row.id for row in put.rows if row is not None}
+        return list(self._spare.put_many([event for event in put.events if event.id in kept], put.now))
+
+    def _disk_is_low(self) -> bool:
+        until, low = self._low
+        if time.monotonic() >= until:
+            low = self._options.disk_is_low(self._options.directory)
+            self._low = (time.monotonic() + _LOW_S, low)
+        return low
+
+    def _refusals(self) -> Counter[ErrorCode]:
+        counts: Counter[ErrorCode] = Counter()
+        for (_, code), n in self._refused.items():
+            counts[code] += n
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a purge has come."""
+
+    slot: int
+    table: str = "event"
+    after: int = -1
+
+
+def _primary(error: Exception) -> int | None:
+    """Return SQLite's primary result code; None for errors of another kind."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -1,0 +1,167 @@
+"""The thread that writes: everything that came in meanwhile becomes one transaction, so that many share one sync."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox._handoff import Ask, HandOff, Job, finish
+
+T = TypeVar("T")
+_ANSWER_S = 30.0
+_STUCK_S = 1.0
+# The pause before a job is tried again while somebody else holds the file; SQLite itself has waited before.
+_AGAIN_S = 0.05
+
+
+class Writer:
+    """Run jobs in groups, in one daemon thread named `flagmw-store` that starts with the first of them.
+
+    Where no thread can run (a process at its thread limit, an interpreter on its way out) the caller's runs them.
+
+    Args:
+        group: does jobs and settles their futures; returns those that must be tried again.
+        tick: called between groups and while nothing happens; told whether nothing did since its last call;
+            returns the seconds until it wants to be called again.
+    """
+
+    def __init__(
+        self,
+        group: Callable[[Sequence[Job]], Sequence[Job]],
+        tick: Callable[[bool], float],
+        hand_off: HandOff | None = None,
+    ) -> None:
+        self._group, self._tick = group, tick
+        self._queue = hand_off or HandOff()
+        self._changed = threading.Condition()
+        # Held while the store is used, by whichever thread does.
+        self._use = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._idle = False
+        self._stop = False
+
+    def add(self, job: Job) -> None:
+        """Have *job* done; its future tells when it is. Raises nothing."""
+        if sys.is_finalizing():
+            # The thread is frozen by now, and may hold any lock.
+            return self._do([job])
+        with self._changed:
+            self._queue.add(job)
+            if self._thread is None or not self._thread.is_alive():
+                running = not self._stop and self._start()
+            else:
+                running = True
+                if self._idle:
+                    self._changed.notify_all()
+            jobs = [] if running else self._queue.take()
+        if jobs:
+            self._do(jobs)
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Return what *call* returns, made where the store may be used.
+
+        Raises:
+            OutboxError: the store is out of reach, or busy for longer than 30 s.
+        """
+        job = Ask(call)
+        self.add(job)
+        result: T = answer(job.future)
+        return result
+
+    def pending(self) -> bool:
+        return bool(self._queue)
+
+    def refuse(self, vendor: str, code: ErrorCode) -> None:
+        """Count an event that could not even be handed over."""
+        with self._changed:
+            self._queue.refused[vendor, code] += 1
+
+    def take_refused(self) -> Counter[tuple[str, ErrorCode]]:
+        """Return what the hand-off refused since the last call."""
+        with self._changed:
+            refused, self._queue.refused = self._queue.refused, Counter()
+        return refused
+
+    def close(self, last: Callable[[], None], timeout_s: float) -> None:
+        """Do what waits, stop the thread, and call *last* where the store may be used."""
+        thread = self._thread
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread() and not sys.is_finalizing():
+            thread.join(timeout_s)
+        if self._use.acquire(timeout=_STUCK_S):
+            try:
+                jobs = self._queue.take()
+                _fail(self._group(jobs) if jobs else [], "the outbox is busy: another program holds its file")
+                last()
+            finally:
+                self._use.release()
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._loop, name="flagmw-store", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
+    def _do(self, jobs: Sequence[Job]) -> None:
+        """Do *jobs* in the calling thread."""
+        if not self._use.acquire(timeout=_STUCK_S):
+            return _fail(jobs, "no thread can reach the outbox any more")
+        try:
+            again = self._group(jobs)
+        finally:
+            self._use.release()
+        if again:
+            _fail(again, "the outbox is busy")
+
+    def _loop(self) -> None:
+        wait_s, quiet = 0.0, False
+        while True:
+            with self._changed:
+                if not self._queue and not self._stop:
+                    self._idle = True
+                    self._changed.wait(wait_s)
+                    self._idle = False
+                jobs = self._queue.take()
+                if self._stop and not jobs:
+                    return
+            again: Sequence[Job] = ()
+            with self._use:
+                if jobs:
+                    again = self._group(jobs)
+                wait_s = self._tick(quiet and not jobs)
+            quiet = not jobs
+            if again:
+                with self._changed:
+                    self._queue.add_first(again)
+                    if self._stop:
+                        return
+                    self._changed.wait(_AGAIN_S)
+
+
+def answer(future: Future[T]) -> T:
+    """Return the result of *future*, waiting 30 s at most.
+
+    Raises:
+        OutboxError: it failed, or took too long.
+    """
+    try:
+        return future.result(_ANSWER_S)
+    except TimeoutError:
+        future.cancel()
+        raise OutboxError("the outbox is busy: another program holds its file") from None
+
+
+def _fail(jobs: Sequence[Job], text: str) -> None:
+    for job in jobs:
+        finish(job, error=OutboxError(text))
