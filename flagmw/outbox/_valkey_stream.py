@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import socket
@@ -16,6 +15,7 @@ import orjson
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
+from flagmw.outbox._seal import Seal
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
@@ -32,11 +32,12 @@ class Stream:
     Every method raises `ServerTrouble` when the server does not answer.
 
     Args:
+        seal: encrypts what is stored.
         poison: an event whose holder died or stalled more often than this is laid aside.
     """
 
-    def __init__(self, link: Link, policy: Policy, rng: random.Random, poison: int) -> None:
-        self._link, self._policy, self._rng = link, policy, rng
+    def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int) -> None:
+        self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
         self._consumer = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         longest_s = max(
             policy.backoff_max_s, policy.retry_after_max_s, policy.suspend_probe_s, 1.2 * policy.refusals_over_s
@@ -66,7 +67,8 @@ class Stream:
         for row in rows:
             event = row.event
             arguments += (event.id, event.vendor, event.visitor_key, repr(row.created + offset_s))
-            arguments += (str(int(event.at_most_once)), _key_of(event), str(int(again(row))), to_bytes(event))
+            body = self._seal.close(to_bytes(event))
+            arguments += (str(int(event.at_most_once)), self._key_of(event), str(int(again(row))), body)
         return [bool(taken) for taken in self._link.forward(arguments)]
 
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
@@ -80,7 +82,7 @@ class Stream:
         rows, foreign = list[Leased](), list[str]()
         for i in range(1, len(answer), _FIELDS):
             try:
-                rows.append(_leased(*answer[i : i + _FIELDS - 1]))
+                rows.append(self._leased(*answer[i : i + _FIELDS - 1]))
             except Unreadable:
                 foreign.append(answer[i + _FIELDS - 1].decode())
         if foreign:
@@ -111,7 +113,7 @@ class Stream:
 
     def dead(self, limit: int) -> list[DeadLetter]:
         found = self._link.use(lambda client: client.xrevrange(f"{self._prefix}dead", count=limit)) if limit > 0 else []
-        return [letter for _, fields in found if (letter := _letter(fields)) is not None]  # type: ignore[union-attr]
+        return [letter for _, fields in found if (letter := self._letter(fields)) is not None]  # type: ignore[union-attr]
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         return self._letters("revive", ids, now)
@@ -123,10 +125,10 @@ class Stream:
         gone = 0
         for vendor in self.vendors():
             for page in self._pages(f"{self._prefix}stream:{vendor}"):
-                found = [(vendor, n) for n, fields in page if _matches(matches, fields)]
+                found = [(vendor, n) for n, fields in page if self._matches(matches, fields)]
                 gone += self._purge(found, now)
         for page in self._pages(f"{self._prefix}dead"):
-            letters = [("", fields[b"id"].decode()) for _, fields in page if _matches(matches, fields)]
+            letters = [("", fields[b"id"].decode()) for _, fields in page if self._matches(matches, fields)]
             gone += self._purge(letters, now)
         return gone
 
@@ -179,41 +181,48 @@ class Stream:
             yield [(id.decode().partition("-")[0], fields) for id, fields in page]
             start = f"({page[-1][0].decode()}"
 
+    def _key_of(self, event: Event) -> str:
+        """Return what is told once, as a digest: an order may be started and paid, so the metric is part of it."""
+        if event.track.key is None:
+            return ""
+        return self._seal.digest("\0".join((event.vendor, event.track.metric, event.track.key))).hex()
 
-def _key_of(event: Event) -> str:
-    """Return what is told once, as a digest: an order may be started and paid, so the metric is part of it."""
-    if event.track.key is None:
-        return ""
-    told = "\0".join((event.vendor, event.track.metric, event.track.key))
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    def _event(self, body: bytes, aliases: bytes) -> Event:
+        event = from_bytes(self._seal.open(body))
+        return replace(event, aliases=tuple(orjson.loads(aliases))) if aliases else event
+
+    def _leased(
+        self, body: bytes, attempts: bytes, created: bytes, refusals: bytes, refused_at: bytes, aliases: bytes
+    ) -> Leased:
+        return Leased(
+            event=self._event(body, aliases),
+            attempts=int(attempts),
+            created=float(created),
+            refusals=int(refusals),
+            refused_at=float(refused_at) if refused_at else None,
+        )
+
+    def _letter(self, fields: Mapping[bytes, bytes]) -> DeadLetter | None:
+        try:
+            event = self._event(fields[b"body"], fields[b"aliases"])
+        except Unreadable:
+            return None
+        return DeadLetter(
+            event=event,
+            code=_code(fields[b"code"].decode()),
+            attempts=int(fields[b"attempts"]),
+            at=float(fields[b"at"]),
+        )
+
+    def _matches(self, matches: Callable[[Event], bool], fields: Mapping[bytes, bytes]) -> bool:
+        try:
+            return matches(self._event(fields[b"body"], fields[b"aliases"]))
+        except Unreadable:
+            return False
 
 
 def _names(vendors: Collection[str]) -> bytes:
     return orjson.dumps(list(vendors))
-
-
-def _with_aliases(body: bytes, aliases: bytes) -> Event:
-    event = from_bytes(body)
-    return replace(event, aliases=tuple(orjson.loads(aliases))) if aliases else event
-
-
-def _matches(matches: Callable[[Event], bool], fields: Mapping[bytes, bytes]) -> bool:
-    try:
-        return matches(_with_aliases(fields[b"body"], fields[b"aliases"]))
-    except Unreadable:
-        return False
-
-
-def _leased(
-    body: bytes, attempts: bytes, created: bytes, refusals: bytes, refused_at: bytes, aliases: bytes
-) -> Leased:
-    return Leased(
-        event=_with_aliases(body, aliases),
-        attempts=int(attempts),
-        created=float(created),
-        refusals=int(refusals),
-        refused_at=float(refused_at) if refused_at else None,
-    )
 
 
 def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
@@ -229,19 +238,6 @@ def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
         case Requeue():
             aliases = b"" if ruling.aliases is None else orjson.dumps(ruling.aliases)
             return id, "requeue", repr(ruling.due_at), str(int(ruling.counted)), str(int(ruling.refused)), aliases
-
-
-def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter | None:
-    try:
-        event = _with_aliases(fields[b"body"], fields[b"aliases"])
-    except Unreadable:
-        return None
-    return DeadLetter(
-        event=event,
-        code=_code(fields[b"code"].decode()),
-        attempts=int(fields[b"attempts"]),
-        at=float(fields[b"at"]),
-    )
 
 
 def _lane(told: Mapping[str, Any]) -> LaneStats:

@@ -41,6 +41,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._valkey_errors import ServerTrouble, Trouble
 from flagmw.outbox._valkey_forwarder import Forwarder
 from flagmw.outbox._valkey_link import Link
@@ -80,6 +81,7 @@ class ValkeyOutbox:
     Args:
         address: a URL such as `valkey://user:password@host:6379/0?dir=/var/lib/shop/flagmw&replicas=1`.
         local: the machine's own store, opened with a `LocalPolicy`; by default an `SqliteOutbox` in `dir`.
+        seal: encrypts what is stored; see `seal_from_environment`.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
         audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
         clock: what the callers' *now* is taken from, seconds since the epoch.
@@ -95,6 +97,7 @@ class ValkeyOutbox:
         local: Outbox | None = None,
         policy: Policy | None = None,
         *,
+        seal: Seal | None = None,
         poison: int = 10,
         rng: random.Random | None = None,
         audit_idle_s: float = 120.0,
@@ -103,12 +106,12 @@ class ValkeyOutbox:
     ) -> None:
         self.address = parse(address) if isinstance(address, str) else address
         if local is None:
-            local = _own_store(self.address)
+            local = _own_store(self.address, seal)
         self._local = local
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._here = PerProcess(
-            lambda: _Here(self.address, local, rules, jitter, poison, audit_idle_s, clock, shared_clock)
+            lambda: _Here(self.address, local, rules, jitter, seal or Clear(), poison, audit_idle_s, clock, shared_clock)
         )
 
     def __repr__(self) -> str:
@@ -288,6 +291,7 @@ class _Here:
         local: Outbox,
         policy: Policy,
         rng: random.Random,
+        seal: Seal,
         poison: int,
         audit_idle_s: float,
         clock: Callable[[], float],
@@ -295,7 +299,7 @@ class _Here:
     ) -> None:
         self.local, self.closed = local, False
         self.link = Link(address, rng)
-        self.stream = Stream(self.link, policy, rng, poison)
+        self.stream = Stream(self.link, policy, rng, seal, poison)
         self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
         self.counts = OutboxStats()
         self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
@@ -339,9 +343,9 @@ class _Here:
             self.audit()
 
 
-def _own_store(address: Address) -> Outbox:
+def _own_store(address: Address, seal: Seal | None) -> Outbox:
     if address.directory is None:
         raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
     from flagmw.outbox.sqlite import SqliteOutbox
 
-    return SqliteOutbox(address.directory, policy=LocalPolicy())
+    return SqliteOutbox(address.directory, LocalPolicy(), seal=seal)
