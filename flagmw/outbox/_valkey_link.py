@@ -110,7 +110,7 @@ class Link:
             return list(self.run("forward", *arguments))
 
         def work(client: Valkey) -> Sequence[int]:
-            pipeline = client.pipeline(transaction=False)
+            pipeline: Any = client.pipeline(transaction=False)
             self._script(client, "forward")(keys=[self.address.prefix], args=arguments, client=pipeline)
             pipeline.execute_command("WAIT", replicas, int(ANSWER_S * 500))
             results, confirmed = pipeline.execute()
@@ -127,7 +127,8 @@ class Link:
 
     def close(self) -> None:
         with self._lock:
-            client, self._client = self._client, None
+            client: Any = self._client
+            self._client = None
         if client is not None:
             client.close()
 

@@ -1,4 +1,4 @@
-"""The part of the outbox that lies on the server, as Python sees it. Every call is one script, done whole or not at all."""
+"""The part of the outbox that lies on the server, as Python sees it: every call is one script, done whole or not."""
 
 from __future__ import annotations
 

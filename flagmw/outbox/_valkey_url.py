@@ -26,6 +26,7 @@ class Address:
         replicas: how many replicas must have an event before the machine's own copy goes.
         allow_eviction: use a server that may evict what was entrusted to it.
         max_rows: how many events may wait on the server, 0 for any number.
+        key_env: the environment variable with the keys that encrypt events, if they are.
     """
 
     host: str
@@ -40,6 +41,7 @@ class Address:
     replicas: int = 0
     allow_eviction: bool = False
     max_rows: int = 0
+    key_env: str | None = None
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ def parse(url: str, environ: Mapping[str, str] | None = None) -> Address:
     variables = os.environ if environ is None else environ
     password = unquote(parts.password) if parts.password else variables.get(PASSWORD_VARIABLE)
     settings = dict(parse_qsl(parts.query, keep_blank_values=True))
-    known = {"dir", "prefix", "replicas", "allow_eviction", "max_rows", "ca_file"}
+    known = {"dir", "prefix", "replicas", "allow_eviction", "max_rows", "ca_file", "key_env"}
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ConfigError(f"unknown in the Valkey URL: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
@@ -100,6 +102,7 @@ def parse(url: str, environ: Mapping[str, str] | None = None) -> Address:
         replicas=_whole("replicas", settings.get("replicas", "0")),
         allow_eviction=settings.get("allow_eviction", "0").lower() in ("1", "true", "yes"),
         max_rows=_whole("max_rows", settings.get("max_rows", "0")),
+        key_env=settings.get("key_env") or None,
     )
 
 

@@ -11,10 +11,10 @@ number of queued events, and what anybody trims or deletes shows as a difference
 and its group carry the backlog: a million waiting events cost no more than their bytes, the next one is found without
 an index, and XINFO and XPENDING tell the truth to whoever looks.
 
-A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken and
-not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy, which
-lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which an
-event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
+A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken
+and not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy,
+which lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which
+an event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
 token and settles nothing (XACK by itself does not look at the owner). It follows that
 
 * no shards are needed to keep a visitor's order: the script that claims looks who is busy;
@@ -38,13 +38,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 
 from flagmw.exceptions import ConfigError, OutboxError
-from flagmw.outbox._seal import Clear, Seal
+from flagmw.outbox._seal import Seal, seal_from_environment
 from flagmw.outbox._valkey_errors import ServerTrouble, Trouble
 from flagmw.outbox._valkey_forwarder import Forwarder
 from flagmw.outbox._valkey_link import Link
+from flagmw.outbox._valkey_listener import Listener
+from flagmw.outbox._valkey_near import ValkeySeen, ValkeyVisitors
 from flagmw.outbox._valkey_stream import Stream
 from flagmw.outbox._valkey_sums import total
 from flagmw.outbox._valkey_url import Address, parse
@@ -52,7 +53,7 @@ from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProces
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.types import Event, Outcome
 
-__all__ = ["LocalPolicy", "ValkeyOutbox"]
+__all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]
 
 _CLOCK_S = 60.0  # how often the server is asked for its time
 _AUDIT_S = 60.0  # how often the consumer groups are looked through
@@ -76,12 +77,14 @@ class LocalPolicy(Policy):
 class ValkeyOutbox:
     """Store events on this machine, share them through a Valkey or Redis server, 7.0 or newer.
 
-    Nothing is opened or started before the first use. A forked child makes its own connection and thread.
+    Nothing is opened or started before the first use. A forked child makes its own connection and threads. Set
+    `on_work` before the first claim to have it called, in a thread of its own, when other processes have put events on
+    the server.
 
     Args:
         address: a URL such as `valkey://user:password@host:6379/0?dir=/var/lib/shop/flagmw&replicas=1`.
         local: the machine's own store, opened with a `LocalPolicy`; by default an `SqliteOutbox` in `dir`.
-        seal: encrypts what is stored; see `seal_from_environment`.
+        seal: encrypts what is stored; by default with the keys that the URL's `key_env` names, if it does.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
         audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
         clock: what the callers' *now* is taken from, seconds since the epoch.
@@ -105,13 +108,16 @@ class ValkeyOutbox:
         shared_clock: bool = True,
     ) -> None:
         self.address = parse(address) if isinstance(address, str) else address
+        if seal is None:
+            seal = seal_from_environment(self.address.key_env)
         if local is None:
             local = _own_store(self.address, seal)
         self._local = local
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self.on_work: Callable[[], None] | None = None
         self._here = PerProcess(
-            lambda: _Here(self.address, local, rules, jitter, seal or Clear(), poison, audit_idle_s, clock, shared_clock)
+            lambda: _Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
         )
 
     def __repr__(self) -> str:
@@ -163,6 +169,8 @@ class ValkeyOutbox:
         if here.closed:
             return None
         here.forwarder.wake()
+        if self.on_work is not None:
+            here.listener.start(self.on_work)
         try:
             return here.stream.claim(here.at(now), limit, lease_s, skip)
         except ServerTrouble:
@@ -265,6 +273,7 @@ class ValkeyOutbox:
         here = self._here.get()
         if not here.closed:
             here.closed = True
+            here.listener.close()
             here.forwarder.close(3.0)
             here.link.close()
             here.local.close()
@@ -300,6 +309,7 @@ class _Here:
         self.local, self.closed = local, False
         self.link = Link(address, rng)
         self.stream = Stream(self.link, policy, rng, seal, poison)
+        self.listener = Listener(address, self.stream, self.link)
         self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
         self.counts = OutboxStats()
         self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
@@ -343,7 +353,7 @@ class _Here:
             self.audit()
 
 
-def _own_store(address: Address, seal: Seal | None) -> Outbox:
+def _own_store(address: Address, seal: Seal) -> Outbox:
     if address.directory is None:
         raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
     from flagmw.outbox.sqlite import SqliteOutbox

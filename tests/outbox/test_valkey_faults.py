@@ -1,4 +1,4 @@
-"""What a Valkey server can do to us, by the ids of tests/README.md, each on real servers that are stopped, killed and filled."""
+"""What a Valkey server can do to us, by id, each on real servers that are stopped, killed and filled."""
 
 from __future__ import annotations
 
