@@ -1,6 +1,7 @@
 """Decisions of A/B-test and feature-flag vendors as `request.flags`, and delivery of what visitors did."""
 
 from flagmw._current import current
+from flagmw._stats import Stats
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config import Config, Identity
 from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolError, TransportError
@@ -27,6 +28,7 @@ __all__ = [
     "ProtocolError",
     "Reason",
     "Static",
+    "Stats",
     "TransportError",
     "Variant",
     "Visit",

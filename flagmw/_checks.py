@@ -11,6 +11,7 @@ from typing import Any
 
 from flagmw._domains import canonical_domain, is_public_suffix
 from flagmw.exceptions import ConfigError
+from flagmw.outbox import location
 from flagmw.vendors._options import one_of
 from flagmw.vendors.base import Vendor
 
@@ -126,8 +127,10 @@ def _callable(option: str, value: Any) -> Any:
 
 
 def _outbox(option: str, value: Any) -> Any:
-    if value != "memory://" and not all(hasattr(value, method) for method in _OUTBOX_METHODS):
-        raise ConfigError(f'{option} must be "memory://" or an outbox object: this version has no other backend')
+    if isinstance(value, str):
+        location.parse(value)
+    elif value is not None and not all(hasattr(value, method) for method in _OUTBOX_METHODS):
+        raise ConfigError(f'{option} must be "sqlite:///directory", "memory://" or an outbox object')
     return value
 
 
@@ -162,6 +165,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "defaults": _defaults,
     "deadline_ms": _whole(10, 60_000),
     "outbox": _outbox,
+    "outbox_required": _flag,
     "paths": _patterns,
     "exclude": _patterns,
     "on": _on,

@@ -18,7 +18,9 @@ from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
+from flagmw.outbox._open import located, make, probe, start, trouble
 from flagmw.outbox.base import Outbox, OutboxStats
+from flagmw.outbox.location import Location, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
 
 if TYPE_CHECKING:
@@ -38,10 +40,32 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
+        self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
+        self._made = config.outbox
+        if config.outbox is None or isinstance(config.outbox, str):
+            said = None if config.outbox is None else parse(config.outbox)
+            self._made = located(said, [vendor.name for vendor in config.vendors])
+            if config.outbox_required:
+                probe(self._made)
+            if self._made.options:
+                # A key that is missing is told at once, not with the first event.
+                make(self._made, required=config.outbox_required)
 
     def start(self) -> None:
-        """Open the outbox and start the worker."""
-        self._here().worker.start()
+        """Open the outbox and start the worker.
+
+        Raises:
+            OutboxError: the outbox cannot be used and the configuration says that it is required.
+        """
+        running = self._here()
+        if running.owned:
+            try:
+                start(running.outbox)
+            except OutboxError:
+                # Told in the log already; without `outbox_required` events are kept in memory meanwhile.
+                if self._config.outbox_required:
+                    raise
+        running.worker.start()
 
     def sink(self) -> Sink:
         """Return where one exchange's events go at once."""
@@ -91,30 +115,37 @@ class Delivery:
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
         running.worker.close(max(0.1, end - time.monotonic()))
         running.committer.shutdown(wait=False)
-        lost = running.outbox.stats(running.worker.now()).queued if running.own_memory else 0
+        if running.owned:
+            running.outbox.close()
+        stats = running.outbox.stats(running.worker.now())
+        self._closed = (os.getpid(), stats)
+        lost = stats.dropped.get(ErrorCode.LOST_AT_EXIT, 0) if running.owned else 0
         if lost:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, lost)
             self._throttle.change(
                 logging.ERROR,
                 ErrorCode.LOST_AT_EXIT,
-                'events were lost: outbox="memory://" keeps none',
+                "events were lost: they were in memory only",
                 events=lost,
             )
-        if running.own_memory:
-            running.outbox.close()
 
     def health(self) -> dict[str, Any]:
         running = self._running
         return {
             "delivery": None if running is None else running.worker.health(),
-            "queued": 0 if running is None else running.outbox.stats(running.worker.now()).queued,
+            "queued": self.stats().queued,
+            "outbox": None if running is None else trouble(running.outbox) or "ok",
         }
 
     def stats(self) -> OutboxStats:
-        running = self._here()
-        return running.outbox.stats(running.worker.now())
+        """Return the counts as they are, or as they were at the end; all zero before the first use."""
+        running = self._running
+        if running is not None:
+            return running.outbox.stats(running.worker.now())
+        pid, last = self._closed
+        return last if pid == os.getpid() else OutboxStats()
 
-    def _hand_over(self, exchange: Exchange) -> Future[None] | None:
+    def _hand_over(self, exchange: Exchange) -> Future[Any] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
         sink = exchange.sink
         if not isinstance(sink, Sink):
@@ -125,8 +156,12 @@ class Delivery:
         stored, sink.last = sink.last, None
         return stored
 
-    def _put(self, events: Sequence[Event]) -> Future[None] | None:
+    def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         running = self._here()
+        if running.submits:
+            stored = running.outbox.submit(events, running.worker.now())
+            stored.add_done_callback(lambda done: self._stored(running, len(events), done.result))
+            return stored
         if not running.own_memory:
             try:
                 return running.committer.submit(self._store, running, events)
@@ -136,18 +171,22 @@ class Delivery:
         return None
 
     def _store(self, running: _Running, events: Sequence[Event]) -> None:
+        self._stored(running, len(events), lambda: running.outbox.put_many(events, running.worker.now()))
+
+    def _stored(self, running: _Running, n: int, result: Callable[[], Sequence[str]]) -> None:
+        """Note how many of *n* events are in the outbox, as *result* says."""
         try:
-            stored = len(running.outbox.put_many(events, running.worker.now()))
+            stored = len(result())
         except Exception as error:
             # Somebody else's error text may quote what a visitor sent.
             told = str(error) if isinstance(error, OutboxError) else type(error).__name__
-            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, len(events))
+            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
             return
         if stored:
             running.worker.wake()
-        if stored < len(events):
-            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, len(events) - stored)
+        if stored < n:
+            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
             self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
 
     @property
@@ -165,7 +204,15 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        return self._by_pid.setdefault(pid, _Running(self._config, self._deliver, self._outcome))
+        made = _Running(self._config, self._made, self._deliver, self._outcome)
+        running = self._by_pid.setdefault(pid, made)
+        if running is made and self._config.outbox is None:
+            self._throttle.change(
+                logging.WARNING,
+                "OUTBOX_DEFAULT",
+                f'events are kept in {self._made.path}; say outbox="sqlite:///directory" to choose the place',
+            )
+        return running
 
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
         return self._lanes[vendor].delivery.run(flow, deadline)
@@ -182,9 +229,9 @@ class Delivery:
 class Sink:
     """Where a request's events go at once; knows the last that may still be on its way."""
 
-    def __init__(self, put: Callable[[Sequence[Event]], Future[None] | None]) -> None:
+    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
         self._put = put
-        self.last: Future[None] | None = None
+        self.last: Future[Any] | None = None
 
     def __call__(self, events: Sequence[Event]) -> None:
         self.last = self._put(events) or self.last
@@ -196,16 +243,18 @@ class _Running:
     def __init__(
         self,
         config: Config,
+        made: Any,
         deliver: Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Outcome]],
         outcome: Callable[[Event, Outcome], None],
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        from flagmw.outbox.memory import MemoryOutbox
         from flagmw.outbox.worker import Worker
 
-        self.own_memory = isinstance(config.outbox, str)
-        self.outbox: Outbox = MemoryOutbox() if self.own_memory else config.outbox
+        self.owned = isinstance(made, Location)
+        self.own_memory = self.owned and made.scheme == "memory"
+        self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
+        self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
         self.worker = Worker(
             self.outbox,
             {vendor.name: vendor for vendor in config.vendors},
@@ -214,6 +263,8 @@ class _Running:
             max_rate=config.max_rate,
             on_outcome=outcome,
         )
+        if self.owned and hasattr(self.outbox, "on_work"):
+            self.outbox.on_work = self.worker.wake
         self.committer = ThreadPoolExecutor(1, "flagmw-commit")
 
     def stored(self, timeout_s: float) -> bool:
@@ -221,9 +272,14 @@ class _Running:
         if self.own_memory:
             return True
         try:
-            self.committer.submit(int).result(timeout_s)
+            last: Future[Any] = (
+                self.outbox.submit([], self.worker.now()) if self.submits else self.committer.submit(int)
+            )
+            last.result(timeout_s)
         except TimeoutError:
             return False
+        except OutboxError:
+            pass  # told for the events that it has not taken
         except RuntimeError:
             pass  # the interpreter is on its way out, and has waited for it before it said so
         return True

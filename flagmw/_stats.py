@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from flagmw._locks import Lock
+from flagmw.outbox.base import OutboxStats
 
 Label: TypeAlias = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What a `Flagmw` has counted, as it was at one moment.
+
+    Attributes:
+        counts: by (what, vendor, code), since this process began.
+        outbox: the events; here `accepted = delivered + queued + dead + dropped` holds at any moment.
+    """
+
+    counts: Mapping[Label, int]
+    outbox: OutboxStats
 
 
 class Counts:

@@ -31,7 +31,9 @@ class Config:
         vendors: in order of precedence: the first that decides an alias has it.
         defaults: the variant of an alias that nobody decided.
         deadline_ms: how long a page may wait for all vendors together.
-        outbox: where events wait for delivery; "memory://" keeps them in this process.
+        outbox: where events wait for delivery: "sqlite:///directory" on disk, "memory://" in this process; None for a
+            directory of this application under the user's state folder.
+        outbox_required: refuse to start where the outbox cannot be used, instead of keeping events in memory.
         paths, exclude: which paths are decided for; `*` stands for anything, slashes too.
         on: for `is_on`, the keys of an alias that mean "on".
         cookie_domain: the Domain of vendors' cookies, instead of the one each vendor names.
@@ -58,7 +60,8 @@ class Config:
     vendors: tuple[Vendor, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=empty)
     deadline_ms: int = 300
-    outbox: Any = "memory://"
+    outbox: Any = None
+    outbox_required: bool = False
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()
     on: Mapping[str, frozenset[str]] = field(default_factory=empty)

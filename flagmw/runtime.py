@@ -16,7 +16,7 @@ from flagmw._guard import Bucket, Deadline, PerMinute
 from flagmw._inbound import Inbound, make_visit
 from flagmw._lane import Lane
 from flagmw._log import Throttle
-from flagmw._stats import Counts, Label
+from flagmw._stats import Counts, Label, Stats
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
 from flagmw.flags import Flags
@@ -161,6 +161,10 @@ class Flagmw:
     def outbox_stats(self) -> OutboxStats:
         """Return the outbox's counts as they are at this moment."""
         return self._delivery.stats()
+
+    def stats(self) -> Stats:
+        """Return one picture of all counters and of the outbox."""
+        return Stats(counts=self._counts.snapshot(), outbox=self._delivery.stats())
 
     # For the edges
 

@@ -14,7 +14,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox._handoff import Ask, HandOff, Job, finish
 
 T = TypeVar("T")
-_ANSWER_S = 30.0
+ANSWER_S = 30.0
 _STUCK_S = 1.0
 # The pause before a job is tried again while somebody else holds the file; SQLite itself has waited before.
 _AGAIN_S = 0.05
@@ -63,15 +63,15 @@ class Writer:
         if jobs:
             self._do(jobs)
 
-    def ask(self, call: Callable[[], T]) -> T:
+    def ask(self, call: Callable[[], T], timeout_s: float = ANSWER_S) -> T:
         """Return what *call* returns, made where the store may be used.
 
         Raises:
-            OutboxError: the store is out of reach, or busy for longer than 30 s.
+            OutboxError: the store is out of reach, or busy for longer than *timeout_s* seconds.
         """
         job = Ask(call)
         self.add(job)
-        result: T = answer(job.future)
+        result: T = answer(job.future, timeout_s)
         return result
 
     def pending(self) -> bool:
@@ -149,14 +149,14 @@ class Writer:
                     self._changed.wait(_AGAIN_S)
 
 
-def answer(future: Future[T]) -> T:
-    """Return the result of *future*, waiting 30 s at most.
+def answer(future: Future[T], timeout_s: float = ANSWER_S) -> T:
+    """Return the result of *future*, waiting *timeout_s* seconds at most.
 
     Raises:
         OutboxError: it failed, or took too long.
     """
     try:
-        return future.result(_ANSWER_S)
+        return future.result(timeout_s)
     except TimeoutError:
         future.cancel()
         raise OutboxError("the outbox is busy: another program holds its file") from None

@@ -1,9 +1,12 @@
-"""Outboxes against a model that knows only what is promised."""
+"""The outboxes against a model that knows only what is promised."""
 
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +17,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Lease, Outbox
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Retry, Suspend
 from tests.outbox.on_valkey import forwarded
 
@@ -69,6 +73,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.known: set[str] = set()
         self.keys: set[tuple[str, str]] = set()
         self.accepted = self.delivered = self.gone = 0
+
+    def open_store(self) -> Outbox:
+        return MemoryOutbox(POLICY, max_rows=MAX_ROWS, rng=random.Random(3))
 
     # What happens
 
@@ -291,6 +298,51 @@ class OutboxMachine(RuleBasedStateMachine):
         self.held = [held for held in self.held if held.open]
 
 
+class SqliteMachine(OutboxMachine):
+    """As above, and the process may die or end at any moment; another one goes on with what is on the disk."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flagmw-test-"))
+        self.lives = 0
+        super().__init__()
+
+    def open_store(self) -> Outbox:
+        return SqliteOutbox(
+            self.folder / str(self.lives),
+            POLICY,
+            max_rows=MAX_ROWS,
+            rng=random.Random(3),
+            full_sync=False,
+            adopt_copies=True,
+        )
+
+    @rule()
+    def die(self):
+        """What a dead process held is free at once; its at-most-once events are in doubt. All else is as it was."""
+        before, self.lives = self.folder / str(self.lives), self.lives + 1
+        image = self.folder / str(self.lives)
+        image.mkdir()
+        for path in before.glob("slot-0.db*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, image)
+        old, self.store = self.store, self.open_store()
+        old.close()
+        self._expire()
+        for held in self.held:
+            held.until = self.now
+        self._expire()
+
+    @rule()
+    def end(self):
+        """A clean end changes nothing: leases run on, for whoever holds them may still be sending."""
+        self.store.close()
+        self.store = self.open_store()
+
+    def teardown(self):
+        super().teardown()
+        shutil.rmtree(self.folder)
+
+
 class ValkeyMachine(OutboxMachine):
     """The same on a real server. Its room and the machine's are two, so neither is limited here."""
 
@@ -301,13 +353,17 @@ class ValkeyMachine(OutboxMachine):
         return forwarded(None, lambda: self.now, policy=POLICY, poison=1_000)
 
 
-@pytest.mark.parametrize("machine", [OutboxMachine, ValkeyMachine])
-def test_the_outbox_keeps_its_promises(make_event, machine):
+@pytest.mark.parametrize(
+    ("machine", "examples"),
+    [(OutboxMachine, 120), (SqliteMachine, 50), (ValkeyMachine, 100)],
+    ids=["memory", "sqlite", "valkey"],
+)
+def test_the_outbox_keeps_its_promises(make_event, machine, examples):
     """Whatever happens in whatever order: nothing is lost, nothing has two holders, and the counts add up."""
     machine.make_event = staticmethod(make_event)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

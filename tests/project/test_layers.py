@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "flags",
                 "outbox",
                 "outbox.base",
+                "outbox.location",
                 "outbox.policy",
                 "vendors.*",
             }

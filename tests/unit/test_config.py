@@ -49,7 +49,7 @@ class AsyncTransport:
 def test_defaults() -> None:
     """Without options everything has a value that works."""
     config = build({})
-    assert (config.vendors, config.deadline_ms, config.outbox, config.paths) == ((), 300, "memory://", ("/*",))
+    assert (config.vendors, config.deadline_ms, config.outbox, config.paths) == ((), 300, None, ("/*",))
     assert (config.client_ip, config.referer, config.cookie_secure, config.hybrid) == (
         "anonymised",
         "origin",
@@ -76,8 +76,12 @@ def test_defaults() -> None:
         ("deadline_ms", 0.3, "whole number"),
         ("deadline_ms", True, "whole number"),
         ("deadline_ms", "300", "whole number"),
-        ("outbox", "sqlite:///x", "memory://"),
-        ("outbox", None, "memory://"),
+        ("outbox", "sqlite://x", "three slashes"),
+        ("outbox", "sqlite:///", "three slashes"),
+        ("outbox", "sqlite:///x?colour=red", "key_env"),
+        ("outbox", "sqlite:///x?sync=off", '"full" or "normal"'),
+        ("outbox", "postgres://x", "memory://"),
+        ("outbox_required", 1, "True or False"),
         ("outbox", 5, "memory://"),
         ("outbox", object(), "memory://"),
         ("paths", "/*", "must be a list"),

@@ -1,0 +1,79 @@
+"""Where events are kept, as text: `memory://` or `sqlite:///directory?option=value`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from flagmw.exceptions import ConfigError
+from flagmw.types import empty
+
+MEMORY = "memory://"
+
+_SQLITE_OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "key_env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch,
+    "network": "allow".__eq__,
+    "copies": "adopt".__eq__,
+    "sync": ("full", "normal").__contains__,
+    "max_mib": re.compile(r"[1-9][0-9]{0,6}").fullmatch,
+}
+_FORMS = {
+    "key_env": "the name of an environment variable",
+    "network": '"allow"',
+    "copies": '"adopt"',
+    "sync": '"full" or "normal"',
+    "max_mib": "a whole number of MiB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A parsed `outbox=`; *path* and *options* belong to `sqlite` alone."""
+
+    scheme: str
+    path: str = ""
+    options: Mapping[str, str] = field(default_factory=empty)
+
+
+def parse(text: str) -> Location:
+    """Return what *text* says.
+
+    Raises:
+        ConfigError: it is no such text; the error says what one looks like.
+    """
+    if text == MEMORY:
+        return Location("memory")
+    parts = urlsplit(text)
+    if parts.scheme != "sqlite":
+        raise ConfigError('outbox must be "sqlite:///directory", "memory://" or an outbox object')
+    path = unquote(parts.path)
+    if parts.netloc or not path.startswith("/") or path == "/" or parts.fragment:
+        raise ConfigError('outbox: write the directory with three slashes, such as "sqlite:///var/lib/shop/flagmw"')
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name, value in options.items():
+        if name not in _SQLITE_OPTIONS:
+            raise ConfigError(f"outbox has no option {name!r}; there are {', '.join(_SQLITE_OPTIONS)}")
+        if not _SQLITE_OPTIONS[name](value):
+            raise ConfigError(f"outbox: {name} must be {_FORMS[name]}")
+    return Location("sqlite", path, options)
+
+
+def default_directory(environ: Mapping[str, str], home: str, working: str, vendors: Iterable[str]) -> str:
+    """Return where an application keeps its events when nobody has said where.
+
+    That is the state folder of the XDG Base Directory Specification. What comes after it is the same for every
+    process of an application, and another for each other one: it is made of the working directory and the vendors.
+
+    Args:
+        vendors: the names of the configured vendors.
+    """
+    state = environ.get("XDG_STATE_HOME", "")
+    base = PurePath(state) if state.startswith("/") else PurePath(home) / ".local" / "state"
+    who = "\0".join([working, *sorted(vendors)])
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", PurePath(working).name) or "app"
+    mark = hashlib.blake2b(who.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return str(base / "flagmw" / f"{name}-{mark}")
