@@ -59,9 +59,6 @@ class OutboxMachine(RuleBasedStateMachine):
     claims = Bundle("claims")
     max_rows = MAX_ROWS
 
-    def open_store(self) -> Outbox:
-        return MemoryOutbox(POLICY, max_rows=self.max_rows, rng=random.Random(3))
-
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
@@ -75,7 +72,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.accepted = self.delivered = self.gone = 0
 
     def open_store(self) -> Outbox:
-        return MemoryOutbox(POLICY, max_rows=MAX_ROWS, rng=random.Random(3))
+        return MemoryOutbox(POLICY, max_rows=self.max_rows, rng=random.Random(3))
 
     # What happens
 
