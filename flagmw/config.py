@@ -60,7 +60,7 @@ class Config:
     vendors: tuple[Vendor, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=empty)
     deadline_ms: int = 300
-    outbox: Any = None
+    outbox: Any = field(default=None, repr=False)
     outbox_required: bool = False
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from flagmw.exceptions import ConfigError
 
 SCHEMES = ("valkey", "valkeys", "redis", "rediss")
 PASSWORD_VARIABLE = "FLAGMW_VALKEY_PASSWORD"  # noqa: S105 - the name of a variable
+_SETTINGS = frozenset({"dir", "prefix", "replicas", "allow_eviction", "max_rows", "ca_file"})
 _EXAMPLE = "valkey://user@host:6379/0?dir=/var/lib/shop/flagmw"
 
 
@@ -69,6 +70,14 @@ def parse(url: str, environ: Mapping[str, str] | None = None) -> Address:
     Raises:
         ConfigError: something in it cannot work; the text shows neither user nor password.
     """
+    address, rest = parse_with_rest(url, environ)
+    if rest.keys() - {"key_env"}:
+        raise ConfigError(f"the Valkey URL has no option {min(rest)!r}; it may have {', '.join(sorted(_SETTINGS))}")
+    return address
+
+
+def parse_with_rest(url: str, environ: Mapping[str, str] | None = None) -> tuple[Address, dict[str, str]]:
+    """As `parse`, with what belongs to the machine's own store beside it, unchecked."""
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest:
         raise ConfigError(f"a Valkey URL begins with one of {', '.join(SCHEMES)}, such as {_EXAMPLE}")
@@ -82,14 +91,10 @@ def parse(url: str, environ: Mapping[str, str] | None = None) -> Address:
     variables = os.environ if environ is None else environ
     password = unquote(parts.password) if parts.password else variables.get(PASSWORD_VARIABLE)
     settings = dict(parse_qsl(parts.query, keep_blank_values=True))
-    known = {"dir", "prefix", "replicas", "allow_eviction", "max_rows", "ca_file", "key_env"}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise ConfigError(f"unknown in the Valkey URL: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
     prefix = settings.get("prefix", "flagmw").rstrip(":")
     if not prefix or not prefix.isprintable() or any(mark in prefix for mark in "*?[]{} "):
         raise ConfigError("prefix of the Valkey URL must be plain text, without spaces and * ? [ ] { }")
-    return Address(
+    address = Address(
         host=parts.hostname,
         port=port,
         database=_whole("the database", parts.path.strip("/") or "0"),
@@ -104,6 +109,7 @@ def parse(url: str, environ: Mapping[str, str] | None = None) -> Address:
         max_rows=_whole("max_rows", settings.get("max_rows", "0")),
         key_env=settings.get("key_env") or None,
     )
+    return address, {name: value for name, value in settings.items() if name not in _SETTINGS}
 
 
 def _whole(what: str, value: str) -> int:

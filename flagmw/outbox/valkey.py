@@ -41,7 +41,7 @@ from concurrent.futures import Future
 
 from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox._seal import Seal, seal_from_environment
-from flagmw.outbox._valkey_errors import ServerTrouble, Trouble
+from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_forwarder import Forwarder
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox._valkey_listener import Listener
@@ -123,19 +123,32 @@ class ValkeyOutbox:
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
 
-    def start(self) -> None:
-        """Look at the server, if it answers, and start forwarding.
+    def open(self) -> None:
+        """Take the machine's own store, look at the server if it answers, and start forwarding.
 
         Raises:
-            OutboxError: it is set up in a way that loses events. A server that is away is no error: events wait here.
+            OutboxError: the one cannot be had, or the other loses events by the way it is set up. A server that is away
+                is no error: events wait here.
         """
-        here = self._here.get()
+        here = self._open()
+        opens = getattr(here.local, "open", None)
+        if callable(opens):
+            opens()
         here.forwarder.wake()
         try:
             here.link.use(lambda client: client.ping())
         except ServerTrouble as trouble:
             if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.CLUSTER):
                 raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why events wait on this machine, or are not even there; None when all is well."""
+        here = self._here.get()
+        local = getattr(here.local, "trouble", None)
+        found = here.link.trouble or here.forwarder.held
+        told = None if found is None else f"the Valkey server takes no events: {found.value}, {ADVICE[found]}"
+        return local if isinstance(local, str) else told
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
         stored = self._open().local.put_many(events, now)

@@ -12,9 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from flagmw import Flagmw
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
+from flagmw.testing import FakeVendor
+from flagmw.types import Visit
 from tests.outbox.on_valkey import address
 
 
@@ -111,3 +114,18 @@ def test_a_consumer_hears_of_new_events(make_event):
         assert told.wait(2)
     shop.close()
     idle.close()
+
+
+def test_an_application_delivers_over_a_server(tmp_path):
+    """`outbox="valkey://..."` is all it takes: what a page tracks goes to disk, to the server and to the vendor."""
+    vendor = FakeVendor({"banner": "blue"})
+    flagmw = Flagmw(vendors=[vendor], outbox=address(dir=tmp_path / "events"))
+    flagmw.start()
+    flags = flagmw.decide(Visit(url="https://shop.example/"))
+    flags["banner"]
+    flagmw.track("purchase", visitor=flags.save())
+    assert flagmw.flush(10)
+    stats = flagmw.outbox_stats()
+    assert (stats.accepted, stats.delivered, stats.queued) == (1, 1, 0)
+    assert list((tmp_path / "events").glob("slot-*.db"))
+    flagmw.close()

@@ -117,7 +117,7 @@ def test_R1_down_at_start(serve, open_outbox, make_event):
     """Without a server the application starts, events wait on the machine, and go on when it comes."""
     port = free_port()
     outbox = open_outbox(f"valkey://127.0.0.1:{port}/0")
-    outbox.start()
+    outbox.open()
     ids = put(outbox, make_event, 3)
     eventually(lambda: outbox.health()["trouble"] == "down")
     assert outbox.claim(time.time(), 5, LEASE_S) is None
@@ -187,7 +187,7 @@ def test_R3_failover_with_wait(pair, open_outbox, make_event):
     eventually(lambda: on_server(primary) == 55)
     primary.terminate()
     after = open_outbox(address(replica, prefix="shop"), local)
-    after.start()
+    after.open()
     eventually(lambda: local.stats(time.time()).queued == 0)
     assert sorted(drain(after)) == sorted(confirmed + held + unseen)
 
@@ -256,13 +256,13 @@ def test_R6_an_evicting_server_is_refused(serve, open_outbox, make_event, policy
     server = serve(**{"maxmemory-policy": policy})
     outbox = open_outbox(address(server, prefix="shop"))
     with pytest.raises(OutboxError, match="noeviction"):
-        outbox.start()
+        outbox.open()
     put(outbox, make_event, 1)
     time.sleep(0.2)
     assert (on_server(server), outbox.stats(time.time()).queued) == (0, 1)
     assert outbox.health()["trouble"] == "evicts"
     insisting = open_outbox(address(server, prefix="shop", allow_eviction=1))
-    insisting.start()
+    insisting.open()
     put(insisting, make_event, 1)
     eventually(lambda: on_server(server) == 1)
     assert any("evict" in warning for warning in insisting.health()["warnings"])
@@ -271,7 +271,7 @@ def test_R6_an_evicting_server_is_refused(serve, open_outbox, make_event, policy
 def test_R6_a_server_that_evicts_only_what_expires_is_not(serve, open_outbox):
     """No key of the outbox has an expiry, so volatile-* is harmless."""
     outbox = open_outbox(address(serve(**{"maxmemory-policy": "volatile-lru"})))
-    outbox.start()
+    outbox.open()
     assert outbox.health()["up"]
 
 
@@ -279,7 +279,7 @@ def test_R7_no_append_only_file(serve, open_outbox, caplog):
     """A server that forgets everything at a crash is used with a warning."""
     outbox = open_outbox(address(serve(appendonly="no")))
     with caplog.at_level(logging.WARNING, "flagmw.outbox"):
-        outbox.start()
+        outbox.open()
     assert "appendonly" in caplog.text
     assert outbox.health()["up"]
 
@@ -481,7 +481,7 @@ def test_R13_a_password(serve, open_outbox, make_event, monkeypatch, caplog):
     url = f"valkey://:wrong-secret@127.0.0.1:{server.port}/0"
     with caplog.at_level(logging.DEBUG):
         outbox = open_outbox(url)
-        outbox.start()
+        outbox.open()
         put(outbox, make_event, 1)
         eventually(lambda: outbox.health()["trouble"] == "auth")
     assert "wrong-secret" not in caplog.text + repr(outbox) + repr(outbox.address) + str(outbox.health())
@@ -515,7 +515,7 @@ def test_R13_a_cluster(serve, open_outbox):
     """A node of a cluster is refused at the start, with what to use instead."""
     server = serve(**{"cluster-enabled": "yes"})
     with pytest.raises(OutboxError, match="not clustered"):
-        open_outbox(address(server)).start()
+        open_outbox(address(server)).open()
 
 
 def test_R13_rests_grow_and_differ(open_outbox, make_event):
