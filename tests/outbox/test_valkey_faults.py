@@ -20,11 +20,12 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._valkey_errors import Trouble
 from flagmw.outbox.memory import MemoryOutbox
-from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
-from flagmw.types import Delivered, Retry
+from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox, ValkeySeen, ValkeyVisitors
+from flagmw.types import Dead, Delivered, Retry
 from tests.outbox.on_valkey import address
 from tests.support.raw_vendor import Authority
 
+DOCS = Path(__file__).parents[2] / "docs" / "valkey.md"
 LEASE_S = 60.0
 WAIT_S = 15.0
 
@@ -531,3 +532,34 @@ def test_R13_rests_grow_and_differ(open_outbox, make_event):
         rests.append(outbox.next_due(time.time()))
     assert all(1.0 < rest <= 10.0 for rest in rests), rests
     assert len(set(rests)) == 4
+
+
+def test_R13_the_documented_rights_are_enough(serve, open_outbox, make_event):
+    """A user with the rights of docs/valkey.md can do everything, and reaches no other application's keys."""
+    (line,) = (line for line in DOCS.read_text("utf-8").splitlines() if line.startswith("ACL SETUSER"))
+    server = serve()
+    client = server.client()
+    assert client.execute_command(*line.split())
+    url = f"valkey://flagmw:password@127.0.0.1:{server.port}/0"
+    outbox = open_outbox(url, audit_idle_s=0.0)
+    outbox.open()
+    ids = put(outbox, make_event, 3)
+    outbox.forward(time.time())
+    lease = outbox.claim(time.time(), 1, LEASE_S)
+    outbox.ack(lease, [Dead(ErrorCode.REFUSED)], time.time())
+    assert [letter.event.id for letter in outbox.dead()] == ids[:1]
+    assert (outbox.revive(None, time.time()), outbox.forget(None)) == (1, 0)
+    outbox.audit()
+    assert outbox.purge(lambda event: event.id == ids[1], time.time()) == 1
+    assert sorted(drain(outbox)) == sorted([ids[0], ids[2]])
+    seen, visitors = ValkeySeen(url, wait_ms=2_000), ValkeyVisitors(url, wait_ms=2_000)
+    assert seen.first("wt", "ann", "banner", "blue", 60)
+    assert visitors.save("ann", b"state", 60) and visitors.load("ann") == b"state" and visitors.forget("ann")
+    seen.close()
+    visitors.close()
+    assert outbox.health()["up"]
+    user = valkey.Valkey(port=server.port, username="flagmw", password="password")
+    for command in (("GET", "other"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*")):
+        with pytest.raises(valkey.exceptions.NoPermissionError):
+            user.execute_command(*command)
+    user.close()
