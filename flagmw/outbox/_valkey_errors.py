@@ -20,6 +20,7 @@ class Trouble(StrEnum):
     CLUSTER = "cluster"
     EVICTS = "evicts"
     VERSION = "version"
+    SCHEMA = "schema"
     REFUSED = "refused"
 
 
@@ -35,6 +36,7 @@ ADVICE = {
     Trouble.CLUSTER: "this is a cluster's node; use a server that is not clustered",
     Trouble.EVICTS: "its maxmemory-policy may evict events; set noeviction",
     Trouble.VERSION: "it is older than 7.0",
+    Trouble.SCHEMA: "its keys are of a newer flagmw; update this one, or set another prefix",
     Trouble.REFUSED: "it refused a command",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,39 +45,50 @@ class Forwarder:
         self._offset_s, self._chores, self._clock = offset_s, chores, clock
         self.moving = threading.RLock()
         self.held: Trouble | None = None
+        self._starting = threading.Lock()
         self._throttle = Throttle(logger)
         self._doubtful: set[str] = set()
         self._wake = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
 
-    def forward(self, now: float) -> int:
-        """Hand over all that waits here; return how much that was.
+    def forward(self, now: float, timeout_s: float = math.inf) -> int:
+        """Hand over what waits here, for *timeout_s* seconds at most; return how much that was.
 
         Raises:
             ServerTrouble: the rest stays.
         """
-        moved = 0
+        moved, end = 0, time.monotonic() + timeout_s
         with self.moving:
-            while leases := self._gather(now):
+            while time.monotonic() < end and (leases := self._gather(now)):
                 moved += self._hand_over(leases, now)
         return moved
+
+    def start(self) -> None:
+        """Start the thread at the first time; nothing after `close`."""
+        if self._thread is not None or self._stop:
+            return
+        with self._starting:
+            if self._thread is None and not self._stop:
+                try:
+                    thread = threading.Thread(target=self._loop, name="flagmw-forward", daemon=True)
+                    thread.start()
+                    self._thread = thread
+                except RuntimeError:
+                    pass  # the interpreter is on its way out: the events are stored, another process forwards them
 
     def wake(self) -> None:
         """Tell the thread that there is something to hand over, and start it at the first time."""
         self._wake.set()
-        if self._thread is None and not self._stop:
-            with self.moving:
-                if self._thread is None and not self._stop:
-                    try:
-                        thread = threading.Thread(target=self._loop, name="flagmw-forward", daemon=True)
-                        thread.start()
-                        self._thread = thread
-                    except RuntimeError:
-                        pass  # the interpreter is on its way out: the events are stored, another process forwards them
+        self.start()
 
     def close(self, timeout_s: float) -> bool:
-        """Stop after at most one more batch; return whether the thread has stopped."""
+        """Hand over what can be within half the time, then stop; return whether the thread has stopped."""
+        if self._thread is not None and self._link.rest_s() == 0:
+            try:
+                self.forward(self._clock(), timeout_s / 2)
+            except ServerTrouble:
+                pass  # it stays in the machine's store
         self._stop = True
         self._wake.set()
         thread = self._thread

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger("flagmw.outbox")
 
+SCHEMA = 1  # of the keys on the server: raised when older code must not touch them any more
 CONNECT_S = 1.0
 ANSWER_S = 2.0
 _FIRST_REST_S, _LONGEST_REST_S = 0.2, 10.0
@@ -165,10 +166,20 @@ class Link:
             warnings.append("without appendonly a crash of the server loses every event that it has not delivered")
         if int(info.get("connected_slaves", 0)) < self.address.replicas:
             warnings.append(f"fewer than replicas={self.address.replicas} are connected: events wait on this machine")
-        self.warnings = tuple(warnings)
-        for warning in warnings:
+        self._check_schema(client)
+        new, self.warnings = set(warnings) - set(self.warnings), tuple(warnings)
+        for warning in sorted(new):
             self._throttle.change(logging.WARNING, ErrorCode.OUTBOX_FAILED, warning, server=self.address.name)
         self._checked = True
+
+    def _check_schema(self, client: Valkey) -> None:
+        """Leave alone what a later version arranged otherwise, as in the middle of a deployment."""
+        name = f"{self.address.prefix}schema"
+        found: Any = client.get(name)
+        if found is None:
+            client.set(name, SCHEMA, nx=True)
+        elif int(found) > SCHEMA:
+            raise ServerTrouble(Trouble.SCHEMA)
 
     def _script(self, client: Valkey, name: str) -> Any:
         found = self._scripts.get(name)

@@ -217,7 +217,7 @@ class Stream:
     def _matches(self, matches: Callable[[Event], bool], fields: Mapping[bytes, bytes]) -> bool:
         try:
             return matches(self._event(fields[b"body"], fields[b"aliases"]))
-        except Unreadable:
+        except (Unreadable, KeyError):
             return False
 
 

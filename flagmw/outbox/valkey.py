@@ -138,7 +138,7 @@ class ValkeyOutbox:
         try:
             here.link.use(lambda client: client.ping())
         except ServerTrouble as trouble:
-            if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.CLUSTER):
+            if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.SCHEMA, Trouble.CLUSTER):
                 raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
 
     @property
@@ -181,7 +181,7 @@ class ValkeyOutbox:
         here = self._here.get()
         if here.closed:
             return None
-        here.forwarder.wake()
+        here.forwarder.start()
         if self.on_work is not None:
             here.listener.start(self.on_work)
         try:
@@ -251,12 +251,14 @@ class ValkeyOutbox:
         The server's are as they last were while it is away.
         """
         here = self._here.get()
+        # This machine first: an event that moves meanwhile is seen twice for a moment, and never not at all.
+        local = here.local.stats(now)
         if not here.closed:
             try:
                 here.counts = here.stream.stats(here.at(now))
             except ServerTrouble:
                 pass
-        return total(here.counts, here.local.stats(now))
+        return total(here.counts, local)
 
     def audit(self) -> None:
         """Look through the consumer groups, as is done once a minute: see `Stream.audit`.
@@ -283,6 +285,7 @@ class ValkeyOutbox:
         }
 
     def close(self) -> None:
+        """Hand over what still can be, within some seconds, and end; the rest stays in the machine's store."""
         here = self._here.get()
         if not here.closed:
             here.closed = True

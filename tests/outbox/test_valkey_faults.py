@@ -328,7 +328,9 @@ def test_R9_a_late_answer_settles_nothing(open_outbox, make_event):
 def test_R10_what_somebody_trims_is_counted(open_outbox, make_event):
     """Events that an operator's XTRIM took are lost, and counted as such, waiting or leased; the rest is delivered."""
     outbox = open_outbox(address(), audit_idle_s=0.0)
-    ids = put(outbox, make_event, 10)
+    order = make_event(key="order-1")
+    outbox.put_many([order], time.time())
+    ids = [order.id, *put(outbox, make_event, 9)]
     outbox.forward(time.time())
     lease = outbox.claim(time.time(), 4, LEASE_S)
     client, prefix = valkey.Valkey(port=outbox.address.port), outbox.address.prefix
@@ -338,6 +340,9 @@ def test_R10_what_somebody_trims_is_counted(open_outbox, make_event):
     outbox.ack(lease, [Delivered()] * 4, time.time())
     outbox.audit()
     assert drain(outbox) == ids[7:]
+    outbox.put_many([make_event(key="order-1")], time.time())
+    outbox.forward(time.time())
+    assert len(drain(outbox)) == 1, "an order whose event is lost may be told again"
     assert client.xpending(f"{prefix}stream:wt", "deliver")["pending"] == 0
     assert not client.exists(*[f"{prefix}{name}:wt" for name in ("held", "busy", "ready", "heads")])
 
@@ -366,6 +371,24 @@ def test_R11_the_group_is_gone(open_outbox, make_event, taken):
         outbox.ack(lease, [Retry(ErrorCode.CONNECT)] + [Delivered()] * 2, time.time())
     seen = drain(outbox)
     assert sorted(seen) == sorted(ids[:1] + ids[3:] if taken else ids)
+
+
+def test_R10_what_somebody_adds_is_no_event(open_outbox, make_event):
+    """An entry that flagmw did not write is taken out, and keeps nobody from the events behind it."""
+    outbox = open_outbox(address(), audit_idle_s=0.0)
+    first = put(outbox, make_event, 1)
+    outbox.forward(time.time())
+    client, prefix = valkey.Valkey(port=outbox.address.port), outbox.address.prefix
+    client.xadd(f"{prefix}stream:wt", {"hello": "world"}, id="7-7")
+    client.xadd(f"{prefix}stream:wt", {"hello": "again"}, id="8-0")
+    second = put(outbox, make_event, 1)
+    outbox.forward(time.time())
+    assert outbox.purge(lambda event: False, time.time()) == 0
+    assert drain(outbox) == first + second
+    client.xadd(f"{prefix}stream:wt", {"hello": "read"}, id="100-0")
+    client.xreadgroup("deliver", "stranger", {f"{prefix}stream:wt": ">"})
+    outbox.audit()
+    assert outbox.stats(time.time()).queued == 0
 
 
 def test_R11_flushed(serve, open_outbox, make_event):
@@ -563,3 +586,29 @@ def test_R13_the_documented_rights_are_enough(serve, open_outbox, make_event):
         with pytest.raises(valkey.exceptions.NoPermissionError):
             user.execute_command(*command)
     user.close()
+
+
+def test_R13_keys_of_a_newer_version(open_outbox, make_event):
+    """Old code leaves alone what new code has arranged otherwise; its events wait on the machine."""
+    url = address()
+    outbox = open_outbox(url)
+    client = valkey.Valkey(port=outbox.address.port)
+    client.set(f"{outbox.address.prefix}schema", 99)
+    with pytest.raises(OutboxError, match="newer flagmw"):
+        outbox.open()
+    put(outbox, make_event, 1)
+    assert outbox.stats(time.time()).queued == 1
+    client.delete(f"{outbox.address.prefix}schema")
+    eventually(lambda: outbox.health()["up"])
+    assert len(drain(outbox)) == 1
+
+
+def test_the_last_events_leave_a_machine_that_ends(serve, open_outbox, make_event):
+    """Closing hands over what was put a moment ago: the disk may go with the machine."""
+    server = serve()
+    outbox = open_outbox(address(server))
+    put(outbox, make_event, 1)
+    eventually(lambda: on_server(server) == 1)
+    put(outbox, make_event, 1_500)
+    outbox.close()
+    assert on_server(server) == 1_501

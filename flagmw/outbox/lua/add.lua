@@ -1,3 +1,17 @@
+-- Say whether event *id* waits; one that somebody trimmed does not, whatever is still known of it.
+local function waits(id)
+  local v, n = string.match(id and call('HGET', P .. 'ids', id) or '', '^(.*) (%d+)$')
+  if not n then return false end
+  if entry(v, n) then return true end
+  call('HDEL', P .. 'ids', id)
+  return false
+end
+
+-- Say whether a business key was told already, or is about to be.
+local function told(key)
+  return key ~= '' and (waits(call('HGET', P .. 'keys', key)) or call('ZSCORE', P .. 'recent', 'k' .. key))
+end
+
 -- Append an event to its lane. Due times never fall along a stream, so that a visitor's order is the stream's.
 local function add(v, id, visitor, created, once, key, attempts, aliases, body)
   if call('SADD', P .. 'vendors', v) == 1 then make_group(v) end

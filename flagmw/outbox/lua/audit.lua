@@ -8,8 +8,13 @@ for _, id in ipairs(found[2]) do
   local n = string.match(id, '^%d+')
   if call('EXISTS', row_key(v, n)) == 0 then
     local e = entry(v, n)
-    call('HSET', row_key(v, n), 'visitor', e.visitor, 'attempts', e.attempts, 'refusals', 0)
-    enqueue(v, n, e.visitor, now)
+    if e and ours(id, e) then
+      call('HSET', row_key(v, n), 'visitor', e.visitor, 'attempts', e.attempts, 'refusals', 0)
+      enqueue(v, n, e.visitor, now)
+    else
+      call('XACK', stream(v), GROUP, id)
+      call('XDEL', stream(v), id)
+    end
   end
 end
 for _, id in ipairs(found[3] or {}) do

@@ -35,6 +35,11 @@ local function entry(v, n)
   return found and fields(found[2])
 end
 
+-- Say whether an entry is one of ours; another one is nothing that could be delivered.
+local function ours(id, e)
+  return string.find(id, '%-0$') and e.id and e.visitor and e.created and e.due and e.key and e.body
+end
+
 local function vendors()
   local found = call('SMEMBERS', P .. 'vendors')
   table.sort(found)

@@ -7,8 +7,7 @@ if room > 0 then
 end
 
 local function known(id)
-  return call('HEXISTS', P .. 'ids', id) == 1 or call('HEXISTS', P .. 'deadids', id) == 1
-    or call('ZSCORE', P .. 'recent', 'i' .. id)
+  return waits(id) or call('HEXISTS', P .. 'deadids', id) == 1 or call('ZSCORE', P .. 'recent', 'i' .. id)
 end
 
 local results = {}
@@ -17,7 +16,7 @@ for i = 4, #ARGV, 8 do
   local result = 1
   if known(id) then
     if again == '0' then call('HINCRBY', P .. 'refused', 'DUPLICATE_KEY', 1) end
-  elseif key ~= '' and (call('HEXISTS', P .. 'keys', key) == 1 or call('ZSCORE', P .. 'recent', 'k' .. key)) then
+  elseif told(key) then
     call('HINCRBY', P .. 'refused', 'DUPLICATE_KEY', 1)
   elseif room > 0 and queued >= room then
     result = 0

@@ -29,7 +29,9 @@ local function fresh_head(v, consumer)
     local found = call('XRANGE', stream(v), cursor and '(' .. cursor .. '-0' or '-', '+', 'COUNT', 1)[1]
     if not found then return nil end
     local n, e = string.match(found[1], '^%d+'), fields(found[2])
-    if call('EXISTS', row_key(v, n)) == 1 then
+    if not ours(found[1], e) then
+      call('XDEL', stream(v), found[1])
+    elseif call('EXISTS', row_key(v, n)) == 1 then
       take_fresh(v, n, nil, consumer)
     elseif call('HEXISTS', P .. 'busy:' .. v, e.visitor) == 1 then
       take_fresh(v, n, e, consumer)

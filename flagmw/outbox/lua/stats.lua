@@ -9,7 +9,7 @@ for _, v in ipairs(vendors()) do
   local lane = fields(call('HGETALL', P .. 'count:' .. v))
   local found = call('XRANGE', stream(v), '-', '+', 'COUNT', 1)[1]
   lane.leased = call('HLEN', P .. 'held:' .. v)
-  lane.oldest = found and text(math.max(0, now - tonumber(fields(found[2]).created))) or '0'
+  lane.oldest = found and text(math.max(0, now - tonumber(fields(found[2]).created or now))) or '0'
   lanes[v] = lane
 end
 return cjson.encode({ lanes = lanes, refused = fields(call('HGETALL', P .. 'refused')) })
