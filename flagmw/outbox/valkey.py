@@ -33,20 +33,15 @@ balances by itself, so the sum does at any moment. Counters of the server are th
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
 from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox._seal import Seal, seal_from_environment
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
-from flagmw.outbox._valkey_forwarder import Forwarder
-from flagmw.outbox._valkey_link import Link
-from flagmw.outbox._valkey_listener import Listener
+from flagmw.outbox._valkey_here import Here
 from flagmw.outbox._valkey_near import ValkeySeen, ValkeyVisitors
-from flagmw.outbox._valkey_stream import Stream
 from flagmw.outbox._valkey_sums import total
 from flagmw.outbox._valkey_url import Address, parse
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProcess
@@ -54,10 +49,6 @@ from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.types import Event, Outcome
 
 __all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]
-
-_CLOCK_S = 60.0  # how often the server is asked for its time
-_AUDIT_S = 60.0  # how often the consumer groups are looked through
-_LATE = 1_000  # so many settlements wait for a server that is away
 
 
 class LocalPolicy(Policy):
@@ -117,7 +108,7 @@ class ValkeyOutbox:
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.on_work: Callable[[], None] | None = None
         self._here = PerProcess(
-            lambda: _Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            lambda: Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
         )
 
     def __repr__(self) -> str:
@@ -196,7 +187,7 @@ class ValkeyOutbox:
         try:
             at = here.at(now)
         except ServerTrouble:
-            at = now + here.offset_s
+            at = here.last_at or now
         rulings = here.stream.rulings(lease.rows, outcomes, at)
         if lease.rows:
             here.settle(lease, rulings, at)
@@ -223,7 +214,7 @@ class ValkeyOutbox:
 
     def forget(self, ids: Collection[str] | None) -> int:
         here = self._open()
-        return here.local.forget(ids) + self._on_server(lambda: here.stream.forget(ids, here.last_at))
+        return here.local.forget(ids) + self._on_server(lambda: here.stream.forget(ids, here.at(here.clock())))
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
         here = self._open()
@@ -294,7 +285,7 @@ class ValkeyOutbox:
             here.link.close()
             here.local.close()
 
-    def _open(self) -> _Here:
+    def _open(self) -> Here:
         here = self._here.get()
         if here.closed:
             raise OutboxError("the outbox is closed; make a new one")
@@ -305,68 +296,6 @@ class ValkeyOutbox:
             return work()
         except ServerTrouble as trouble:
             raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
-
-
-class _Here:
-    """What the outbox is in one process."""
-
-    def __init__(
-        self,
-        address: Address,
-        local: Outbox,
-        policy: Policy,
-        rng: random.Random,
-        seal: Seal,
-        poison: int,
-        audit_idle_s: float,
-        clock: Callable[[], float],
-        shared_clock: bool,
-    ) -> None:
-        self.local, self.closed = local, False
-        self.link = Link(address, rng)
-        self.stream = Stream(self.link, policy, rng, seal, poison)
-        self.listener = Listener(address, self.stream, self.link)
-        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
-        self.counts = OutboxStats()
-        self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
-        self.offset_s = self.last_at = 0.0
-        self._shared_clock, self._clock, self._audit_idle_s = shared_clock, clock, audit_idle_s
-        self._audit_at = 0.0
-        self._asked_at: float | None = None
-        self._settling = threading.Lock()
-
-    def at(self, now: float) -> float:
-        """Return *now* on the clock that all machines share."""
-        self.last_at = now + self._offset(now)
-        return self.last_at
-
-    def _offset(self, now: float) -> float:
-        if not self._shared_clock:
-            return 0.0
-        if self._asked_at is None or time.monotonic() - self._asked_at > _CLOCK_S:
-            self.offset_s = self.link.server_time() - now
-            self._asked_at = time.monotonic()
-        return self.offset_s
-
-    def settle(self, lease: Lease, rulings: Sequence[Disposition], at: float) -> None:
-        """Settle now, or when the server is back, should the lease still hold then."""
-        try:
-            self.stream.settle(lease, rulings, at)
-        except ServerTrouble:
-            self.late.append((lease, rulings, at))
-
-    def audit(self) -> None:
-        self.stream.audit(self.at(self._clock()), self._audit_idle_s)
-
-    def _chores(self) -> None:
-        with self._settling:
-            while self.late:
-                lease, rulings, at = self.late[0]
-                self.stream.settle(lease, rulings, max(at, self.last_at))
-                self.late.popleft()
-        if time.monotonic() >= self._audit_at:
-            self._audit_at = time.monotonic() + _AUDIT_S
-            self.audit()
 
 
 def _own_store(address: Address, seal: Seal) -> Outbox:

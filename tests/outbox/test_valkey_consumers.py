@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,11 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from flagmw import Flagmw
+from flagmw._secret import Secret
+from flagmw.outbox._seal import AesGcm
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
 from flagmw.testing import FakeVendor
-from flagmw.types import Visit
+from flagmw.types import Delivered, Visit
 from tests.outbox.on_valkey import address
 
 
@@ -129,3 +132,67 @@ def test_an_application_delivers_over_a_server(tmp_path):
     assert (stats.accepted, stats.delivered, stats.queued) == (1, 1, 0)
     assert list((tmp_path / "events").glob("slot-*.db"))
     flagmw.close()
+
+
+def test_a_machine_that_dies_while_it_forwards_loses_nothing(make_event, tmp_path):
+    """Whether the server has an event may be in doubt, never the vendor: an at-most-once event is forwarded again."""
+    events = [make_event(at_most_once=True), make_event(), make_event(visitor="ann")]
+    child = os.fork()
+    if child == 0:
+        local = SqliteOutbox(tmp_path, LocalPolicy(), full_sync=False)
+        local.put_many(events, time.time())
+        held = [local.claim(time.time(), 5, 60.0) for _ in range(2)]
+        os._exit(0 if all(held) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    shop = ValkeyOutbox(address(), SqliteOutbox(tmp_path, LocalPolicy(), full_sync=False))
+    shop.open()
+    end = time.monotonic() + 15
+    seen = set()
+    while len(seen) < 3:
+        assert time.monotonic() < end
+        lease = shop.claim(time.time(), 5, 60.0)
+        seen.update(row.event.id for row in lease.rows) if lease else time.sleep(0.05)
+    assert seen == {event.id for event in events}
+    stats = shop.stats(time.time())
+    assert (stats.accepted, stats.queued, stats.dropped) == (3, 3, {})
+    shop.close()
+
+
+def test_events_that_a_process_cannot_read_are_left_to_others(make_event):
+    """An event under a key that this process has not got yet, or of a newer version, waits for one that can read it."""
+    url, now = address(), [1_800_000_000.0]
+    keyed = AesGcm([Secret("A" * 43 + "=")])
+    new, old = (
+        ValkeyOutbox(url, MemoryOutbox(LocalPolicy()), seal=seal, clock=lambda: now[0], shared_clock=False)
+        for seal in (keyed, None)
+    )
+    event = make_event()
+    new.put_many([event], now[0])
+    new.forward(now[0])
+    assert old.claim(now[0], 5, 60.0) is None
+    assert (old.stats(now[0]).queued, old.stats(now[0]).leased) == (1, 0)
+    assert 0 < old.next_due(now[0]) <= 60
+    now[0] += 60
+    assert new.claim(now[0], 5, 60.0).rows[0].event == event
+    new.close()
+    old.close()
+
+
+@pytest.mark.parametrize("ahead_s", [-7_200.0, 7_200.0])
+def test_machines_whose_clocks_differ_agree_on_leases(make_event, ahead_s):
+    """A machine that is hours ahead or behind neither ends the others' leases nor waits longer for its own."""
+    url = address()
+    here, there = (ValkeyOutbox(url, MemoryOutbox(LocalPolicy())) for _ in range(2))
+    here.put_many([make_event()], time.time())
+    here.forward(time.time())
+    lease = here.claim(time.time(), 1, 60.0)
+    there.put_many([make_event()], time.time() + ahead_s)
+    there.forward(time.time() + ahead_s)
+    other = there.claim(time.time() + ahead_s, 5, 60.0)
+    assert len(other.rows) == 1
+    assert 55 < there.next_due(time.time() + ahead_s) <= 60
+    here.ack(lease, [Delivered()], time.time())
+    there.ack(other, [Delivered()], time.time() + ahead_s)
+    assert here.stats(time.time()).delivered == 2
+    here.close()
+    there.close()
