@@ -157,11 +157,27 @@ class Delivery:
         return stored
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
+        from concurrent.futures import Future
+
         running = self._here()
         if running.submits:
-            stored = running.outbox.submit(events, running.worker.now())
-            stored.add_done_callback(lambda done: self._stored(running, len(events), done.result))
-            return stored
+            try:
+                stored = running.outbox.submit(events, running.worker.now())
+            except Exception:  # somebody else's store
+                self._store(running, events)
+                return None
+            if stored.done():
+                self._stored(running, len(events), stored.result)
+                return None
+            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
+            noted = Future[None]()
+
+            def note(done: Future[Sequence[str]]) -> None:
+                self._stored(running, len(events), done.result)
+                noted.set_result(None)
+
+            stored.add_done_callback(note)
+            return noted
         if not running.own_memory:
             try:
                 return running.committer.submit(self._store, running, events)

@@ -58,7 +58,12 @@ def _paths(config: Config, page: Page | None) -> Verdicts:
 
 
 def _outbox(config: Config, page: Page | None) -> Verdicts:
-    if not isinstance(config.outbox, str):
+    if config.outbox is None and any(not is_local(vendor) for vendor in config.vendors):
+        text = "events wait in a directory that flagmw has chosen, under the user's state folder"
+        yield "WARN", text, 'name one that outlives deployments, such as outbox="sqlite:///var/lib/shop/flagmw"'
+    elif isinstance(config.outbox, str) and config.outbox != "memory://":
+        yield "OK", "events wait on disk", None
+    elif config.outbox is not None and not isinstance(config.outbox, str):
         yield "OK", f"events wait in {type(config.outbox).__name__}", None
     elif all(is_local(vendor) for vendor in config.vendors):
         yield "OK", "events wait in memory, for a vendor on this machine", None

@@ -200,6 +200,7 @@ class Book:
             self.connection.execute("DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (excess,))
             self.counts.add("", "recent", -excess)
             self._look_at_ages()
+        self.counts.put_clock(self.now)
         self.counts.save(self.connection)
 
     def advance(self, now: float) -> None:
@@ -630,15 +631,9 @@ class Book:
         """Follow a clock that jumped back to *now*, or had done so when the file was opened: nothing waits longer
         than it would have, and nothing is younger.
         """
-        first, self._checked_clock = not self._checked_clock, True
-        if first:
-            ends = [
-                self.connection.execute(
-                    "SELECT max(due) FROM event WHERE vendor = ? AND parked IS NULL", (vendor,)
-                ).fetchone()[0]
-                for vendor in self.counts.vendors("queued")
-            ]
-            if all(end is None or end <= self._policy.clamp(end, now) for end in ends):
+        if not self._checked_clock:
+            self._checked_clock = True
+            if now >= self.counts.get("", "now") - _JUMP_S:
                 return self._clip_leases(now)
         self.now = now
         latest = self._policy.clamp(float("inf"), now)
@@ -651,8 +646,7 @@ class Book:
         return self._clip_leases(now)
 
     def _clip_leases(self, now: float) -> None:
-        if self._held:
-            self.connection.execute("UPDATE lease SET until = min(until, ? + lease_s)", (now,))
+        self.connection.execute("UPDATE lease SET until = min(until, ? + lease_s)", (now,))
         ghosts = self._ghosts
         self.counts.save(self.connection)
         self.load()

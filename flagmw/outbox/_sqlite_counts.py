@@ -30,6 +30,12 @@ class Counts:
             connection.executemany("REPLACE INTO counts (vendor, what, code, n) VALUES (?, ?, ?, ?)", rows)
             self._dirty.clear()
 
+    def put_clock(self, now: float) -> None:
+        """Note the time of what has changed, so that the next process notices when its clock is behind."""
+        if self._dirty:
+            self._n["", "now", ""] = int(now)
+            self._dirty.add(("", "now", ""))
+
     def add(self, vendor: str, what: str, n: int = 1, code: str = "") -> None:
         label = (vendor, what, code)
         self._n[label] = self._n.get(label, 0) + n

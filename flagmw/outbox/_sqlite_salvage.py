@@ -48,6 +48,8 @@ def copy_from_file(damaged: Path, target: sqlite3.Connection) -> int:
     """Copy what is readable of *damaged* into the empty *target*; return how many queued events that were."""
     source = connect(damaged)
     try:
+        # What makes SQLite read a file that is shorter than its header says ("PRAGMA writable_schema").
+        source.execute("PRAGMA writable_schema = ON")
         return copy_from(source, target)
     finally:
         source.close()

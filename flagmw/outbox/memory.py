@@ -44,7 +44,7 @@ class MemoryOutbox:
         done: Future[Sequence[str]] = Future()
         try:
             done.set_result(self.put_many(events, now))
-        except OutboxError as error:
+        except Exception as error:
             done.set_exception(error)
         return done
 
