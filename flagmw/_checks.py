@@ -167,7 +167,7 @@ def _outbox(option: str, value: Any) -> Any:
     if isinstance(value, str):
         location.parse(value)
     elif value is not None and not all(hasattr(value, method) for method in _OUTBOX_METHODS):
-        raise ConfigError(f'{option} must be "sqlite:///directory", "memory://" or an outbox object')
+        raise ConfigError(f'{option} must be "sqlite:///directory", "memory://", a Valkey URL or an outbox object')
     return value
 
 

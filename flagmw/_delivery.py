@@ -41,6 +41,7 @@ class Delivery:
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
         self._ended = False
+        self._asks_elsewhere = isinstance(config.outbox, str) and not config.outbox.startswith(("memory:", "sqlite:"))
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
         self._made = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
@@ -88,11 +89,14 @@ class Delivery:
 
     async def acommit(self, exchange: Exchange) -> None:
         """As `commit`, from an event loop, which it does not block."""
+        import asyncio
+
+        if exchange.has_reads and self._asks_elsewhere:
+            # Another machine may have told of it already; that one is asked without holding up the loop.
+            await asyncio.to_thread(exchange.expose)
         stored = self._hand_over(exchange)
         if stored is None:
             return
-        import asyncio
-
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
         except TimeoutError:

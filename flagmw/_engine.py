@@ -503,14 +503,20 @@ class Exchange:
         """Whether there is something that the delivery should take."""
         if self._events is not None and self._events:
             return True
+        return self.has_reads
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether the view has read variants whose vendors are to be told."""
         return self._context.reads and self._flags is not None and self._flags.read_count > self._reported
 
     def drain(self) -> list[Event]:
         """Return the events collected so far and forget them."""
-        self._expose()
+        self.expose()
         return [] if self._events is None else self._events.drain()
 
-    def _expose(self) -> None:
+    def expose(self) -> None:
+        """Make events of what the view has read so far."""
         flags = self._flags
         if flags is None or flags.read_count <= self._reported:
             return

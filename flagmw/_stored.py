@@ -21,7 +21,7 @@ class VisitorStore(Protocol):
     def load(self, key: str) -> bytes | None:
         """Return what was saved under *key* and has not run out, else None."""
 
-    def save(self, key: str, value: bytes, ttl_s: float) -> None:
+    def save(self, key: str, value: bytes, ttl_s: float) -> object:
         """Keep *value* under *key* for *ttl_s* seconds."""
 
 

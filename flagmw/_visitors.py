@@ -1,4 +1,4 @@
-"""Keep visitors in a SQLite file that the processes of one machine share."""
+"""What processes share of visitors: their cookies, in a SQLite file or on a Valkey server; and what they have seen."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from flagmw._exposures import Seen
 from flagmw._stored import VisitorStore
 from flagmw.exceptions import ConfigError
 
 if TYPE_CHECKING:
     import sqlite3
 
+_SERVERS = ("valkey://", "valkeys://", "redis://", "rediss://")
 _BUSY_S = 0.25
 _SWEEP_EVERY = 1000
 _LOAD = "SELECT value FROM visitor WHERE key = ? AND until > ?"
@@ -95,3 +97,20 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
 
     made: VisitorStore = ValkeyVisitors(option)
     return made
+
+
+class SharedSeen:
+    """Remember reported exposures on the Valkey server of the outbox, for all machines."""
+
+    def __init__(self, address: str) -> None:
+        from flagmw.outbox.valkey import ValkeySeen
+
+        self._seen = ValkeySeen(address)
+
+    def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
+        return self._seen.first(vendor, visitor, alias, variant, ttl_s)
+
+
+def open_seen(outbox: object) -> Seen | None:
+    """Return where exposures are remembered for all machines that share *outbox*; None where none do."""
+    return SharedSeen(outbox) if isinstance(outbox, str) and outbox.startswith(_SERVERS) else None

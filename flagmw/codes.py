@@ -97,6 +97,8 @@ class ErrorCode(StrEnum):
     NO_VENDOR = "NO_VENDOR"
     WARNED = "WARNED"
     LOST_AT_EXIT = "LOST_AT_EXIT"
+    LOST = "LOST"
+    POISON = "POISON"
     DISCARDED = "DISCARDED"
     PURGED = "PURGED"
 

@@ -89,8 +89,8 @@ class Config:
     bots: bool | Callable[[Any], bool] = True
     overrides: bool = False
     exposure_ttl_s: float = 1800.0
-    visitor_store: Any = None
-    outbox: Any = None
+    visitor_store: Any = field(default=None, repr=False)
+    outbox: Any = field(default=None, repr=False)
     outbox_required: bool = False
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()

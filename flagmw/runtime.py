@@ -19,7 +19,7 @@ from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
 from flagmw._stats import Counts, Label, Stats
 from flagmw._stored import LIFE_S
-from flagmw._visitors import open_store
+from flagmw._visitors import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
 from flagmw.flags import Flags, Pending
@@ -67,6 +67,7 @@ class Flagmw:
         tracks = PerMinute(config.tracks_per_visitor)
         self._context = Context(config, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
+        self._context.seen = open_seen(config.outbox) or self._context.seen
         self._visitors = None if config.visitor_store is None else open_store(config.visitor_store)
         self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000

@@ -11,6 +11,7 @@ from flagmw.outbox._disk import remote_type
 from flagmw.outbox.base import Outbox
 from flagmw.outbox.location import Location, default_directory
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.outbox.policy import Policy
 
 
 def located(location: Location | None, vendors: Iterable[str]) -> Location:
@@ -28,12 +29,23 @@ def make(location: Location, *, required: bool) -> Outbox:
     """
     if location.scheme == "memory":
         return MemoryOutbox()
+    if location.server is None:
+        return _files(location, Policy(), required)
+    from flagmw.outbox._seal import seal_from_environment
+    from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
+
+    seal = seal_from_environment(location.options.get("key_env"))
+    return ValkeyOutbox(location.server, _files(location, LocalPolicy(), required), seal=seal)
+
+
+def _files(location: Location, policy: Policy, required: bool) -> Outbox:
     from flagmw.outbox._seal import seal_from_environment
     from flagmw.outbox.sqlite import MAX_BYTES, SqliteOutbox
 
     options = location.options
     return SqliteOutbox(
         location.path,
+        policy,
         max_bytes=int(options["max_mib"]) << 20 if "max_mib" in options else MAX_BYTES,
         seal=seal_from_environment(options.get("key_env")),
         required=required,

@@ -1,4 +1,4 @@
-"""Where events are kept, as text: `memory://` or `sqlite:///directory?option=value`."""
+"""Where events are kept, as text: `memory://`, `sqlite:///directory?option=value` or `valkey://host/0?dir=/directory`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import PurePath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flagmw.exceptions import ConfigError
+from flagmw.outbox import _valkey_url
 from flagmw.types import empty
 
 MEMORY = "memory://"
@@ -32,11 +33,17 @@ _FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A parsed `outbox=`; *path* and *options* belong to `sqlite` alone."""
+    """A parsed `outbox=`.
+
+    Attributes:
+        path, options: of the files on this machine; `memory` has none.
+        server: of `valkey`, where events are forwarded to.
+    """
 
     scheme: str
     path: str = ""
     options: Mapping[str, str] = field(default_factory=empty)
+    server: _valkey_url.Address | None = None
 
 
 def parse(text: str) -> Location:
@@ -47,19 +54,34 @@ def parse(text: str) -> Location:
     """
     if text == MEMORY:
         return Location("memory")
+    if text.partition("://")[0] in _valkey_url.SCHEMES:
+        return _valkey(text)
     parts = urlsplit(text)
     if parts.scheme != "sqlite":
-        raise ConfigError('outbox must be "sqlite:///directory", "memory://" or an outbox object')
+        raise ConfigError('outbox must be "sqlite:///directory", "memory://", a Valkey URL or an outbox object')
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path == "/" or parts.fragment:
         raise ConfigError('outbox: write the directory with three slashes, such as "sqlite:///var/lib/shop/flagmw"')
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return Location("sqlite", path, _checked(dict(parse_qsl(parts.query, keep_blank_values=True))))
+
+
+def _valkey(text: str) -> Location:
+    """Return a server, and the files from which events are forwarded to it."""
+    server, rest = _valkey_url.parse_with_rest(text)
+    if server.directory is None or not server.directory.startswith("/"):
+        raise ConfigError(
+            "outbox: a Valkey URL needs dir=/directory, where events wait on this machine until they are sent"
+        )
+    return Location("valkey", server.directory, _checked(rest), server)
+
+
+def _checked(options: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in options.items():
         if name not in _SQLITE_OPTIONS:
             raise ConfigError(f"outbox has no option {name!r}; there are {', '.join(_SQLITE_OPTIONS)}")
         if not _SQLITE_OPTIONS[name](value):
             raise ConfigError(f"outbox: {name} must be {_FORMS[name]}")
-    return Location("sqlite", path, options)
+    return options
 
 
 def default_directory(environ: Mapping[str, str], home: str, working: str, vendors: Iterable[str]) -> str:

@@ -18,11 +18,14 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Retry, Suspend
+from tests.outbox.on_valkey import forwarded
 
 BACKENDS = {
-    "memory": lambda path, **options: MemoryOutbox(rng=random.Random(1), **options),
-    "sqlite": lambda path, **options: SqliteOutbox(path, rng=random.Random(1), full_sync=False, **options),
+    "memory": lambda path, clock, **options: MemoryOutbox(rng=random.Random(1), **options),
+    "sqlite": lambda path, clock, **options: SqliteOutbox(path, rng=random.Random(1), full_sync=False, **options),
+    "valkey": forwarded,
 }
+SHARED = {"valkey"}  # what is stored there is every process's to deliver, a forked one's too
 LEASE_S = 60.0
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 
@@ -33,7 +36,7 @@ def open_store(request, tmp_path, clock) -> Iterator[Callable[..., Outbox]]:
     opened: list[Outbox] = []
 
     def open(**options: object) -> Outbox:
-        opened.append(BACKENDS[request.param](tmp_path / str(len(opened)), **options))
+        opened.append(BACKENDS[request.param](tmp_path / str(len(opened)), clock, **options))
         return opened[-1]
 
     yield open
@@ -231,7 +234,9 @@ def test_claims_are_oldest_first_and_of_one_vendor(store, clock, make_event, cla
         make_event(),
         make_event(),
     )
-    store.put_many([first, other, second, third], clock.now)
+    for event in (first, other, second, third):
+        store.put_many([event], clock.now)
+        clock.now += 1
     lease = claim(2)
     assert (lease.vendor, ids(lease)) == ("wt", [first.id, second.id])
     assert ids(claim(5)) == [other.id]
@@ -740,6 +745,7 @@ def test_close_twice(store, clock, make_event):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("open_store", sorted(BACKENDS.keys() - SHARED), indirect=True)
 def test_a_forked_child_begins_with_a_store_of_its_own(store, clock, make_event, claim):
     """The parent's events are the parent's to deliver; the child can use the store at once."""
     store.put_many([make_event(), make_event()], clock.now)

@@ -19,6 +19,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Retry, Suspend
+from tests.outbox.on_valkey import forwarded
 
 NOW = 1_800_000_000.0
 LEASE_S = 60.0
@@ -56,11 +57,12 @@ class OutboxMachine(RuleBasedStateMachine):
 
     make_event = staticmethod(lambda **_: None)
     claims = Bundle("claims")
+    max_rows = MAX_ROWS
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = self.open_store()
         self.now = NOW
+        self.store = self.open_store()
         self.waiting: dict[str, Event] = {}  # accepted, not settled; leased ones are in `held` too
         self.order: list[str] = []  # ids by age
         self.tried: set[str] = set()  # ids that were in a lease before
@@ -70,7 +72,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.accepted = self.delivered = self.gone = 0
 
     def open_store(self) -> Outbox:
-        return MemoryOutbox(POLICY, max_rows=MAX_ROWS, rng=random.Random(3))
+        return MemoryOutbox(POLICY, max_rows=self.max_rows, rng=random.Random(3))
 
     # What happens
 
@@ -86,7 +88,7 @@ class OutboxMachine(RuleBasedStateMachine):
         )
         self._expire()
         duplicate = key is not None and (vendor, key) in self.keys
-        full = len(self.waiting) >= MAX_ROWS
+        full = len(self.waiting) >= self.max_rows
         stored = list(self.store.put_many([event], self.now))
         assert stored == ([event.id] if duplicate or not full else [])
         if not duplicate and not full:
@@ -214,7 +216,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.tried.add(id)
             if event.track.key is not None:
                 self.keys.add(key)
-        assert len(self.waiting) <= MAX_ROWS
+        assert len(self.waiting) <= self.max_rows
 
     @rule(seconds=st.sampled_from([0.5, 10.0, LEASE_S - 0.5, 301.0, 901.0, 3_601.0]))
     def wait(self, seconds):
@@ -338,10 +340,24 @@ class SqliteMachine(OutboxMachine):
         shutil.rmtree(self.folder)
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(OutboxMachine, 120), (SqliteMachine, 50)], ids=["memory", "sqlite"])
+class ValkeyMachine(OutboxMachine):
+    """The same on a real server. Its room and the machine's are two, so neither is limited here."""
+
+    max_rows = 10_000
+
+    def open_store(self) -> Outbox:
+        # More leases run out here than an event in earnest is ever allowed.
+        return forwarded(None, lambda: self.now, policy=POLICY, poison=1_000)
+
+
+@pytest.mark.parametrize(
+    ("machine", "examples"),
+    [(OutboxMachine, 120), (SqliteMachine, 50), (ValkeyMachine, 100)],
+    ids=["memory", "sqlite", "valkey"],
+)
 def test_the_outbox_keeps_its_promises(make_event, machine, examples):
     """Whatever happens in whatever order: nothing is lost, nothing has two holders, and the counts add up."""
-    OutboxMachine.make_event = staticmethod(make_event)
+    machine.make_event = staticmethod(make_event)
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "config",
                 "flags",
                 "outbox",
+                "outbox._valkey_url",
                 "outbox.base",
                 "outbox.location",
                 "outbox.orders",

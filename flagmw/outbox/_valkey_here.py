@@ -1,0 +1,89 @@
+"""What a Valkey outbox is in one process: its connection, its threads, and what it knows of the server."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from flagmw.outbox._seal import Seal
+from flagmw.outbox._valkey_errors import ServerTrouble
+from flagmw.outbox._valkey_forwarder import Forwarder
+from flagmw.outbox._valkey_link import Link
+from flagmw.outbox._valkey_listener import Listener
+from flagmw.outbox._valkey_stream import Stream
+from flagmw.outbox._valkey_url import Address
+from flagmw.outbox.base import Lease, Outbox, OutboxStats
+from flagmw.outbox.policy import Disposition, Policy
+
+_CLOCK_S = 60.0  # how often the server is asked for its time
+_AUDIT_S = 60.0  # how often the consumer groups are looked through
+_LATE = 1_000  # so many settlements wait for a server that is away
+
+
+class Here:
+    """The parts, made without starting anything. `at` and what is named so are times on the server's clock."""
+
+    def __init__(
+        self,
+        address: Address,
+        local: Outbox,
+        policy: Policy,
+        rng: random.Random,
+        seal: Seal,
+        poison: int,
+        audit_idle_s: float,
+        clock: Callable[[], float],
+        shared_clock: bool,
+    ) -> None:
+        self.local, self.closed = local, False
+        self.link = Link(address, rng)
+        self.stream = Stream(self.link, policy, rng, seal, poison)
+        self.listener = Listener(address, self.stream, self.link)
+        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
+        self.counts = OutboxStats()
+        self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
+        self.last_at = self._server_time = 0.0
+        self.clock, self._shared_clock, self._audit_idle_s = clock, shared_clock, audit_idle_s
+        self._audit_at = 0.0
+        self._asked_at: float | None = None
+        self._settling = threading.Lock()
+
+    def at(self, now: float) -> float:
+        """Return the time on the clock that all machines share; *now* itself where none is shared.
+
+        Raises:
+            ServerTrouble: the server was not asked yet and does not answer.
+        """
+        if self._shared_clock:
+            beat = time.monotonic()
+            if self._asked_at is None or beat - self._asked_at > _CLOCK_S:
+                self._server_time, self._asked_at = self.link.server_time(), beat
+            now = self._server_time + time.monotonic() - self._asked_at
+        self.last_at = now
+        return now
+
+    def _offset(self, now: float) -> float:
+        return self.at(now) - now
+
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], at: float) -> None:
+        """Settle now, or when the server is back, should the lease still hold then."""
+        try:
+            self.stream.settle(lease, rulings, at)
+        except ServerTrouble:
+            self.late.append((lease, rulings, at))
+
+    def audit(self) -> None:
+        self.stream.audit(self.at(self.clock()), self._audit_idle_s)
+
+    def _chores(self) -> None:
+        with self._settling:
+            while self.late:
+                lease, rulings, at = self.late[0]
+                self.stream.settle(lease, rulings, max(at, self.last_at))
+                self.late.popleft()
+        if time.monotonic() >= self._audit_at:
+            self._audit_at = time.monotonic() + _AUDIT_S
+            self.audit()

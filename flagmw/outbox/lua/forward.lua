@@ -1,0 +1,30 @@
+-- Take events over from a machine's own store. ARGV: now, policy, most rows (0: any), then eight for each event.
+-- Returns one number for each: 1 it is here (or was before), 0 there is no room.
+local room = tonumber(ARGV[3])
+local queued = 0
+if room > 0 then
+  for _, v in ipairs(vendors()) do queued = queued + call('XLEN', stream(v)) end
+end
+
+local function known(id)
+  return waits(id) or call('HEXISTS', P .. 'deadids', id) == 1 or call('ZSCORE', P .. 'recent', 'i' .. id)
+end
+
+local results = {}
+for i = 4, #ARGV, 8 do
+  local id, v, visitor, created, once, key, again, body = unpack(ARGV, i, i + 7)
+  local result = 1
+  if known(id) then
+    if again == '0' then call('HINCRBY', P .. 'refused', 'DUPLICATE_KEY', 1) end
+  elseif told(key) then
+    call('HINCRBY', P .. 'refused', 'DUPLICATE_KEY', 1)
+  elseif room > 0 and queued >= room then
+    result = 0
+  else
+    add(v, id, visitor, math.min(tonumber(created), now), once, key, '0', '', body)
+    count(v, 'accepted', 1)
+    queued = queued + 1
+  end
+  results[#results + 1] = result
+end
+return results
