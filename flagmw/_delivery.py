@@ -54,8 +54,16 @@ class Delivery:
                 make(self._made, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed. Opens nothing."""
-        self._here()
+        """Have everything that storing an event takes, and the exit hook, before it is needed.
+
+        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
+        for its first event, and what a dead process left must not wait for one.
+        """
+        if os.getpid() in self._by_pid:
+            return
+        running = self._here()
+        if not running.own_memory:
+            running.worker.start()
 
     def start(self) -> None:
         """Open the outbox and start the worker.
