@@ -115,6 +115,11 @@ class Drive:
             return Answer(None, result, elapsed_s)
         return Answer(result, None, elapsed_s)
 
+    def go_on(self) -> None:
+        """Let the event loop run on for a moment, as a server's does after each call."""
+        if self.colour == "async":
+            self.runner.run(asyncio.sleep(0.01))
+
     def close_driver(self, driver: Any) -> None:
         if self.colour == "blocking":
             driver.close()
