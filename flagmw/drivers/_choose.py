@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,9 +11,6 @@ from flagmw.drivers._attempt import Attempt
 from flagmw.drivers._transport import Setup, accept
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call
-
-BLOCKING = ("httpx2",)
-ASYNC = ("httpx2",)
 
 
 class Transport(Protocol):
@@ -51,18 +49,23 @@ def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
     Raises:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
+    if not isinstance(transport, str | None):
+        from flagmw.drivers._foreign import Borrowed
+
+        foreign = accept(transport, "BaseTransport")
+        return lambda: Borrowed(foreign, setup)
     from flagmw.drivers._pooled import Pooled
 
-    if transport in (None, "httpx2"):
-        from flagmw.drivers._httpcore import Httpcore
+    match _installed(transport):
+        case "httpx2":
+            from flagmw.drivers._httpcore import Httpcore
 
-        return lambda: Pooled(Httpcore(setup.limits), setup)
-    if isinstance(transport, str):
-        raise _unknown(transport, BLOCKING)
-    from flagmw.drivers._foreign import Borrowed
+            return lambda: Pooled(Httpcore(setup.limits), setup)
+        case "httptools":
+            from flagmw.drivers._httptools import Httptools
 
-    foreign = accept(transport, "BaseTransport")
-    return lambda: Borrowed(foreign, setup)
+            return lambda: Pooled(Httptools(setup.limits), setup)
+    raise ConfigError(f'blocking calls have no transport {transport!r}; use "httpx2" or "httptools"')
 
 
 def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
@@ -71,19 +74,38 @@ def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
     Raises:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
+    if not isinstance(transport, str | None):
+        from flagmw.drivers._foreign import AsyncBorrowed
+
+        foreign = accept(transport, "AsyncBaseTransport")
+        return lambda: AsyncBorrowed(foreign, setup)
     from flagmw.drivers._aio_pooled import AsyncPooled
 
-    if transport in (None, "httpx2"):
-        from flagmw.drivers._httpcore import AsyncHttpcore
+    match _installed(transport):
+        case "httpx2":
+            from flagmw.drivers._httpcore import AsyncHttpcore
 
-        return lambda: AsyncPooled(AsyncHttpcore(setup.limits), setup)
-    if isinstance(transport, str):
-        raise _unknown(transport, ASYNC)
-    from flagmw.drivers._foreign import AsyncBorrowed
+            return lambda: AsyncPooled(AsyncHttpcore(setup.limits), setup)
+        case "httptools":
+            from flagmw.drivers._httptools import AsyncHttptools
 
-    foreign = accept(transport, "AsyncBaseTransport")
-    return lambda: AsyncBorrowed(foreign, setup)
+            return lambda: AsyncPooled(AsyncHttptools(setup.limits), setup)
+        case "aiohttp":
+            from flagmw.drivers._aiohttp import Aiohttp
+
+            return lambda: Aiohttp(setup)
+    raise ConfigError(f'async calls have no transport {transport!r}; use "httpx2", "httptools" or "aiohttp"')
 
 
-def _unknown(name: str, known: tuple[str, ...]) -> ConfigError:
-    return ConfigError(f"transport {name!r} is none of {', '.join(map(repr, known))} for this driver")
+def _installed(name: str | None) -> str:
+    """Return the name of a transport whose package is there.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if name in ("httptools", "aiohttp"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise ConfigError(f"transport {name!r} needs {name}: pip install 'flagmw[{name}]'") from None
+    return "httpx2" if name is None else name

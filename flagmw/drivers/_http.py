@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,12 @@ _PORTS = {"http": 80, "https": 443}
 # These describe the connection, so the driver alone sets them.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _PLAIN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+# RFC 9110, 5.6.2 and 5.5: a token, and a field value, in which white space is only inside.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_START = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/1\.1\r\n")
+_LINE = re.compile(_TOKEN + rb": (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?\r\n")
 
 
 class Target(NamedTuple):
@@ -96,6 +103,30 @@ def request_target(to: Target, absolute: bool) -> bytes:
     return f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
 
 
+def head(method: bytes, where: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the beginning of a request, up to its body.
+
+    Raises:
+        TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
+    """
+    start = b"%s %s HTTP/1.1\r\n" % (method, where)
+    lines = [b"%s: %s\r\n" % line for line in headers]
+    if not _START.fullmatch(start) or not all(map(_LINE.fullmatch, lines)):
+        raise TransportError(ErrorCode.INTERNAL, sent=False)
+    return b"".join([start, *lines, b"\r\n"])
+
+
+def checked_headers(call: Call, to: Target) -> list[tuple[str, str]]:
+    """Return the header lines of *call* as text, for a library that checks them later than we want.
+
+    Raises:
+        TransportError: as `head`.
+    """
+    headers = request_headers(call, to.authority)
+    head(call.method.encode("ascii", "replace"), to.path, headers)
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
 def size(raw: Iterable[tuple[bytes, bytes]]) -> int:
     """Return about how many bytes these header lines took on the wire."""
     return sum(len(name) + len(value) + 4 for name, value in raw)
@@ -128,6 +159,8 @@ def reply(answer: Answer, elapsed_s: float) -> Reply:
 
 def explain_other(error: Exception, wire: Wire) -> TransportError:
     """Say what an exception means that is none of an HTTP library's."""
+    if isinstance(error, TransportError):
+        return error
     if isinstance(error, ssl.SSLError):
         return TransportError(ErrorCode.TLS, sent=wire.wrote)
     return TransportError(ErrorCode.INTERNAL, sent=wire.wrote)

@@ -95,8 +95,6 @@ class Httpcore:
 
     def explain(self, error: Exception, wire: Wire) -> TransportError:
         """Say what an exception of httpcore means, from what the wire saw rather than from its text."""
-        if isinstance(error, TransportError):
-            return error
         lib = self.lib
         if isinstance(error, lib.LocalProtocolError):
             # The parser refused our own request before a byte of it was written: a codec's mistake.

@@ -14,7 +14,7 @@ from flagmw.drivers._net import readable
 from flagmw.exceptions import TransportError
 
 # Below the idle time after which common servers and load balancers hang up.
-_IDLE_S = 15.0
+IDLE_S = 15.0
 
 
 class Wire:
@@ -33,6 +33,7 @@ class Wire:
         self.ended = False
         self.broken = False
         self.pending: list[bytes] = []
+        self._ours = True
 
     def begin(self, at: float, room: int) -> None:
         """Start a call that ends at *at* and may receive *room* bytes."""
@@ -74,6 +75,10 @@ class Wire:
         with contextlib.suppress(OSError):
             self.sock.close()
 
+    def hand_over(self) -> None:
+        """Let somebody else have the socket, who closes it."""
+        self._ours = False
+
     def interrupt(self) -> None:
         """Wake a thread that waits on the socket, with an end of the connection; that thread then closes it."""
         with contextlib.suppress(OSError):
@@ -81,7 +86,8 @@ class Wire:
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def __del__(self) -> None:
-        self.abort()
+        if self._ours:
+            self.abort()
 
 
 class Link:
@@ -104,7 +110,7 @@ class Link:
         return not self.spent and not self.wire.broken and not self.wire.leftover()
 
     def alive(self) -> bool:
-        return time.monotonic() - self.idle_since < _IDLE_S and not readable(self.wire.sock)
+        return time.monotonic() - self.idle_since < IDLE_S and not readable(self.wire.sock)
 
 
 class Idle:
