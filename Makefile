@@ -43,7 +43,7 @@ fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

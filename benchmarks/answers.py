@@ -11,12 +11,12 @@ from typing import Any
 FLAG = "checkout"
 
 
-def _project(alias: str, number: int) -> dict[str, Any]:
-    control, user = f"_wt.control-11-{alias}", "_wt.user-11"
+def _project(alias: str, number: int, domain: int) -> dict[str, Any]:
+    control, user = f"_wt.control-{domain}-{alias}", f"_wt.user-{domain}"
     cookie = {"timeout": 7776000000, "type": "persisted", "value": "WT3" + "a" * 170 + "~"}
     return {
         "body": {
-            "cookies": {control: cookie, user: cookie, "_wt.mode-11": cookie},
+            "cookies": {control: cookie, user: cookie, f"_wt.mode-{domain}": cookie},
             "factors": [{"name": "#hero", "operation": 3, "value": "variation"}],
         },
         "opcode": "process",
@@ -33,8 +33,10 @@ def _project(alias: str, number: int) -> dict[str, Any]:
     }
 
 
-# OTS REST API, control: a list of projects.
-WEBTRENDS = [_project("ta_A", 1), _project("ta_B", 11)]
+def webtrends(domain: int, projects: int = 2) -> list[dict[str, Any]]:
+    """Return the answer of the OTS REST API's `control`: a list of projects."""
+    return [_project(f"ta_{chr(65 + n) if n < 26 else n}", n * 10 + 1, domain) for n in range(projects)]
+
 
 POSTHOG = {
     "flags": {
@@ -79,8 +81,9 @@ TARGET = {
     },
 }
 
-# The longest beginning of a path that fits decides; anything else is asked of Webtrends.
-_BY_PATH = {
+DOMAINS = (11, 12, 13)
+# The longest beginning of a path that fits decides.
+_BY_PATH: dict[str, Any] = {
     "/flags": POSTHOG,
     "/decide": POSTHOG,
     "/batch": {"status": 1},
@@ -89,7 +92,8 @@ _BY_PATH = {
     "/api/v1/identities": FLAGSMITH,
     "/ofrep/v1/evaluate/flags": OFREP,
     "/rest/v1/delivery": TARGET,
-    "/": WEBTRENDS,
+    **{f"/control/{domain}": webtrends(domain) for domain in DOMAINS},
+    "/": {},
 }
 
 
