@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from benchmarks import visitor
 from benchmarks.harness import Settings, Stub, tasks, threads
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
-from flagmw.types import Call, VisitorState
+from flagmw._guard import Deadline
+from flagmw.drivers.aio import AsyncDriver
+from flagmw.types import Call, Flow, VisitorState
 
 COLUMNS = [Column("cpu", "us"), Column("p50", "ms", 2), Column("p99", "ms", 2), Column("rate", "/s", 0)]
 FLOOR, NAIVE, SYNC_NAIVE = "aiohttp + orjson, bare", "naive httpx.AsyncClient", "naive httpx.Client"
@@ -66,6 +69,7 @@ def clients(stub: Stub) -> dict[str, Callable[[int, int], Mapping[str, float]]]:
     }
     for name in ASYNC_TRANSPORTS:
         if name == "httpx2" or importlib.util.find_spec(name):
+            cases[f"driver alone, {name}"] = looped(lambda name=name: driving(sample, name))
             cases[f"flagmw async, {name}"] = looped(lambda name=name: deciding(stub.url, transport=name))
     for name in BLOCKING_TRANSPORTS:
         if name == "httpx2" or importlib.util.find_spec(name):
@@ -129,6 +133,20 @@ def naive_threads(call: Call, calls: int, callers: int) -> Mapping[str, float]:
 
         threads(ask, callers * 2, callers)
         return threads(ask, calls, callers)
+
+
+async def driving(call: Call, transport: str) -> Any:
+    """Return the driver without codec, cookies and runtime: what a transport costs by itself."""
+    driver = AsyncDriver(transport=transport)
+    driver.prepare()
+
+    def flow() -> Flow[Any]:
+        return orjson.loads((yield call).body)
+
+    async def ask() -> Any:
+        return await driver.run(flow(), Deadline.after(5.0, time.monotonic()))
+
+    return ask, driver.aclose
 
 
 async def deciding(url: str, **options: Any) -> Any:

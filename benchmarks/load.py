@@ -85,11 +85,11 @@ class Load:
         wall, done = time.perf_counter() - started, self.latencies
         shares = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
         figures = {name: percentile(done, share) * 1e3 for name, share in shares.items()}
-        return {"rate": len(done) / wall, "bad": self.bad, **figures}
+        return {"rate": len(done) / wall, "requests": len(done), "bad": self.bad, **figures}
 
 
 def wrk(url: str, cookie: str, connections: int, seconds: float) -> dict[str, float] | None:
-    """Return what wrk says, or None where it is not installed. It knows no p99.9."""
+    """Return what wrk says, or None where it is not installed. It tells no p99.9."""
     if shutil.which("wrk") is None:
         return None
     command = [
@@ -111,8 +111,10 @@ def wrk(url: str, cookie: str, connections: int, seconds: float) -> dict[str, fl
         times[f"p{share}"] = float(number) * units[unit]
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    assert rate is not None, text
-    return {"rate": float(rate[1]), "bad": float(bad[1]) if bad else 0.0, "p99.9": float("nan"), **times}
+    done = re.search(r"(\d+) requests in", text)
+    assert rate is not None and done is not None, text
+    figures = {"rate": float(rate[1]), "requests": float(done[1]), "bad": float(bad[1]) if bad else 0.0}
+    return {**figures, **times}
 
 
 def main() -> None:

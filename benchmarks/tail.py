@@ -42,9 +42,10 @@ def run(settings: Settings, stub: Stub) -> Section:
     rounds = interleave(counted, min(settings.rounds, 3))
     section.tables.append(Table("decisions by 16 callers", COLUMNS, rounds, "naive httpx.AsyncClient", ["rate", "p99"]))
     section.goals += goals(section.tables[0])
-    stub.mode(**slow)
-    section.tables.append(servers(settings, stub))
-    section.goals += server_goals(section.tables[1])
+    if not settings.quick:
+        stub.mode(**slow)
+        section.tables.append(servers(settings, stub))
+        section.goals += server_goals(section.tables[1])
     return section
 
 
