@@ -60,7 +60,7 @@ def goals(server: str, delay_ms: int, table: Table) -> list[Goal]:
 def measure(command: list[str], mode: str, stub: Stub, settings: Settings, *more: str) -> Mapping[str, float]:
     """Start a server, find its cookies, load it, and return rate, latencies and the CPU of a request."""
     with serving(command, mode, stub) as (url, pid):
-        cookie = cookies(url)
+        cookie = cookies(url, wanted="control" if mode == shops.BARE else "variation")
         load = [sys.executable, "-m", "benchmarks.load", url, "--cookie", cookie, *more]
         limits = ["--requests", "40"] if settings.quick else ["--seconds", "4"]
         if not settings.quick:
@@ -99,14 +99,18 @@ def serving(command: list[str], mode: str, stub: Stub) -> Iterator[tuple[str, in
         server.wait(20)
 
 
-def cookies(url: str) -> str:
-    """Return the Cookie header of a browser that has seen two pages."""
-    jar = visitor.Jar()
-    for _ in range(2):
+def cookies(url: str, wanted: str) -> str:
+    """Return the Cookie header of a browser that has seen some pages, of which the last had to show *wanted*."""
+    jar, shown = visitor.Jar(), ""
+    for _ in range(5):
         request = urllib.request.Request(url, headers={"Cookie": jar.header})
         with urllib.request.urlopen(request, timeout=10) as answer:
             for line in answer.headers.get_all("Set-Cookie") or ():
                 jar.take(line)
+            shown = json.load(answer)["variant"]
+    # The first pages may be too late for their deadline.
+    if shown != wanted:
+        raise RuntimeError(f"the shop shows {shown!r} instead of {wanted!r}")
     return jar.header
 
 

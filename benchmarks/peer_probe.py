@@ -61,14 +61,16 @@ def ofrep(url: str) -> Callable[[], Any]:
 
 
 def target(url: str) -> Callable[[], Any]:
+    from delivery_api_client import ChannelType, Context, DeliveryRequest, ExecuteRequest, MboxRequest
     from target_python_sdk import TargetClient
 
     host = url.removeprefix("http://")
     place = {"server_domain": host, "secure": False}
     client = TargetClient.create({"client": "acme", "organization_id": "o@AdobeOrg", **place})
-    request = {"execute": {"mboxes": [{"name": FLAG, "index": 0}]}}
 
     def ask() -> Any:
+        boxes = ExecuteRequest(mboxes=[MboxRequest(name=FLAG, index=0)])
+        request = DeliveryRequest(context=Context(channel=ChannelType.WEB), execute=boxes)
         answer = client.get_offers({"request": request})["response"]
         return answer.execute.mboxes[0].options[0].content["variant"]
 

@@ -32,7 +32,7 @@ PEERS = {
 }
 COLUMNS = [Column("cpu", "us"), Column("p50", "ms", 2), Column("p99", "ms", 2), Column("rate", "/s", 0)]
 # What a package needs and does not ask for.
-ALSO = {"target-python-sdk": ["python-dateutil", "six", "tzlocal"]}
+ALSO = {"target-python-sdk": ["json-logic", "python-dateutil", "six", "tld", "tzlocal", "user-agents"]}
 OURS = {"httpx2": "flagmw async, httpx2", "httptools": "flagmw async, httptools"}
 
 

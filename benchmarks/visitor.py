@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +15,7 @@ PAGE = "https://www.mysite.com/"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0"
 SITE_COOKIES = {f"site{n}": "x" * 40 for n in range(4)}
 VALUE = "WT3" + "a" * 170 + "~"
-KEYS = ["k" * 43]
+KEYS = [secrets.token_urlsafe(32)]
 
 
 def vendor_cookies(domain: int = 11) -> dict[str, str]:
