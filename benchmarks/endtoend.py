@@ -57,14 +57,17 @@ def goals(server: str, delay_ms: int, table: Table) -> list[Goal]:
     return found
 
 
-def measure(command: list[str], mode: str, stub: Stub, settings: Settings, *more: str) -> Mapping[str, float]:
+def measure(command: list[str], mode: str, stub: Stub, settings: Settings) -> Mapping[str, float]:
     """Start a server, find its cookies, load it, and return rate, latencies and the CPU of a request."""
     with serving(command, mode, stub) as (url, pid):
         cookie = cookies(url, wanted="control" if mode == shops.BARE else "variation")
-        load = [sys.executable, "-m", "benchmarks.load", url, "--cookie", cookie, *more]
+        if mode in (shops.NAIVE, shops.COLD):
+            # Each request is another visitor's, so that every one is a call.
+            cookie = visitor.header({**visitor.SITE_COOKIES, **visitor.vendor_cookies(who="NUMBER")})
+        load = [sys.executable, "-m", "benchmarks.load", url, "--cookie", cookie]
         limits = ["--requests", "40"] if settings.quick else ["--seconds", "4"]
         if not settings.quick:
-            subprocess.run([*load, "--seconds", "0.5", "--tail"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*load, "--seconds", "0.5"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         before = cpu_s(pid)
         text = subprocess.run([*load, *limits], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         figures: dict[str, float] = json.loads(text)

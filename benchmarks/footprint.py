@@ -72,17 +72,16 @@ def remembered(url: str, visitors: int) -> Mapping[str, float]:
         await fm.astart()
         shop = FlagsMiddleware(edge.asgi_reading, flagmw=fm)
 
-        async def ask(number: int) -> None:
-            cookies = {**visitor.vendor_cookies(), "_wt.user-11": f"WT3{number:0170d}~"}
-            await shop(edge.scope("/", visitor.header(cookies)), edge.receive, edge.ignore)
+        async def ask() -> None:
+            await shop(edge.scope("/", visitor.header(visitor.another())), edge.receive, edge.ignore)
 
-        for number in range(20):
-            await ask(number)
+        for _ in range(20):
+            await ask()
         gc.collect()
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        for number in range(20, 20 + visitors):
-            await ask(number)
+        for _ in range(visitors):
+            await ask()
         gc.collect()
         kept = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()

@@ -42,6 +42,15 @@ def pin(cpu: int | None) -> None:
             os.sched_setaffinity(0, {cpu})
 
 
+def runner() -> asyncio.Runner:
+    """Return what runs a measuring process: on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
 class Stub:
     """The stub vendor in its own process."""
 

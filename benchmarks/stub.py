@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from benchmarks.answers import encoded
+from benchmarks.harness import pin, runner
 
 
 class Mode:
@@ -92,9 +92,7 @@ class Vendor(asyncio.Protocol):
 
 
 async def serve(cpu: int | None) -> None:
-    if cpu is not None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.sched_setaffinity(0, {cpu})
+    pin(cpu)
     loop, mode = asyncio.get_running_loop(), Mode()
     server = await loop.create_server(lambda: Vendor(mode, loop), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -105,14 +103,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cpu", type=int)
     cpu = options.parse_args().cpu
-    try:
-        import uvloop
-    except ImportError:
-        runner = asyncio.Runner()
-    else:
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    with contextlib.suppress(KeyboardInterrupt), runner:
-        runner.run(serve(cpu))
+    with contextlib.suppress(KeyboardInterrupt), runner() as loop:
+        loop.run(serve(cpu))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def servers(settings: Settings, stub: Stub) -> Table:
     cases = {}
     for server, command in (("FastAPI", UVICORN), ("Flask", GUNICORN)):
         for mode in (NAIVE, COLD):
-            cases[f"{server}, {mode}"] = partial(measure, command, mode, stub, settings, "--tail")
+            cases[f"{server}, {mode}"] = partial(measure, command, mode, stub, settings)
     columns = [column for column in COLUMNS if column.name not in ("calls", "defaults")]
     rounds = interleave(cases, min(settings.rounds, 3))
     return Table("end to end, 16 connections, deadline 150 ms", columns, rounds, f"FastAPI, {NAIVE}", ["rate", "p99"])
@@ -98,6 +98,11 @@ def _counted(
     return {"defaults": 0.0, **figures, "calls": stub.count() / (calls + 2 * CALLERS)}
 
 
+def page() -> str:
+    """Return the Cookie header of a page view of another visitor."""
+    return visitor.header({**visitor.SITE_COOKIES, **visitor.another()})
+
+
 def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
     defaults = [0]
 
@@ -111,7 +116,7 @@ def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
         shop = ASGI(app, flagmw=fm)
 
         async def ask() -> None:
-            await shop(edge.scope("/", visitor.COOKIES), edge.receive, edge.ignore)
+            await shop(edge.scope("/", page()), edge.receive, edge.ignore)
 
         await tasks(ask, CALLERS * 2, CALLERS)
         assert defaults[0] < CALLERS, "most decisions fail: this would time failures"
@@ -136,7 +141,7 @@ def wsgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
     shop = WSGI(app, flagmw=fm)
 
     def ask() -> None:
-        body = shop({**edge.environ("/", visitor.COOKIES), "wsgi.input": io.BytesIO()}, lambda *_: None)
+        body = shop({**edge.environ("/", page()), "wsgi.input": io.BytesIO()}, lambda *_: None)
         for _ in body:
             pass
         getattr(body, "close", int)()

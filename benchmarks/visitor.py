@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from dataclasses import fields
 from typing import Any
@@ -14,13 +15,15 @@ TOKEN = "t" * 32
 PAGE = "https://www.mysite.com/"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0"
 SITE_COOKIES = {f"site{n}": "x" * 40 for n in range(4)}
-VALUE = "WT3" + "a" * 170 + "~"
+_numbers = itertools.count()
 KEYS = [secrets.token_urlsafe(32)]
 
 
-def vendor_cookies(domain: int = 11) -> dict[str, str]:
-    names = (f"user-{domain}", f"mode-{domain}", f"control-{domain}-ta_A", f"control-{domain}-ta_B")
-    return {f"_wt.{name}": VALUE for name in names}
+def vendor_cookies(domain: int = 11, who: int | str = 0) -> dict[str, str]:
+    """Return the cookies of a visitor who is in two tests."""
+    value = "WT3" + "a" * 170 + "~"
+    names = (f"mode-{domain}", f"control-{domain}-ta_A", f"control-{domain}-ta_B")
+    return {f"_wt.user-{domain}": f"WT3{who:0>170}~", **{f"_wt.{name}": value for name in names}}
 
 
 def header(cookies: dict[str, str]) -> str:
@@ -30,8 +33,14 @@ def header(cookies: dict[str, str]) -> str:
 COOKIES = header({**SITE_COOKIES, **vendor_cookies()})
 
 
+def another() -> dict[str, str]:
+    """Return the cookies of a visitor like no one before: calls for one and the same may be made once for all."""
+    return vendor_cookies(who=next(_numbers))
+
+
 def visit() -> Visit:
-    return Visit(url=PAGE, user_agent=USER_AGENT, cookies=vendor_cookies())
+    """Return a page view of another visitor."""
+    return Visit(url=PAGE, user_agent=USER_AGENT, cookies=another())
 
 
 def webtrends(url: str, domain: int = 11, **options: Any) -> Webtrends:
