@@ -18,6 +18,8 @@ from flagmw.vendors.base import Vendor
 
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VENDOR_PARTS = ("name", "prefix", "cookies", "at_most_once", "decide", "deliver", "participation")
+BLOCKING_TRANSPORTS = ("httpx2", "httptools")
+ASYNC_TRANSPORTS = ("httpx2", "httptools", "aiohttp")
 _OUTBOX_METHODS = ("put_many", "claim", "ack", "release", "next_due", "stats", "close")
 
 
@@ -172,10 +174,22 @@ def _outbox(option: str, value: Any) -> Any:
 
 
 def _transport(option: str, value: Any) -> tuple[Any, Any]:
-    """Return (blocking, async); a client is refused by the drivers, which know the libraries."""
+    """Return (blocking, async). The drivers refuse clients and missing packages, since they know the libraries.
+
+    A name alone is taken by each colour that has such a transport; the other one keeps the default.
+    """
+    if isinstance(value, str):
+        if value not in (*BLOCKING_TRANSPORTS, *ASYNC_TRANSPORTS):
+            raise ConfigError(_transport_names(option, value))
+        return (value if value in BLOCKING_TRANSPORTS else None, value if value in ASYNC_TRANSPORTS else None)
     blocking = asynchronous = None
-    for one in value if isinstance(value, tuple) else (value,):
+    for position, one in enumerate(value if isinstance(value, tuple | list) else (value,)):
         if one is None:
+            continue
+        if isinstance(one, str):
+            if position > 1 or one not in (BLOCKING_TRANSPORTS, ASYNC_TRANSPORTS)[position]:
+                raise ConfigError(_transport_names(option, one))
+            blocking, asynchronous = (one, asynchronous) if position == 0 else (blocking, one)
             continue
         if hasattr(one, "handle_request"):
             blocking = one
@@ -183,10 +197,17 @@ def _transport(option: str, value: Any) -> tuple[Any, Any]:
             asynchronous = one
         if not hasattr(one, "handle_request") and not hasattr(one, "handle_async_request"):
             raise ConfigError(
-                f"{option} must be a transport of httpx2 or httpx, such as httpx2.HTTPTransport(), "
-                f"not {type(one).__name__}"
+                f"{option} must be a transport's name or a transport of httpx2 or httpx, such as "
+                f"httpx2.HTTPTransport(), not {type(one).__name__}"
             )
     return blocking, asynchronous
+
+
+def _transport_names(option: str, value: str) -> str:
+    return (
+        f"{option}: no such transport {value!r}; for blocking calls there are {', '.join(BLOCKING_TRANSPORTS)}, "
+        f"for async ones {', '.join(ASYNC_TRANSPORTS)}; a pair names both, blocking first"
+    )
 
 
 def _path_text(option: str, value: Any) -> str | None:

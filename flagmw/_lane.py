@@ -44,10 +44,11 @@ class Lane:
         from flagmw.drivers.blocking import BlockingDriver
 
         outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
+        hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}
         # Half of the deadline at most goes into one address that does not answer; another may.
         near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
-        self.blocking = BlockingDriver(pool_size=config.pool_size, limits=near, transport=blocking_transport, **outside)
-        self.aio = AsyncDriver(max_connections=config.max_in_flight, limits=near, transport=async_transport, **outside)
+        self.blocking = BlockingDriver(pool_size=config.pool_size, limits=near, transport=blocking_transport, **hedged)
+        self.aio = AsyncDriver(max_connections=config.max_in_flight, limits=near, transport=async_transport, **hedged)
         # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
         limits = Limits(connect_s=DELIVERY_CONNECT_S)
         self.delivery = BlockingDriver(pool_size=CONCURRENCY, limits=limits, transport=blocking_transport, **outside)
@@ -225,6 +226,7 @@ class Lane:
             "breaker": self.breaker.state(now),
             "next_probe_s": round(self.breaker.open_for(now), 3),
             "in_flight": self._threads.inside + self._tasks.inside,
+            "hedges": self.blocking.hedges + self.aio.hedges,
         }
 
     def _admit(self) -> Decision | None:

@@ -68,7 +68,7 @@ class Config:
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         max_rate: events delivered per second and process.
         debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
-        transport: a transport of httpx2 or httpx to make calls with, or a pair: blocking and async.
+        transport: what makes the calls: the name of a transport, one of httpx2 or httpx, or a pair: blocking and async.
         trust_env: use proxies named in the environment.
         ca_file: certificates of authorities to trust instead of the system's.
         on_decision, on_event: called with one frozen dataclass for each decision and each delivery attempt.

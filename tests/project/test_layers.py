@@ -76,7 +76,19 @@ PURE = 1
 # The public names, for people; nobody inside needs the whole of it but the tools.
 ROOT = "flagmw"
 
-IMPURE = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "socket", "sqlite3", "ssl", "subprocess")
+IMPURE = (
+    "aiohttp",
+    "asyncio",
+    "httpcore",
+    "httpcore2",
+    "httptools",
+    "httpx",
+    "httpx2",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+)
 
 
 @dataclass(frozen=True)
