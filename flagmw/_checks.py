@@ -111,7 +111,7 @@ def _bots(option: str, value: Any) -> Any:
 def _visitor_store(option: str, value: Any) -> Any:
     if value is None or all(callable(getattr(value, method, None)) for method in ("load", "save")):
         return value
-    if isinstance(value, str) and value.startswith(("sqlite://", "valkey://", "valkeys://", "redis://", "rediss://")):
+    if isinstance(value, str) and (value.startswith("sqlite://") or location.is_shared(value)):
         return value
     raise ConfigError(f'{option} must be "sqlite:///directory", "valkey://host" or an object with load and save')
 
@@ -253,6 +253,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "pool_size": _whole(1, 1_000),
     "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
     "tracks_per_visitor": _whole(1, 1_000_000),
+    "deliver": _choice("inprocess", "off"),
     "max_rate": _rate,
     "debug": _flag,
     "transport": _transport,

@@ -144,6 +144,10 @@ class Flagmw:
             if lane.remote:
                 lane.aio.prepare()
 
+    def deliver(self) -> None:
+        """Start to deliver what waits in the outbox, in this process, whatever the option `deliver` says."""
+        self._delivery.deliver()
+
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
         return self._delivery.flush(timeout_s)

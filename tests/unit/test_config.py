@@ -131,6 +131,7 @@ def test_defaults() -> None:
         ("exposure_ttl_s", float("inf"), "seconds from 0"),
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
+        ("deliver", "later", '"inprocess", "off"'),
         ("max_in_flight", 0, "from 1"),
         ("pool_size", 0, "from 1"),
         ("new_visitors_per_s", 0, "above 0"),
