@@ -38,7 +38,7 @@ class Carried:
         own: flagmw's own cookies, by name.
         site_bytes: how much of the header belongs to the site.
         rejected: why cookies were left out.
-        known: keys of decisions worked out from it, by vendor and address.
+        known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
         size: about how much memory it takes, in bytes.
         vendor_bytes: how much of the header is the vendors'.
@@ -51,7 +51,7 @@ class Carried:
     ) -> None:
         self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
-        self.known: dict[tuple[int, str], tuple[Key, bool]] = {}
+        self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
 
 

@@ -114,6 +114,11 @@ class Exchange:
         """The host that the visitor asked for."""
         return self._visit.host if self._visit is not None or self.inbound is None else host_of(self.inbound)  # type: ignore[union-attr]
 
+    @property
+    def recorded(self) -> bool:
+        """Whether vendors may count this visitor, whatever a tester's override makes of this visit."""
+        return self.consent is Consent.FULL if self.inbound is not None else self.visit.record
+
     def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
         if self._visit is None and self._context.config.identify is None and self._user is None:

@@ -36,6 +36,9 @@ class Request(Protocol):
     @property
     def now(self) -> float: ...
 
+    @property
+    def recorded(self) -> bool: ...
+
     def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
 
@@ -147,15 +150,18 @@ class Recall:
         else:
             visit = self._request.visit
             address = visit.path if binder.by == "path" else visit.url
-        carried = self._request.carried
+        carried, recorded = self._request.carried, self._request.recorded
         if carried is None or user_id is not None or data or state is not carried.states[n]:
-            return binder.key(state, address, user_id, data)
+            try:
+                return binder.key(state, address, user_id, data, recorded=recorded)
+            except TypeError:  # a visit that was made by hand, with what cannot be told apart
+                return None
         # The same header comes with page after page: its digest is worked out once.
-        known = carried.known.get((n, address))
+        known = carried.known.get((n, address, recorded))
         if known is None:
-            known = binder.key(state, address, None, data)
+            known = binder.key(state, address, None, data, recorded=recorded)
             if len(carried.known) < _KNOWN_MAX:
-                carried.known[n, address] = known
+                carried.known[n, address, recorded] = known
         return known
 
     def _token_parts(self) -> Mapping[Key, Remembered]:
