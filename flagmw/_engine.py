@@ -260,24 +260,22 @@ class Exchange:
             for n, decision in enumerate(decisions)
         ]
         evicted: set[tuple[int, str]] = set()
-        cookies = any(decision.cookies for decision in settled)
-        if cookies or not self._room_enough():
+        changes = any(decision.cookies for decision in settled) or not self._room_enough()
+        if changes:
             self._jars = Jars(self._context, self.visit, self.states)
             evicted = self._jars.change(settled)
-        if (fresh or cookies) and self._recall is not None and self.override is None:
+        if (fresh or changes) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
         return self._given(self._flags_of(settled, evicted))
 
     def _room_enough(self) -> bool:
         """Say whether the cookies that the visitor carries leave the header small enough."""
         count = sum(len(state.cookies) for state in self.states)
-        if not count:
-            return True
         if self.carried is not None:
-            size, site = self.carried.vendor_bytes, self.carried.site_bytes
+            size, site = self.carried.vendor_bytes + self.carried.token_bytes, self.carried.site_bytes
         else:
             size, site = header_bytes(state.cookies for state in self.states), self.visit.site_cookie_bytes
-        return count <= COOKIES_MAX and size <= room_for(self._context.config, site)
+        return not size or (count <= COOKIES_MAX and size <= room_for(self._context.config, site))
 
     def _instead(self, n: int, decision: Decision) -> Decision:
         """Return what is served in place of a failure: an older decision where there is one."""
@@ -295,13 +293,16 @@ class Exchange:
         parts = self._recall.keep(decisions, self.remembered, fresh, jars)
         if not self._context.config.signing_keys or self.carried is None:
             return
-        own = DECISION, self.carried.own.get(DECISION)
+        own = self.carried.own.get(DECISION)
         room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
+        if own is not None and len(own) <= room and self._recall.told(parts):
+            return
         token = self._recall.token(parts, room)
-        if token is not None and token != own[1]:
-            config = self._context.config
-            life_s = int(max(config.stale_s, config.reuse_s, config.hold_s))
-            self._own_lines = (*self._own_lines, self._own_line(DECISION, token, life_s))
+        if token is not None:
+            self._own_lines = (*self._own_lines, self._own_line(DECISION, token, int(self._recall.longest_s)))
+        elif own is not None:
+            # It fits these cookies no more, or there is no room for it: it would only make the header long.
+            self._own_lines = (*self._own_lines, self._own_line(DECISION, "", 0))
 
     def _flags_of(self, decisions: Sequence[Decision], evicted: set[tuple[int, str]]) -> Flags:
         config = self._context.config

@@ -38,7 +38,11 @@ class Remembered:
 
     def within(self, seconds: float, now: float) -> bool:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
-        return self.at - 60.0 <= now < self.at + seconds
+        return seconds > 0 and self.at - 60.0 <= now < self.at + seconds
+
+    def without_cookies(self) -> Remembered:
+        """Return it for a visitor who has its cookies."""
+        return replace(self, decision=replace(self.decision, cookies=())) if self.decision.cookies else self
 
     def stale(self, code: ErrorCode) -> Decision:
         """Return it as what is served because the vendor failed with *code*."""
@@ -155,7 +159,7 @@ def _row(digest: bytes, part: Remembered) -> list[Any]:
     made = part.decision
     return [
         urlsafe_b64encode(digest).decode(),
-        round(part.at),
+        int(part.at),
         made.error,
         made.notice,
         dict(made.misses),
