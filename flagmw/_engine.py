@@ -43,7 +43,8 @@ class Exchange:
         override: what a tester has chosen.
         asks: whether this request is one that vendors are asked about.
         remembered: what is remembered of each vendor, after `recall`.
-        known: the decisions that need not be asked for, None for each vendor that is to be asked.
+        known: the decisions that need not be asked for, None for each vendor that is to be asked; empty before that
+            was looked at.
     """
 
     __slots__ = (
@@ -137,6 +138,7 @@ class Exchange:
             data={**self.visit.data, **checked_data("data", data)},
         )
         self._visit, self._user = told, (told.user_id, told.data)
+        self.known = ()  # what is known of somebody else
 
     def jar(self, n: int) -> Mapping[str, str]:
         """Return the cookies of vendor *n* as the visitor has them after this response."""

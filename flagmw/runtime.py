@@ -199,7 +199,9 @@ class Flagmw:
         return flags
 
     def ready(self, exchange: Exchange) -> Flags | None:
-        """Return the flags if no vendor need be asked for them, else None."""
+        """Return the flags if no vendor need be asked for them, else None; `known` says that it was seen to already."""
+        if exchange.known:
+            return None
         placed = _placed.override()
         if placed is not None:
             return exchange.placed(placed)
