@@ -146,8 +146,7 @@ class Exchange:
 
     def _chosen(self, visit: Visit) -> Visit:
         """Return *visit* with what consent and a tester's override make of it."""
-        record = self.consent is Consent.FULL and self.override is None
-        if record:
+        if self.consent is Consent.FULL and self.override is None and self.kept_from not in _SILENT:
             return visit
         override = self.override or Override()
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
@@ -401,7 +400,7 @@ class Exchange:
 
     def track(self, metric: str, **told: Any) -> str | None:
         kept_from = self.kept_from if self.kept_from in _SILENT else None
-        if kept_from is None and self.consent is not Consent.FULL:
+        if kept_from is None and not self.recorded:
             kept_from = ErrorCode.NO_CONSENT
         if kept_from is None and self.override is not None:
             kept_from = ErrorCode.OVERRIDDEN
@@ -446,8 +445,8 @@ class Exchange:
         if flags is None or flags.read_count <= self._reported:
             return
         read, self._reported = flags.exposed[self._reported :], flags.read_count
-        silent = self.kept_from is not None or self.consent is not Consent.FULL or self.override is not None
-        if not silent and self._context.reads:
+        silent = self.kept_from is not None or self.override is not None
+        if not silent and self._context.reads and self.recorded:
             self._happened().expose(read, self.now)
 
 

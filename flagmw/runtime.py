@@ -214,7 +214,10 @@ class Flagmw:
         if None not in known:
             self._counts.add("reused")
             return exchange.settle([decision for decision in known if decision is not None], ())
-        if exchange.kept_from is not None or not self._within_bucket(exchange):
+        if exchange.kept_from is not None:
+            self._counts.add("undecided", "", exchange.kept_from)
+            return exchange.undecided(exchange.kept_from)
+        if not self._within_bucket(exchange):
             return exchange.undecided(ErrorCode.NEW_VISITORS)
         exchange.known = known
         return None
