@@ -11,7 +11,7 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _gates, _overrides, _placed, _saved
-from flagmw._carried import DECISION, OVERRIDE, Carried
+from flagmw._carried import DECISION, OVERRIDE, RULE, Carried
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._events import Events
@@ -50,6 +50,7 @@ class Exchange:
     __slots__ = (
         "_answered",
         "_context",
+        "_ended",
         "_events",
         "_flags",
         "_jars",
@@ -92,7 +93,7 @@ class Exchange:
         self._events: Events | None = None if sink is None else Events(context, self, sink)
         self._flags: Flags | None = None
         self._jars: Jars | None = None
-        self._answered = False
+        self._answered = self._ended = False
         self._own_lines: tuple[str, ...] = ()
         self._recall: Recall | None = None
         self._reported = 0
@@ -168,7 +169,7 @@ class Exchange:
                 return
         if config.bots is not False:
             self.kept_from = _gates.nobody(inbound, config, self._gate_failed)
-            if self.kept_from is not None:
+            if self.kept_from is ErrorCode.BOT:
                 return
         if config.overrides:
             self._look_for_override(inbound)
@@ -184,7 +185,8 @@ class Exchange:
         if token is None:
             return
         if token == _overrides.OFF:
-            self._own_lines = (self._own_line(OVERRIDE, "", 0),)
+            if cookie is not None:
+                self._own_lines, self._ended = (self._own_line(OVERRIDE, "", 0),), True
             return
         found = _overrides.read(token, config.signing_keys, self.host, self.now, unsigned=config.debug)
         if isinstance(found, ErrorCode):
@@ -192,7 +194,8 @@ class Exchange:
             self._context.throttle.log(WARNING, found, "an override was not accepted")
             return
         self.override = found
-        if keep:
+        # An unsigned one may be text that no cookie holds; then it is for this page only.
+        if keep and RULE.value_ok(token):
             self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
 
     # What is known already
@@ -379,8 +382,8 @@ class Exchange:
 
     @property
     def no_store(self) -> bool:
-        """Whether the response must not be kept by anybody: a tester has chosen what is in it."""
-        return self.override is not None
+        """Whether the response must not be kept by anybody: a tester has chosen what is in it, or has just ended that."""
+        return self.override is not None or self._ended
 
     def _own_line(self, name: str, value: str, max_age_s: int) -> str:
         config = self._context.config
