@@ -382,7 +382,7 @@ class Exchange:
 
     @property
     def no_store(self) -> bool:
-        """Whether the response must not be kept by anybody: a tester has chosen what is in it, or has just ended that."""
+        """Whether nobody may keep the response: a tester has chosen what is in it, or has just ended that."""
         return self.override is not None or self._ended
 
     def _own_line(self, name: str, value: str, max_age_s: int) -> str:
