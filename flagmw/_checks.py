@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -105,7 +106,7 @@ def _keys(option: str, value: Any) -> Keys:
 def _bots(option: str, value: Any) -> Any:
     if not isinstance(value, bool) and not callable(value):
         raise ConfigError(f"{option} must be True, False or a function of the request")
-    return value
+    return value if isinstance(value, bool) else _callable(option, value)
 
 
 def _visitor_store(option: str, value: Any) -> Any:
@@ -162,6 +163,8 @@ def _choice(*allowed: str) -> Callable[[str, Any], str]:
 def _callable(option: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise ConfigError(f"{option} must be a function")
+    if inspect.iscoroutinefunction(value):
+        raise ConfigError(f"{option} must be a plain function, not async: nothing awaits it")
     return value
 
 

@@ -80,9 +80,10 @@ class Lane:
         refused = self._admit()
         if refused is not None:
             return refused
-        gate, late = self._threads, self._may_be_late(key, self._config.pool_size)
+        gate = self._threads
         if not gate.enter(SLOT_WAIT_S):
             return self._shed()
+        late = self._may_be_late(key, self._config.pool_size)
         try:
             future = self.blocking.submit(self.vendor.decide(visit, state), self._until(deadline, late))
         except Exception as error:
@@ -197,7 +198,7 @@ class Lane:
 
     def _may_be_late(self, key: Key | None, limit: int) -> bool:
         """Say whether one more call may outlast the deadline: late ones must not take all the room there is."""
-        return key is not None and self._late_s > 0 and self._flights.late < max(1, limit // 4)
+        return key is not None and self._late_s > 0 and self._flights.may_be_late(max(1, limit // 4))
 
     def _until(self, deadline: Deadline, late: bool) -> Deadline:
         return Deadline(deadline.at + self._late_s) if late else deadline
@@ -215,10 +216,14 @@ class Lane:
         self._flights.landed(asked)
         if not asked.overdue or future.cancelled() or future.exception() is not None:
             return
-        decision = future.result()
-        if asked.key is not None and isinstance(decision, Decision) and decision.error is None:
-            self._context.memory.put(asked.key, remembered(decision, self._context.clock()))
-            self._counts.add("late_kept", self.vendor.name)
+        decision, now = future.result(), self._context.clock()
+        if asked.key is None or not isinstance(decision, Decision) or decision.error is not None:
+            return
+        held = self._context.memory.get(asked.key)
+        if held is not None and held.decision.error is not None and held.within(self._config.hold_s, now):
+            return  # who was shown the default keeps it
+        self._context.memory.put(asked.key, remembered(decision, now))
+        self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
