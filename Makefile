@@ -47,7 +47,7 @@ soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -50,21 +50,33 @@ class Carried:
         own: flagmw's own cookies, by name.
         site_bytes: how much of the header belongs to the site.
         rejected: why cookies were left out.
-        known: keys of decisions worked out from it, by vendor and address.
+        known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
         ready: by host, flags that were made of remembered decisions and may be given again.
         size: about how much memory it takes, in bytes.
-        vendor_bytes: how much of the header is the vendors'.
+        vendor_bytes, token_bytes: how much of the header is the vendors', and the decision token's.
     """
 
-    __slots__ = ("known", "own", "ready", "rejected", "site_bytes", "size", "states", "vendor_bytes", "verified")
+    __slots__ = (
+        "known",
+        "own",
+        "ready",
+        "rejected",
+        "site_bytes",
+        "size",
+        "states",
+        "token_bytes",
+        "vendor_bytes",
+        "verified",
+    )
 
     def __init__(
         self, states: list[VisitorState], own: dict[str, str], site_bytes: int, rejected: list[ErrorCode], size: int = 0
     ) -> None:
         self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
-        self.known: dict[tuple[int, str], tuple[Key, bool]] = {}
+        self.token_bytes = len(DECISION) + len(own[DECISION]) + 3 if DECISION in own else 0
+        self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
         self.ready: dict[str | None, Ready] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
 

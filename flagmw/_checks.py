@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from flagmw.vendors.base import Vendor
 
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VENDOR_PARTS = ("name", "prefix", "cookies", "at_most_once", "decide", "deliver", "participation")
+BLOCKING_TRANSPORTS = ("httpx2", "httptools")
+ASYNC_TRANSPORTS = ("httpx2", "httptools", "aiohttp")
 _OUTBOX_METHODS = ("put_many", "claim", "ack", "release", "next_due", "stats", "close")
 
 
@@ -103,13 +106,13 @@ def _keys(option: str, value: Any) -> Keys:
 def _bots(option: str, value: Any) -> Any:
     if not isinstance(value, bool) and not callable(value):
         raise ConfigError(f"{option} must be True, False or a function of the request")
-    return value
+    return value if isinstance(value, bool) else _callable(option, value)
 
 
 def _visitor_store(option: str, value: Any) -> Any:
     if value is None or all(callable(getattr(value, method, None)) for method in ("load", "save")):
         return value
-    if isinstance(value, str) and value.startswith(("sqlite://", "valkey://", "valkeys://", "redis://", "rediss://")):
+    if isinstance(value, str) and (value.startswith("sqlite://") or location.is_shared(value)):
         return value
     raise ConfigError(f'{option} must be "sqlite:///directory", "valkey://host" or an object with load and save')
 
@@ -160,6 +163,8 @@ def _choice(*allowed: str) -> Callable[[str, Any], str]:
 def _callable(option: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise ConfigError(f"{option} must be a function")
+    if inspect.iscoroutinefunction(value):
+        raise ConfigError(f"{option} must be a plain function, not async: nothing awaits it")
     return value
 
 
@@ -172,10 +177,22 @@ def _outbox(option: str, value: Any) -> Any:
 
 
 def _transport(option: str, value: Any) -> tuple[Any, Any]:
-    """Return (blocking, async); a client is refused by the drivers, which know the libraries."""
+    """Return (blocking, async). The drivers refuse clients and missing packages, since they know the libraries.
+
+    A name alone is taken by each colour that has such a transport; the other one keeps the default.
+    """
+    if isinstance(value, str):
+        if value not in (*BLOCKING_TRANSPORTS, *ASYNC_TRANSPORTS):
+            raise ConfigError(_transport_names(option, value))
+        return (value if value in BLOCKING_TRANSPORTS else None, value if value in ASYNC_TRANSPORTS else None)
     blocking = asynchronous = None
-    for one in value if isinstance(value, tuple) else (value,):
+    for position, one in enumerate(value if isinstance(value, tuple | list) else (value,)):
         if one is None:
+            continue
+        if isinstance(one, str):
+            if position > 1 or one not in (BLOCKING_TRANSPORTS, ASYNC_TRANSPORTS)[position]:
+                raise ConfigError(_transport_names(option, one))
+            blocking, asynchronous = (one, asynchronous) if position == 0 else (blocking, one)
             continue
         if hasattr(one, "handle_request"):
             blocking = one
@@ -183,10 +200,17 @@ def _transport(option: str, value: Any) -> tuple[Any, Any]:
             asynchronous = one
         if not hasattr(one, "handle_request") and not hasattr(one, "handle_async_request"):
             raise ConfigError(
-                f"{option} must be a transport of httpx2 or httpx, such as httpx2.HTTPTransport(), "
-                f"not {type(one).__name__}"
+                f"{option} must be a transport's name or a transport of httpx2 or httpx, such as "
+                f"httpx2.HTTPTransport(), not {type(one).__name__}"
             )
     return blocking, asynchronous
+
+
+def _transport_names(option: str, value: str) -> str:
+    return (
+        f"{option}: no such transport {value!r}; for blocking calls there are {', '.join(BLOCKING_TRANSPORTS)}, "
+        f"for async ones {', '.join(ASYNC_TRANSPORTS)}; a pair names both, blocking first"
+    )
 
 
 def _path_text(option: str, value: Any) -> str | None:
@@ -232,6 +256,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "pool_size": _whole(1, 1_000),
     "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
     "tracks_per_visitor": _whole(1, 1_000_000),
+    "deliver": _choice("inprocess", "off"),
     "max_rate": _rate,
     "debug": _flag,
     "transport": _transport,

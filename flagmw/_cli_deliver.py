@@ -44,7 +44,7 @@ def deliver(
     logging.basicConfig(format="flagmw deliver: %(message)s", level=logging.WARNING, stream=sys.stderr)
     with _stopped() as stop:
         started = time.monotonic()
-        fm.start()
+        fm.deliver()
         vendors = ",".join(vendor.name for vendor in fm.config.vendors)
         _say(f"started pid={os.getpid()} vendors={vendors} max_rate={fm.config.max_rate:g}")
         left = _until(fm, survey, stop, once=once, timeout_s=timeout, verbose=verbose)

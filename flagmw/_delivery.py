@@ -20,7 +20,7 @@ from flagmw.config import Config
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._open import located, make, probe, start, trouble
 from flagmw.outbox.base import Leased, Outbox, OutboxStats
-from flagmw.outbox.location import Location, parse
+from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Delivery:
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
         self._ended = False
-        self._asks_elsewhere = isinstance(config.outbox, str) and not config.outbox.startswith(("memory:", "sqlite:"))
+        self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
         self._made = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
@@ -79,7 +79,13 @@ class Delivery:
                 # Told in the log already; without `outbox_required` events are kept in memory meanwhile.
                 if self._config.outbox_required:
                     raise
-        running.worker.start()
+        if running.delivers:
+            running.worker.start()
+
+    def deliver(self) -> None:
+        """Start the worker, whatever `deliver` says: this process is there for it."""
+        self._here().delivers = True
+        self.start()
 
     def sink(self) -> Sink:
         """Return where one exchange's events go at once."""
@@ -115,6 +121,8 @@ class Delivery:
         running, end = self._running, time.monotonic() + timeout_s
         if running is None:
             return True
+        if not running.delivers:
+            return running.stored(timeout_s) and not self.stats().queued
         return running.stored(timeout_s) and running.worker.flush(max(0.0, end - time.monotonic()))
 
     def close(self, timeout_s: float) -> None:
@@ -226,7 +234,7 @@ class Delivery:
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
             return
-        if stored:
+        if stored and running.delivers:
             running.worker.wake()
         if stored < n:
             self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
@@ -303,6 +311,7 @@ class _Running:
         from flagmw.outbox.errands import errand_for
         from flagmw.outbox.worker import Worker
 
+        self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
@@ -318,7 +327,7 @@ class _Running:
             errand=errand_for(self.outbox, vendors, lambda: self.worker.now()),
         )
         if self.owned and hasattr(self.outbox, "on_work"):
-            self.outbox.on_work = self.worker.wake
+            self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None
         self.committer = ThreadPoolExecutor(1, "flagmw-commit")
 
     def stored(self, timeout_s: float) -> bool:

@@ -11,7 +11,7 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _gates, _overrides, _placed, _saved, _stored
-from flagmw._carried import DECISION, OVERRIDE, VISITOR, Carried, Ready
+from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._events import Events
@@ -45,11 +45,13 @@ class Exchange:
         remembered: what is remembered of each vendor, after `recall`.
         answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
         loaded: whether the visitor's cookies were fetched from where they are kept.
-        known: the decisions that need not be asked for, None for each vendor that is to be asked.
+        known: the decisions that need not be asked for, None for each vendor that is to be asked; empty before that
+            was looked at.
     """
 
     __slots__ = (
         "_context",
+        "_ended",
         "_events",
         "_flags",
         "_jars",
@@ -96,7 +98,7 @@ class Exchange:
         self._events: Events | None = None if sink is None else Events(context, self, sink)
         self._flags: Flags | None = None
         self._jars: Jars | None = None
-        self.answered = False
+        self.answered = self._ended = False
         self._own_lines: tuple[str, ...] = ()
         self._recall: Recall | None = None
         self._reported = 0
@@ -120,6 +122,11 @@ class Exchange:
         """The host that the visitor asked for."""
         return self._visit.host if self._visit is not None or self.inbound is None else host_of(self.inbound)  # type: ignore[union-attr]
 
+    @property
+    def recorded(self) -> bool:
+        """Whether vendors may count this visitor, whatever a tester's override makes of this visit."""
+        return self.consent is Consent.FULL if self.inbound is not None else self.visit.record
+
     def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
         if self._visit is None and self._context.config.identify is None and self._user is None:
@@ -138,6 +145,7 @@ class Exchange:
             data={**self.visit.data, **checked_data("data", data)},
         )
         self._visit, self._user = told, (told.user_id, told.data)
+        self.known = ()  # what is known of somebody else
 
     def jar(self, n: int) -> Mapping[str, str]:
         """Return the cookies of vendor *n* as the visitor has them after this response."""
@@ -145,8 +153,7 @@ class Exchange:
 
     def _chosen(self, visit: Visit) -> Visit:
         """Return *visit* with what consent and a tester's override make of it."""
-        record = self.consent is Consent.FULL and self.override is None
-        if record:
+        if self.consent is Consent.FULL and self.override is None and self.kept_from not in _SILENT:
             return visit
         override = self.override or Override()
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
@@ -199,7 +206,7 @@ class Exchange:
                 return
         if config.bots is not False:
             self.kept_from = _gates.nobody(inbound, config, self._gate_failed)
-            if self.kept_from is not None:
+            if self.kept_from is ErrorCode.BOT:
                 return
         if config.overrides:
             self._look_for_override(inbound)
@@ -215,7 +222,8 @@ class Exchange:
         if token is None:
             return
         if token == _overrides.OFF:
-            self._own_lines = (self._own_line(OVERRIDE, "", 0),)
+            if cookie is not None:
+                self._own_lines, self._ended = (self._own_line(OVERRIDE, "", 0),), True
             return
         found = _overrides.read(token, config.signing_keys, self.host, self.now, unsigned=config.debug)
         if isinstance(found, ErrorCode):
@@ -223,7 +231,8 @@ class Exchange:
             self._context.throttle.log(WARNING, found, "an override was not accepted")
             return
         self.override = found
-        if keep:
+        # An unsigned one may be text that no cookie holds; then it is for this page only.
+        if keep and RULE.value_ok(token):
             self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
 
     # What is known already
@@ -231,7 +240,7 @@ class Exchange:
     def again(self) -> Flags | None:
         """Return the flags of a visitor who was here a moment ago with the very same cookies, None for any other."""
         carried = self.carried
-        if carried is None or not carried.ready or self.override is not None or self._user is not None:
+        if carried is None or not carried.ready or not self._ordinary():
             return None
         assert self.inbound is not None
         ready = carried.ready.get(self.inbound.header("host"))
@@ -249,13 +258,18 @@ class Exchange:
         )
         return made
 
+    def _ordinary(self) -> bool:
+        """Say whether nothing but the cookies decides what this visitor gets."""
+        return self.override is None and self._user is None and self.consent is Consent.FULL
+
     def _come_again(self, decisions: Sequence[Decision], flags: Flags) -> None:
         """Keep what `again` needs, where nothing but time can change it."""
         carried = self.carried
-        simple = carried is not None and self.override is None and self._user is None
-        if not simple or not self._context.same_everywhere or any(decision.error for decision in decisions):
+        if carried is None or not self._context.same_everywhere or not self._ordinary():
             return
-        assert carried is not None and self.inbound is not None
+        if any(decision.error for decision in decisions):
+            return
+        assert self.inbound is not None
         oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
         if len(carried.ready) < _HOSTS_MAX:
             carried.ready[self.inbound.header("host")] = Ready(
@@ -331,11 +345,11 @@ class Exchange:
             for n, decision in enumerate(decisions)
         ]
         evicted: set[tuple[int, str]] = set()
-        cookies = any(decision.cookies for decision in settled)
-        if cookies or not self._room_enough():
+        changes = any(decision.cookies for decision in settled) or not self._room_enough()
+        if changes:
             self._jars = Jars(self._context, self.visit, self.states)
             evicted = self._jars.change(settled)
-        if (fresh or cookies) and self._recall is not None and self.override is None:
+        if (fresh or changes) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
         flags = self._given(self._flags_of(settled, evicted))
         if not fresh and self._jars is None:
@@ -345,13 +359,11 @@ class Exchange:
     def _room_enough(self) -> bool:
         """Say whether the cookies that the visitor carries leave the header small enough."""
         count = sum(len(state.cookies) for state in self.states)
-        if not count:
-            return True
         if self.carried is not None:
-            size, site = self.carried.vendor_bytes, self.carried.site_bytes
+            size, site = self.carried.vendor_bytes + self.carried.token_bytes, self.carried.site_bytes
         else:
             size, site = header_bytes(state.cookies for state in self.states), self.visit.site_cookie_bytes
-        return count <= COOKIES_MAX and size <= room_for(self._context.config, site)
+        return not size or (count <= COOKIES_MAX and size <= room_for(self._context.config, site))
 
     def _instead(self, n: int, decision: Decision) -> Decision:
         """Return what is served in place of a failure: an older decision where there is one."""
@@ -369,13 +381,16 @@ class Exchange:
         parts = self._recall.keep(decisions, self.remembered, fresh, jars)
         if not self._context.config.signing_keys or self.carried is None or self._context.on_server:
             return
-        own = DECISION, self.carried.own.get(DECISION)
+        own = self.carried.own.get(DECISION)
         room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
+        if own is not None and len(own) <= room and self._recall.told(parts):
+            return
         token = self._recall.token(parts, room)
-        if token is not None and token != own[1]:
-            config = self._context.config
-            life_s = int(max(config.stale_s, config.reuse_s, config.hold_s))
-            self._own_lines = (*self._own_lines, self._own_line(DECISION, token, life_s))
+        if token is not None:
+            self._own_lines = (*self._own_lines, self._own_line(DECISION, token, int(self._recall.longest_s)))
+        elif own is not None:
+            # It fits these cookies no more, or there is no room for it: it would only make the header long.
+            self._own_lines = (*self._own_lines, self._own_line(DECISION, "", 0))
 
     def _flags_of(self, decisions: Sequence[Decision], evicted: set[tuple[int, str]]) -> Flags:
         config = self._context.config
@@ -453,8 +468,8 @@ class Exchange:
 
     @property
     def no_store(self) -> bool:
-        """Whether the response must not be kept by anybody: a tester has chosen what is in it."""
-        return self.override is not None
+        """Whether nobody may keep the response: a tester has chosen what is in it, or has just ended that."""
+        return self.override is not None or self._ended
 
     def _own_line(self, name: str, value: str, max_age_s: int) -> str:
         config = self._context.config
@@ -474,7 +489,7 @@ class Exchange:
 
     def track(self, metric: str, **told: Any) -> str | None:
         kept_from = self.kept_from if self.kept_from in _SILENT else None
-        if kept_from is None and self.consent is not Consent.FULL:
+        if kept_from is None and not self.recorded:
             kept_from = ErrorCode.NO_CONSENT
         if kept_from is None and self.override is not None:
             kept_from = ErrorCode.OVERRIDDEN
@@ -521,8 +536,8 @@ class Exchange:
         if flags is None or flags.read_count <= self._reported:
             return
         read, self._reported = flags.exposed[self._reported :], flags.read_count
-        silent = self.kept_from is not None or self.consent is not Consent.FULL or self.override is not None
-        if not silent and self._context.reads:
+        silent = self.kept_from is not None or self.override is not None
+        if not silent and self._context.reads and self.recorded:
             self._happened().expose(read, self.now)
 
 

@@ -30,16 +30,12 @@ class Asked:
 
 
 class Flights:
-    """The calls under way of one vendor, by what their answers are kept by.
-
-    Attributes:
-        late: how many of them are overdue.
-    """
+    """The calls under way of one vendor, by what their answers are kept by."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._under_way: dict[Key, Asked] = {}
-        self.late = 0
+        self._late = 0
 
     def join(self, key: Key | None, where: object = None) -> Asked | None:
         """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for."""
@@ -65,17 +61,26 @@ class Flights:
             asked.waiting -= 1
             return asked.waiting <= 0
 
+    def may_be_late(self, most: int) -> bool:
+        """Take a place among the *most* calls that may outlast their deadline; return whether there was one.
+
+        `landed` gives it back. It is taken at the start because a thread cannot be called off at the deadline.
+        """
+        with self._lock:
+            if self._late >= most:
+                return False
+            self._late += 1
+            return True
+
     def overdue(self, asked: Asked) -> None:
         """Note that *asked* has outlasted the deadline of who waited for it."""
         with self._lock:
-            if not asked.overdue and not asked.future.done():
-                asked.overdue = True
-                self.late += 1
+            asked.overdue = asked.overdue or not asked.future.done()
 
     def landed(self, asked: Asked) -> None:
         """Note that *asked* has ended."""
         with self._lock:
             if asked.key is not None and self._under_way.get(asked.key) is asked:
                 del self._under_way[asked.key]
-            if asked.overdue:
-                self.late -= 1
+            if asked.late:
+                self._late -= 1

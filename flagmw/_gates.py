@@ -24,13 +24,7 @@ class Consent(IntEnum):
     FULL = 2
 
 
-_CONSENTS = {
-    "none": Consent.NONE,
-    False: Consent.NONE,
-    "functional": Consent.FUNCTIONAL,
-    "full": Consent.FULL,
-    True: Consent.FULL,
-}
+_CONSENTS = {"none": Consent.NONE, "functional": Consent.FUNCTIONAL, "full": Consent.FULL}
 
 
 def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Consent:
@@ -43,7 +37,10 @@ def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None
         return Consent.FULL
     try:
         said = config.consent(inbound)
-        return _CONSENTS[said if isinstance(said, str) else bool(said)]
+        if said is None or isinstance(said, bool):
+            return Consent.FULL if said else Consent.NONE
+        # Nothing else that is merely true is a visitor's consent: a coroutine that nobody awaits is true.
+        return _CONSENTS[said]
     except Exception as error:
         failed(error)
         return Consent.NONE
@@ -59,7 +56,10 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
             return ErrorCode.BOT
     else:
         try:
-            if config.bots(inbound):
+            said = config.bots(inbound)
+            if hasattr(said, "__await__"):
+                raise TypeError("bots must not be async")
+            if said:
                 return ErrorCode.BOT
         except Exception as error:
             failed(error)

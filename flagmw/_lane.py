@@ -44,10 +44,11 @@ class Lane:
         from flagmw.drivers.blocking import BlockingDriver
 
         outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
+        hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}
         # Half of the deadline at most goes into one address that does not answer; another may.
         near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
-        self.blocking = BlockingDriver(pool_size=config.pool_size, limits=near, transport=blocking_transport, **outside)
-        self.aio = AsyncDriver(max_connections=config.max_in_flight, limits=near, transport=async_transport, **outside)
+        self.blocking = BlockingDriver(pool_size=config.pool_size, limits=near, transport=blocking_transport, **hedged)
+        self.aio = AsyncDriver(max_connections=config.max_in_flight, limits=near, transport=async_transport, **hedged)
         # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
         limits = Limits(connect_s=DELIVERY_CONNECT_S)
         self.delivery = BlockingDriver(pool_size=CONCURRENCY, limits=limits, transport=blocking_transport, **outside)
@@ -79,9 +80,10 @@ class Lane:
         refused = self._admit()
         if refused is not None:
             return refused
-        gate, late = self._threads, self._may_be_late(key, self._config.pool_size)
+        gate = self._threads
         if not gate.enter(SLOT_WAIT_S):
             return self._shed()
+        late = self._may_be_late(key, self._config.pool_size)
         try:
             future = self.blocking.submit(self.vendor.decide(visit, state), self._until(deadline, late))
         except Exception as error:
@@ -196,7 +198,7 @@ class Lane:
 
     def _may_be_late(self, key: Key | None, limit: int) -> bool:
         """Say whether one more call may outlast the deadline: late ones must not take all the room there is."""
-        return key is not None and self._late_s > 0 and self._flights.late < max(1, limit // 4)
+        return key is not None and self._late_s > 0 and self._flights.may_be_late(max(1, limit // 4))
 
     def _until(self, deadline: Deadline, late: bool) -> Deadline:
         return Deadline(deadline.at + self._late_s) if late else deadline
@@ -214,10 +216,14 @@ class Lane:
         self._flights.landed(asked)
         if not asked.overdue or future.cancelled() or future.exception() is not None:
             return
-        decision = future.result()
-        if asked.key is not None and isinstance(decision, Decision) and decision.error is None:
-            self._context.memory.put(asked.key, remembered(decision, self._context.clock()))
-            self._counts.add("late_kept", self.vendor.name)
+        decision, now = future.result(), self._context.clock()
+        if asked.key is None or not isinstance(decision, Decision) or decision.error is not None:
+            return
+        held = self._context.memory.get(asked.key)
+        if held is not None and held.decision.error is not None and held.within(self._config.hold_s, now):
+            return  # who was shown the default keeps it
+        self._context.memory.put(asked.key, remembered(decision, now))
+        self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
@@ -225,6 +231,7 @@ class Lane:
             "breaker": self.breaker.state(now),
             "next_probe_s": round(self.breaker.open_for(now), 3),
             "in_flight": self._threads.inside + self._tasks.inside,
+            "hedges": self.blocking.hedges + self.aio.hedges,
         }
 
     def _admit(self) -> Decision | None:

@@ -32,10 +32,15 @@ class Decider(Protocol):
 class _Pending:
     def __init__(self, decider: Decider, exchange: Exchange) -> None:
         self._decider, self._exchange = decider, exchange
+        # Whether vendors are being asked.
+        self._begun = False
 
-    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
-        """Say who the visitor is."""
+    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> bool:
+        """Say who the visitor is; return whether that was in time."""
+        if self._begun:
+            return False
         self._exchange.identify(user_id, data)
+        return True
 
     def _decided(self, flags: Flags, decide: Callable[[Exchange], Flags | None]) -> bool:
         """Decide by *decide* and have *flags* take it over; say whether there was a decision. Raises nothing."""
@@ -59,13 +64,20 @@ class InThread(_Pending):
 
     def __init__(self, decider: Decider, exchange: Exchange) -> None:
         super().__init__(decider, exchange)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def read(self, flags: Flags) -> None:
         """Decide; of several threads that read at once, one does and the others wait."""
         with self._lock:
-            if flags.is_pending:
-                self._decided(flags, self._decider.settle)
+            if self._begun:
+                # This thread itself, in a hook of the application's that looks at the flags.
+                flags._note(ErrorCode.NOT_LOADED)
+            elif flags.is_pending:
+                self._begun = True
+                try:
+                    self._decided(flags, self._decider.settle)
+                finally:
+                    self._begun = False
 
     async def load(self, flags: Flags) -> None:
         """Decide for a coroutine in a blocking server, without holding up its loop."""
@@ -89,13 +101,19 @@ class OnLoop(_Pending):
     def read(self, flags: Flags) -> None:
         """Decide where that needs no waiting, or in a worker thread by asking the loop; else say `NOT_LOADED`."""
         if threading.get_ident() == self._thread:
-            if self._loading is None and not self._decided(flags, self._decider.ready):
+            if self._begun or not self._decided(flags, self._decider.ready):
                 flags._note(ErrorCode.NOT_LOADED)
             return
         import asyncio
         import concurrent.futures
 
-        waiting = asyncio.run_coroutine_threadsafe(self.load(flags), self._loop)
+        loading = self.load(flags)
+        try:
+            waiting = asyncio.run_coroutine_threadsafe(loading, self._loop)
+        except RuntimeError:  # the loop is closed
+            loading.close()
+            flags._note(ErrorCode.NOT_LOADED)
+            return
         try:
             waiting.result(self._wait_s)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
@@ -106,7 +124,10 @@ class OnLoop(_Pending):
         """Decide; coroutines that wait at the same time share one decision."""
         import asyncio
 
+        if not flags.is_pending:  # decided while this was on its way to the loop
+            return
         if self._loading is None:
+            self._begun = True
             self._loading = asyncio.get_running_loop().create_task(self._load(flags))
         # Whoever gives up waiting leaves it to the others.
         await asyncio.shield(self._loading)

@@ -36,6 +36,9 @@ class Request(Protocol):
     @property
     def now(self) -> float: ...
 
+    @property
+    def recorded(self) -> bool: ...
+
     def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
 
@@ -53,7 +56,6 @@ class Recall:
     def find(self) -> list[Remembered | None]:
         """Return what is remembered of each vendor, however old it is within the limits of the configuration."""
         config, now = self._context.config, self._request.now
-        longest = max(config.reuse_s, config.stale_s, config.hold_s)
         parts = self._token_parts() if config.signing_keys else {}
         found: list[Remembered | None] = []
         for n, state in enumerate(self._request.states):
@@ -67,8 +69,14 @@ class Recall:
             kept = self._context.memory.get(key) if known else None
             if kept is not None and (part is None or kept.at > part.at):
                 part = kept
-            found.append(part if part is not None and part.within(longest, now) else None)
+            found.append(part if part is not None and part.within(self.longest_s, now) else None)
         return found
+
+    @property
+    def longest_s(self) -> float:
+        """How long anything that is remembered may be of use, in seconds."""
+        config = self._context.config
+        return max(config.reuse_s, config.stale_s, config.hold_s)
 
     def known(self, n: int) -> Key | None:
         """Return the key of the visitor's decisions by vendor *n*; None where there is nothing to know them by."""
@@ -101,9 +109,7 @@ class Recall:
                 if known:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)
-            elif n in fresh and decision.variants:
-                pass  # served although the vendor failed: as old as it was
-            elif n in fresh:
+            elif n in fresh and (part is None or part.decision.error is not None or not self._serves(part)):
                 part = (
                     Remembered(Decision(vendor=decision.vendor, error=decision.error), now) if config.hold_s else None
                 )
@@ -112,13 +118,31 @@ class Recall:
             if part is None:
                 parts.append(None)
                 continue
-            part = replace(part, decision=replace(part.decision, cookies=())) if part.decision.cookies else part
+            whole, part = part, part.without_cookies()
             after = self._key(n, VisitorState(jars[n]))
             assert after is not None
-            if after[1] and n in fresh:
+            here = n not in fresh and jars[n] == self._request.states[n].cookies
+            if (after[0] != key and after[1]) or (here and known and whole is not part):
                 self._context.memory.put(after[0], part)
             parts.append((after[0][1], part))
         return parts
+
+    def _serves(self, part: Remembered) -> bool:
+        """Say whether *part* is served in place of a failure."""
+        return part.within(self._context.config.stale_s, self._request.now)
+
+    def told(self, parts: Sequence[Part | None]) -> bool:
+        """Say whether the visitor's token holds *parts* already."""
+        held = self._token_parts()
+        for n, part in enumerate(parts):
+            if part is None:
+                continue
+            digest, kept = part
+            known = held.get((n, digest))
+            # In a token times are whole seconds.
+            if known is None or known.decision.error != kept.decision.error or abs(known.at - kept.at) > 1:
+                return False
+        return True
 
     def token(self, parts: Sequence[Part | None], room: int) -> str | None:
         """Return the decision token with *parts*; None where there is nothing to say, or no room for it."""
@@ -128,7 +152,7 @@ class Recall:
         slim = [part if part is None or self._context.traits[n].reads else _slim(part) for n, part in enumerate(parts)]
         for each in (parts, slim):
             claims = {"h": request.host, "d": pack(each)}
-            token: str = config.signing_keys.sign("decision", claims, request.now, max(config.stale_s, config.reuse_s))
+            token: str = config.signing_keys.sign("decision", claims, request.now, self.longest_s)
             if len(token) <= min(MAX_CHARS, room):
                 return token
         self._context.counts.add("token_skipped", "", ErrorCode.TOKEN_SIZE)
@@ -147,15 +171,18 @@ class Recall:
         else:
             visit = self._request.visit
             address = visit.path if binder.by == "path" else visit.url
-        carried = self._request.carried
+        carried, recorded = self._request.carried, self._request.recorded
         if carried is None or user_id is not None or data or state is not carried.states[n]:
-            return binder.key(state, address, user_id, data)
+            try:
+                return binder.key(state, address, user_id, data, recorded=recorded)
+            except TypeError:  # a visit that was made by hand, with what cannot be told apart
+                return None
         # The same header comes with page after page: its digest is worked out once.
-        known = carried.known.get((n, address))
+        known = carried.known.get((n, address, recorded))
         if known is None:
-            known = binder.key(state, address, None, data)
+            known = binder.key(state, address, None, data, recorded=recorded)
             if len(carried.known) < _KNOWN_MAX:
-                carried.known[n, address] = known
+                carried.known[n, address, recorded] = known
         return known
 
     def _token_parts(self) -> Mapping[Key, Remembered]:
@@ -169,7 +196,7 @@ class Recall:
             if claims is None or not isinstance(claims.get("d"), str):
                 self._context.counts.add("token_rejected", "", ErrorCode.BAD_TOKEN)
                 claims = {"h": None, "d": ""}
-            carried.verified = claims["h"], unpack(claims["d"], self._context.config.vendors)
+            carried.verified = claims.get("h"), unpack(claims["d"], self._context.config.vendors)
         host, parts = carried.verified
         return parts if host == self._request.host else {}
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -38,7 +38,11 @@ class Remembered:
 
     def within(self, seconds: float, now: float) -> bool:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
-        return self.at - 60.0 <= now < self.at + seconds
+        return seconds > 0 and self.at - 60.0 <= now < self.at + seconds
+
+    def without_cookies(self) -> Remembered:
+        """Return it for a visitor who has its cookies."""
+        return replace(self, decision=replace(self.decision, cookies=())) if self.decision.cookies else self
 
     def stale(self, code: ErrorCode) -> Decision:
         """Return it as what is served because the vendor failed with *code*."""
@@ -71,11 +75,19 @@ class Binder:
         self.by: Literal["site", "path", "url"] = getattr(vendor, "decides_by", "url")
 
     def key(
-        self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar]
+        self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar], *, recorded: bool
     ) -> tuple[Key, bool]:
-        """Return the key of decisions, and whether there is anything to know this visitor by."""
+        """Return the key of decisions, and whether there is anything to know this visitor by.
+
+        Args:
+            recorded: whether the vendor counts the visit: what was decided uncounted has to be asked again for a
+                visitor who is to be counted.
+
+        Raises:
+            TypeError: the id or the attributes are nothing that JSON can carry.
+        """
         identity: str = self._identity(state) if self._identity is not None else ""
-        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity])
+        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
         digest = hashlib.blake2b(told, digest_size=DIGEST_BYTES, key=self._seed).digest()
         return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
@@ -138,7 +150,7 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
                 ),
                 float(at),
             )
-    except (ValueError, TypeError, KeyError, zlib.error):
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
         return {}
     return found
 
@@ -147,7 +159,7 @@ def _row(digest: bytes, part: Remembered) -> list[Any]:
     made = part.decision
     return [
         urlsafe_b64encode(digest).decode(),
-        round(part.at),
+        int(part.at),
         made.error,
         made.notice,
         dict(made.misses),
@@ -168,7 +180,7 @@ def _packed(variant: Variant) -> list[Any]:
         [[factor.name, factor.value, factor.operation] for factor in variant.factors],
         dict(variant.ids),
     ]
-    while not row[-1]:
+    while len(row) > 3 and not row[-1]:  # a payload may be False or empty, and still be one
         row.pop()
     return row
 
@@ -210,10 +222,20 @@ def _json(value: Any) -> bytes:
 
 def _fingerprint(vendor: Vendor) -> bytes:
     """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
-    plain = {
-        name: value
-        for name, value in getattr(vendor, "__dict__", {}).items()
-        if isinstance(value, str | int | float | bool | tuple | dict | None)
-    }
-    told = repr((VERSION, type(vendor).__qualname__, sorted(plain.items())))
+    told = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
     return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* as what looks the same in every process; None for what has no such looks, as functions."""
+    if isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return sorted(((str(name), _plain(each)) for name, each in value.items()), key=repr)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Set):
+        return sorted(map(repr, map(_plain, value)))
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
+    return None

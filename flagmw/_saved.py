@@ -11,7 +11,8 @@ import orjson
 from flagmw.types import Visit
 
 VERSION = 1
-_LEFT = frozenset({"cookies", "site_cookie_bytes", "record", "preview", "now", "fresh_id"})
+# Whether the visitor may be counted is kept: a job that tracks for them later has to know.
+_LEFT = frozenset({"cookies", "site_cookie_bytes", "preview", "now", "fresh_id"})
 _KEPT = tuple(f.name for f in fields(Visit) if f.name not in _LEFT)
 
 

@@ -32,7 +32,7 @@ class Keys:
         keys: newest first; each of at least 32 bytes.
 
     Raises:
-        ConfigError: a key is too short or too plain to guard anything.
+        ConfigError: a key is too short or too plain to guard anything, or is a key of another kind.
     """
 
     def __init__(self, keys: Sequence[str | bytes]) -> None:
@@ -89,4 +89,11 @@ def _checked(key: str | bytes) -> str:
     text = key.decode("latin-1") if isinstance(key, bytes) else key
     if not isinstance(text, str) or len(text.encode("utf-8", "surrogatepass")) < 32 or len(set(text)) < 12:
         raise ConfigError(f"signing_keys: a key must be at least 32 random bytes; make one with: {KEY_COMMAND}")
+    import jwt
+
+    try:
+        # Broken Unicode and keys made for other algorithms: better refused here than at a visitor's page.
+        jwt.encode({}, text, _ALGORITHM)
+    except (jwt.PyJWTError, ValueError):
+        raise ConfigError(f"signing_keys: a key cannot sign as it is; make one with: {KEY_COMMAND}") from None
     return text

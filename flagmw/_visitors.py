@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 from flagmw._exposures import Seen
 from flagmw._stored import VisitorStore
 from flagmw.exceptions import ConfigError
+from flagmw.outbox.location import is_shared
 
 if TYPE_CHECKING:
     import sqlite3
 
-_SERVERS = ("valkey://", "valkeys://", "redis://", "rediss://")
 _BUSY_S = 0.25
 _SWEEP_EVERY = 1000
 _LOAD = "SELECT value FROM visitor WHERE key = ? AND until > ?"
@@ -113,4 +113,4 @@ class SharedSeen:
 
 def open_seen(outbox: object) -> Seen | None:
     """Return where exposures are remembered for all machines that share *outbox*; None where none do."""
-    return SharedSeen(outbox) if isinstance(outbox, str) and outbox.startswith(_SERVERS) else None
+    return SharedSeen(outbox) if isinstance(outbox, str) and is_shared(outbox) else None

@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cli_outbox, _cookies
+from flagmw import _cli_outbox, _cli_override, _cookies
 from flagmw._cli_common import (
     FAILED,
     SAMPLE_URL,
@@ -39,6 +39,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command()(deliver)
 app.command()(purge)
 app.add_typer(_cli_outbox.app, name="outbox")
+app.add_typer(_cli_override.app, name="override")
 
 CookieOption = Annotated[
     list[str] | None,

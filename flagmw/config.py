@@ -17,6 +17,7 @@ from flagmw._sources import FILE_VARIABLE, VENDOR_TYPES, apply_environment, make
 from flagmw._token import KEY_COMMAND
 from flagmw._tracks import checked_data, checked_id
 from flagmw.exceptions import ConfigError
+from flagmw.outbox import location
 from flagmw.types import EMPTY, empty
 from flagmw.vendors._options import leaves_machine_unencrypted
 from flagmw.vendors.base import Vendor
@@ -66,9 +67,10 @@ class Config:
         pool_size: threads per vendor that make decisions in blocking servers.
         new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
+        deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
         max_rate: events delivered per second and process.
         debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
-        transport: a transport of httpx2 or httpx to make calls with, or a pair: blocking and async.
+        transport: what makes the calls: the name of a transport, one of httpx2 or httpx, or a pair: blocking and async.
         trust_env: use proxies named in the environment.
         ca_file: certificates of authorities to trust instead of the system's.
         on_decision, on_event: called with one frozen dataclass for each decision and each delivery attempt.
@@ -108,6 +110,7 @@ class Config:
     pool_size: int = 8
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
+    deliver: str = "inprocess"
     max_rate: float = 50.0
     debug: bool = False
     transport: Any = None
@@ -122,6 +125,10 @@ class Config:
         for option, wanted in (("overrides", self.overrides and not self.debug), ("visitor_store", self.visitor_store)):
             if wanted and not self.signing_keys:
                 raise ConfigError(f"{option} needs signing_keys; make one with: {KEY_COMMAND}")
+        if self.deliver == "off" and isinstance(self.outbox, str | None) and not location.is_shared(self.outbox):
+            raise ConfigError(
+                'deliver="off" needs an outbox="valkey://...": another process cannot deliver from this one\'s'
+            )
         for vendor in self.vendors:
             base_url = getattr(vendor, "base_url", None)
             if base_url is not None and leaves_machine_unencrypted(base_url) and not self.debug:

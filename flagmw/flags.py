@@ -40,8 +40,8 @@ class Pending(Protocol):
     async def load(self, flags: Flags) -> None:
         """Decide, for a coroutine that waits."""
 
-    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
-        """Say who the visitor is before anything is decided."""
+    def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> bool:
+        """Say who the visitor is before anything is decided; return whether it was in time."""
 
 
 class Flags(Mapping[str, str]):
@@ -227,12 +227,11 @@ class Flags(Mapping[str, str]):
         Raises:
             ValueError: this cannot be told to vendors, see `Identity`.
         """
-        if self._pending is None:
-            if self._recorder is not None:
-                self._recorder.identified_late()
-            return False
-        self._pending.identify(user_id, data)
-        return True
+        if self._pending is not None and self._pending.identify(user_id, data):
+            return True
+        if self._recorder is not None:
+            self._recorder.identified_late()
+        return False
 
     def _adopt(self, decided: Flags) -> None:
         """Become *decided*, for a `Pending` that has decided; what was touched before stays touched."""
@@ -243,7 +242,8 @@ class Flags(Mapping[str, str]):
 
     def _note(self, code: ErrorCode) -> None:
         """Say why nothing is decided so far."""
-        self._error_code = code
+        if self._pending is not None:
+            self._error_code = code
 
     # What the visitor did
 

@@ -144,6 +144,10 @@ class Flagmw:
             if lane.remote:
                 lane.aio.prepare()
 
+    def deliver(self) -> None:
+        """Start to deliver what waits in the outbox, in this process, whatever the option `deliver` says."""
+        self._delivery.deliver()
+
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
         return self._delivery.flush(timeout_s)
@@ -225,7 +229,9 @@ class Flagmw:
         return self._known(exchange)
 
     def _known(self, exchange: Exchange) -> Flags | None:
-        """Return the flags if no vendor need be asked for them, else None."""
+        """Return the flags if no vendor need be asked for them, else None; `known` says that it was seen to already."""
+        if exchange.known:
+            return None
         placed = _placed.override()
         if placed is not None:
             return exchange.placed(placed)
@@ -243,7 +249,10 @@ class Flagmw:
         if None not in known:
             self._reused()
             return exchange.settle([decision for decision in known if decision is not None], ())
-        if exchange.kept_from is not None or not self._within_bucket(exchange):
+        if exchange.kept_from is not None:
+            self._counts.add("undecided", "", exchange.kept_from)
+            return exchange.undecided(exchange.kept_from)
+        if not self._within_bucket(exchange):
             return exchange.undecided(ErrorCode.NEW_VISITORS)
         exchange.known = known
         return None

@@ -14,7 +14,7 @@ from flagmw.doctor._finding import (
     Verdicts,
     shown_ms,
 )
-from flagmw.drivers import _http, _net, _transport
+from flagmw.drivers import _http, _httpcore, _net, _proxies
 from flagmw.drivers._body import LIMITS
 from flagmw.drivers._sockets import BlockingWire, dial
 from flagmw.exceptions import TransportError
@@ -25,9 +25,10 @@ STEP_S = 2.0
 
 def connection(base_url: str, config: Config, end: Deadline) -> Verdicts:
     to = _http.target(Call(method="POST", url=base_url, headers={}))
-    proxies = _transport.environment_proxies(config.trust_env)
-    if config.transport[0] is not None or (proxies is not None and proxies.of(to) is not None):
-        through = "transport=" if config.transport[0] is not None else "the environment's proxy"
+    proxies = _proxies.environment_proxies(config.trust_env)
+    own = config.transport[0] is not None and not isinstance(config.transport[0], str)
+    if own or (proxies is not None and proxies.of(to) is not None):
+        through = "transport=" if own else "the environment's proxy"
         yield "OK", f"calls go through {through}, which is tried with a call only", None
         return
     try:
@@ -81,7 +82,7 @@ def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingWi
 def _handshake(wire: BlockingWire, to: _http.Target, config: Config, end: Deadline) -> str:
     if to.scheme != "https":
         return ", not encrypted"
-    context = _net.tls_context(_http.library().default_ssl_context, config.ca_file)
+    context = _net.tls_context(_httpcore.library().default_ssl_context, config.ca_file)
     started = time.monotonic()
     wire.begin(started + min(STEP_S, end.left(started)), LIMITS.wire_bytes)
     wire.secure(context, to.host)

@@ -1,13 +1,11 @@
-"""Pick the HTTP library, write its requests and read its failures. No I/O; nothing is imported before first use."""
+"""Take addresses, headers and failures of calls apart, the same for every HTTP library. No I/O."""
 
 from __future__ import annotations
 
-import importlib
-import logging
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,7 +13,7 @@ from urllib.parse import urlsplit
 from flagmw.codes import ErrorCode
 from flagmw.drivers._body import Body, Limits
 from flagmw.drivers._link import Wire
-from flagmw.exceptions import ConfigError, TransportError
+from flagmw.exceptions import TransportError
 from flagmw.types import Call, Reply
 
 _PORTS = {"http": 80, "https": 443}
@@ -24,37 +22,10 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _PLAIN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
-# Set while one of our calls is in httpcore, whose debug log would show a vendor's reply headers.
-ours: ContextVar[bool] = ContextVar("flagmw_ours", default=False)
-
-
-class _Mute(logging.Filter):
-    """Keep httpcore's debug lines about our calls out of the log, and nobody else's."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not ours.get()
-
-
-_MUTE = _Mute()
-# Whichever of the libraries a call goes through, its own or a caller's transport's, and whatever it speaks.
-for _name in ("httpcore", "httpcore2"):
-    for _part in ("http11", "http2", "proxy", "socks"):
-        logging.getLogger(f"{_name}.{_part}").addFilter(_MUTE)
-
-
-def library() -> Any:
-    """Import httpcore2, which comes with httpx2; where it is not installed, httpcore.
-
-    Raises:
-        ConfigError: neither is installed.
-    """
-    for name in ("httpcore2", "httpcore"):
-        try:
-            lib = importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        return lib
-    raise ConfigError("flagmw needs an HTTP library: pip install httpx2")
+# RFC 9110, 5.6.2 and 5.5: a token, and a field value, in which white space is only inside.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_START = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/1\.1\r\n")
+_LINE = re.compile(_TOKEN + rb": (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?\r\n")
 
 
 class Target(NamedTuple):
@@ -69,6 +40,19 @@ class Target(NamedTuple):
     @property
     def key(self) -> tuple[str, str, int]:
         return (self.scheme, self.host, self.port)
+
+    @property
+    def place(self) -> str:
+        """Host and port, as a proxy is asked for them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Answer(NamedTuple):
+    """What came back: the header lines as received, the body decoded."""
+
+    status: int
+    headers: Iterable[tuple[bytes, bytes]]
+    body: bytes
 
 
 @lru_cache(maxsize=256)
@@ -114,15 +98,33 @@ def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
     return lines
 
 
-def request(lib: Any, call: Call, to: Target, *, absolute: bool = False) -> Any:
-    """Return the library's request; its target in *absolute* form is what a forwarding proxy wants."""
-    path = f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
-    url = lib.URL(scheme=to.scheme.encode(), host=to.host.encode(), port=to.port, target=path)
-    return lib.Request(call.method, url, headers=request_headers(call, to.authority), content=call.body)
+def request_target(to: Target, absolute: bool) -> bytes:
+    """Return what stands in the request line; *absolute* is the form that a forwarding proxy wants."""
+    return f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
 
 
-def origin(lib: Any, to: Target) -> Any:
-    return lib.Origin(to.scheme.encode(), to.host.encode(), to.port)
+def head(method: bytes, where: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the beginning of a request, up to its body.
+
+    Raises:
+        TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
+    """
+    start = b"%s %s HTTP/1.1\r\n" % (method, where)
+    lines = [b"%s: %s\r\n" % line for line in headers]
+    if not _START.fullmatch(start) or not all(map(_LINE.fullmatch, lines)):
+        raise TransportError(ErrorCode.INTERNAL, sent=False)
+    return b"".join([start, *lines, b"\r\n"])
+
+
+def checked_headers(call: Call, to: Target) -> list[tuple[str, str]]:
+    """Return the header lines of *call* as text, for a library that checks them later than we want.
+
+    Raises:
+        TransportError: as `head`.
+    """
+    headers = request_headers(call, to.authority)
+    head(call.method.encode("ascii", "replace"), to.path, headers)
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 def size(raw: Iterable[tuple[bytes, bytes]]) -> int:
@@ -145,29 +147,20 @@ def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits
     return Body(limits, encodings, spent=spent, announced=announced)
 
 
-def reply(status: int, raw: Iterable[tuple[bytes, bytes]], body: bytes, elapsed_s: float) -> Reply:
+def reply(answer: Answer, elapsed_s: float) -> Reply:
     """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us."""
     headers: dict[str, str] = {}
-    for name, value in raw:
+    for name, value in answer.headers:
         low = name.decode("latin-1").lower()
         if low not in headers and low != "set-cookie":
             headers[low] = value.decode("latin-1")
-    return Reply(status=status, headers=headers, body=body, elapsed_s=elapsed_s)
+    return Reply(status=answer.status, headers=headers, body=answer.body, elapsed_s=elapsed_s)
 
 
-def explain(lib: Any, error: Exception, wire: Wire) -> TransportError:
-    """Say what an exception of httpcore means, from what the wire saw rather than from its text."""
+def explain_other(error: Exception, wire: Wire) -> TransportError:
+    """Say what an exception means that is none of an HTTP library's."""
     if isinstance(error, TransportError):
         return error
-    if isinstance(error, lib.LocalProtocolError):
-        # The parser refused our own request before a byte of it was written: a codec's mistake.
-        return TransportError(ErrorCode.INTERNAL, sent=wire.wrote)
-    if isinstance(error, lib.RemoteProtocolError):
-        if wire.ended:
-            return TransportError(ErrorCode.TRUNCATED if wire.received else ErrorCode.RESET)
-        if _too_large(error):
-            return TransportError(ErrorCode.TOO_LARGE)
-        return TransportError(ErrorCode.TRANSPORT)
     if isinstance(error, ssl.SSLError):
         return TransportError(ErrorCode.TLS, sent=wire.wrote)
     return TransportError(ErrorCode.INTERNAL, sent=wire.wrote)
@@ -190,7 +183,7 @@ def explain_foreign(lib: Any, error: Exception) -> TransportError:
     if isinstance(error, (lib.ReadError, lib.WriteError, ConnectionError)):
         return TransportError(ErrorCode.RESET)
     if isinstance(error, lib.RemoteProtocolError):
-        if any(_too_large(each) for each in causes):
+        if header_too_large(error):
             return TransportError(ErrorCode.TOO_LARGE)
         # Only the text tells these apart; a wrong guess still is a failed call.
         text = str(error)
@@ -216,5 +209,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _too_large(error: BaseException) -> bool:
+def header_too_large(error: BaseException) -> bool:
+    """Say whether h11 gave up on header lines for their size."""
     return any(getattr(each, "error_status_hint", None) == 431 for each in _chain(error))

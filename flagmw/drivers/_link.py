@@ -14,7 +14,7 @@ from flagmw.drivers._net import readable
 from flagmw.exceptions import TransportError
 
 # Below the idle time after which common servers and load balancers hang up.
-_IDLE_S = 15.0
+IDLE_S = 15.0
 
 
 class Wire:
@@ -33,6 +33,7 @@ class Wire:
         self.ended = False
         self.broken = False
         self.pending: list[bytes] = []
+        self._ours = True
 
     def begin(self, at: float, room: int) -> None:
         """Start a call that ends at *at* and may receive *room* bytes."""
@@ -74,31 +75,42 @@ class Wire:
         with contextlib.suppress(OSError):
             self.sock.close()
 
+    def hand_over(self) -> None:
+        """Let somebody else have the socket, who closes it."""
+        self._ours = False
+
+    def interrupt(self) -> None:
+        """Wake a thread that waits on the socket, with an end of the connection; that thread then closes it."""
+        with contextlib.suppress(OSError):
+            # Past TLS, whose own state belongs to the other thread.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
     def __del__(self) -> None:
-        self.abort()
+        if self._ours:
+            self.abort()
 
 
 class Link:
-    """One connection to one origin: our wire and the library's HTTP on it."""
+    """One connection to one origin: our wire and the library's HTTP on it.
 
-    __slots__ = ("__weakref__", "http", "idle_since", "key", "wire")
+    Attributes:
+        spent: the answer was not complete, or something followed it. Bytes after an answer would be read as the
+            answer to the next call, which may be another visitor's.
+    """
+
+    __slots__ = ("__weakref__", "http", "idle_since", "key", "spent", "wire")
 
     def __init__(self, key: tuple[str, str, int], wire: Wire, http: Any) -> None:
         self.key, self.wire, self.http = key, wire, http
         self.idle_since = 0.0
+        self.spent = False
 
     def reusable(self) -> bool:
-        """Say whether the answer was complete and nothing followed it.
-
-        Bytes after an answer would be read as the answer to the next call, which may be another visitor's.
-        httpcore does not look for them, so its parser is asked; if it cannot be asked, the answer is no.
-        """
-        parser = getattr(self.http, "_h11_state", None)
-        clean = parser is not None and not parser.trailing_data[0]
-        return clean and not self.wire.broken and not self.wire.leftover() and bool(self.http.is_idle())
+        """Say whether another call may go through it."""
+        return not self.spent and not self.wire.broken and not self.wire.leftover()
 
     def alive(self) -> bool:
-        return time.monotonic() - self.idle_since < _IDLE_S and not readable(self.wire.sock)
+        return time.monotonic() - self.idle_since < IDLE_S and not readable(self.wire.sock)
 
 
 class Idle:

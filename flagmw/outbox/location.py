@@ -15,6 +15,12 @@ from flagmw.types import empty
 
 MEMORY = "memory://"
 
+
+def is_shared(text: str | None) -> bool:
+    """Say whether *text* names a server that processes on several machines share."""
+    return text is not None and text.partition("://")[0] in _valkey_url.SCHEMES
+
+
 _SQLITE_OPTIONS: Mapping[str, Callable[[str], object]] = {
     "key_env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch,
     "network": "allow".__eq__,

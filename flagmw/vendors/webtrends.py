@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -149,7 +150,12 @@ class Webtrends:
             if decisions.refuses_cookies(answer, sent_cookies=bool(kept)):
                 self._refused.add(sent, visit.now)
                 return self._settler.refused(answer, sent)
-        return self._settler.settle(answer, {name: value for name, value in sent.items() if name not in kept})
+        decision = self._settler.settle(answer, {name: value for name, value in sent.items() if name not in kept})
+        if visit.staging and not self.staging:
+            # The mode cookie would keep a tester in staging when their override is over.
+            changes = tuple(change for change in decision.cookies if change.name != self._own.mode)
+            decision = replace(decision, cookies=changes)
+        return decision
 
     def _ask(self, visit: Visit, cookies: Mapping[str, str]) -> Generator[Call, Reply, decisions.Answer]:
         compress = self._compress

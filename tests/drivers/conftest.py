@@ -21,8 +21,11 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 from tests.support.raw_vendor import Authority
 
-OWN = [(colour, library) for colour in ("blocking", "async") for library in ("httpcore2", "httpcore")]
-FOREIGN = [(colour, library) for colour in ("blocking", "async") for library in ("httpx2", "httpx")]
+COLOURS = ("blocking", "async")
+DEFAULT = [(colour, library) for colour in COLOURS for library in ("httpcore2", "httpcore")]
+NAMED = [("blocking", "httptools"), ("async", "httptools"), ("async", "aiohttp")]
+OWN = DEFAULT + NAMED
+FOREIGN = [(colour, library) for colour in COLOURS for library in ("httpx2", "httpx")]
 
 
 @dataclass
@@ -67,10 +70,13 @@ class Drive:
 
     @property
     def own(self) -> bool:
-        return self.library.startswith("httpcore")
+        """Whether the sockets are the driver's."""
+        return not self.library.startswith("httpx")
 
     def make(self, **options: Any) -> Any:
-        """Return a driver for the library; a caller's transport is made for the foreign ones."""
+        """Return a driver for the library: the default, one chosen by name, or a caller's own transport."""
+        if (self.colour, self.library) in NAMED:
+            options.setdefault("transport", self.library)
         if self.ca_file is not None and self.own:
             options.setdefault("ca_file", self.ca_file)
         if not self.own:
@@ -115,6 +121,11 @@ class Drive:
             return Answer(None, result, elapsed_s)
         return Answer(result, None, elapsed_s)
 
+    def go_on(self) -> None:
+        """Let the event loop run on for a moment, as a server's does after each call."""
+        if self.colour == "async":
+            self.runner.run(asyncio.sleep(0.01))
+
     def close_driver(self, driver: Any) -> None:
         if self.colour == "blocking":
             driver.close()
@@ -124,9 +135,11 @@ class Drive:
     def close(self) -> None:
         for driver, transport in self.made:
             self.close_driver(driver)
-            if transport is not None and hasattr(transport, "close") and self.colour == "blocking":
+            if transport is None or isinstance(transport, str):
+                continue
+            if self.colour == "blocking":
                 transport.close()
-            elif transport is not None:
+            else:
                 self.runner.run(transport.aclose())
         self.runner.close()
 
@@ -149,11 +162,11 @@ def drive(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture(params=OWN, ids=lambda param: f"{param[0]}-{param[1]}")
 def own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
-    """Both drivers over their default transport."""
+    """Both drivers over all transports whose sockets are ours."""
     yield from _drive(request, monkeypatch)
 
 
-@pytest.fixture(params=OWN[::2], ids=lambda param: param[0])
+@pytest.fixture(params=DEFAULT[::2], ids=lambda param: param[0])
 def plain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
     """Both drivers over httpcore2 alone, for what does not depend on the library."""
     yield from _drive(request, monkeypatch)

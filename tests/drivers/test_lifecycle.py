@@ -28,6 +28,7 @@ from flagmw.drivers.aio import AsyncDriver
 from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
+from tests.drivers.conftest import NAMED
 from tests.support.raw_vendor import (
     Authority,
     RawVendor,
@@ -40,6 +41,9 @@ from tests.support.raw_vendor import (
     send,
     sleep,
 )
+
+BLOCKING = [name for colour, name in NAMED if colour == "blocking"] + ["httpx2"]
+ASYNC = [name for colour, name in NAMED if colour == "async"] + ["httpx2"]
 
 
 def soon(seconds: float = 2.0) -> Deadline:
@@ -370,13 +374,14 @@ def test_exit_does_not_wait_for_a_name_server() -> None:
 # P15, P16: forks.
 
 
-def test_P15_fork_blocking() -> None:
+@pytest.mark.parametrize("transport", BLOCKING)
+def test_P15_fork_blocking(transport: str) -> None:
     """A forked child uses threads and connections of its own, and leaves its parent's intact and unheld."""
     with RawVendor(always(b"{}")) as vendor:
         results = script(
             """
             from flagmw.drivers.blocking import BlockingDriver
-            url, driver = sys.argv[1], BlockingDriver()
+            url, driver = sys.argv[1], BlockingDriver(transport=sys.argv[2])
             results = [driver.submit(ask(url), soon()).result(5)]
             read, write = os.pipe()
             done, told = os.pipe()
@@ -399,19 +404,21 @@ def test_P15_fork_blocking() -> None:
             print(json.dumps(results))
             """,
             vendor.url,
+            transport,
         )
         assert results == ["{}", "y", "{}", "{}", 0]
         assert [each.connection for each in vendor.requests] == [0, 1, 1, 0, 2]
 
 
-def test_P16_fork_closes_what_the_child_inherited(authority: Authority) -> None:
+@pytest.mark.parametrize("transport", BLOCKING)
+def test_P16_fork_closes_what_the_child_inherited(transport: str, authority: Authority) -> None:
     """An inherited socket is closed in the child without a word, so that the parent alone decides its end."""
     for tls in (None, authority.context()):
         with RawVendor(always(b"{}"), tls=tls) as vendor:
             results = script(
                 """
                 from flagmw.drivers.blocking import BlockingDriver
-                url, driver = sys.argv[1], BlockingDriver(ca_file=sys.argv[2])
+                url, driver = sys.argv[1], BlockingDriver(ca_file=sys.argv[2], transport=sys.argv[3])
                 def sockets():
                     links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
                              and os.path.exists(f"/proc/self/fd/{fd}") or os.path.islink(f"/proc/self/fd/{fd}")]
@@ -426,19 +433,21 @@ def test_P16_fork_closes_what_the_child_inherited(authority: Authority) -> None:
                 """,
                 vendor.url,
                 str(authority.ca_file),
+                transport,
             )
             assert results == ["{}", 1, 0, "{}"]
             assert [each.connection for each in vendor.requests] == [0, 1, 0]
 
 
-def test_P15_fork_async() -> None:
+@pytest.mark.parametrize("transport", ASYNC)
+def test_P15_fork_async(transport: str) -> None:
     """The same holds for the async driver, whose child runs a loop of its own."""
     with RawVendor(always(b"{}")) as vendor:
         results = script(
             """
             import asyncio
             from flagmw.drivers.aio import AsyncDriver
-            url, driver, loop = sys.argv[1], AsyncDriver(), asyncio.new_event_loop()
+            url, driver, loop = sys.argv[1], AsyncDriver(transport=sys.argv[2]), asyncio.new_event_loop()
             results = [loop.run_until_complete(driver.run(ask(url), soon()))]
             child = os.fork()
             if not child:
@@ -452,6 +461,7 @@ def test_P15_fork_async() -> None:
             print(json.dumps(results))
             """,
             vendor.url,
+            transport,
         )
         assert results == ["{}", 0, "{}"]
         assert [each.connection for each in vendor.requests] == [0, 1, 0]
@@ -460,20 +470,22 @@ def test_P15_fork_async() -> None:
 # P17: event loops.
 
 
-def test_P17_two_loops_one_after_the_other() -> None:
+@pytest.mark.parametrize("transport", ["httpx2", "httptools"])
+def test_P17_two_loops_one_after_the_other(transport: str) -> None:
     """A second event loop gets connections of its own; those of the closed loop are closed."""
     with RawVendor(always(b"{}")) as vendor:
-        driver = AsyncDriver()
+        driver = AsyncDriver(transport=transport)
         for number in range(3):
             assert asyncio.run(driver.run(ask(vendor.url), soon())) == "{}"
             assert vendor.connections == number + 1
         assert vendor.wait_open(1)
 
 
-def test_P17_two_loops_at_once() -> None:
+@pytest.mark.parametrize("transport", ASYNC)
+def test_P17_two_loops_at_once(transport: str) -> None:
     """Event loops in several threads share a driver and no connection."""
     with RawVendor(forever(answer(b"{}"), sleep(0.005))) as vendor:
-        driver = AsyncDriver()
+        driver = AsyncDriver(transport=transport)
         results: list[str] = []
 
         async def main() -> None:
@@ -491,12 +503,13 @@ def test_P17_two_loops_at_once() -> None:
         assert vendor.wait_open(0)
 
 
-def test_calls_beyond_the_bound_wait() -> None:
+@pytest.mark.parametrize("transport", ASYNC)
+def test_calls_beyond_the_bound_wait(transport: str) -> None:
     """More calls than connections wait for their turn, within their deadlines."""
     with RawVendor(forever(answer(b"{}"), sleep(0.01))) as vendor:
 
         async def main() -> list[str]:
-            driver = AsyncDriver(max_connections=4)
+            driver = AsyncDriver(max_connections=4, transport=transport)
             results = await asyncio.gather(*(driver.run(ask(vendor.url), soon()) for _ in range(20)))
             await driver.aclose()
             return results
@@ -529,7 +542,8 @@ def test_slow_dns_leaves_the_default_executor_alone(monkeypatch: pytest.MonkeyPa
 # Cancellation.
 
 
-def test_cancellation_passes_through() -> None:
+@pytest.mark.parametrize("transport", ASYNC)
+def test_cancellation_passes_through(transport: str) -> None:
     """Cancelling a call raises CancelledError, closes the flow and its connection."""
     closed = []
 
@@ -542,7 +556,7 @@ def test_cancellation_passes_through() -> None:
     with RawVendor([read_request, hang]) as vendor:
 
         async def main() -> None:
-            task = asyncio.create_task(AsyncDriver().run(flow(vendor.url), soon()))
+            task = asyncio.create_task(AsyncDriver(transport=transport).run(flow(vendor.url), soon()))
             while not vendor.requests:
                 await asyncio.sleep(0.005)
             task.cancel()
@@ -554,7 +568,9 @@ def test_cancellation_passes_through() -> None:
         assert vendor.wait_open(0)
 
 
-@pytest.mark.parametrize(("library", "count"), [("httpcore2", 2000), ("httpcore", 800)])
+@pytest.mark.parametrize(
+    ("library", "count"), [("httpcore2", 2000), ("httpcore", 800), ("httptools", 2000), ("aiohttp", 2000)]
+)
 def test_pool_is_sound_after_2000_cancellations(library: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelling at any moment leaks no connection and no slot."""
     if library == "httpcore":
@@ -564,7 +580,8 @@ def test_pool_is_sound_after_2000_cancellations(library: str, count: int, monkey
 
         async def main() -> list[str]:
             # The scripted vendor accepts slower than it is called here.
-            driver = AsyncDriver(max_connections=8, limits=Limits(connect_s=2))
+            transport = None if library.startswith("httpcore") else library
+            driver = AsyncDriver(max_connections=8, limits=Limits(connect_s=2), transport=transport)
 
             async def cancelled() -> str:
                 task = asyncio.create_task(driver.run(ask(vendor.url), soon(10)))
@@ -590,26 +607,26 @@ def test_pool_is_sound_after_2000_cancellations(library: str, count: int, monkey
         assert vendor.wait_open(0)
 
 
-def test_deadlines_in_rows_leave_the_pool_sound(plain: Any) -> None:
+def test_deadlines_in_rows_leave_the_pool_sound(own: Any) -> None:
     """After many calls that were too late, a good one works."""
     with RawVendor(*[[read_request, hang]] * 30, always(b"{}")) as vendor:
         for _ in range(30):
-            assert plain.ask(vendor.url, deadline_s=0.01).code == "DEADLINE"
+            assert own.ask(vendor.url, deadline_s=0.01).code == "DEADLINE"
         while vendor.connections < 30:
-            plain.ask(vendor.url, deadline_s=0.01)
-        assert plain.ask(vendor.url).body == b"{}"
+            own.ask(vendor.url, deadline_s=0.01)
+        assert own.ask(vendor.url).body == b"{}"
         assert vendor.wait_open(1)
 
 
 # Connections that are kept.
 
 
-def test_surplus_connections_are_closed(plain: Any) -> None:
+def test_surplus_connections_are_closed(own: Any) -> None:
     """After a burst no more connections stay open than the driver keeps."""
-    bound = {"pool_size": 2} if plain.colour == "blocking" else {"max_connections": 2}
-    driver = plain.make(**bound)
+    bound = {"pool_size": 2} if own.colour == "blocking" else {"max_connections": 2}
+    driver = own.make(**bound)
     with RawVendor(forever(answer(b"{}"), sleep(0.01))) as vendor:
-        if plain.colour == "blocking":
+        if own.colour == "blocking":
             threads = [threading.Thread(target=driver.run, args=(ask(vendor.url), soon())) for _ in range(6)]
             for thread in threads:
                 thread.start()
@@ -620,34 +637,34 @@ def test_surplus_connections_are_closed(plain: Any) -> None:
             async def main() -> None:
                 await asyncio.gather(*(driver.run(ask(vendor.url), soon()) for _ in range(6)))
 
-            plain.runner.run(main())
+            own.runner.run(main())
         assert vendor.connections > 1
         assert vendor.wait_open(2)
 
 
-def test_connection_that_idled_too_long_is_replaced(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_that_idled_too_long_is_replaced(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection is not used again after the time when vendors hang up."""
-    monkeypatch.setattr(_link, "_IDLE_S", 0.05)
+    monkeypatch.setattr(_link, "IDLE_S", 0.05)
     with RawVendor(always(b"{}")) as vendor:
-        assert plain.ask(vendor.url).body == b"{}"
-        assert plain.ask(vendor.url).body == b"{}"
+        assert own.ask(vendor.url).body == b"{}"
+        assert own.ask(vendor.url).body == b"{}"
         assert vendor.connections == 1
         time.sleep(0.06)
-        assert plain.ask(vendor.url).body == b"{}"
+        assert own.ask(vendor.url).body == b"{}"
         assert vendor.connections == 2
         assert vendor.wait_open(1)
 
 
-def test_two_hosts_share_a_driver(plain: Any) -> None:
+def test_two_hosts_share_a_driver(own: Any) -> None:
     """A connection serves its own scheme, host and port alone."""
     with RawVendor(always(b"one")) as one, RawVendor(always(b"two")) as two:
         for _ in range(3):
-            assert (plain.ask(one.url).body, plain.ask(two.url).body) == (b"one", b"two")
+            assert (own.ask(one.url).body, own.ask(two.url).body) == (b"one", b"two")
         assert (one.connections, two.connections) == (1, 1)
 
 
-@pytest.mark.parametrize("colour", ["blocking", "async"])
-def test_no_answer_reaches_another_call(colour: str) -> None:
+@pytest.mark.parametrize(("colour", "transport"), [("blocking", "httpx2"), ("async", "httpx2"), *NAMED])
+def test_no_answer_reaches_another_call(colour: str, transport: str) -> None:
     """Among many calls that are cut at random moments, each answer belongs to its own question."""
 
     def echo(connection: Any) -> None:
@@ -663,16 +680,16 @@ def test_no_answer_reaches_another_call(colour: str) -> None:
     rng = random.Random(3)
     with RawVendor(echo) as vendor:
         urls = [f"{vendor.url}/{number}" for number in range(600)]
-        lefts = [rng.random() * 0.03 for _ in urls]
+        lefts = [rng.random() * 0.06 for _ in urls]
         if colour == "blocking":
-            driver = BlockingDriver()
+            driver = BlockingDriver(transport=transport)
             with ThreadPoolExecutor(16) as pool:
                 ends = list(pool.map(lambda url, left: driver.run(ask(url), soon(left)), urls, lefts))
             driver.close()
         else:
 
             async def main() -> list[str]:
-                driver = AsyncDriver()
+                driver = AsyncDriver(transport=transport)
                 gate = asyncio.Semaphore(16)
 
                 async def one(url: str, left: float) -> str:
@@ -761,3 +778,40 @@ def test_connection_made_while_the_loop_was_busy_counts() -> None:
 
     with RawVendor(always(b"in time")) as vendor:
         assert asyncio.run(main()) == "in time"
+
+
+# Transports by name.
+
+
+@pytest.mark.parametrize(("make", "name"), [(BlockingDriver, "aiohttp"), (AsyncDriver, "urllib"), (BlockingDriver, "")])
+def test_unknown_transport_is_refused_with_those_there_are(make: Any, name: str) -> None:
+    """A name that means no transport of this colour is refused when the driver is made."""
+    with pytest.raises(ConfigError, match=rf'no transport {name!r}; use "httpx2"'):
+        make(transport=name)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(BlockingDriver, "httptools"), (AsyncDriver, "httptools"), (AsyncDriver, "aiohttp")]
+)
+def test_missing_package_of_a_transport_names_its_extra(make: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport whose package is not installed is refused with the command that installs it."""
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'flagmw\[{name}\]'"):
+        make(transport=name)
+
+
+def test_loop_that_ends_without_aclose_leaves_aiohttp_usable() -> None:
+    """With aiohttp too a new loop starts anew; what the old one left is closed at that moment."""
+    with RawVendor(always(b"{}")) as vendor:
+        results = script(
+            """
+            import asyncio, warnings
+            from flagmw.drivers.aio import AsyncDriver
+            warnings.simplefilter("ignore", ResourceWarning)
+            driver = AsyncDriver(transport="aiohttp")
+            print(json.dumps([asyncio.run(driver.run(ask(sys.argv[1]), soon())) for _ in range(3)]))
+            """,
+            vendor.url,
+        )
+        assert results == ["{}"] * 3
+        assert vendor.connections == 3

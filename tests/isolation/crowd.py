@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,6 +207,33 @@ class Found:
                 self.mix_ups.append(f"{what}: saw {seen!r}, not {wanted!r}")
 
 
+class Known(Echo):
+    """As `Echo`, and its visitors are known by their id, so that what was decided is used again.
+
+    What it says depends on the visitor alone, as the same answer serves several pages. Two out of three visitors have
+    an id; the third is new with every request, and nobody else's decision may be theirs.
+    """
+
+    exposure, decides_by = "off", "site"
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        known = state.cookies.get("echo_id", "")
+        told = json.dumps([visit.user_agent, known]).encode()
+        reply = yield Call(method="POST", url=self.base_url or "", headers={}, body=told)
+        agent, known = json.loads(reply.body)
+        return Decision(
+            vendor=self.name,
+            variants={
+                alias: Variant(alias=alias, key=key, vendor=self.name, reason=Reason.SPLIT)
+                for alias, key in _variants(agent, known, agent).items()
+            },
+            cookies=(CookieChange(name="echo_id", value=agent[13:-1]),),
+        )
+
+    def identity(self, state: VisitorState) -> str:
+        return state.cookies.get("echo_id", "")
+
+
 def flagmw(found: Found, *, remote: bool) -> Flagmw:
     """Return what decides, through a transport if *remote*."""
     return Flagmw(
@@ -258,6 +286,118 @@ async def pause() -> None:
         await asyncio.sleep(0)
 
 
+# With reuse
+
+KEYS = ("k1-3f9a0c7be24d581690abcdef1234567890",)
+
+
+class Browsers:
+    """The cookies of 200 browsers, each behind two processes that share nothing but their keys."""
+
+    def __init__(self, found: Found, *, memory_mb: int = 1) -> None:
+        self.found = found
+        self.jars: dict[str, dict[str, str]] = {name: {} for name in NAMES}
+        self.fms = [
+            Flagmw(
+                vendors=[Known("http://127.0.0.1:9/echo")],
+                deadline_ms=60_000,
+                max_in_flight=2 * TASKS,
+                pool_size=2 * THREADS,
+                transport=EchoTransport(),
+                cookie_secure=False,
+                signing_keys=KEYS,
+                memory_mb=memory_mb,
+            )
+            for _ in range(2)
+        ]
+
+    def cookie(self, turn: Turn) -> str:
+        """Return the Cookie header of the visitor's browser; of some only vendor's cookie, so that memory serves."""
+        jar = {} if turn.first else dict(self.jars[turn.who])
+        if turn.n % 4 == 1:
+            jar.pop("flagmw", None)
+        if turn.n % 50 == 7:
+            # Somebody tries it with the token of the visitor before.
+            other = self.jars[NAMES[(turn.n * 7 - 7) % VISITORS]].get("flagmw")
+            jar |= {} if other is None else {"flagmw": other}
+        return "; ".join([f"site={turn.who}", *(f"{name}={value}" for name, value in jar.items())])
+
+    def check(self, turn: Turn, cookie: str, body: bytes, set_cookies: Iterable[str]) -> None:
+        self.found.note("requests")
+        variants = json.loads(body)
+        reason = variants.pop("reason")
+        known = variants.pop("ta_cookie")
+        self.found.expect(
+            "variants", variants, {"ta_agent": turn.who, "ta_path": turn.agent, f"ta_{turn.who}": turn.who}
+        )
+        self.found.expect("whose cookie it was decided by", known in (turn.who, "nobody"), True)
+        self.found.note("reused", reason == Reason.CACHED)
+        if "echo_id" not in cookie:
+            self.found.expect("a stranger's reason", reason, Reason.SPLIT)
+        for line in set_cookies:
+            name, _, value = line.partition(";")[0].partition("=")
+            if name == "echo_id":
+                self.found.expect("id", value, turn.who)
+            self.jars[turn.who][name] = value
+
+
+def shown(own: Flags) -> bytes:
+    variants: dict[str, str] = dict(own)
+    return json.dumps({**variants, "reason": own.variant("ta_agent").reason}).encode()
+
+
+async def reusing_over_asgi(found: Found, requests: int) -> None:
+    """Serve *requests* of browsers that come again, in many tasks at once."""
+    browsers = Browsers(found)
+
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        own = asgi.flags_from(scope)
+        await pause()
+        found.expect("current() object", current() is own, True)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": shown(own)})
+
+    apps = [asgi.FlagsMiddleware(view, flagmw=fm) for fm in browsers.fms]
+    numbers = iter(range(requests))
+
+    async def serve() -> None:
+        for n in numbers:
+            turn = Turn(n)
+            cookie = browsers.cookie(turn)
+            messages = await _asked(apps[n % 2], turn, cookie)
+            lines = [value.decode("latin-1") for name, value in messages[0]["headers"] if name == b"set-cookie"]
+            browsers.check(turn, cookie, b"".join(message.get("body", b"") for message in messages[1:]), lines)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(TASKS):
+            group.create_task(serve())
+    for fm in browsers.fms:
+        await fm.aclose()
+
+
+def reusing_over_wsgi(found: Found, requests: int) -> None:
+    """The same in eight threads."""
+    browsers = Browsers(found)
+
+    def view(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [shown(wsgi.flags_from(environ))]
+
+    apps = [wsgi.FlagsMiddleware(view, flagmw=fm) for fm in browsers.fms]
+
+    def serve(n: int) -> None:
+        turn = Turn(n)
+        cookie = browsers.cookie(turn)
+        headers, body = _called(apps[n % 2], turn, cookie)
+        browsers.check(turn, cookie, body, [value for name, value in headers if name.lower() == "set-cookie"])
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for _ in threads.map(serve, range(requests)):
+            pass
+    for fm in browsers.fms:
+        fm.close()
+
+
 # The ASGI edge
 
 
@@ -307,7 +447,7 @@ async def over_asgi(found: Found, requests: int, *, remote: bool) -> None:
     _look_at_counts(found, fm, requests)
 
 
-async def _asked(app: Callable[..., Awaitable[None]], turn: Turn) -> list[dict[str, Any]]:
+async def _asked(app: Callable[..., Awaitable[None]], turn: Turn, cookie: str | None = None) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -317,7 +457,11 @@ async def _asked(app: Callable[..., Awaitable[None]], turn: Turn) -> list[dict[s
         messages.append(message)
         await pause()
 
-    headers = [("host", "www.mysite.com"), ("user-agent", turn.agent), ("cookie", turn.cookie)]
+    headers = [
+        ("host", "www.mysite.com"),
+        ("user-agent", turn.agent),
+        ("cookie", turn.cookie if cookie is None else cookie),
+    ]
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -393,7 +537,7 @@ def over_wsgi(found: Found, requests: int, *, remote: bool) -> None:
     _look_at_counts(found, fm, requests)
 
 
-def _called(app: Any, turn: Turn) -> tuple[list[tuple[str, str]], bytes]:
+def _called(app: Any, turn: Turn, cookie: str | None = None) -> tuple[list[tuple[str, str]], bytes]:
     started: list[list[tuple[str, str]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
@@ -409,7 +553,7 @@ def _called(app: Any, turn: Turn) -> tuple[list[tuple[str, str]], bytes]:
         "REMOTE_ADDR": "127.0.0.1",
         "HTTP_HOST": "www.mysite.com",
         "HTTP_USER_AGENT": turn.agent,
-        "HTTP_COOKIE": turn.cookie,
+        "HTTP_COOKIE": turn.cookie if cookie is None else cookie,
         "wsgi.url_scheme": "http",
         "wsgi.multithread": True,
     }

@@ -7,7 +7,16 @@ import asyncio
 import sys
 import time
 
-from tests.isolation.crowd import TASKS, THREADS, VISITORS, Found, over_asgi, over_wsgi
+from tests.isolation.crowd import (
+    TASKS,
+    THREADS,
+    VISITORS,
+    Found,
+    over_asgi,
+    over_wsgi,
+    reusing_over_asgi,
+    reusing_over_wsgi,
+)
 
 SHORT = 50_000
 # How much of all requests each kind gets: those whose vendor is asked over a transport cost more.
@@ -27,6 +36,16 @@ def part(edge: str, remote: bool, requests: int) -> Found:
             over_wsgi(found, requests, remote=remote)
         finally:
             sys.setswitchinterval(usual)
+    return found
+
+
+def reusing(edge: str, requests: int) -> Found:
+    """Serve *requests* of browsers that come again over one edge, with reuse by memory and by cookie."""
+    found = Found()
+    if edge == "asgi":
+        asyncio.run(reusing_over_asgi(found, requests))
+    else:
+        reusing_over_wsgi(found, requests)
     return found
 
 
@@ -50,6 +69,17 @@ def main() -> int:
             print("   ", mix_up)
         requests, tracks = requests + found.counts["requests"], tracks + found.counts["tracks"]
         wrong += len(found.mix_ups) + abs(lost)
+    for edge in ("asgi", "wsgi"):
+        started = time.monotonic()
+        found = reusing(edge, given.requests // 10)
+        print(
+            f"{edge:<6}{'with reuse':<12}{found.counts['requests']:>10}{found.counts['reused']:>8}r{'':>6}"
+            f"{len(found.mix_ups):>9}{time.monotonic() - started:>9.1f}",
+            flush=True,
+        )
+        for mix_up in found.mix_ups[:5]:
+            print("   ", mix_up)
+        requests, wrong = requests + found.counts["requests"], wrong + len(found.mix_ups)
     print(f"total: {requests} requests, {tracks} tracks, {wrong} mix-ups")
     return 1 if wrong else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.isolation.run import SHARES, SHORT, part
+from tests.isolation.run import SHARES, SHORT, part, reusing
 
 
 @pytest.mark.parametrize(("edge", "remote"), SHARES, ids=["asgi", "asgi-transport", "wsgi", "wsgi-transport"])
@@ -15,3 +15,12 @@ def test_I30_visitors_are_kept_apart(edge: str, remote: bool) -> None:
     assert found.mix_ups[:5] == []
     assert found.counts["requests"] == requests
     assert found.counts["tracks"] == found.counts["expected tracks"] > 0
+
+
+@pytest.mark.parametrize("edge", ["asgi", "wsgi"])
+def test_reused_decisions_are_ones_own(edge: str) -> None:
+    """With reuse by memory and cookie, in two processes and with stolen tokens, nobody has anybody else's decision."""
+    found = reusing(edge, SHORT // 10)
+    assert found.mix_ups[:5] == []
+    assert found.counts["requests"] == SHORT // 10
+    assert found.counts["reused"] > SHORT // 20

@@ -70,13 +70,39 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
-    ("tools", frozenset({"_cli_common", "_cli_deliver", "_cli_orders", "_cli_outbox", "cli", "sandbox.*", "testing"})),
+    (
+        "tools",
+        frozenset(
+            {
+                "_cli_common",
+                "_cli_deliver",
+                "_cli_orders",
+                "_cli_outbox",
+                "_cli_override",
+                "cli",
+                "sandbox.*",
+                "testing",
+            }
+        ),
+    ),
 )
 PURE = 1
 # The public names, for people; nobody inside needs the whole of it but the tools.
 ROOT = "flagmw"
 
-IMPURE = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "socket", "sqlite3", "ssl", "subprocess")
+IMPURE = (
+    "aiohttp",
+    "asyncio",
+    "httpcore",
+    "httpcore2",
+    "httptools",
+    "httpx",
+    "httpx2",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+)
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,10 @@ SERVERS = {
     "uvicorn": (ASGI, ["--port", "{port}", "--lifespan", "off", "--log-level", "warning", "app:app"]),
     "gunicorn": (WSGI, ["--worker-class", "gthread", "--threads", "4", "--bind", "127.0.0.1:{port}", "app:app"]),
 }
+# Pages are counted here, so each has to ask.
 OPTIONS = """
 deadline_ms = 5000
+reuse_s = 0
 
 [[vendors]]
 type = "monetate"

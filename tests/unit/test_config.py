@@ -131,6 +131,7 @@ def test_defaults() -> None:
         ("exposure_ttl_s", float("inf"), "seconds from 0"),
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
+        ("deliver", "later", '"inprocess", "off"'),
         ("max_in_flight", 0, "from 1"),
         ("pool_size", 0, "from 1"),
         ("new_visitors_per_s", 0, "above 0"),
@@ -143,6 +144,8 @@ def test_defaults() -> None:
         ("debug", "true", "True or False"),
         ("transport", object(), "HTTPTransport"),
         ("transport", (Transport(), object()), "HTTPTransport"),
+        ("transport", "requests", "no such transport 'requests'; for blocking calls there are httpx2, httptools"),
+        ("transport", ("aiohttp", "httpx2"), "no such transport 'aiohttp'; for blocking calls there are httpx2"),
         ("trust_env", 0, "True or False"),
         ("ca_file", "/no/such/file.pem", "file"),
         ("ca_file", "/tmp", "file"),
@@ -196,6 +199,21 @@ def test_transports() -> None:
     assert build({"transport": blocking}).transport == (blocking, None)
     assert build({"transport": asynchronous}).transport == (None, asynchronous)
     assert build({"transport": (asynchronous, blocking)}).transport == (blocking, asynchronous)
+
+
+@pytest.mark.parametrize(
+    ("value", "final"),
+    [
+        ("httpx2", ("httpx2", "httpx2")),
+        ("httptools", ("httptools", "httptools")),
+        ("aiohttp", (None, "aiohttp")),
+        (("httptools", "aiohttp"), ("httptools", "aiohttp")),
+        ([None, "httptools"], (None, "httptools")),
+    ],
+)
+def test_transports_by_name(value: Any, final: Any) -> None:
+    """A name serves each colour that has such a transport; a pair names the blocking one first."""
+    assert build({"transport": value}).transport == final
 
 
 def test_an_outbox_object_is_taken() -> None:

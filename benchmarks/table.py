@@ -1,0 +1,119 @@
+"""Tables of medians with ratios taken in one run, and goals beside what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Rounds = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of every row: its name, unit, and how many decimals are worth reading."""
+
+    name: str
+    unit: str
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows measured in one run.
+
+    Attributes:
+        rounds: by row and column, what each round brought.
+        base: the row that the others are set against, in the first column and in `ratios`.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rounds: Rounds
+    base: str
+    ratios: Sequence[str] = ()
+    note: str = ""
+
+    def median(self, row: str, column: str) -> float:
+        return statistics.median(self.rounds[row][column])
+
+    def has(self, *rows: str) -> bool:
+        return all(row in self.rounds for row in rows)
+
+    def ratio(self, row: str, against: str, column: str) -> float:
+        """Return how much more of *column* the first row takes."""
+        under = self.median(against, column)
+        return self.median(row, column) / under if under else float("inf")
+
+    def markdown(self) -> str:
+        compared = self.ratios or (self.columns[0].name,)
+        heads = [f"{each.name} {each.unit}".strip() for each in self.columns]
+        heads += [f"min..max {self.columns[0].name}", *(f"x in {name}" for name in compared)]
+        lines = [f"### {self.title}", ""]
+        lines += [f"| case | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+        for row, columns in self.rounds.items():
+            cells = [f"{self.median(row, each.name):,.{each.digits}f}" for each in self.columns]
+            first = self.columns[0]
+            taken = columns[first.name]
+            cells.append(f"{min(taken):,.{first.digits}f}..{max(taken):,.{first.digits}f}")
+            cells += [f"{self.ratio(row, self.base, name):.2f}" for name in compared]
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+        lines += ["", f'Ratios are to "{self.base}".{" " + self.note if self.note else ""}', ""]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was asked for, and what came out."""
+
+    id: str
+    text: str
+    measured: float
+    at_most: float | None = None
+    at_least: float | None = None
+    unit: str = "x"
+
+    @property
+    def met(self) -> bool:
+        return (self.at_most is None or self.measured <= self.at_most) and (
+            self.at_least is None or self.measured >= self.at_least
+        )
+
+    def markdown(self) -> str:
+        bound = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+        return (
+            f"| {self.id} | {self.text} | {bound} {self.unit} | {self.measured:.2f} {self.unit} | {_says(self.met)} |"
+        )
+
+
+def _says(met: bool) -> str:
+    return "met" if met else "**not met**"
+
+
+@dataclass
+class Section:
+    """What one module of the benchmarks found."""
+
+    name: str
+    tables: list[Table] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        parts = [f"## {self.name}", "", *(f"{note}\n" for note in self.notes)]
+        parts += [table.markdown() for table in self.tables]
+        if self.goals:
+            parts += ["| goal | what | wanted | measured | |", "|---|---|---|---|---|"]
+            parts += [goal.markdown() for goal in self.goals]
+            parts.append("")
+        return "\n".join(parts)
+
+
+def interleave(cases: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int) -> Rounds:
+    """Run each case once per round, in turn, so that a busy second hurts all of them alike."""
+    found: Rounds = {name: {} for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            for column, value in case().items():
+                found[name].setdefault(column, []).append(value)
+    return found

@@ -1,0 +1,111 @@
+"""Find the transport that `transport=` names. What is not chosen is not imported."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from flagmw.drivers import _http
+from flagmw.drivers._attempt import Attempt
+from flagmw.drivers._transport import Setup, accept
+from flagmw.exceptions import ConfigError
+from flagmw.types import Call
+
+
+class Transport(Protocol):
+    """How blocking calls are made in one process."""
+
+    def prepare(self) -> None: ...
+
+    def ask(self, call: Call, attempt: Attempt) -> _http.Answer: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Pool(Protocol):
+    """What an async transport keeps for one event loop."""
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class AsyncTransport(Protocol):
+    """How async calls are made in one process."""
+
+    def prepare(self) -> None: ...
+
+    def open(self) -> Any: ...
+
+    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> _http.Answer: ...
+
+
+def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
+    """Return what makes the transport that *transport* means, once per process.
+
+    Raises:
+        ConfigError: there is none of this name or colour, or its package is not installed.
+    """
+    if not isinstance(transport, str | None):
+        from flagmw.drivers._foreign import Borrowed
+
+        foreign = accept(transport, "BaseTransport")
+        return lambda: Borrowed(foreign, setup)
+    from flagmw.drivers._pooled import Pooled
+
+    match _installed(transport):
+        case "httpx2":
+            from flagmw.drivers._httpcore import Httpcore
+
+            return lambda: Pooled(Httpcore(setup.limits), setup)
+        case "httptools":
+            from flagmw.drivers._httptools import Httptools
+
+            return lambda: Pooled(Httptools(setup.limits), setup)
+    raise ConfigError(f'blocking calls have no transport {transport!r}; use "httpx2" or "httptools"')
+
+
+def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
+    """Return what makes the transport that *transport* means, once per process.
+
+    Raises:
+        ConfigError: there is none of this name or colour, or its package is not installed.
+    """
+    if not isinstance(transport, str | None):
+        from flagmw.drivers._foreign import AsyncBorrowed
+
+        foreign = accept(transport, "AsyncBaseTransport")
+        return lambda: AsyncBorrowed(foreign, setup)
+    from flagmw.drivers._aio_pooled import AsyncPooled
+
+    match _installed(transport):
+        case "httpx2":
+            from flagmw.drivers._httpcore import AsyncHttpcore
+
+            return lambda: AsyncPooled(AsyncHttpcore(setup.limits), setup)
+        case "httptools":
+            from flagmw.drivers._httptools import AsyncHttptools
+
+            return lambda: AsyncPooled(AsyncHttptools(setup.limits), setup)
+        case "aiohttp":
+            from flagmw.drivers._aiohttp import Aiohttp
+
+            return lambda: Aiohttp(setup)
+    raise ConfigError(f'async calls have no transport {transport!r}; use "httpx2", "httptools" or "aiohttp"')
+
+
+def _installed(name: str | None) -> str:
+    """Return the name of a transport whose package is there.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if name in ("httptools", "aiohttp"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise ConfigError(f"transport {name!r} needs {name}: pip install 'flagmw[{name}]'") from None
+    return "httpx2" if name is None else name

@@ -1,0 +1,325 @@
+"""Testers choose variants by a signed token; nobody else can, and what testers do is not counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from flagmw import Flagmw, Reason
+from flagmw._overrides import Override, mint
+from flagmw._token import Keys
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import ConfigError
+from flagmw.sandbox import SandboxServer
+from flagmw.sandbox.scenario import Scenario
+from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Page, Seen, Visitor, webtrends
+from tests.edges.test_both import total
+from tests.edges.test_reuse import K1, K2, asked, tampered
+
+ALIAS = "ta_Project1"
+HOST = "www.mysite.com"
+
+
+def token(key: str = K1, *, host: str = HOST, life_s: float = 3600, ago_s: float = 0, **chosen: Any) -> str:
+    now = time.time() - ago_s
+    override = Override(**{"variants": {ALIAS: "red", "ta_New": "on"}, **chosen}, until=now + life_s)
+    return mint(Keys([key]), override, host, now)
+
+
+def show(seen: Seen) -> Answer:
+    """Show the flag; tracks on /buy; does not look on /shared and /plain."""
+    if seen.path == "/shared":
+        return Answer(b"for all", headers=[("Cache-Control", "public, s-maxage=600"), ("ETag", '"x"')])
+    if seen.path == "/plain":
+        return Answer()
+    if seen.path == "/moved":
+        return Answer(b"", 302, [("Location", "/")])
+    if seen.path == "/buy":
+        return Answer(f"{seen.flags.track('purchase', aliases=[ALIAS]) is not None}".encode())
+    return Answer(f"{seen.flags[ALIAS]} {seen.flags['ta_New']}".encode())
+
+
+@pytest.fixture
+def fm(make: Make, vendor: SandboxServer) -> Flagmw:
+    return make(vendors=[webtrends(vendor.webtrends_url)], overrides=True, signing_keys=[K1], reuse_s=300)
+
+
+@pytest.fixture
+def visitor(edge: Edge, fm: Flagmw) -> Visitor:
+    return Visitor(edge, edge.mount(show, fm))
+
+
+BY: dict[str, Callable[[str], dict[str, Any]]] = {
+    "query": lambda token: {"query": f"utm=1&flagmw_override={token}"},
+    "cookie": lambda token: {},
+    "header": lambda token: {"headers": [("flagmw-override", token)]},
+}
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("mode", ["eager", "lazy"])
+def test_override(edge: Edge, make: Make, vendor: SandboxServer, by: str, mode: str) -> None:
+    """By query, cookie or header the tester gets the chosen variants, and the page is for nobody else."""
+    made = token()
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], overrides=True, signing_keys=[K1], mode=mode, reuse_s=300)
+    variants: list[Any] = []
+
+    def view(seen: Seen) -> Answer:
+        variants.append(seen.flags.variant("ta_New"))
+        return Answer(seen.flags["ta_New"].encode())
+
+    visitor = Visitor(edge, edge.mount(view, fm))
+    if by == "cookie":
+        visitor.cookies["flagmw_override"] = made
+    if mode == "lazy" and edge.name == "asgi":
+        # Remembered for the visitor, so that a read on the loop needs no call.
+        visitor.cookies |= edge.get(edge.mount(show, make(**_eager(vendor)))).cookies
+    page = visitor.get(**BY[by](made))
+    assert page.body == b"on"
+    assert (variants[0].reason, variants[0].error_code) == (Reason.STATIC, ErrorCode.OVERRIDDEN)
+    assert page.values("cache-control") == ["private, no-store"]
+    kept = [line for line in page.values("set-cookie") if line.startswith("flagmw_override=")]
+    assert len(kept) == (by == "query")
+    assert "flagmw" not in page.cookies, "what was decided for a tester is not remembered"
+
+
+def _eager(vendor: SandboxServer) -> dict[str, Any]:
+    return {"vendors": [webtrends(vendor.webtrends_url)], "signing_keys": [K1], "reuse_s": 300}
+
+
+def test_it_lasts(visitor: Visitor) -> None:
+    """A token that came by the query is kept in a cookie, HttpOnly and Secure, until it runs out or is taken away."""
+    page = visitor.get(query=f"flagmw_override={token()}")
+    (line,) = [line for line in page.values("set-cookie") if line.startswith("flagmw_override=")]
+    assert "; HttpOnly" in line
+    assert "; Secure" in line
+    life_s = int(line.partition("Max-Age=")[2].partition(";")[0])
+    assert 3590 <= life_s <= 3600
+    assert visitor.get().body == b"red on"
+    assert visitor.get("/other").values("cache-control") == ["private, no-store"]
+    page = visitor.get(query="flagmw_override=off")
+    assert page.body in (b"control control", b"variation control")
+    assert "flagmw_override" not in visitor.cookies
+    assert visitor.get().body == page.body
+
+
+@pytest.mark.parametrize("path", ["/shared", "/plain", "/moved", "/buy"])
+def test_it_is_kept_on_any_response(visitor: Visitor, path: str) -> None:
+    """Also where the page is for shared caches, reads no flag, or redirects; and no cache may keep that response."""
+    page = visitor.get(path, query=f"flagmw_override={token()}")
+    assert page.values("cache-control") == ["private, no-store"]
+    assert "flagmw_override" in visitor.cookies
+    page = visitor.get(path, query="flagmw_override=off")
+    assert page.values("cache-control") == ["private, no-store"]
+    assert "flagmw_override" not in visitor.cookies
+    assert visitor.get("/shared").values("cache-control") == ["public, s-maxage=600"]
+
+
+def test_paths_that_nobody_decides_for(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    """On a path outside of `paths`, and for HEAD, the override holds too."""
+    fm = make(**_eager(vendor), overrides=True, paths=["/shop/*"])
+    visitor = Visitor(edge, edge.mount(show, fm), {"flagmw_override": token()})
+    assert visitor.get("/about").body == b"red on"
+    assert vendor.ledger()["requests"] == []
+
+
+def test_nothing_of_a_tester_is_counted(visitor: Visitor, fm: Flagmw, vendor: SandboxServer) -> None:
+    """Vendors are asked so that nothing is counted, and tracks are dropped and counted here."""
+    visitor.cookies["flagmw_override"] = token()
+    visitor.get()
+    assert visitor.get("/buy").body == b"False"
+    assert fm.flush(5)
+    requests = vendor.ledger()["requests"]
+    assert {(request["action"], request["track"]) for request in requests} == {("control", False)}
+    assert vendor.ledger()["views"] == []
+    assert total(fm, "track_dropped", ErrorCode.OVERRIDDEN) == 1
+    # Without the override the same visitor counts, beginning with this very page.
+    del visitor.cookies["flagmw_override"]
+    visitor.get()
+    assert len(vendor.ledger()["views"]) == 4
+
+
+def test_saved_tester_is_not_counted(edge: Edge, fm: Flagmw, vendor: SandboxServer) -> None:
+    """A webhook that tracks for a tester's order reports nothing."""
+    saved: list[bytes] = []
+
+    def view(seen: Seen) -> Answer:
+        saved.append(seen.flags.save())
+        return Answer()
+
+    visitor = Visitor(edge, edge.mount(view, fm), {"flagmw_override": token()})
+    visitor.get()
+    assert fm.track("purchase", visitor=saved[0]) is None
+
+
+BAD: dict[str, Callable[[], str]] = {
+    "I8 unsigned": lambda: f"{ALIAS}:red",
+    "I9 expired": lambda: token(ago_s=7200),
+    "I9 another environment's key": lambda: token(K2),
+    "I9 another host": lambda: token(host="staging.mysite.com"),
+    "I9 tampered": lambda: tampered(token()),
+    "I9 truncated": lambda: token()[:-10],
+    "I9 10 KB": lambda: "A" * 10_240,
+    "a decision token": lambda: Keys([K1]).sign("decision", {"host": HOST, "flags": {ALIAS: "red"}}, time.time(), 60),
+    "rubbish": lambda: "%00%0d%0aSet-Cookie:x=y;<script>",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("by", ["query", "header", "cookie"])
+def test_tokens_that_are_not_accepted(visitor: Visitor, fm: Flagmw, vendor: SandboxServer, kind: str, by: str) -> None:
+    """They are ignored and counted: the page is as for everybody, and the cookie is not set."""
+    bad = BAD[kind]()
+    if by == "cookie":
+        visitor.cookies["flagmw_override"] = quote(bad, safe=":")
+    page = visitor.get(**BY[by](quote(bad) if by == "query" else quote(bad, safe=":")))
+    assert page.status == 200
+    assert page.body in (
+        (b"control control",) if "10 KB" in kind and by == "cookie" else (b"control control", b"variation control")
+    )
+    assert page.values("cache-control") == ["private"]
+    assert "flagmw_override" not in page.cookies
+    rejected = total(fm, "override_rejected") + total(fm, "visitor_cookie_rejected")
+    # Of a query no more than 8 KB are looked at.
+    assert rejected == (0 if "10 KB" in kind and by == "query" else 1)
+    assert all("flagmw_override" not in name for name in page.cookies)
+
+
+def test_a_bad_token_does_not_take_away_a_good_one(visitor: Visitor) -> None:
+    """What somebody puts into a link does not end a tester's session."""
+    visitor.get(query=f"flagmw_override={token()}")
+    visitor.get(query="flagmw_override=rubbish")
+    assert visitor.get().body == b"red on"
+
+
+def test_off_by_default(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    """Without `overrides=True` a token is nothing, however well signed."""
+    fm = make(**_eager(vendor))
+    page = edge.get(edge.mount(show, fm), query=f"flagmw_override={token()}")
+    assert page.body in (b"control control", b"variation control")
+    assert total(fm, "override_rejected") == 0
+
+
+def test_overrides_need_keys() -> None:
+    """They are refused at the start without signing keys, with the command that makes one."""
+    with pytest.raises(ConfigError, match="overrides needs signing_keys; make one with: python -c"):
+        Flagmw(overrides=True)
+
+
+def test_page_that_is_fetched_ahead(visitor: Visitor, vendor: SandboxServer) -> None:
+    """A tester's browser may fetch the next page ahead: it is the one that was chosen, and nobody is asked."""
+    visitor.cookies["flagmw_override"] = token()
+    page = visitor.get(headers=[("sec-purpose", "prefetch")])
+    assert page.body == b"red on"
+    assert (page.values("cache-control"), page.values("set-cookie")) == (["private, no-store"], [])
+    assert vendor.ledger()["requests"] == []
+
+
+# While debugging
+
+
+@pytest.mark.parametrize("keys", [(), (K1,)])
+def test_unsigned_with_debug(edge: Edge, make: Make, vendor: SandboxServer, keys: tuple[str, ...]) -> None:
+    """With debug=True `alias:variant` will do, and is kept as a signed one is."""
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], overrides=True, debug=True, signing_keys=keys)
+    visitor = Visitor(edge, edge.mount(show, fm))
+    for _ in range(2):
+        assert visitor.get(query=f"flagmw_override={ALIAS}:red,ta_New:on").body == b"red on"
+        assert visitor.get().body == b"red on"
+
+
+@pytest.mark.parametrize("text", [f"{ALIAS}:red;x", f"{ALIAS}:red, ta New:on", f"{ALIAS}:rot\xe9", f"{ALIAS}:'\"\\"])
+def test_unsigned_that_no_cookie_can_hold(edge: Edge, make: Make, vendor: SandboxServer, text: str) -> None:
+    """It holds for this page and is not kept; it is no error."""
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], overrides=True, debug=True)
+    page = edge.get(edge.mount(show, fm), query=f"flagmw_override={quote(text)}")
+    assert page.status == 200
+    assert page.body.startswith(text.partition(":")[2].partition(",")[0].encode())
+    assert "flagmw_override" not in page.cookies
+    assert total(fm, "internal_error") == 0
+
+
+# Vendors' own switches
+
+
+def test_I10_vendors_switches_in_the_query_do_nothing(visitor: Visitor, vendor: SandboxServer) -> None:
+    """`_wt.mode` and the like are for the vendor's tag in the page; the middleware does not pass them on."""
+    visitor.get(query="_wt.mode=staging&_wt.debug=true&s_mode=staging&debug=true&staging=1&mboxDebug=1")
+    (request,) = vendor.ledger()["requests"]
+    assert (request["s_mode"], request["debug"]) == (None, False)
+
+
+def staged() -> Scenario:
+    """An account with one live test and one in staging."""
+    projects = [
+        {"alias": alias, "tests": [{"state": state, "variations": [{"key": key}, {"key": key + "2"}]}]}
+        for alias, state, key in ((ALIAS, "live", "live"), ("ta_New", "staging", "staged"))
+    ]
+    account = {
+        "domain_id": DOMAIN,
+        "key_token": TOKEN,
+        "cookie_domain": ".mysite.com",
+        "locations": [{"match": "prefix", "url": "https://www.mysite.com"}],
+        "projects": projects,
+    }
+    return Scenario.from_mapping({"webtrends": [account]})
+
+
+def codes(page: Page) -> list[str]:
+    return page.body.decode().split()
+
+
+def test_staging(visitor: Visitor, vendor: SandboxServer) -> None:
+    """A token with staging asks for the tests in staging, which live visitors do not see."""
+    vendor.replace_scenario(staged())
+    assert codes(visitor.get())[1] == "control"
+    assert codes(visitor.get())[0].startswith("live")
+    page = visitor.get(query=f"flagmw_override={token(variants={}, staging=True)}")
+    assert codes(page)[1].startswith("staged")
+    assert codes(page)[0] == "control", "live tests are not visible in staging"
+    assert vendor.ledger()["requests"][-1]["s_mode"] == "staging"
+
+
+def test_staging_does_not_stick(visitor: Visitor, fm: Flagmw, vendor: SandboxServer) -> None:
+    """When the override is over the tester is a live visitor as before: no cookie keeps them in staging."""
+    vendor.replace_scenario(staged())
+    live = codes(visitor.get())[0]
+    mode = visitor.cookies["_wt.mode-2490593"]
+    for _ in range(2):
+        page = visitor.get(query=f"flagmw_override={token(variants={}, staging=True)}")
+        assert codes(page)[1].startswith("staged")
+        assert "_wt.mode-2490593" not in page.cookies
+    assert visitor.cookies["_wt.mode-2490593"] == mode
+    visitor.get("/plain", query="flagmw_override=off")
+    calls = asked(vendor)
+    # A new process, which remembers nothing.
+    assert codes(visitor.get()) == [live, "control"]
+    fm._context.memory = type(fm._context.memory)(1 << 20)
+    visitor.cookies.pop("flagmw", None)
+    assert codes(visitor.get()) == [live, "control"]
+    assert asked(vendor) == calls + 1
+
+
+def test_newcomer_in_staging(visitor: Visitor, vendor: SandboxServer) -> None:
+    """A tester whose first page is one in staging is no different afterwards either."""
+    vendor.replace_scenario(staged())
+    page = visitor.get(query=f"flagmw_override={token(variants={}, staging=True)}")
+    assert codes(page)[1].startswith("staged")
+    visitor.get("/plain", query="flagmw_override=off")
+    live = codes(visitor.get())
+    assert live[0].startswith("live")
+    assert live[1] == "control"
+    assert vendor.ledger()["requests"][-1]["lint"] == []
+
+
+def test_staging_is_not_remembered(visitor: Visitor, vendor: SandboxServer) -> None:
+    """What was decided in staging is reused neither for the tester later on nor for anybody else."""
+    vendor.replace_scenario(staged())
+    for n in (1, 2):
+        visitor.get(query=f"flagmw_override={token(variants={}, staging=True)}")
+        assert asked(vendor) == n
+    assert "flagmw" not in visitor.cookies
