@@ -26,7 +26,6 @@ from flagmw.types import Event, EventNote, Flow, Outcome
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-COMMIT_WAIT_S = 0.05
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 
@@ -40,6 +39,7 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
+        self._commit_wait_s = config.commit_wait_ms / 1000
         self._ended = False
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
@@ -62,7 +62,7 @@ class Delivery:
         if os.getpid() in self._by_pid:
             return
         running = self._here()
-        if not running.own_memory:
+        if running.delivers and not running.own_memory:
             running.worker.start()
 
     def start(self) -> None:
@@ -92,12 +92,12 @@ class Delivery:
         return Sink(self._put)
 
     def commit(self, exchange: Exchange) -> None:
-        """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
+        """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
         stored = self._hand_over(exchange)
         if stored is None:
             return
         try:
-            stored.result(COMMIT_WAIT_S)
+            stored.result(self._commit_wait_s)
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -112,7 +112,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s)
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
