@@ -50,7 +50,7 @@ def run(settings: Settings, stub: Stub) -> Section:
 
 
 def variants() -> dict[str, dict[str, Any]]:
-    plain = {"deadline_ms": DEADLINE_MS, "pool_size": CALLERS, **visitor.asking()}
+    plain = {"deadline_ms": DEADLINE_MS, "pool_size": 2 * CALLERS, **visitor.asking()}
     return {WRAPPED: plain, **({HEDGED: {**plain, "hedge_ms": 30}} if visitor.has("hedge_ms") else {})}
 
 
