@@ -18,7 +18,7 @@ from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._open import located, make, probe, start, trouble
+from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.base import Outbox, OutboxStats
 from flagmw.outbox.location import Location, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 COMMIT_WAIT_S = 0.05
+# A process's first events also open the store, which takes longer than a commit; only they may wait for that.
+OPEN_WAIT_S = 1.0
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 
@@ -40,6 +42,7 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
+        self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
         self._made = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
@@ -77,7 +80,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            stored.result(COMMIT_WAIT_S)
+            stored.result(self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -89,7 +92,7 @@ class Delivery:
         import asyncio
 
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -147,6 +150,7 @@ class Delivery:
 
     def _hand_over(self, exchange: Exchange) -> Future[Any] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
+        self.look()
         sink = exchange.sink
         if not isinstance(sink, Sink):
             sink = exchange.sink = self.sink()
@@ -155,6 +159,18 @@ class Delivery:
             sink(events)
         stored, sink.last = sink.last, None
         return stored
+
+    def _commit_wait_s(self) -> float:
+        running = self._running
+        return OPEN_WAIT_S if running is not None and running.owned and not running.opened else COMMIT_WAIT_S
+
+    def look(self) -> None:
+        """At a process's first request, start delivery if earlier processes have left events behind."""
+        if self._looked_pid == os.getpid():
+            return
+        self._looked_pid = os.getpid()
+        if isinstance(self._made, Location) and self._running is None and has_slots(self._made):
+            self._here().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         from concurrent.futures import Future
@@ -199,6 +215,7 @@ class Delivery:
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
             return
+        running.opened = True
         if stored:
             running.worker.wake()
         if stored < n:
@@ -268,6 +285,7 @@ class _Running:
         from flagmw.outbox.worker import Worker
 
         self.owned = isinstance(made, Location)
+        self.opened = False
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
@@ -294,10 +312,8 @@ class _Running:
             last.result(timeout_s)
         except TimeoutError:
             return False
-        except OutboxError:
-            pass  # told for the events that it has not taken
-        except RuntimeError:
-            pass  # the interpreter is on its way out, and has waited for it before it said so
+        except Exception:
+            pass  # told for the events that it has not taken; or the interpreter is on its way out, after waiting
         return True
 
 

@@ -284,8 +284,6 @@ class Files:
         mark(connection, "clean", 0)
         connection.execute("COMMIT")
         reserve = Reserve(slot.path.with_suffix(".reserve"))
-        if not options.disk_is_low(options.directory):
-            reserve.keep()
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         return Open(slot, connection, book, reserve, slot.path.stat().st_ino, version, used=True)
 
