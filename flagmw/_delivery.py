@@ -313,7 +313,7 @@ class _Running:
         except TimeoutError:
             return False
         except Exception:
-            pass  # told for the events that it has not taken; or the interpreter is on its way out, after waiting
+            return True  # told for the events that it has not taken; or the interpreter is on its way out, and waited
         return True
 
 

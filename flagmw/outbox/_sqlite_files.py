@@ -18,8 +18,9 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import Reserve, is_low, remote_type
 from flagmw.outbox._seal import Seal
-from flagmw.outbox._sqlite_book import Book, Limits
+from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import Damaged, NotOurs, is_damage, mark, marks, open_file, sound
+from flagmw.outbox._sqlite_rows import Limits
 from flagmw.outbox._sqlite_salvage import copy_from, copy_from_file, set_aside
 from flagmw.outbox.policy import Policy
 
@@ -62,6 +63,7 @@ class Open:
     begun: bool = False
     used: bool = False
     checked: bool = False
+    reserved: bool = False
 
 
 class Files:
@@ -171,6 +173,14 @@ class Files:
         released = [one.reserve.release() for one in self.held()]
         return any(released)
 
+    def keep_reserves(self) -> None:
+        """Take what room deletes may need one day; not while a slot is opened, when a request may be waiting."""
+        for one in self.held():
+            if not one.reserved:
+                one.reserved = True
+                if not self._options.disk_is_low(self._options.directory):
+                    one.reserve.keep()
+
     # Upkeep
 
     def untidy(self) -> bool:
@@ -190,8 +200,7 @@ class Files:
             one.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
             one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             one.used = False
-            if not self._options.disk_is_low(self._options.directory):
-                one.reserve.keep()
+            one.reserved = False
             if _size(one.slot.path.with_name(f"{one.slot.path.name}-wal")) > _LONG_LOG_BYTES:
                 self.throttle.log(
                     logging.WARNING, ErrorCode.OUTBOX_FAILED, "a reader keeps the outbox's log from shrinking"

@@ -213,6 +213,7 @@ class Store:
                 self._adopt_at = now + ADOPT_S
                 if self.files.adopt():
                     self._options.on_work()
+            self.files.keep_reserves()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
