@@ -253,7 +253,9 @@ def test_P6_a_reserve_lets_deletes_go_on(folder, tmp_path):
     from pathlib import Path
     store = SqliteOutbox(Path(sys.argv[1]) / "outbox", disk_is_low=lambda path: False)
     store.put_many([event(f"e{n}") for n in range(50)], now())
-    free = os.statvfs(sys.argv[1])
+    reserve = Path(sys.argv[1]) / "outbox" / "slot-0.reserve"
+    while not reserve.exists() or reserve.stat().st_size < 4 << 20:
+        time.sleep(0.01)
     with open(Path(sys.argv[1]) / "filler", "wb", buffering=0) as filler:
         try:
             while filler.write(bytes(4096)):
