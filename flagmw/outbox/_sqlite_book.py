@@ -20,6 +20,7 @@ from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_rows import (
     COLUMNS,
+    DEAD,
     DUE,
     FIRST,
     INSERT,
@@ -145,9 +146,34 @@ class Book:
 
     # What a store does
 
-    def put(self, batch: Iterable[Packed], now: float) -> list[str]:
+    def put(self, batch: Iterable[Packed], now: float) -> set[str]:
+        """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
-        return [row.id for row in batch if self._put(row)]
+        rows, size = self._rows, self._bytes
+        safe, new = set[str](), Counter[str]()
+        sizes: Counter[str] = Counter()
+        dead = self.counts.total("dead") > 0
+        for row in batch:
+            share = self._policy.exposure_share if row.kind == "exposure" else 1.0
+            taken = row.size
+            if rows + 1 > self._limits.max_rows * share or size + taken > self._limits.max_bytes * share:
+                if not self._known(row):
+                    self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
+                    continue
+                self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+            elif (dead and self._is_dead(row)) or not self._insert(row, taken):
+                self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+            else:
+                rows, size = rows + 1, size + taken
+                new[row.vendor] += 1
+                sizes[row.vendor] += taken
+            safe.add(row.id)
+        for vendor, n in new.items():
+            self.counts.add(vendor, "accepted", n)
+            self.counts.add(vendor, "queued", n)
+            self.counts.add(vendor, "bytes", sizes[vendor])
+        self._rows, self._bytes = rows, size
+        return safe
 
     def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
         self.counts.add(vendor, "refused", n, code)
@@ -288,21 +314,12 @@ class Book:
             self._removed = []
         self.past.flush()
 
-    def _put(self, row: Packed) -> bool:
-        size = row.size
-        share = self._policy.exposure_share if row.kind == "exposure" else 1.0
-        if self._rows + 1 > self._limits.max_rows * share or self._bytes + size > self._limits.max_bytes * share:
-            if not self._known(row):
-                self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
-                return False
-        else:
-            values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
-            if self.connection.execute(INSERT, values).rowcount == 1:
-                self._count_row(row.vendor, size, 1)
-                self.counts.add(row.vendor, "accepted")
-                return True
-        self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
-        return True
+    def _insert(self, row: Packed, size: int) -> bool:
+        values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
+        return self.connection.execute(INSERT, values).rowcount == 1
+
+    def _is_dead(self, row: Packed) -> bool:
+        return bool(self.connection.execute(DEAD, (row.id,)).fetchone()[0])
 
     def _known(self, row: Packed) -> bool:
         one = self.connection.execute

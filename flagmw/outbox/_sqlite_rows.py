@@ -15,10 +15,11 @@ ROW_BYTES = 300
 INSERT = """
 INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, size, body)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9
-WHERE NOT EXISTS (SELECT 1 FROM done WHERE what = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE id = ?1)
+WHERE NOT EXISTS (SELECT 1 FROM done WHERE what = ?1)
     AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM done WHERE what = ?5))
 ON CONFLICT DO NOTHING
 """
+DEAD = "SELECT EXISTS (SELECT 1 FROM dead WHERE id = ?1)"
 KNOWN = """
 SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead WHERE id = ?1)
     OR EXISTS (SELECT 1 FROM done WHERE what = ?1)
