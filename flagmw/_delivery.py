@@ -18,7 +18,7 @@ from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._open import located, make, probe, start, trouble
+from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.base import Leased, Outbox, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 COMMIT_WAIT_S = 0.05
+# A process's first events also open the store, which takes longer than a commit; only they may wait for that.
+OPEN_WAIT_S = 1.0
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 
@@ -42,6 +44,7 @@ class Delivery:
         self._exit_pid = 0
         self._ended = False
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
+        self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
         self._made = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
@@ -89,7 +92,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            stored.result(COMMIT_WAIT_S)
+            stored.result(self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -104,7 +107,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), COMMIT_WAIT_S)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -166,6 +169,7 @@ class Delivery:
         """Put away what the request has collected; return what may still be on its way to the store."""
         exchange.answered = True
         events = exchange.drain()
+        self.look()
         sink = exchange.sink
         if not isinstance(sink, Sink):
             sink = exchange.sink = self.sink()
@@ -173,6 +177,19 @@ class Delivery:
             sink(events)
         stored, sink.last = sink.last, None
         return stored
+
+    def _commit_wait_s(self) -> float:
+        running = self._running
+        return OPEN_WAIT_S if running is not None and running.owned and not running.opened else COMMIT_WAIT_S
+
+    def look(self) -> None:
+        """At a process's first request, start delivery if earlier processes have left events behind."""
+        if self._looked_pid == os.getpid():
+            return
+        self._looked_pid = os.getpid()
+        delivers = self._config.deliver == "inprocess"
+        if delivers and isinstance(self._made, Location) and self._running is None and has_slots(self._made):
+            self._here().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         from concurrent.futures import Future
@@ -226,6 +243,7 @@ class Delivery:
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
             return
+        running.opened = True
         if stored and running.delivers:
             running.worker.wake()
         if stored < n:
@@ -305,6 +323,7 @@ class _Running:
 
         self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)
+        self.opened = False
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))

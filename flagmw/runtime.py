@@ -386,6 +386,7 @@ class Flagmw:
 
     def _in_this_process(self) -> None:
         """Forget, in a forked child, what the parent has under way: that stays the parent's."""
+        self._delivery.look()
         pid = os.getpid()
         if pid != self._pid:
             self._pid = pid
