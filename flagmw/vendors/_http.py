@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flagmw.codes import ErrorCode
-from flagmw.types import Reply
+from flagmw.exceptions import TransportError
+from flagmw.types import Ambiguous, Dead, Outcome, Reply, Retry, Suspend
 
 RETRY_AFTER_MAX_S = 3600.0
 
@@ -40,3 +41,24 @@ def retry_after(reply: Reply) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(seconds, RETRY_AFTER_MAX_S) if seconds > 0 else None
+
+
+def unanswered(error: TransportError) -> Outcome:
+    """Return what it means for an event that its call ended with *error*."""
+    if error.code is ErrorCode.TLS:
+        return Suspend(error.code)
+    return Ambiguous(error.code) if error.sent else Retry(error.code)
+
+
+def refused(reply: Reply, *, at_most_once: bool) -> Outcome | None:
+    """Return what *reply*'s status alone means for an event, None where it is a success."""
+    code, rest_s = status_fault(reply)
+    if code is None:
+        return None
+    if code is ErrorCode.UNAUTHORIZED:
+        return Suspend(code)
+    if reply.status >= 500 and reply.status != 503 and at_most_once:
+        return Ambiguous(code)  # it broke somewhere behind the door: perhaps counted
+    if reply.status >= 500 or reply.status in (408, 425, 429):
+        return Retry(code, rest_s)
+    return Dead(code, verdict=False)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from flagmw.codes import ErrorCode, vendor_code
-from flagmw.exceptions import ProtocolError, TransportError
+from flagmw.exceptions import ProtocolError
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Reply, Retry, Suspend
 from flagmw.vendors import _webtrends_answer as answers
 from flagmw.vendors import _webtrends_codes as codes
-from flagmw.vendors._http import status_fault
+from flagmw.vendors._http import refused
 
 GZIP_REFUSED = Retry(ErrorCode.ENCODING)
-
-
-def unanswered(error: TransportError) -> Outcome:
-    """Return what it means for an event that its call ended with *error*."""
-    if error.code is ErrorCode.TLS:
-        return Suspend(error.code)
-    return Ambiguous(error.code) if error.sent else Retry(error.code)
 
 
 def judge(reply: Reply, event: Event, *, compressed: bool = False) -> Outcome:
@@ -64,16 +57,8 @@ def gzip_refused(reply: Reply, elements: list[answers.Element]) -> bool:
 
 
 def _by_status(reply: Reply, fault: ErrorCode, event: Event) -> Outcome:
-    code, rest_s = status_fault(reply)
-    if code is None:
-        return Ambiguous(fault)  # a success that says nothing: perhaps counted, perhaps not
-    if code is ErrorCode.UNAUTHORIZED:
-        return Suspend(code)
-    if reply.status >= 500 and reply.status != 503 and event.at_most_once:
-        return Ambiguous(code)  # it broke somewhere behind the door: perhaps counted
-    if reply.status >= 500 or reply.status in (408, 425, 429):
-        return Retry(code, rest_s)
-    return Dead(code, verdict=False)
+    # A success that says nothing: perhaps counted, perhaps not.
+    return refused(reply, at_most_once=event.at_most_once) or Ambiguous(fault)
 
 
 def _by_alias(elements: list[answers.Element], aliases: tuple[str, ...]) -> dict[str, answers.Element | None]:

@@ -18,6 +18,7 @@ from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Tra
 from flagmw.vendors import _webtrends_decide as decisions
 from flagmw.vendors import _webtrends_request as requests
 from flagmw.vendors import _webtrends_track as tracks
+from flagmw.vendors._http import unanswered
 from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
 from flagmw.vendors._seen import Seen
 from flagmw.vendors._webtrends_answer import ALIAS
@@ -241,7 +242,7 @@ class Webtrends:
             try:
                 reply = yield requests.call(url, event.visit, body, compress=compress)
             except TransportError as error:
-                outcomes.append(tracks.unanswered(error))
+                outcomes.append(unanswered(error))
                 continue
             outcomes.append(tracks.judge(reply, event, compressed=compress))
             if outcomes[-1] is tracks.GZIP_REFUSED:
@@ -266,7 +267,7 @@ class Webtrends:
             try:
                 reply = yield requests.call(url, event.visit, body, compress=compress)
             except TransportError as error:
-                verdicts[alias] = tracks.unanswered(error)
+                verdicts[alias] = unanswered(error)
                 # There is no more time, or nobody there: the others wait for the next attempt.
                 rest = event.aliases[len(verdicts) :]
                 verdicts.update({other: Retry(error.code) for other in rest})

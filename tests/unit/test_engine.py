@@ -200,7 +200,7 @@ def test_cookies_are_set() -> None:
     exchange = Bench().visit()
     exchange.settle([decision("v1", {}, change(user()), change(control("a"), "WT3c", None))])
     assert exchange.set_cookies == (
-        f"{user()}=WT3new~; Path=/; Max-Age={LIFE}; Domain=mysite.com; Secure; SameSite=Lax",
+        f"{user()}=WT3new~; Max-Age={LIFE}; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
         f"{control('a')}=WT3c; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
     )
 
@@ -347,8 +347,8 @@ def test_deletions_name_both_places() -> None:
     exchange = Bench().visit(f"{user()}=WT3u")
     exchange.settle([decision("v1", {}, change(user(), "", 0))])
     assert exchange.set_cookies == (
-        f"{user()}=; Path=/; Max-Age=0; Secure; SameSite=Lax",
-        f"{user()}=; Path=/; Max-Age=0; Domain=mysite.com; Secure; SameSite=Lax",
+        f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",
+        f"{user()}=; Max-Age=0; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
     )
 
 
@@ -364,7 +364,7 @@ def test_deletions_on_hosts_without_domains() -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
         exchange = Bench().visit(f"{user()}=WT3u", host=host)
         exchange.settle([decision("v1", {}, change(user(), "", 0))])
-        assert exchange.set_cookies == (f"{user()}=; Path=/; Max-Age=0; Secure; SameSite=Lax",)
+        assert exchange.set_cookies == (f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",)
 
 
 def test_only_what_is_there_is_deleted() -> None:
