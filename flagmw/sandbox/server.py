@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox import contentstack
 from flagmw.sandbox.app import create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.scenario import Scenario, load_scenario
@@ -76,6 +77,11 @@ class SandboxServer:
     def webtrends_url(self) -> str:
         """What stands in for https://ots.webtrends-optimize.com/ots/api/rest-1.2."""
         return self.url + BASE
+
+    @property
+    def contentstack_url(self) -> str:
+        """What stands in for https://personalize-edge.contentstack.com."""
+        return self.url + contentstack.BASE
 
     @property
     def running(self) -> bool:
