@@ -107,7 +107,7 @@ def test_faults_are_defaults_with_a_code(
 
 
 @pytest.mark.parametrize("value", ["null", "a=b c"])
-def test_odd_uid_of_the_vendor_is_no_cookie(edge: Edge, make: Make, personalize: SandboxServer, value: str) -> None:
+def test_V19_odd_uid_of_the_vendor_is_no_cookie(edge: Edge, make: Make, personalize: SandboxServer, value: str) -> None:
     personalize.faults([{"route": "contentstack.manifest", "kind": "bad_cookie", "value": value}])
     page = edge.get(edge.mount(buying, make(vendors=[project(personalize)])))
     assert page.body.split()[0] in (b"0", b"1", b"2")
