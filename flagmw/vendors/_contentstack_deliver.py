@@ -7,12 +7,13 @@ of the visitor: `$set` stores attributes, `$merge` hands them on to another uid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import takewhile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
-from flagmw.types import Call, Dead, Delivered, Dropped, Event, Flow, Outcome, Reply, Suspend, Track
+from flagmw.types import Call, Dead, Delivered, Dropped, Event, Flow, Outcome, Reply, Retry, Suspend, Track
 from flagmw.vendors import _contentstack_request as requests
 from flagmw.vendors._contentstack_cookies import usable_uid, user_uid
 from flagmw.vendors._http import refused, unanswered
@@ -29,47 +30,43 @@ class Reporter:
         self._base_url, self._project_uid = base_url, project_uid
 
     def deliver(self, batch: Sequence[Event]) -> Flow[list[Outcome]]:
-        """Send *batch* in order; return one outcome for each event."""
+        """Send *batch* in order; return one outcome for each event.
+
+        A list that the vendor refuses is sent again event by event: one of them may be the cause.
+        """
         outcomes: list[Outcome] = []
-        while len(outcomes) < len(batch):
-            rest = batch[len(outcomes) :]
-            first = rest[0]
-            uid = user_uid(first.visit.cookies)
-            if uid is None:
-                outcomes.append(Dropped(ErrorCode.NOT_IN_TEST))
-            elif _is_item(first):
-                outcomes += yield from self._report(_beginning(rest, uid), uid)
+        waiting = deque(_grouped(batch))
+        while waiting:
+            events = waiting.popleft()
+            call = self._call(events)
+            if call is None:
+                outcomes += [Dropped(ErrorCode.NOT_IN_TEST)] * len(events)
+                continue
+            try:
+                reply = yield call
+            except TransportError as error:
+                outcomes += [unanswered(error)] * len(events)
+                # There is no more time, or nobody there: the others wait for the next attempt.
+                return outcomes + [Retry(error.code)] * (len(batch) - len(outcomes))
+            judged = _judged(reply, events)
+            if len(events) > 1 and isinstance(judged[0], Dead):
+                waiting.extendleft([event] for event in reversed(events))
             else:
-                outcomes += yield from self._send(self._change(first.track, uid), [first])
+                outcomes += judged
         return outcomes
 
-    def _report(self, events: Sequence[Event], uid: str) -> Flow[list[Outcome]]:
-        """Send *events* as one list, and each by itself when the vendor refuses that: one of them may be the cause."""
-        items = [item for event in events for item in _items(event)]
-        if not items:
-            return [Dropped(ErrorCode.NOT_IN_TEST)] * len(events)
-        outcomes = yield from self._send(requests.events(self._base_url, self._project_uid, uid, items), events)
-        if len(events) == 1 or not isinstance(outcomes[0], Dead):
-            return outcomes
-        outcomes = []
-        for event in events:
-            outcomes += yield from self._report([event], uid)
-        return outcomes
-
-    def _change(self, track: Track, uid: str) -> Call:
+    def _call(self, events: Sequence[Event]) -> Call | None:
+        """Return the request for *events*, which go together; None when they can count for nobody."""
+        track, uid = events[0].track, user_uid(events[0].visit.cookies)
+        if uid is None:
+            return None
+        if _is_item(events[0]):
+            items = [item for event in events for item in _items(event)]
+            return requests.events(self._base_url, self._project_uid, uid, items) if items else None
         if track.metric == SET:
             return requests.attributes(self._base_url, self._project_uid, uid, track.data)
-        return requests.merge(self._base_url, self._project_uid, uid, target(track) or uid)
-
-    def _send(self, call: Call, events: Sequence[Event]) -> Flow[list[Outcome]]:
-        try:
-            reply = yield call
-        except TransportError as error:
-            return [unanswered(error)] * len(events)
-        if project_not_found(reply):
-            return [Suspend(ErrorCode.PROJECT_NOT_FOUND)] * len(events)
-        # Any success will do; its body says nothing.
-        return [refused(reply, at_most_once=event.at_most_once) or Delivered() for event in events]
+        into = target(track)
+        return None if into is None else requests.merge(self._base_url, self._project_uid, uid, into)
 
 
 def checked(track: Track) -> None:
@@ -96,9 +93,15 @@ def _is_item(event: Event) -> bool:
     return event.kind == "exposure" or event.track.metric not in (SET, MERGE)
 
 
-def _beginning(events: Sequence[Event], uid: str) -> list[Event]:
-    """Return the first of *events*, as far as they fit into one list of the visitor *uid*."""
-    return list(takewhile(lambda event: _is_item(event) and user_uid(event.visit.cookies) == uid, events))
+def _grouped(batch: Sequence[Event]) -> Iterator[list[Event]]:
+    """Yield *batch* in parts that one request can tell: one visitor's items that stand together, or one other event."""
+
+    def key(numbered: tuple[int, Event]) -> tuple[str | None, int | None]:
+        n, event = numbered
+        return user_uid(event.visit.cookies), None if _is_item(event) else n
+
+    for _, numbered in groupby(enumerate(batch), key):
+        yield [event for _, event in numbered]
 
 
 def _items(event: Event) -> list[dict[str, str]]:
@@ -110,6 +113,13 @@ def _items(event: Event) -> list[dict[str, str]]:
         for seen in event.exposed
         if (experience := seen.ids.get("experience")) and (variant := seen.ids.get("variant"))
     ]
+
+
+def _judged(reply: Reply, events: Sequence[Event]) -> list[Outcome]:
+    """Return what *reply* means for *events*. Any success will do; its body says nothing."""
+    if project_not_found(reply):
+        return [Suspend(ErrorCode.PROJECT_NOT_FOUND)] * len(events)
+    return [refused(reply, at_most_once=event.at_most_once) or Delivered() for event in events]
 
 
 def project_not_found(reply: Reply) -> bool:

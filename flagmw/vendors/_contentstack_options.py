@@ -14,6 +14,8 @@ from flagmw.vendors._contentstack_request import live_attributes
 from flagmw.vendors._options import one_of
 
 TAGS_MAX = 10
+# Before the short uid it is the alias of an experience that the site gave no name.
+UNNAMED = "exp:"
 
 # Contentstack's list of regions, with what stands before the host of each.
 REGIONS: Mapping[str, str] = MappingProxyType(
@@ -98,6 +100,8 @@ def checked_aliases(owner: str, aliases: Any) -> Mapping[str, str]:
             raise ConfigError(f"{owner}: aliases: {short_uid!r} is no short uid; write it as text, as in b_0")
         if not isinstance(alias, str) or not 1 <= len(alias) <= 250 or not alias.isprintable():
             raise ConfigError(f"{owner}: aliases: an alias must be 1 to 250 printable characters")
+        if alias.startswith(UNNAMED):
+            raise ConfigError(f"{owner}: aliases: {UNNAMED!r} begins the aliases of experiences that have no name here")
     if len(set(aliases.values())) != len(aliases):
         raise ConfigError(f"{owner}: aliases names two experiences alike")
     return dict(aliases)

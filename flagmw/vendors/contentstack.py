@@ -195,7 +195,8 @@ class Contentstack:
         changes = []
         if uid is not None:
             changes.append(CookieChange(name=jars.USER, value=uid, max_age_s=jars.USER_LIFE_S))
-        if self._keep_manifest and jars.fits(manifest.text):
+        # With a manifest and no uid the page's client would report impressions of "undefined".
+        if self._keep_manifest and uid is not None and jars.fits(manifest.text):
             changes.append(CookieChange(name=jars.MANIFEST, value=manifest.text))
         elif jars.MANIFEST in state.cookies:
             # An old manifest would make the page show something else than this response does.
@@ -221,7 +222,7 @@ class Contentstack:
         )
 
     def _alias(self, short_uid: str) -> str:
-        return self._aliases.get(short_uid, f"exp:{short_uid}")
+        return self._aliases.get(short_uid, options.UNNAMED + short_uid)
 
     def identity(self, state: VisitorState) -> str:
         """Return the visitor's uid: decisions hold for whoever has it."""
@@ -249,10 +250,9 @@ class Contentstack:
         return Participation(aliases, {jars.USER: uid}) if uid is not None and aliases else Participation()
 
     def _is_own(self, alias: str) -> bool:
-        head, _, short_uid = alias.partition(":")
-        if alias in self._aliases.values():
-            return True
-        return head == "exp" and manifests.SHORT_UID.fullmatch(short_uid) is not None
+        if not alias.startswith(options.UNNAMED):
+            return alias in self._aliases.values()
+        return manifests.SHORT_UID.fullmatch(alias.removeprefix(options.UNNAMED)) is not None
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
         """Send impressions and conversions that stand together in one request, each change of attributes by itself."""

@@ -111,7 +111,7 @@ def test_V19_odd_uid_of_the_vendor_is_no_cookie(edge: Edge, make: Make, personal
     personalize.faults([{"route": "contentstack.manifest", "kind": "bad_cookie", "value": value}])
     page = edge.get(edge.mount(buying, make(vendors=[project(personalize)])))
     assert page.body.split()[0] in (b"0", b"1", b"2")
-    assert set(page.cookies) == {MANIFEST}
+    assert page.values("set-cookie") == []
 
 
 def test_manifest_past_the_cap_is_no_cookie(edge: Edge, make: Make, personalize: SandboxServer) -> None:

@@ -108,6 +108,21 @@ def test_answers(reply: Reply | TransportError, outcome: Outcome) -> None:
     assert deliver(contentstack(), [track()], reply)[0] == [outcome]
 
 
+def test_nothing_more_is_sent_when_the_vendor_goes_away() -> None:
+    """What was answered stays so, what was on its way is in doubt, and the rest waits for the next attempt."""
+    batch = [track("a"), track("$set", data={"x": 1}), track("b"), track("$set", data={"x": 2})]
+    outcomes, calls = deliver(contentstack(), batch, OK, TransportError(ErrorCode.DEADLINE, sent=True))
+    wait = Retry(ErrorCode.DEADLINE)
+    assert outcomes == [Delivered(), Ambiguous(ErrorCode.DEADLINE), wait, wait]
+    assert len(calls) == 2
+
+
+def test_nothing_more_is_sent_when_the_vendor_goes_away_after_a_refusal() -> None:
+    gone = TransportError(ErrorCode.CONNECT, sent=False)
+    outcomes, _ = deliver(contentstack(), [track("a"), track("b"), track("c")], BAD, OK, gone)
+    assert outcomes == [Delivered(), Retry(ErrorCode.CONNECT), Retry(ErrorCode.CONNECT)]
+
+
 def test_at_most_once_does_not_repeat_what_broke_behind_the_door() -> None:
     outcomes, _ = deliver(contentstack(), [track(at_most_once=True)], answer(b"", 500, uid=None))
     assert outcomes == [Ambiguous(ErrorCode.HTTP_STATUS)]
