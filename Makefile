@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types matrix faults isolation fuzz bench clean
+.PHONY: demo test lint types matrix faults isolation fuzz bench clean official-clients-contentstack
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -42,8 +42,17 @@ isolation: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
 
+# The vendor's own client against the sandbox, beside ours; needs node and npm.
+CONTENTSTACK := tests/official_clients/contentstack
+$(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
+	npm install --prefix $(CONTENTSTACK) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+official-clients-contentstack: $(READY) $(CONTENTSTACK)/node_modules/.ready
+	$(BIN)/python -m pytest $(CONTENTSTACK)/check.py $(ARGS)
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CONTENTSTACK)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

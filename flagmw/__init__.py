@@ -7,6 +7,7 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "ConfigError",
+    "Contentstack",
     "DecisionNote",
     "ErrorCode",
     "EventNote",

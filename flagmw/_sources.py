@@ -12,19 +12,20 @@ from typing import Any
 
 from flagmw.exceptions import ConfigError
 from flagmw.vendors.base import Vendor
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 
 VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType(
-    {"webtrends": Webtrends, "monetate": Monetate, "static": Static}
+    {"webtrends": Webtrends, "monetate": Monetate, "contentstack": Contentstack, "static": Static}
 )
 ENV_PREFIX = "FLAGMW_"
 FILE_VARIABLE = "FLAGMW_CONFIG"
 
 # These hold what no text can name.
 _CODE_ONLY = frozenset({"vendors", "identify", "consent", "transport", "on_decision", "on_event"})
-_JSON = frozenset({"defaults", "on", "data", "extra_params", "flags", "flag_map", "page_events"})
+_JSON = frozenset({"defaults", "on", "data", "extra_params", "flags", "flag_map", "page_events", "aliases"})
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

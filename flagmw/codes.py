@@ -96,6 +96,10 @@ class ErrorCode(StrEnum):
     WARNED = "WARNED"
     LOST_AT_EXIT = "LOST_AT_EXIT"
 
+    # What Contentstack Personalize says, or does to who the visitor is.
+    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
+    IDENTITY_CHANGED = "IDENTITY_CHANGED"
+
     # The codes that Webtrends Optimize documents (OTS REST API guide, "Error codes").
     VENDOR_0 = "VENDOR_0"
     VENDOR_100 = "VENDOR_100"

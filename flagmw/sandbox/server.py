@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox import monetate
+from flagmw.sandbox import contentstack, monetate
 from flagmw.sandbox.app import create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.scenario import Scenario, load_scenario
@@ -82,6 +82,11 @@ class SandboxServer:
     def monetate_url(self) -> str:
         """What stands in for https://engine.monetate.net/api/engine/v1."""
         return self.url + monetate.BASE
+
+    @property
+    def contentstack_url(self) -> str:
+        """What stands in for https://personalize-edge.contentstack.com."""
+        return self.url + contentstack.BASE
 
     @property
     def running(self) -> bool:

@@ -81,3 +81,12 @@ def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:
         listed = ", ".join(f'"{choice}"' for choice in allowed)
         raise ConfigError(f"{owner}: {field} must be one of {listed}")
     return str(value)
+
+
+def checked_decides_by(owner: str, value: Any) -> str:
+    """Return *value*, which says what part of a page's address decisions depend on.
+
+    Raises:
+        ConfigError: it is none of "site", "path" and "url".
+    """
+    return one_of(owner, "decides_by", value, ("site", "path", "url"))

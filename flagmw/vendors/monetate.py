@@ -33,7 +33,7 @@ from flagmw.vendors import _monetate_answer as answers
 from flagmw.vendors import _monetate_request as requests
 from flagmw.vendors import _monetate_track as tracks
 from flagmw.vendors._monetate_decide import CONTENT, PREFIX, Settler
-from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
+from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors._outcome import unanswered
 from flagmw.vendors.base import CookieRule, Participation
 
@@ -65,6 +65,8 @@ class Monetate:
         user_id_as: what the application's user id is to Monetate: "customer" (`customerId`, beside the cookie's id),
             "device" (`deviceId`, in place of it), or "off" for not sending it.
         mint_id_locally: name new visitors ourselves, so that first requests in parallel need not become several.
+        decides_by: what part of the page's address experiences look at: "url", "path", or "site" for none of it, so
+            that a decision serves all pages.
         purchase_metric, cart_metric, add_to_cart_metric: tracks with these names and `items` are purchases, whole
             carts, and additions to one. All other tracks are page events.
         page_events: the keys of page events by metric, where they are called differently at Monetate.
@@ -91,6 +93,7 @@ class Monetate:
         data: Mapping[str, Scalar] | None = None,
         user_id_as: str = "customer",
         mint_id_locally: bool = False,
+        decides_by: str = "url",
         purchase_metric: str = "purchase",
         cart_metric: str = "cart",
         add_to_cart_metric: str = "add_to_cart",
@@ -113,6 +116,7 @@ class Monetate:
         self._data: Mapping[str, Scalar] = _scalars(owner, data)
         self._user_id_as = one_of(owner, "user_id_as", user_id_as, ("customer", "device", "off"))
         self._mint = flag(owner, "mint_id_locally", mint_id_locally)
+        self.decides_by = checked_decides_by(owner, decides_by)
         metrics = _texts(owner, "purchase_metric, cart_metric and add_to_cart_metric",
                          (purchase_metric, cart_metric, add_to_cart_metric))  # fmt: skip
         if len(set(metrics)) < 3:

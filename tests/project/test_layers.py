@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_exposures",
                 "_gates",
                 "_guard",
+                "_hints",
                 "_ids",
                 "_inbound",
                 "_jars",

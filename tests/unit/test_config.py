@@ -23,6 +23,7 @@ from flagmw.config import (
 )
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
@@ -558,7 +559,12 @@ def test_wrong_vendor_tables(table: Any, cure: str) -> None:
 
 def test_vendor_types() -> None:
     """The names that a table's type may have."""
-    assert dict(VENDOR_TYPES) == {"webtrends": Webtrends, "monetate": Monetate, "static": Static}
+    assert dict(VENDOR_TYPES) == {
+        "webtrends": Webtrends,
+        "monetate": Monetate,
+        "contentstack": Contentstack,
+        "static": Static,
+    }
 
 
 # Identity
