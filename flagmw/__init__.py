@@ -7,12 +7,14 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
+from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdobeTarget",
     "Config",
     "ConfigError",
     "DecisionNote",

@@ -11,17 +11,22 @@ from types import MappingProxyType
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.base import Vendor
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 
-VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType({"webtrends": Webtrends, "static": Static})
+VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType(
+    {"webtrends": Webtrends, "adobe_target": AdobeTarget, "static": Static}
+)
 ENV_PREFIX = "FLAGMW_"
 FILE_VARIABLE = "FLAGMW_CONFIG"
 
 # These hold what no text can name.
 _CODE_ONLY = frozenset({"vendors", "identify", "transport", "on_decision", "on_event"})
-_JSON = frozenset({"defaults", "on", "data", "extra_params", "flags"})
+_JSON = frozenset(
+    {"conversions", "data", "defaults", "extra_params", "flags", "mboxes", "on", "params", "profile_params"}
+)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

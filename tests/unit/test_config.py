@@ -23,6 +23,7 @@ from flagmw.config import (
 )
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 from tests.unit.codec import TOKEN, webtrends
@@ -517,7 +518,7 @@ def test_vendor_variables() -> None:
 @pytest.mark.parametrize(
     ("table", "cure"),
     [
-        ({}, "type is missing; there are: webtrends, static"),
+        ({}, "type is missing; there are: webtrends, adobe_target, static"),
         ({"type": "webtrend"}, "unknown: 'webtrend'; did you mean 'webtrends'"),
         ({"type": ["webtrends"]}, "type is unknown"),
         ({"type": 5}, "type is unknown"),
@@ -540,7 +541,7 @@ def test_wrong_vendor_tables(table: Any, cure: str) -> None:
 
 def test_vendor_types() -> None:
     """The names that a table's type may have."""
-    assert dict(VENDOR_TYPES) == {"webtrends": Webtrends, "static": Static}
+    assert dict(VENDOR_TYPES) == {"webtrends": Webtrends, "adobe_target": AdobeTarget, "static": Static}
 
 
 # Identity
