@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.adobe_model import TargetAccount
 from flagmw.sandbox.reader import build, hint
 from flagmw.sandbox.webtrends_model import Account
 
@@ -32,16 +33,20 @@ class Scenario:
         name: shown by the health route.
         seed: makes assignment reproducible; random where omitted.
         webtrends: the accounts of Webtrends Optimize.
+        adobe: the accounts of Adobe Target.
     """
 
     name: str = "unnamed"
     seed: int | None = None
     webtrends: tuple[Account, ...] = ()
+    adobe: tuple[TargetAccount, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [account.domain_id for account in self.webtrends]
         if len(set(ids)) != len(ids):
             raise ConfigError("webtrends: every domain_id must be different")
+        if len({account.client for account in self.adobe}) != len(self.adobe):
+            raise ConfigError("adobe: every client must be different")
 
     def account(self, domain_id: int) -> Account | None:
         """Return the Webtrends account of this id; None when there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from flagmw.sandbox.adobe_visitors import Visitors
 from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
@@ -25,6 +26,7 @@ class Sandbox:
         self.clock = clock
         self.ledger = Ledger()
         self.keys = KeyRing()
+        self.visitors = Visitors()
         self._first = scenario
         self._seed = seed
         self.faults = Faults(self._effective_seed())
@@ -52,6 +54,7 @@ class Sandbox:
         self.scenario = self._first
         self.ledger.clear()
         self.keys.reset()
+        self.visitors.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())
         self._meet_accounts()

@@ -20,10 +20,10 @@ def project(**test: Any) -> dict[str, Any]:
 
 def test_shipped_scenarios() -> None:
     """The shipped scenarios load by name, and survive being written out and read again."""
-    assert {"shop", "single", "array", "no_test"} <= set(scenario_names())
+    assert {"shop", "single", "array", "no_test", "adobe"} <= set(scenario_names())
     for name in scenario_names():
         scenario = load_scenario(name)
-        assert scenario.name == name and scenario.webtrends
+        assert scenario.name == name and (scenario.webtrends or scenario.adobe)
         assert Scenario.from_mapping(scenario.to_mapping()) == scenario
 
 

@@ -78,8 +78,8 @@ def test_a_part_counts_to_its_last_second() -> None:
 
 
 HOSTILE = [
-    "@localhost:9999/", "28.evil.example", "28.evil.example#", "1.evil.example/x", "-1", "1234", "\u0663", "\uff12\uff18", "28 ",
-    "", "%00", "localhost", "28\r\nHost: x",
+    "@localhost:9999/", "28.evil.example", "28.evil.example#", "1.evil.example/x", "-1", "1234", "\u0663",
+    "\uff12\uff18", "28 ", "", "%00", "localhost", "28\r\nHost: x",
 ]  # fmt: skip
 
 
