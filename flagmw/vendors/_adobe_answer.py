@@ -40,7 +40,11 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What an answer says of one mbox."""
+    """What an answer says of one mbox.
+
+    Attributes:
+        variant: what comes of it, where that was worked out before.
+    """
 
     name: str
     offers: tuple[Offer, ...]
@@ -48,6 +52,12 @@ class Box:
     click_token: str | None = field(default=None, repr=False)
     analytics: Any = field(default=None, repr=False)
     trace: Any = field(default=None, repr=False)
+    variant: Variant | ErrorCode | None = None
+
+    @property
+    def for_the_page(self) -> list[Offer]:
+        """The offers that only the page can carry out."""
+        return [one for one in self.offers if one.type and not one.usable]
 
 
 def boxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Box], int]:

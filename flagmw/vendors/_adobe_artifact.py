@@ -25,12 +25,12 @@ class Artifact:
         ConfigError: the libraries that rules need are not installed.
     """
 
-    def __init__(self, url: str, client: str, property_token: str | None, poll_s: float) -> None:
+    def __init__(self, url: str, client: str, property_token: str | None, vendor: str, poll_s: float) -> None:
         libraries()  # now, when somebody can still read what is missing
         self.url = url
         self.rules: Rules | None = None
         self.fault: ErrorCode | None = None
-        self._client, self._property, self._poll_s = client, property_token, poll_s
+        self._client, self._property, self._vendor, self._poll_s = client, property_token, vendor, poll_s
         self._etag: str | None = None
         self._wait_s = RETRY_S
 
@@ -49,7 +49,7 @@ class Artifact:
         if code is not None:
             return self._failed(code, retry_after(reply))
         try:
-            self.rules = Rules(loads(reply.body), self._client, self._property)
+            self.rules = Rules(loads(reply.body), self._client, self._property, self._vendor)
         except ProtocolError as error:
             return self._failed(error.code)
         self._etag = reply.headers.get("etag")

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from flagmw._cookies import octets_ok
@@ -132,7 +133,7 @@ class Cookies:
             device: the tntId of the answer; without one the visitor's own is left as it is.
             edge_host: the host that the answer names for the next calls.
         """
-        now, domain = math.ceil(visit.now), registrable_domain(visit.host)
+        now, domain = math.ceil(visit.now), _site(visit.host)
         parts = [("session", session, now + SESSION_S)]
         if device is not None:
             parts.append(("PC", device, now + DEVICE_S))
@@ -151,6 +152,10 @@ class Cookies:
         if cluster is not None:
             changes.append(CookieChange(name=CLUSTER, value=cluster, max_age_s=CLUSTER_S, domain=domain))
         return tuple(changes)
+
+
+# at.js sets its cookies for the whole site; another domain would make two cookies of each.
+_site = lru_cache(maxsize=256)(registrable_domain)
 
 
 def cluster_of(edge_host: str | None) -> str | None:

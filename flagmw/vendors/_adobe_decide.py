@@ -134,7 +134,7 @@ def decision(
         variants = {}
         misses = dict.fromkeys(asked, ErrorCode.NOT_IN_TEST)
         for each in found:
-            made = answers.variant(each, vendor)
+            made = each.variant or answers.variant(each, vendor)
             if isinstance(made, Variant):
                 variants[each.name] = made
             else:
@@ -162,7 +162,9 @@ def _hints(found: Iterable[answers.Box]) -> dict[str, Any]:
     """Return what only the page can carry out: redirects, visual changes, and what Analytics is to be told."""
     hints: dict[str, Any] = {}
     for each in found:
-        offers = [{"type": one.type, "content": one.content} for one in each.offers if one.type and not one.usable]
+        offers = [{"type": one.type, "content": one.content} for one in each.for_the_page]
+        if not offers and not each.analytics:
+            continue
         told = {"offers": offers, "analytics": each.analytics}
         small = {name: value for name, value in told.items() if value and len(orjson.dumps(value)) <= HINT_BYTES}
         if small:

@@ -16,7 +16,7 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
-from flagmw.vendors._adobe_answer import Box, box
+from flagmw.vendors._adobe_answer import Box, box, variant
 from flagmw.vendors._adobe_request import PAGE_LOAD, Facts
 from flagmw.vendors._adobe_situation import situation
 
@@ -43,19 +43,20 @@ class Rules:
     Args:
         document: the artifact.
         property_token: the property whose rules count besides those of no property.
+        vendor: the name that variants carry.
 
     Raises:
         ProtocolError: *document* is no artifact of a version that is understood.
     """
 
-    def __init__(self, document: Any, client: str, property_token: str | None) -> None:
+    def __init__(self, document: Any, client: str, property_token: str | None, vendor: str) -> None:
         if not isinstance(document, dict) or str(document.get("version", "")).partition(".")[0] != MAJOR_VERSION:
             raise ProtocolError(ErrorCode.SHAPE)
         listed = document.get("rules")
         by_mbox = listed.get("mboxes") if isinstance(listed, dict) else None
         if not isinstance(by_mbox, dict):
             raise ProtocolError(ErrorCode.SHAPE)
-        self._client = client
+        self._client, self._vendor = client, vendor
         self._global = str(document.get("globalMbox") or PAGE_LOAD)
         self._engine, self._handle, self._allocation = libraries()
         self._wanted: frozenset[str] = frozenset()
@@ -85,16 +86,17 @@ class Rules:
 
     def _box(self, name: str, rules: Iterable[_Rule], facts: Any) -> Box:
         """Return the first rule's consequence that holds; for the page's load, one of each rule key, together."""
+        if name != PAGE_LOAD:
+            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or Box(name, ())
         held: dict[str, Box] = {}
         for rule in rules:
-            if (rule.key not in held) and self._holds(rule, facts):
+            if rule.key not in held and self._holds(rule, facts):
                 held[rule.key] = rule.consequence
-                if name != PAGE_LOAD:
-                    break
         found = list(held.values())
         if not found:
             return Box(name, ())
-        return replace(found[0], name=name, offers=tuple(offer for each in found for offer in each.offers))
+        together = tuple(offer for each in found for offer in each.offers)
+        return replace(found[0], name=name, offers=together, variant=None)
 
     def _holds(self, rule: _Rule, facts: Any) -> bool:
         try:
@@ -115,7 +117,9 @@ class Rules:
             return None
         reads = {path[0] for path in said["reads"] if path} if said["reads_complete"] else _EVERYTHING
         self._wanted |= frozenset(reads)
-        return _Rule(str(rule.get("ruleKey")), activity, condition, box(name, self._told_of(consequence, meta)))
+        said_of = box(name, self._told_of(consequence, meta))
+        made = replace(said_of, variant=variant(said_of, self._vendor))
+        return _Rule(str(rule.get("ruleKey")), activity, condition, made)
 
     def _told_of(self, consequence: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
         """Return *consequence* with what an answer of the service would tell besides."""

@@ -142,7 +142,7 @@ class AdobeTarget:
             url = checks.artifact_url(
                 owner, artifact_url, f"{ASSETS_URL}/{self.client}/{environment}/v1{place}/rules.json"
             )
-            self._artifact = Artifact(url, self.client, property_token, checks.poll_s(owner, poll_s))
+            self._artifact = Artifact(url, self.client, property_token, name, checks.poll_s(owner, poll_s))
             self.refresh: Callable[[float], Flow[float]] = self._artifact.refresh
 
     def _exposure(self, owner: str, exposure: str | None) -> str:
