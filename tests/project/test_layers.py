@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             }
         ),
     ),
-    ("sockets, threads and stores", frozenset({"_lane", "drivers.*", "outbox.*", "runtime"})),
+    ("sockets, threads and stores", frozenset({"_lane", "_refresh", "drivers.*", "outbox.*", "runtime"})),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
     ("tools", frozenset({"cli", "sandbox.*", "testing"})),
