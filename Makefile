@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types matrix faults isolation fuzz bench clean
+.PHONY: demo test lint types matrix faults isolation fuzz official-clients bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -41,6 +41,10 @@ isolation: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
+
+# Adobe's own clients (Node and Python) judge the sandbox and the codec; the first run installs them.
+official-clients: $(READY)
+	@$(BIN)/python -m tests.official_clients.run $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -65,7 +65,7 @@ def _takes(activity: Activity, asking: Asking) -> bool:
     )
 
 
-def tokens_of(account: TargetAccount, activity: Activity, experience: Experience) -> dict[str, Any]:
+def tokens_of(activity: Activity, experience: Experience) -> dict[str, Any]:
     """Return all that may be told of an experience, ids as numbers."""
     return {
         "activity.id": activity.id,
@@ -84,7 +84,7 @@ def option(account: TargetAccount, activity: Activity, experience: Experience, k
     offered: dict[str, Any] = {}
     if experience.type != "default":
         offered = {"type": experience.type, "content": experience.parsed()}
-    told = tokens_of(account, activity, experience)
+    told = tokens_of(activity, experience)
     tokens = {name: str(told[name]) for name in account.response_tokens if name in told}
     if tokens:
         offered["responseTokens"] = tokens
@@ -158,7 +158,8 @@ def _rules(account: TargetAccount, activity: Activity) -> Iterator[dict[str, Any
             "activityId": activity.id,
             "propertyTokens": list(activity.properties),
             "seed": None,
-            "meta": tokens_of(account, activity, experience),
+            # Adobe's Node client cannot do without a list of audiences, be it empty.
+            "meta": {**tokens_of(activity, experience), "audience.ids": []},
             "condition": {"and": [{"<=": [low, place]}, {"<": [place, high]}, *audience]},
             "consequence": {"name": activity.mbox, "options": [offered], "metrics": metrics},
         }

@@ -7,11 +7,13 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from flagmw._guard import Deadline
 from flagmw._log import Throttle
 from flagmw._refresh import Refresher
 from flagmw.codes import ErrorCode
@@ -159,7 +161,9 @@ def test_a_forked_child_has_a_thread_of_its_own(refresher: Any) -> None:
     made = refresher(Rules())
     made.start()
     reading, writing = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread, which is the point
+        pid = os.fork()
     if pid == 0:
         try:
             before = len(threads())
@@ -176,8 +180,6 @@ def test_a_forked_child_has_a_thread_of_its_own(refresher: Any) -> None:
 
 def test_rules_of_the_sandbox_over_the_network(refresher: Any) -> None:
     """An on-device vendor has its rules a moment after the start, and decides without a call."""
-    from flagmw._guard import Deadline
-
     with SandboxServer("adobe") as sandbox:
         url = sandbox.adobe_artifact_url()
         vendor = adobe("ta_Hero", decisioning="on-device", artifact_url=url, base_url=sandbox.adobe_url)
