@@ -22,6 +22,20 @@ from flagmw.vendors._json import loads
 
 BATCH_MAX = MAX_MBOXES
 
+# Nobody there, or in no state to answer: what comes next in a batch would fare no better.
+_UNREACHABLE = frozenset(
+    {
+        ErrorCode.DEADLINE,
+        ErrorCode.DNS,
+        ErrorCode.CONNECT,
+        ErrorCode.TLS,
+        ErrorCode.RESET,
+        ErrorCode.TRANSPORT,
+        ErrorCode.HTTP_STATUS,
+        ErrorCode.RATE_LIMITED,
+    }
+)
+
 Ask = Callable[[Event, Mapping[str, Any], str], Call]
 
 
@@ -45,20 +59,6 @@ def deliver(
         for said, verdict in judged:
             verdicts[said.event.id].append((said, verdict))
     return [_together(event, verdicts[event.id]) for event in batch]
-
-
-_UNREACHABLE = frozenset(
-    {
-        ErrorCode.DEADLINE,
-        ErrorCode.DNS,
-        ErrorCode.CONNECT,
-        ErrorCode.TLS,
-        ErrorCode.RESET,
-        ErrorCode.TRANSPORT,
-        ErrorCode.HTTP_STATUS,
-        ErrorCode.RATE_LIMITED,
-    }
-)
 
 
 def _unreachable(judged: Sequence[tuple[Said, Outcome]]) -> ErrorCode | None:

@@ -73,20 +73,32 @@ def texts(field: str, data: Mapping[str, Scalar]) -> dict[str, str]:
     """Return what of *data* may stand in *field*: up to 50 texts, without names that the API keeps for itself."""
     fit: dict[str, str] = {}
     for name, value in data.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
+        text = _text(value)
         good = 0 < len(name) <= _NAME_CHARS and name not in _TAKEN and not name.startswith("profile.")
-        if good and len(text) <= _VALUE_CHARS[field] and not _BROKEN.search(name + text):
+        if good and text is not None and len(text) <= _VALUE_CHARS[field] and not _BROKEN.search(name + text):
             fit[name] = text
     return dict(list(fit.items())[:PARAMETERS])
+
+
+def _text(value: Any) -> str | None:
+    """Return *value* as a text, None for what is neither a text nor a number of a size that can be sent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) and abs(value) < 1 << 63 else None
 
 
 def _typed(fields: Mapping[str, type], data: Mapping[str, Scalar]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in data.items():
         kind = fields.get(name)
-        if kind is str and len(str(value)) <= 256 and not _BROKEN.search(str(value)):
-            found[name] = str(value)
-        elif kind in (bool, float) and isinstance(value, int | float) and isinstance(value, bool) is (kind is bool):
+        text = _text(value)
+        if kind is None or text is None or len(text) > 256 or _BROKEN.search(text):
+            continue
+        if kind is str:
+            found[name] = text
+        elif isinstance(value, int | float) and isinstance(value, bool) is (kind is bool):
             found[name] = value
     return found
 
@@ -149,7 +161,7 @@ def context(visit: Visit, given: Facts) -> dict[str, Any]:
     if given.hints:
         said["clientHints"] = given.hints
     # Without an address Target takes the one that asks: the place would be this server's.
-    geo = {**given.geo, **({"ipAddress": visit.client_ip} if visit.client_ip else {})}
+    geo = {**given.geo, **({"ipAddress": _sound(visit.client_ip)} if visit.client_ip else {})}
     if geo:
         said["geo"] = geo
     return said

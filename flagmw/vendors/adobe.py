@@ -171,15 +171,17 @@ class AdobeTarget:
         """
         known = self._own.read(state.cookies, visit.now)
         given = requests.facts(visit.data, self._params, self._profile)
+        preview = previews.fields(visit.preview.get(self.name, {}))
         rules = None if self._artifact is None else self._artifact.rules
-        if rules is not None and (self.local or rules.local.issuperset(self._asked)):
+        # The rules hold what is live; a preview is the service's alone.
+        if rules is not None and (self.local or (not preview and rules.local.issuperset(self._asked))):
             return self._decide_here(rules, visit, known, given)
         if self.local:
             return Decision(vendor=self.name, error=ErrorCode.NO_RULES, advice=_NO_RULES)
-        answer = yield from self._ask(visit, known, given, visit.fresh_id)
+        answer = yield from self._ask(visit, known, given, preview, visit.fresh_id)
         if answer.blames_visitor and (known.session or known.device):
             known = known.forgotten()
-            answer = yield from self._ask(visit, known, given, f"{visit.fresh_id}-2")
+            answer = yield from self._ask(visit, known, given, preview, f"{visit.fresh_id}-2")
         third_party = self._third_party_id(visit)
         if decisions.is_others(answer, known.device, merges=bool(third_party or known.ecid)):
             answer = decisions.Answer(fault=ErrorCode.PROTOCOL)
@@ -190,7 +192,7 @@ class AdobeTarget:
         return self._with_id_noted(decision, visit)
 
     def _ask(
-        self, visit: Visit, known: Known, given: requests.Facts, request_id: str
+        self, visit: Visit, known: Known, given: requests.Facts, preview: Mapping[str, Any], request_id: str
     ) -> Generator[Call, Reply, decisions.Answer]:
         counted = self.exposure == "decide" and visit.record
         details = given.detail()
@@ -201,7 +203,7 @@ class AdobeTarget:
             wanted["pageLoad"] = details
         body = {
             **self._body(visit, known, given, request_id),
-            **previews.fields(visit.preview.get(self.name, {})),
+            **preview,
             "execute" if counted else "prefetch": wanted,
         }
         if self.debug and self._trace is not None:

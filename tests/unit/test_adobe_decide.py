@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from flagmw._cookies import octets_ok
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import TransportError
 from tests.unit.adobe import (
@@ -181,6 +184,51 @@ def test_an_mbox_that_nobody_asked_for() -> None:
 def test_odd_shapes_decide_nothing_and_break_nothing(document: Any) -> None:
     decision, _ = decide(adobe(), reply(document))
     assert (dict(decision.variants), decision.error) == ({}, None)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=12) | st.sampled_from(["hero", "html"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "execute",
+                    "prefetch",
+                    "mboxes",
+                    "pageLoad",
+                    "name",
+                    "options",
+                    "type",
+                    "content",
+                    "responseTokens",
+                    "id",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(document=JSON, mbox=st.text(max_size=60), aliases=st.sampled_from(["mboxes", "attributes"]))
+def test_whatever_is_answered_and_carried_is_a_decision(document: Any, mbox: str, aliases: str) -> None:
+    """No answer and no cookie raises, and what is written passes as a cookie."""
+    decision, _ = decide(adobe(aliases=aliases), reply(document), cookies={"mbox": mbox, "mboxEdgeCluster": mbox})
+    for change in decision.cookies:
+        assert octets_ok(change.value)
+
+
+@pytest.mark.parametrize("nth", range(9))
+def test_attributes_that_cannot_be_sent_do_not_stop_the_question(nth: int) -> None:
+    value = (None, [1], {"a": 1}, 10**5000, float("nan"), float("inf"), b"x", "\ud800", object())[nth]
+    data = {"x": value, "geo.latitude": value, "clientHints.model": value, "profile.y": value, "ok": "1"}
+    decision, (call,) = decide(adobe(), answer("hero"), data=data, client_ip="\ud800")
+    assert list(decision.variants) == ["hero"]
+    assert body_of(call)["execute"]["mboxes"][0]["parameters"] == {"ok": "1"}
 
 
 # Attributes

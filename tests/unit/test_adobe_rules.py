@@ -292,6 +292,16 @@ def test_hybrid() -> None:
     assert set(keys(vendor)) == {"hero", "recs"}
 
 
+def test_a_preview_is_the_service_s() -> None:
+    """The rules hold what is live: in hybrid a preview is asked for, on-device alone cannot show one."""
+    preview = {"adobe_target": {"at_preview_token": "t"}}
+    vendor = on_device(None, "hero", decisioning="hybrid")
+    assert keys(vendor) != {}
+    _, (call,) = asked(vendor, answer("hero"), preview=preview, record=False)
+    assert body_of(call)["qaMode"] == {"token": "t"}
+    assert keys(on_device(), preview=preview) != {}
+
+
 def test_a_refresh_asks_for_what_is_new() -> None:
     """The ETag goes along, and 304 leaves the rules as they are."""
     vendor = adobe(decisioning="on-device", property_token=PROPERTY, environment="staging", poll_s=600)
