@@ -65,7 +65,7 @@ def boxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Box
     found: list[Box] = []
     foreign = 0
     for section in (_dict(document.get("prefetch")), _dict(document.get("execute"))):
-        named = [(item.get("name"), item) for item in _dicts(section.get("mboxes"))]
+        named = [(item.get("name"), item) for item in dicts(section.get("mboxes"))]
         page = section.get("pageLoad")
         if isinstance(page, dict):
             named.append((PAGE_LOAD, page))
@@ -79,10 +79,10 @@ def boxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Box
 
 def box(name: str, item: Mapping[str, Any]) -> Box:
     """Return what *item*, one mbox of an answer or of the on-device rules, says of the mbox *name*."""
-    clicks = (metric for metric in _dicts(item.get("metrics")) if metric.get("type") == "click")
+    clicks = (metric for metric in dicts(item.get("metrics")) if metric.get("type") == "click")
     return Box(
         name,
-        tuple(_offer(option) for option in _dicts(item.get("options"))),
+        tuple(_offer(option) for option in dicts(item.get("options"))),
         _text(item.get("state"), STATE_CHARS),
         next((token for metric in clicks if (token := _text(metric.get("eventToken"), ID_CHARS))), None),
         _dict(item.get("analytics")).get("payload"),
@@ -188,5 +188,6 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in a list of JSON; none of what is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -22,7 +22,7 @@ from flagmw.vendors._json import loads
 
 BATCH_MAX = MAX_MBOXES
 
-# Nobody there, or in no state to answer: what comes next in a batch would fare no better.
+# Nobody there, in no state to answer, or refusing us: what comes next in a batch would fare no better.
 _UNREACHABLE = frozenset(
     {
         ErrorCode.DEADLINE,
@@ -33,6 +33,7 @@ _UNREACHABLE = frozenset(
         ErrorCode.TRANSPORT,
         ErrorCode.HTTP_STATUS,
         ErrorCode.RATE_LIMITED,
+        ErrorCode.UNAUTHORIZED,
     }
 )
 
@@ -64,7 +65,7 @@ def deliver(
 def _unreachable(judged: Sequence[tuple[Said, Outcome]]) -> ErrorCode | None:
     """Return why nobody is there just now, None where somebody answered the last of *judged*."""
     verdict = judged[-1][1]
-    return verdict.code if isinstance(verdict, Retry | Ambiguous) and verdict.code in _UNREACHABLE else None
+    return verdict.code if isinstance(verdict, Retry | Suspend | Ambiguous) and verdict.code in _UNREACHABLE else None
 
 
 def _groups(said: Sequence[Said]) -> list[list[Said]]:

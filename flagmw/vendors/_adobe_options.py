@@ -8,7 +8,7 @@ from typing import Any
 
 from flagmw.exceptions import ConfigError
 from flagmw.vendors._adobe_request import MAX_MBOXES, MBOX_NAME, PAGE_LOAD, PARAMETERS, texts
-from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted
+from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted, one_of
 
 _CLIENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ORG = re.compile(r"[A-Za-z0-9]{1,64}@AdobeOrg")
@@ -106,6 +106,15 @@ def conversions(owner: str, value: Any) -> dict[str, str]:
     ):
         raise ConfigError(f'{owner}: conversions must map metrics to mboxes: {{"purchase": "orderConfirmPage"}}')
     return dict(value)
+
+
+def exposure(owner: str, value: Any, decisioning: str) -> str:
+    """Return how Target learns what was seen; a decision that is made without it cannot count."""
+    if value is None:
+        return "decide" if decisioning == "server" else "read"
+    if decisioning != "server" and value == "decide":
+        raise ConfigError(f'{owner}: exposure must be "read" or "off" where this machine decides: that counts nothing')
+    return one_of(owner, "exposure", value, ("decide", "read", "off"))
 
 
 def artifact_url(owner: str, value: Any, default: str) -> str:

@@ -7,6 +7,7 @@ holds counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
-from flagmw.vendors._adobe_answer import Box, box, variant
+from flagmw.vendors._adobe_answer import Box, box, dicts, variant
 from flagmw.vendors._adobe_request import PAGE_LOAD, Facts
 from flagmw.vendors._adobe_situation import situation
 
@@ -26,6 +27,8 @@ MAX_RULES = 10_000
 BUDGET = 10_000
 
 _ALLOCATION = "allocation"
+# What can be one step of a path in a condition.
+_ACTIVITY = re.compile(r"a[A-Za-z0-9_-]{1,64}")
 _EVERYTHING = frozenset({"user", "page", "referring", "mbox", "geo", "current_timestamp"})
 
 
@@ -60,8 +63,7 @@ class Rules:
         self._global = str(document.get("globalMbox") or PAGE_LOAD)
         self._engine, self._handle, self._allocation = libraries()
         self._wanted: frozenset[str] = frozenset()
-        tokens = document.get("responseTokens")
-        self._told = frozenset(tokens) if isinstance(tokens, list) else frozenset()
+        self._told = _names(document.get("responseTokens"))
         budget = MAX_RULES
         self._rules: dict[str, tuple[_Rule, ...]] = {}
         for name, rules in by_mbox.items():
@@ -69,10 +71,11 @@ class Rules:
             budget -= len(taken)
             here = [rule for rule in taken if _in_property(rule, property_token)]
             self._rules[name] = tuple(filter(None, (self._compiled(name, rule) for rule in here)))
-        local, remote = document.get("localMboxes"), document.get("remoteMboxes")
-        self.local = frozenset(local if isinstance(local, list) else ()) - frozenset(
-            remote if isinstance(remote, list) else ()
-        )
+        self._local = _names(document.get("localMboxes")) - _names(document.get("remoteMboxes"))
+
+    def know(self, asked: Iterable[str]) -> bool:
+        """Say whether all of the mboxes *asked* can be decided here."""
+        return all((self._global if name == PAGE_LOAD else name) in self._local for name in asked)
 
     def decide(self, visit: Visit, given: Facts, visitor: str, asked: Iterable[str]) -> list[Box]:
         """Return what the rules say of the mboxes *asked*, for the visitor with this id."""
@@ -109,7 +112,9 @@ class Rules:
         if not isinstance(meta, dict) or not isinstance(consequence, dict):
             return None
         # Beside the visit's own facts, each activity has a place for its visitors. One document then serves all rules.
-        activity = f"a{meta.get('activity.id', '')}"
+        activity = f"a{meta.get('activity.id')}"
+        if not _ACTIVITY.fullmatch(activity):
+            return None
         try:
             condition = self._engine.compile(_placed(rule.get("condition"), activity))
             said = condition.facts()
@@ -125,8 +130,7 @@ class Rules:
         """Return *consequence* with what an answer of the service would tell besides."""
         known = {name: value for name, value in meta.items() if name in self._told or name in _ALWAYS}
         tokens = {**known, "activity.decisioningMethod": "on-device"}
-        options = [one for one in consequence.get("options") or () if isinstance(one, dict)]
-        metrics = [one for one in consequence.get("metrics") or () if isinstance(one, dict)]
+        options, metrics = dicts(consequence.get("options")), dicts(consequence.get("metrics"))
         displays = [one.get("eventToken") if one.get("type") == "display" else None for one in metrics]
         # Where an option has no token of its own, the metric in the same place has it.
         displays += [None] * len(options)
@@ -141,6 +145,10 @@ class Rules:
 _ALWAYS = frozenset({"activity.id", "activity.name", "activity.type", "experience.id", "experience.name"})
 
 
+def _names(value: Any) -> frozenset[str]:
+    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
+
+
 def _in_property(rule: Mapping[str, Any], token: str | None) -> bool:
     tokens = rule.get("propertyTokens")
     return not tokens or (isinstance(tokens, list) and token in tokens)
@@ -152,7 +160,8 @@ def _placed(condition: Any, activity: str) -> Any:
         return [_placed(part, activity) for part in condition]
     if not isinstance(condition, dict):
         return condition
-    if condition.get("var") in (_ALLOCATION, [_ALLOCATION]):
+    asked = condition.get("var")
+    if (asked[0] if isinstance(asked, list) and asked else asked) == _ALLOCATION:
         return {"var": f"{_ALLOCATION}.{activity}"}
     return {operator: _placed(part, activity) for operator, part in condition.items()}
 

@@ -132,7 +132,7 @@ class AdobeTarget:
         self.cookies = self._own.rule()
         self.decisioning = one_of(owner, "decisioning", decisioning, ("server", "on-device", "hybrid"))
         self.local = self.decisioning == "on-device"
-        self.exposure = self._exposure(owner, exposure)
+        self.exposure = checks.exposure(owner, exposure, self.decisioning)
         environment = one_of(owner, "environment", environment, ("production", "staging", "development"))
         self._artifact: Artifact | None = None
         if self.decisioning != "server":
@@ -144,15 +144,6 @@ class AdobeTarget:
             )
             self._artifact = Artifact(url, self.client, property_token, name, checks.poll_s(owner, poll_s))
             self.refresh: Callable[[float], Flow[float]] = self._artifact.refresh
-
-    def _exposure(self, owner: str, exposure: str | None) -> str:
-        if exposure is None:
-            return "decide" if self.decisioning == "server" else "read"
-        if self.decisioning != "server" and exposure == "decide":
-            raise ConfigError(
-                f'{owner}: exposure must be "read" or "off" where this machine decides: that counts nothing'
-            )
-        return one_of(owner, "exposure", exposure, ("decide", "read", "off"))
 
     def __repr__(self) -> str:
         return f"AdobeTarget(name={self.name!r}, client={self.client!r}, decisioning={self.decisioning!r})"
@@ -174,7 +165,7 @@ class AdobeTarget:
         preview = previews.fields(visit.preview.get(self.name, {}))
         rules = None if self._artifact is None else self._artifact.rules
         # The rules hold what is live; a preview is the service's alone.
-        if rules is not None and (self.local or (not preview and rules.local.issuperset(self._asked))):
+        if rules is not None and (self.local or (not preview and rules.know(self._asked))):
             return self._decide_here(rules, visit, known, given)
         if self.local:
             return Decision(vendor=self.name, error=ErrorCode.NO_RULES, advice=_NO_RULES)

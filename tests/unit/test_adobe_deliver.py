@@ -155,6 +155,11 @@ def test_nobody_there_is_asked_once() -> None:
     batch = [exposure(seen("a"), id="e1"), conversion(id="e2"), exposure(seen("b"), id="e3")]
     down = TransportError(ErrorCode.CONNECT, sent=False)
     assert deliver(VENDOR, batch, down)[0] == [Retry(ErrorCode.CONNECT)] * 3
+    assert deliver(VENDOR, batch, reply(b"", 401))[0] == [
+        Suspend(ErrorCode.UNAUTHORIZED),
+        Retry(ErrorCode.UNAUTHORIZED),
+        Retry(ErrorCode.UNAUTHORIZED),
+    ]
     refused = reply(b"", 400)
     batch = [exposure(seen(name), id=name) for name in "abc"]
     outcomes, calls = deliver(VENDOR, batch, refused, reply(b"", 500))

@@ -198,6 +198,7 @@ def test_who_the_visitor_is() -> None:
         ({"==": ["0800", {"var": "current_time"}]}, {}, True),
         ({"==": [5, {"var": "current_day"}]}, {}, True),
         ({"<=": [0, {"var": ["allocation"]}]}, {}, True),
+        ({"<": [{"var": ["allocation", 0]}, 100]}, {}, True),
         ({"var": "allocation"}, {}, True),
         # What cannot be worked out does not hold, and disturbs nothing.
         ({"<": ["a", 1]}, {}, False),
@@ -366,10 +367,13 @@ def test_the_vendor_s_wish_for_a_pause() -> None:
         {"hero": [{"meta": {}, "consequence": None}, {"meta": None, "consequence": {}}]},
         {"hero": [rule(True, consequence={"options": None, "metrics": None})]},
         {"hero": [rule(True, consequence={"options": [1, {}], "metrics": [2]}, meta={})]},
+        {"hero": [rule(True, consequence={"options": 1, "metrics": 2})]},
+        {"hero": [rule(True, meta={"activity.id": "1.2", "experience.name": "B"})]},
     ],
 )
 def test_broken_rules_decide_nothing(broken: Any) -> None:
-    assert keys(on_device({"version": "1", "rules": {"mboxes": broken}})) == {}
+    lists = {"responseTokens": [[], "x"], "localMboxes": [{}], "remoteMboxes": 3}
+    assert keys(on_device({"version": "1", "rules": {"mboxes": broken}, **lists})) == {}
 
 
 def test_rules_beyond_the_limit_are_left_out() -> None:
