@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types matrix faults isolation fuzz bench clean official-clients-contentstack
+.PHONY: demo test lint types matrix faults isolation fuzz bench clean
+.PHONY: official-clients official-clients-adobe official-clients-contentstack
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -12,11 +13,11 @@ $(READY): pyproject.toml
 		{ echo "flagmw needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[cli,django,fastapi,flask,sandbox]' --group dev
+	$(BIN)/pip install --quiet --editable '.[adobe,cli,django,fastapi,flask,sandbox]' --group dev
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
+	@VENDORS=$(VENDORS) $(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
@@ -42,7 +43,12 @@ isolation: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
 
-# The vendor's own client against the sandbox, beside ours; needs node and npm.
+# The vendors' own clients judge the sandbox and the codecs; the first run installs them. Needs node and npm.
+official-clients: official-clients-adobe official-clients-contentstack
+
+official-clients-adobe: $(READY)
+	@$(BIN)/python -m tests.official_clients.run $(ARGS)
+
 CONTENTSTACK := tests/official_clients/contentstack
 $(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
 	npm install --prefix $(CONTENTSTACK) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error

@@ -17,6 +17,7 @@ from flagmw._inbound import Inbound
 from flagmw._lane import Lane
 from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
+from flagmw._refresh import Refresher
 from flagmw._stats import Counts, Label
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
@@ -25,6 +26,7 @@ from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
 
 CLOSE_S = 8.0
+REFRESH_S = 10.0
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
@@ -70,6 +72,12 @@ class Flagmw:
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._lanes, self._counts, self._throttle)
         self._context.open_sink = self._delivery.sink
+        refreshed = {lane.vendor.name: lane for lane in self._lanes if hasattr(lane.vendor, "refresh")}
+        self._refresher = Refresher(
+            {name: lane.vendor for name, lane in refreshed.items()},  # type: ignore[misc]
+            lambda name, flow: refreshed[name].delivery.run(flow, Deadline.after(REFRESH_S, time.monotonic())),
+            self._throttle,
+        )
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -123,6 +131,7 @@ class Flagmw:
     def start(self) -> None:
         """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
         self._delivery.start()
+        self._refresher.start()
         for lane in self._lanes:
             if lane.remote:
                 lane.blocking.prepare()
@@ -131,6 +140,7 @@ class Flagmw:
     async def astart(self) -> None:
         """As `start`, for an event loop."""
         self._delivery.start()
+        self._refresher.start()
         for lane in self._lanes:
             if lane.remote:
                 lane.aio.prepare()
@@ -141,6 +151,7 @@ class Flagmw:
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Deliver what can be delivered, stop threads, close connections. A later use starts everything anew."""
+        self._refresher.close()
         self._delivery.close(timeout_s)
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
@@ -292,9 +303,10 @@ class Flagmw:
         return Exchange(self._context, visit, states, self._delivery.sink())
 
     def _in_this_process(self) -> None:
-        """Forget, in a forked child, what the parent has under way: that stays the parent's."""
+        """Forget, in a forked child, what the parent has under way: that stays the parent's. Start to refresh rules."""
         pid = os.getpid()
         if pid != self._pid:
             self._pid = pid
             for lane in self._lanes:
                 lane.reset()
+        self._refresher.start()

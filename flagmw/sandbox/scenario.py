@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.adobe_model import TargetAccount
 from flagmw.sandbox.contentstack_model import Project
 from flagmw.sandbox.monetate_model import Retailer
 from flagmw.sandbox.reader import build, hint
@@ -34,6 +35,7 @@ class Scenario:
         name: shown by the health route.
         seed: makes assignment reproducible; random where omitted.
         webtrends: the accounts of Webtrends Optimize.
+        adobe: the accounts of Adobe Target.
         monetate: the accounts of Monetate.
         contentstack: the projects of Contentstack Personalize.
     """
@@ -41,6 +43,7 @@ class Scenario:
     name: str = "unnamed"
     seed: int | None = None
     webtrends: tuple[Account, ...] = ()
+    adobe: tuple[TargetAccount, ...] = ()
     monetate: tuple[Retailer, ...] = ()
     contentstack: tuple[Project, ...] = ()
 
@@ -48,6 +51,8 @@ class Scenario:
         ids = [account.domain_id for account in self.webtrends]
         if len(set(ids)) != len(ids):
             raise ConfigError("webtrends: every domain_id must be different")
+        if len({account.client for account in self.adobe}) != len(self.adobe):
+            raise ConfigError("adobe: every client must be different")
         retailers = [account.retailer for account in self.monetate]
         if len(set(retailers)) != len(retailers):
             raise ConfigError("monetate: every retailer must be different")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from flagmw.sandbox.adobe_visitors import Visitors
 from flagmw.sandbox.contentstack_decide import People
 from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice
@@ -27,6 +28,7 @@ class Sandbox:
         self.ledger = Ledger()
         self.keys = KeyRing()
         self.people = People()
+        self.visitors = Visitors()
         self._first = scenario
         self._seed = seed
         self.faults = Faults(self._effective_seed())
@@ -55,6 +57,7 @@ class Sandbox:
         self.ledger.clear()
         self.keys.reset()
         self.people = People()
+        self.visitors.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())
         self._meet_accounts()

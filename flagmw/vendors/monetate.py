@@ -127,10 +127,11 @@ class Monetate:
             add_to_cart=add_to_cart_metric,
             page_events=_names(owner, "page_events", page_events),
         )
+        self.flag_map = _names(owner, "flag_map", flag_map)
         self._settler = Settler(
             vendor=name,
             accepted=frozenset(self._action_types),
-            flag_map=_names(owner, "flag_map", flag_map),
+            flag_map=self.flag_map,
         )
         self.cookies = CookieRule(
             prefixes=(requests.COOKIE,),

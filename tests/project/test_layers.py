@@ -61,7 +61,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     (
         "sockets, threads and stores",
-        frozenset({"_delivery", "_flights", "_lane", "_lazy", "drivers.*", "outbox.*", "runtime"}),
+        frozenset({"_delivery", "_flights", "_lane", "_lazy", "_refresh", "drivers.*", "outbox.*", "runtime"}),
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),

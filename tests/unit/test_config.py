@@ -23,6 +23,7 @@ from flagmw.config import (
 )
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
@@ -561,6 +562,7 @@ def test_vendor_types() -> None:
     """The names that a table's type may have."""
     assert dict(VENDOR_TYPES) == {
         "webtrends": Webtrends,
+        "adobe_target": AdobeTarget,
         "monetate": Monetate,
         "contentstack": Contentstack,
         "static": Static,
