@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-
-from cachetools import LRUCache
+from dataclasses import dataclass
+from typing import Any
 
 from flagmw import _cookies
 from flagmw._locks import Lock
 from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
-from flagmw.types import VisitorState
+from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import CookieRule, Vendor
 
 DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
@@ -30,6 +30,18 @@ RULE = CookieRule(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What makes the flags of a visitor again, between two moments in seconds since the epoch."""
+
+    since: float
+    until: float
+    variants: Mapping[str, Variant]
+    misses: Mapping[str, ErrorCode]
+    notice: ErrorCode | None
+    hints: Mapping[str, Mapping[str, Any]]
+
+
 class Carried:
     """One Cookie header, taken apart. Shared between requests: nothing in it is changed but what it remembers.
 
@@ -40,11 +52,12 @@ class Carried:
         rejected: why cookies were left out.
         known: keys of decisions worked out from it, by vendor and address.
         verified: the host and the decisions in its token, once that was verified.
+        ready: by host, flags that were made of remembered decisions and may be given again.
         size: about how much memory it takes, in bytes.
         vendor_bytes: how much of the header is the vendors'.
     """
 
-    __slots__ = ("known", "own", "rejected", "site_bytes", "size", "states", "vendor_bytes", "verified")
+    __slots__ = ("known", "own", "ready", "rejected", "site_bytes", "size", "states", "vendor_bytes", "verified")
 
     def __init__(
         self, states: list[VisitorState], own: dict[str, str], site_bytes: int, rejected: list[ErrorCode], size: int = 0
@@ -52,6 +65,7 @@ class Carried:
         self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
         self.known: dict[tuple[int, str], tuple[Key, bool]] = {}
+        self.ready: dict[str | None, Ready] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
 
 
@@ -64,8 +78,13 @@ class Reader:
 
     def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
         self._rules = [*(vendor.cookies for vendor in vendors), RULE]
+        # Two generations: what is asked for moves to the young one, and when that is full the old one is forgotten.
+        # Looking something up takes no lock, which every page would pay for.
+        self._half_bytes = memory_bytes // 2
+        self._young: dict[str, Carried] = {}
+        self._old: dict[str, Carried] = {}
+        self._young_bytes = 0
         self._lock = Lock()
-        self._read: LRUCache[str, Carried] = LRUCache(memory_bytes, getsizeof=lambda one: one.size)
         self._nothing = Carried([VisitorState() for _ in vendors], {}, 0, [])
 
     def __call__(self, headers: Sequence[str]) -> Carried:
@@ -73,15 +92,24 @@ class Reader:
         if not headers:
             return self._nothing
         header = headers[0] if len(headers) == 1 else "; ".join(headers)
-        with self._lock:
-            carried = self._read.get(header)
+        carried = self._young.get(header)
+        if carried is not None:
+            return carried
+        carried = self._old.get(header)
         if carried is None:
             found = _cookies.read(headers, self._rules)
             *states, own = found.own
             read = [VisitorState(each) for each in states]
             carried = Carried(read, own, found.site_bytes, found.rejected, 2 * len(header) + _BESIDE)
-            # A header without anything of ours is quickly read again, and there are as many as visitors.
-            if any(found.own) and carried.size <= self._read.maxsize:
-                with self._lock:
-                    self._read[header] = carried
+        # A header without anything of ours is quickly read again, and there are as many as visitors.
+        if carried.vendor_bytes or carried.own:
+            self._keep(header, carried)
         return carried
+
+    def _keep(self, header: str, carried: Carried) -> None:
+        with self._lock:
+            if self._young_bytes + carried.size > self._half_bytes:
+                self._old, self._young, self._young_bytes = self._young, {}, 0
+            if carried.size <= self._half_bytes:
+                self._young[header] = carried
+                self._young_bytes += carried.size

@@ -73,9 +73,18 @@ class Context:
     memory: Memory = field(init=False)
     traits: tuple[Traits, ...] = field(init=False)
     reads: bool = field(init=False)
+    same_everywhere: bool = field(init=False)
+    on_server: bool = field(init=False)
 
     def __post_init__(self) -> None:
         half = self.config.memory_mb * 1024 * 1024 // 2
         self.read, self.memory = Reader(self.config.vendors, half), Memory(half)
         self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
         self.reads = any(traits.reads for traits in self.traits)
+        # A visitor without an identity of the site's gets the same on every page, while decisions are remembered.
+        self.on_server = self.config.visitor_store is not None
+        self.same_everywhere = (
+            not self.on_server
+            and self.config.identify is None
+            and all(traits.binder is not None and traits.binder.by == "site" for traits in self.traits)
+        )

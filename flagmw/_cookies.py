@@ -37,7 +37,7 @@ class Inbound:
         rejected: why cookies with a vendor's name were left out.
     """
 
-    own: list[dict[str, str]]
+    own: list[dict[str, str]] = field(repr=False)
     site_bytes: int = 0
     rejected: list[ErrorCode] = field(default_factory=list)
 

@@ -38,6 +38,11 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
+        self._ended = False
+
+    def ready(self) -> None:
+        """Have everything that storing an event takes, and the exit hook, before it is needed. Opens nothing."""
+        self._here()
 
     def start(self) -> None:
         """Open the outbox and start the worker."""
@@ -116,7 +121,7 @@ class Delivery:
 
     def _hand_over(self, exchange: Exchange) -> Future[None] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
-        exchange.answered()
+        exchange.answered = True
         events = exchange.drain()
         sink = exchange.sink
         if not isinstance(sink, Sink):
@@ -127,7 +132,16 @@ class Delivery:
         return stored
 
     def _put(self, events: Sequence[Event]) -> Future[None] | None:
-        running = self._here()
+        try:
+            running = self._here()
+        except ImportError:
+            # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            return None
+        if self._ended and running.own_memory:
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            return None
         if not running.own_memory:
             try:
                 return running.committer.submit(self._store, running, events)
@@ -234,3 +248,4 @@ def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
         delivery.close(EXIT_CLOSE_S)
+        delivery._ended = True

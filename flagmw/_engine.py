@@ -10,13 +10,13 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _overrides, _placed, _saved
-from flagmw._carried import DECISION, OVERRIDE, Carried
+from flagmw import _gates, _overrides, _placed, _saved, _stored
+from flagmw._carried import DECISION, OVERRIDE, VISITOR, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._events import Events
 from flagmw._gates import Consent
-from flagmw._inbound import Inbound, header, host_of, visit_of
+from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
 from flagmw._overrides import Override
 from flagmw._recall import Recall
@@ -43,11 +43,12 @@ class Exchange:
         override: what a tester has chosen.
         asks: whether this request is one that vendors are asked about.
         remembered: what is remembered of each vendor, after `recall`.
+        answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
+        loaded: whether the visitor's cookies were fetched from where they are kept.
         known: the decisions that need not be asked for, None for each vendor that is to be asked.
     """
 
     __slots__ = (
-        "_answered",
         "_context",
         "_events",
         "_flags",
@@ -55,14 +56,17 @@ class Exchange:
         "_own_lines",
         "_recall",
         "_reported",
+        "_stored_key",
         "_user",
         "_visit",
+        "answered",
         "asks",
         "carried",
         "consent",
         "inbound",
         "kept_from",
         "known",
+        "loaded",
         "now",
         "override",
         "remembered",
@@ -84,6 +88,7 @@ class Exchange:
         self.now = context.clock() if visit is None else visit.now
         self.kept_from: ErrorCode | None = None
         self.asks = True
+        self.loaded = False
         self.known: Sequence[Decision | None] = ()
         self.consent = Consent.FULL
         self.override: Override | None = None
@@ -91,10 +96,11 @@ class Exchange:
         self._events: Events | None = None if sink is None else Events(context, self, sink)
         self._flags: Flags | None = None
         self._jars: Jars | None = None
-        self._answered = False
+        self.answered = False
         self._own_lines: tuple[str, ...] = ()
         self._recall: Recall | None = None
         self._reported = 0
+        self._stored_key: str | None = None
         self._user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
     # Who it is
@@ -149,6 +155,37 @@ class Exchange:
         self._context.counts.add("identify_failed")
         self._context.throttle.log(ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
 
+    # Where the vendors' cookies are kept on the server
+
+    def stored_key(self) -> str | None:
+        """Return what this visitor's cookies are kept under; None for one who is new."""
+        if self._stored_key is None:
+            user_id = self.who()[0]
+            token = None if self.carried is None else self.carried.own.get(VISITOR)
+            id = None if user_id is not None else _stored.read_id(token, self._context.config.signing_keys, self.now)
+            self._stored_key = _stored.key_of(user_id, id)
+        return self._stored_key
+
+    def stored(self, value: bytes | None) -> None:
+        """Take the visitor's cookies from what the store had."""
+        self.states = _stored.load(self._context.config.vendors, value)
+        if self._visit is not None:
+            cookies = {name: text for state in self.states for name, text in state.cookies.items()}
+            self._visit = replace(self._visit, cookies=cookies)
+
+    def to_store(self) -> tuple[str, bytes] | None:
+        """Return key and value to be kept, None where nothing is new; a new visitor gets an id for it."""
+        if self._jars is None or self._jars.now == [state.cookies for state in self.states]:
+            return None
+        key = self.stored_key()
+        if key is None:
+            id = self.visit.fresh_id
+            self._stored_key = key = _stored.key_of(None, id)
+            token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, _stored.LIFE_S)
+            self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, _stored.LIFE_S))
+        assert key is not None
+        return key, _stored.dump(self._context.config.vendors, self._jars.now)
+
     # Gates
 
     def admit(self) -> None:
@@ -174,7 +211,7 @@ class Exchange:
     def _look_for_override(self, inbound: Inbound) -> None:
         config = self._context.config
         cookie = None if self.carried is None else self.carried.own.get(OVERRIDE)
-        token, keep = _overrides.sent(inbound.query, header(inbound, _overrides.HEADER), cookie)
+        token, keep = _overrides.sent(inbound.query, inbound.header(_overrides.HEADER), cookie)
         if token is None:
             return
         if token == _overrides.OFF:
@@ -190,6 +227,45 @@ class Exchange:
             self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
 
     # What is known already
+
+    def again(self) -> Flags | None:
+        """Return the flags of a visitor who was here a moment ago with the very same cookies, None for any other."""
+        carried = self.carried
+        if carried is None or not carried.ready or self.override is not None or self._user is not None:
+            return None
+        assert self.inbound is not None
+        ready = carried.ready.get(self.inbound.header("host"))
+        if ready is None or not ready.since <= self.now < ready.until:
+            return None
+        config = self._context.config
+        self._flags = made = Flags(
+            ready.variants,
+            defaults=config.defaults,
+            misses=ready.misses,
+            notice=ready.notice,
+            on=config.on,
+            recorder=self,
+            hints=ready.hints,
+        )
+        return made
+
+    def _come_again(self, decisions: Sequence[Decision], flags: Flags) -> None:
+        """Keep what `again` needs, where nothing but time can change it."""
+        carried = self.carried
+        simple = carried is not None and self.override is None and self._user is None
+        if not simple or not self._context.same_everywhere or any(decision.error for decision in decisions):
+            return
+        assert carried is not None and self.inbound is not None
+        oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
+        if len(carried.ready) < _HOSTS_MAX:
+            carried.ready[self.inbound.header("host")] = Ready(
+                since=oldest - 60.0,
+                until=oldest + self._context.config.reuse_s,
+                variants=flags._variants,
+                misses=flags._misses,
+                notice=flags._notice,
+                hints=flags._hints,
+            )
 
     def recall(self) -> list[Decision | None]:
         """Return the decision of each vendor that need not be asked, None for those that are to be.
@@ -261,7 +337,10 @@ class Exchange:
             evicted = self._jars.change(settled)
         if (fresh or cookies) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
-        return self._given(self._flags_of(settled, evicted))
+        flags = self._given(self._flags_of(settled, evicted))
+        if not fresh and self._jars is None:
+            self._come_again(settled, flags)
+        return flags
 
     def _room_enough(self) -> bool:
         """Say whether the cookies that the visitor carries leave the header small enough."""
@@ -288,7 +367,7 @@ class Exchange:
         assert self._recall is not None
         jars = [self.jar(n) for n in range(len(self.states))]
         parts = self._recall.keep(decisions, self.remembered, fresh, jars)
-        if not self._context.config.signing_keys or self.carried is None:
+        if not self._context.config.signing_keys or self.carried is None or self._context.on_server:
             return
         own = DECISION, self.carried.own.get(DECISION)
         room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
@@ -368,7 +447,9 @@ class Exchange:
         """Set-Cookie values that are due for this visitor."""
         if self.kept_from in _UNSEEN:
             return ()
-        return self._own_lines if self._jars is None else (*self._jars.set_cookies, *self._own_lines)
+        if self._context.on_server or self._jars is None:
+            return self._own_lines
+        return (*self._jars.set_cookies, *self._own_lines)
 
     @property
     def no_store(self) -> bool:
@@ -402,7 +483,7 @@ class Exchange:
     def _happened(self) -> Events:
         if self._events is None:
             self._events = Events(self._context, self, None)
-        if self._answered and self._events.sink is None and self._context.open_sink is not None:
+        if self.answered and self._events.sink is None and self._context.open_sink is not None:
             self._events.sink = self._context.open_sink()
         return self._events
 
@@ -420,13 +501,9 @@ class Exchange:
     @property
     def pending(self) -> bool:
         """Whether there is something that the delivery should take."""
-        if self._events:
+        if self._events is not None and self._events:
             return True
-        return self._flags is not None and self._flags.read_count > self._reported
-
-    def answered(self) -> None:
-        """Note that the response has begun: what happens from here on waits for nothing, and goes away at once."""
-        self._answered = True
+        return self._context.reads and self._flags is not None and self._flags.read_count > self._reported
 
     def drain(self) -> list[Event]:
         """Return the events collected so far and forget them."""
@@ -443,6 +520,8 @@ class Exchange:
             self._happened().expose(read, self.now)
 
 
+# How many hosts' flags are kept ready for one Cookie header.
+_HOSTS_MAX = 4
 # Nobody is there who could be in a test; and there a cookie would be set without consent.
 _SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 _UNSEEN = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT, ErrorCode.PREFETCH})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from flagmw._crawlers import is_crawler
-from flagmw._inbound import USER_AGENT_CHARS, Inbound, header
+from flagmw._inbound import USER_AGENT_CHARS, Inbound
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 
@@ -54,7 +54,7 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
     if config.bots is False:
         return None
     if config.bots is True:
-        agent = header(inbound, "user-agent")
+        agent = inbound.header("user-agent")
         if agent and is_crawler(agent[:USER_AGENT_CHARS]):
             return ErrorCode.BOT
     else:
@@ -64,5 +64,5 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
         except Exception as error:
             failed(error)
     # Sec-Purpose (Fetch, section 3.8) is "prefetch", with parameters for a page that is rendered ahead.
-    purpose = header(inbound, "sec-purpose") or header(inbound, "purpose")
+    purpose = inbound.header("sec-purpose") or inbound.header("purpose")
     return ErrorCode.PREFETCH if purpose is not None and purpose.lstrip()[:8].lower() == "prefetch" else None

@@ -53,11 +53,8 @@ class Inbound(Protocol):
     def headers(self, name: str) -> Sequence[str]:
         """Return the values of header *name* (lower case), in order."""
 
-
-def header(inbound: Inbound, name: str) -> str | None:
-    """Return the first value of header *name*, or None."""
-    values = inbound.headers(name)
-    return values[0] if values else None
+    def header(self, name: str) -> str | None:
+        """Return the first value of header *name* (lower case), or None."""
 
 
 def make_visit(
@@ -95,9 +92,9 @@ def visit_of(
         secure=secure_now,
         method=inbound.method,
         client_ip=_told_address(_client(inbound, config, trusted), config.client_ip),
-        user_agent=_clean(header(inbound, "user-agent"), USER_AGENT_CHARS),
-        referer=_referer(header(inbound, "referer"), config.referer),
-        language=_clean(header(inbound, "accept-language"), LANGUAGE_CHARS),
+        user_agent=_clean(inbound.header("user-agent"), USER_AGENT_CHARS),
+        referer=_referer(inbound.header("referer"), config.referer),
+        language=_clean(inbound.header("accept-language"), LANGUAGE_CHARS),
         cookies={name: value for state in states for name, value in state.cookies.items()},
         site_cookie_bytes=site_cookie_bytes,
         user_id=identity.user_id if identity else None,
@@ -108,7 +105,7 @@ def visit_of(
 
 def host_of(inbound: Inbound) -> str:
     """Return the host that the visitor asked for, lower case and without port; "localhost" where that is unsound."""
-    return host_name(header(inbound, "host") or "") or "localhost"
+    return host_name(inbound.header("host") or "") or "localhost"
 
 
 def _identity(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Identity | None:

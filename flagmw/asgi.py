@@ -55,27 +55,22 @@ class FlagsMiddleware:
             await self.app(scope, receive, send)
             return
         fm = self.flagmw
-        flags: Flags | None
+        if fm.leaves_alone(scope["path"]):
+            # Most excluded paths never look: flags are made for those that do.
+            scope[KEY] = fm.excluded
+            await self.app(scope, receive, send)
+            return
+        exchange: Exchange | None = None
         try:
-            exchange = fm.begin(_Request(scope))
-            if exchange is None:
-                # Most excluded paths never look: flags are made for those that do.
-                flags, scope[KEY] = None, fm.excluded
-            elif self._lazy and exchange.asks:
-                scope[KEY] = flags = fm.lazily(exchange, on_loop=True)
-            else:
-                flags = fm.ready(exchange)
-                scope[KEY] = flags = flags if flags is not None else await fm.asettle(exchange)
+            exchange = fm.take(_Request(scope))
+            flags = fm.lazily(exchange, on_loop=True) if self._lazy and exchange.asks else fm.ready(exchange)
+            if flags is None:
+                flags = await fm.asettle(exchange)
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
-            exchange = None
-            scope[KEY] = flags = Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
-        if flags is None:
-            set_current(None)
-            await self.app(scope, receive, send)
-            return
-        scope.setdefault("state", {})["flags"] = flags
+            exchange, flags = None, Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
+        scope[KEY] = scope.setdefault("state", {})["flags"] = flags
         set_current(flags)
         try:
             if exchange is None:
@@ -121,7 +116,7 @@ class _Responder:
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
         if self._exchange.pending:
             await self.commit()
-        self._exchange.answered()
+        self._exchange.answered = True
         await self._send(message)
 
     async def release(self) -> None:
@@ -140,7 +135,10 @@ class _Responder:
             raw = message.get("headers") or ()
             if not isinstance(raw, list | tuple):
                 return False
-            if not any(name in _SAYS_WHETHER or name.lower() in _SAYS_WHETHER for name, _ in raw):
+            for name, value in raw:
+                if name not in _OF_NO_MATTER or (name == b"content-type" and value[:10].lower() == b"text/event"):
+                    break
+            else:
                 return True
             return _response.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         except Exception as error:
@@ -155,13 +153,13 @@ class _Responder:
 
     def _start(self, message: Message) -> Message:
         """Return the start of the response as it leaves; the application's own message may serve others too."""
-        cookies = self._exchange.set_cookies
-        self._unread = self._plain and not self._flags.touched
-        if not self._flags.touched and not cookies and not self._exchange.no_store:
+        cookies, no_store, touched = self._exchange.set_cookies, self._exchange.no_store, self._flags.touched
+        self._unread = self._plain and not touched
+        if not touched and not cookies and not no_store:
             return message
         try:
             raw = list(message.get("headers") or ())
-            if self._plain and not cookies and not self._exchange.no_store and _plain_answer(message, raw):
+            if not cookies and not no_store and self._plain and _plain_answer(message, raw):
                 # The common case, without taking everything apart: nothing was said of caches so far.
                 return {**message, "headers": [*raw, *_PRIVATE]}
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
@@ -170,8 +168,8 @@ class _Responder:
                     headers,
                     message["status"],
                     cookies,
-                    touched=self._flags.touched,
-                    no_store=self._exchange.no_store,
+                    touched=touched,
+                    no_store=no_store,
                 )
             else:
                 # Caches have no part in a handshake, so cookies are all there is to add.
@@ -185,9 +183,8 @@ class _Responder:
             return message
 
 
-# What decides whether a start may wait for the body.
-_SAYS_WHETHER = frozenset({b"cache-control", b"content-type"})
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
+_OF_NO_MATTER = frozenset({b"content-type", b"content-length", b"set-cookie", b"location", b"date", b"server", b"etag"})
 _CACHES = frozenset({b"cache-control", b"vary", b"expires", b"surrogate-control", b"edge-control", b"x-accel-expires"})
 
 
@@ -196,6 +193,8 @@ def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]]) -> bool:
     if not 200 <= message["status"] < 600 or message["status"] == 304:
         return False
     for name, _ in raw:
+        if name in _OF_NO_MATTER:
+            continue
         name = name.lower()
         if name in _CACHES or name.endswith(b"cdn-cache-control"):
             return False
@@ -219,6 +218,9 @@ class _Lifespan:
         await self._send(message)
 
 
+_WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "purpose")}
+
+
 class _Request:
     """An ASGI scope as the engine reads it."""
 
@@ -226,7 +228,8 @@ class _Request:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        headers = scope["headers"]
+        self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
         self.method: str = scope.get("method", "GET")
         self.path: str = scope["path"]
@@ -248,15 +251,17 @@ class _Request:
         return client[0] if client else None
 
     def headers(self, name: str) -> list[str]:
-        # Servers send names in lower case (ASGI, HTTP connection scope); where one comes once, a table finds it.
+        wanted = name.encode("latin-1")
+        return [value.decode("latin-1") for key, value in self._headers if key == wanted]
+
+    def header(self, name: str) -> str | None:
+        # Servers send names in lower case (ASGI, HTTP connection scope).
         named = self._named
         if named is None:
-            named = self._named = dict(self._headers)
-        wanted = name.encode("latin-1")
-        if len(named) == len(self._headers):
-            value = named.get(wanted)
-            return [] if value is None else [value.decode("latin-1")]
-        return [value.decode("latin-1") for key, value in self._headers if key == wanted]
+            # The first of a name is the one that counts: later ones are put in before it.
+            named = self._named = dict(reversed(self._headers))
+        value = named.get(_WIRE.get(name) or name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
 
 
 def flags_from(scope: Scope) -> Flags:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
 from flagmw._refresh import Refresher
 from flagmw._stats import Counts, Label
+from flagmw._stored import LIFE_S
+from flagmw._visitors import open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
 from flagmw.flags import Flags, Pending
@@ -28,6 +30,7 @@ from flagmw.types import Visit, VisitorState
 CLOSE_S = 8.0
 REFRESH_S = 10.0
 
+_UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
 logger = logging.getLogger("flagmw")
@@ -66,6 +69,8 @@ class Flagmw:
         tracks = PerMinute(config.tracks_per_visitor)
         self._context = Context(config, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
+        self._visitors = None if config.visitor_store is None else open_store(config.visitor_store)
+        self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
         self._lanes = [Lane(vendor, self._context) for vendor in config.vendors]
@@ -115,7 +120,10 @@ class Flagmw:
             ValueError: *visitor* cannot be read; or the data is bad and the configuration says `debug`.
         """
         visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
-        return self._exchange_of(visit).track(
+        exchange = self._exchange_of(visit)
+        if self._visitors is not None and visit.user_id is not None and not visit.cookies:
+            self._load(exchange)
+        return exchange.track(
             metric,
             data=data,
             aliases=aliases,
@@ -176,14 +184,21 @@ class Flagmw:
 
     # For the edges
 
+    def leaves_alone(self, path: str) -> bool:
+        """Say whether requests for *path* are none of flagmw's business."""
+        return self._excluded(path)
+
     def begin(self, inbound: Inbound) -> Exchange | None:
         """Return the exchange of a request; None to leave the request alone."""
-        if self._excluded(inbound.path):
-            return None
+        return None if self._excluded(inbound.path) else self.take(inbound)
+
+    def take(self, inbound: Inbound) -> Exchange:
+        """Return the exchange of a request that is not left alone."""
         context = self._context
         carried = context.read(inbound.headers("cookie"))
-        for code in carried.rejected:
-            self._counts.add("visitor_cookie_rejected", "", code)
+        if carried.rejected:
+            for code in carried.rejected:
+                self._counts.add("visitor_cookie_rejected", "", code)
         exchange = Exchange(context, None, carried.states, inbound=inbound, carried=carried)
         exchange.asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
         if self._gated:
@@ -210,18 +225,29 @@ class Flagmw:
         return flags
 
     def ready(self, exchange: Exchange) -> Flags | None:
+        """Return the flags if nothing has to be waited for to make them, else None."""
+        if self._visitors is not None and not exchange.loaded and exchange.kept_from is None:
+            return None
+        return self._known(exchange)
+
+    def _known(self, exchange: Exchange) -> Flags | None:
         """Return the flags if no vendor need be asked for them, else None."""
         placed = _placed.override()
         if placed is not None:
             return exchange.placed(placed)
         if not exchange.asks:
             return exchange.undecided(ErrorCode.EXCLUDED)
-        if exchange.kept_from is not None and exchange.kept_from is not ErrorCode.PREFETCH:
+        if exchange.kept_from is None:
+            again = exchange.again()
+            if again is not None:
+                self._reused()
+                return again
+        elif exchange.kept_from is not ErrorCode.PREFETCH:
             self._counts.add("undecided", "", exchange.kept_from)
             return exchange.undecided(exchange.kept_from)
         known = exchange.recall()
         if None not in known:
-            self._counts.add("reused")
+            self._reused()
             return exchange.settle([decision for decision in known if decision is not None], ())
         if exchange.kept_from is not None or not self._within_bucket(exchange):
             return exchange.undecided(ErrorCode.NEW_VISITORS)
@@ -230,35 +256,45 @@ class Flagmw:
 
     def settle(self, exchange: Exchange) -> Flags:
         """Ask the vendors, each in its own pool of threads, and return the flags by the deadline."""
-        flags = self.ready(exchange)
-        if flags is not None:
-            return flags
-        deadline = Deadline.after(self._deadline_s, time.monotonic())
-        self._in_this_process()
-        decisions, unknown = list(exchange.known), exchange.unknown
-        asked = [self._lanes[n].submit(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
-        for n, one in zip(unknown, asked, strict=True):
-            decisions[n] = self._lanes[n].collect(one, deadline)
-        return exchange.settle([decision for decision in decisions if decision is not None], unknown)
+        if self._visitors is not None:
+            self._load(exchange)
+        flags = self._known(exchange)
+        if flags is None:
+            deadline = Deadline.after(self._deadline_s, time.monotonic())
+            self._in_this_process()
+            decisions, unknown = list(exchange.known), exchange.unknown
+            asked = [
+                self._lanes[n].submit(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown
+            ]
+            for n, one in zip(unknown, asked, strict=True):
+                decisions[n] = self._lanes[n].collect(one, deadline)
+            flags = exchange.settle([decision for decision in decisions if decision is not None], unknown)
+        if self._visitors is not None:
+            self._save(exchange)
+        return flags
 
     async def asettle(self, exchange: Exchange) -> Flags:
         """Ask the vendors at once on the running loop and return the flags by the deadline."""
-        flags = self.ready(exchange)
-        if flags is not None:
-            return flags
-        deadline = Deadline.after(self._deadline_s, time.monotonic())
-        self._in_this_process()
-        decisions, unknown = list(exchange.known), exchange.unknown
-        asks = [self._lanes[n].ask(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
-        if len(asks) == 1:
-            answers = [await asks[0]]
-        else:
-            import asyncio
+        if self._visitors is not None:
+            await self._in_thread(self._load, exchange)
+        flags = self._known(exchange)
+        if flags is None:
+            deadline = Deadline.after(self._deadline_s, time.monotonic())
+            self._in_this_process()
+            decisions, unknown = list(exchange.known), exchange.unknown
+            asks = [self._lanes[n].ask(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
+            if len(asks) == 1:
+                answers = [await asks[0]]
+            else:
+                import asyncio
 
-            answers = await asyncio.gather(*asks)
-        for n, answer in zip(unknown, answers, strict=True):
-            decisions[n] = answer
-        return exchange.settle([decision for decision in decisions if decision is not None], unknown)
+                answers = await asyncio.gather(*asks)
+            for n, answer in zip(unknown, answers, strict=True):
+                decisions[n] = answer
+            flags = exchange.settle([decision for decision in decisions if decision is not None], unknown)
+        if self._visitors is not None:
+            await self._in_thread(self._save, exchange)
+        return flags
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
@@ -283,6 +319,49 @@ class Flagmw:
         )
 
     # Inside
+
+    async def _in_thread(self, work: Callable[[Exchange], None], exchange: Exchange) -> None:
+        """Do *work* on the visitor store without holding up the loop, nor the page for longer than the deadline."""
+        import asyncio
+
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await asyncio.to_thread(work, exchange)
+        except TimeoutError:
+            self._store_failed(TimeoutError())
+        # What comes back too late must not change what the view sees.
+        exchange.loaded = True
+
+    def _load(self, exchange: Exchange) -> None:
+        """Fetch the visitor's cookies from the store; one that fails makes the visitor a new one."""
+        if exchange.loaded or exchange.kept_from in _UNLOADED:
+            return
+        assert self._visitors is not None
+        try:
+            key = exchange.stored_key()
+            value = None if key is None else self._visitors.load(key)
+        except Exception as error:
+            self._store_failed(error)
+            value = None
+        if not exchange.loaded:
+            exchange.stored(value)
+            exchange.loaded = True
+
+    def _save(self, exchange: Exchange) -> None:
+        assert self._visitors is not None
+        kept = exchange.to_store()
+        if kept is None:
+            return
+        try:
+            self._visitors.save(*kept, LIFE_S)
+        except Exception as error:
+            self._store_failed(error)
+
+    def _store_failed(self, error: Exception) -> None:
+        self._counts.add("visitor_store_failed")
+        self._throttle.log(
+            logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=type(error).__name__
+        )
 
     def _within_bucket(self, exchange: Exchange) -> bool:
         """Say whether vendors may be asked for one more visitor without any identity, if this is one."""
@@ -310,3 +389,4 @@ class Flagmw:
             for lane in self._lanes:
                 lane.reset()
         self._refresher.start()
+        self._delivery.ready()

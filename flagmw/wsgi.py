@@ -159,7 +159,7 @@ class _End:
     def commit(self) -> None:
         if self._exchange is None:
             return
-        self._exchange.answered()
+        self._exchange.answered = True
         if not self._exchange.pending:
             return
         try:
@@ -217,6 +217,9 @@ class _SizedBody(_Body):
         return len(self._body)  # type: ignore[arg-type]
 
 
+_ENVIRON = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in ("host", "user-agent", "sec-purpose", "purpose")}
+
+
 class _Request:
     """A WSGI environ as the engine reads it."""
 
@@ -258,6 +261,10 @@ class _Request:
         # Servers join repeated headers, and drop or refuse names with an underscore.
         value = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
         return [] if value is None else [value]
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self._environ.get(_ENVIRON.get(name) or "HTTP_" + name.upper().replace("-", "_"))
+        return value
 
 
 def flags_from(environ: WSGIEnvironment) -> Flags:

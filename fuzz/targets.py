@@ -70,6 +70,9 @@ class Request:
     def headers(self, name: str) -> list[str]:
         return [value for known, value in self.fields if known == name]
 
+    def header(self, name: str) -> str | None:
+        return next(iter(self.headers(name)), None)
+
 
 # Cookies.
 

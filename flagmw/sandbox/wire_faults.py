@@ -8,6 +8,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -168,6 +169,7 @@ def _canned(rule: Rule) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     return status, headers, f"status {status}\n".encode()
 
 
+@lru_cache(maxsize=2)
 def _bomb(size: int) -> bytes:
     """Compress *size* bytes of legal JSON (one string of blanks) without ever holding them."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)

@@ -268,10 +268,10 @@ def test_A26_cookie_that_the_application_sets_itself(site: Site, make: Make, spl
 class Defective(Flagmw):
     """One with a defect in every step that the adapters take."""
 
-    def begin(self, inbound: Any) -> Any:
+    def take(self, inbound: Any) -> Any:
         if "begin" in inbound.path:
             raise ZeroDivisionError("ours")
-        return super().begin(inbound)
+        return super().take(inbound)
 
     def settle(self, exchange: Any) -> Any:
         if "settle" in exchange.visit.path:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from flagmw import Flagmw, Flags, Variant, Visit, Webtrends, asgi, wsgi
 from flagmw.codes import ErrorCode
@@ -24,6 +24,7 @@ TIMEOUT_S = 20.0
 Headers = list[tuple[str, str]]
 App = Any
 Make = Callable[..., Flagmw]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Sent:
     scheme: str = "https"
     peer: str | None = "198.51.100.23"
     root: str = ""
+    agent: str = BROWSER
 
     def all_headers(self) -> Headers:
-        headers = [("host", self.host), ("user-agent", BROWSER), *self.headers]
+        headers = [("host", self.host), ("user-agent", self.agent), *self.headers]
         if self.cookies:
             headers.append(("cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
         return headers
@@ -296,8 +298,12 @@ class AsgiEdge(Edge):
 
         return self._runner.run(together())
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* on the loop that serves the requests."""
+        return self._runner.run(work)
+
     def close(self, fm: Flagmw) -> None:
-        self._runner.run(fm.aclose(2.0))
+        self.run(fm.aclose(2.0))
 
 
 class WsgiEdge(Edge):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -38,8 +38,8 @@ OWN_COOKIE = re.compile(r"_wt\.[a-z]+-2490593(?!-ta_Evil)[^=\s]*=[^\s;]*(;.*)?")
 
 
 @contextmanager
-def shop(server: str, vendor_url: str) -> Iterator[int]:
-    """Run *server*'s shop until the block ends; yield its port.
+def shop(server: str, vendor_url: str) -> Iterator[tuple[int, Memory]]:
+    """Run *server*'s shop until the block ends; yield its port and its memory.
 
     Raises:
         RuntimeError: it did not begin to serve; the text has what it printed.
@@ -62,7 +62,7 @@ def shop(server: str, vendor_url: str) -> Iterator[int]:
             if not asyncio.run(_serves(port, process)):
                 output.seek(0)
                 raise RuntimeError(f"{server} did not start: {output.read().decode(errors='replace')[-2000:]}")
-            yield port
+            yield port, Memory(process.pid)
         finally:
             process.terminate()
             try:
@@ -82,6 +82,38 @@ async def _serves(port: int, process: subprocess.Popen[bytes]) -> bool:
             return True
         await asyncio.sleep(0.05)
     return False
+
+
+class Memory:
+    """What a server's processes hold, as Linux tells it; nothing where it does not."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._before = pid, dict[int, int]()
+
+    def start(self) -> None:
+        """Begin to watch for a new peak."""
+        for pid in self._pids():
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets the peak
+        self._before = {pid: self._kb(pid, "VmRSS") for pid in self._pids()}
+
+    def grown_mb(self) -> float | None:
+        """Return by how much the process that grew most has exceeded what it had, in MiB."""
+        grown = [self._kb(pid, "VmHWM") - before for pid, before in self._before.items()]
+        return max(grown) / 1024 if grown else None
+
+    def _pids(self) -> list[int]:
+        """Return the server's process and its children."""
+        try:
+            children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text()
+        except OSError:
+            return []
+        return [self._pid, *map(int, children.split())]
+
+    @staticmethod
+    def _kb(pid: int, what: str) -> int:
+        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+BOMB_BYTES = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True)
 class Row:
@@ -14,7 +16,8 @@ class Row:
         fault: the sandbox's rule for it; None for none at all.
         share: which part of the calls it hits at first, before it hits all; None where that does not change.
         stopped: the vendor does not listen at all.
-        twice: the vendor blames the visitor's cookies, and may be asked once more without them.
+        twice: the vendor blames the visitor's cookies, and may be asked once more without them; once per visitor.
+        bomb: an answer that unpacks to far more than is read of it.
         trips: it makes the circuit breaker open.
         last: it makes the vendor rest for so long that no row should follow.
     """
@@ -24,13 +27,14 @@ class Row:
     share: float | None = 0.3
     stopped: bool = False
     twice: bool = False
+    bomb: bool = False
     trips: bool = True
     last: bool = False
 
     @property
     def allowed(self) -> float:
         """How many decide calls one request may cost."""
-        return 2.0 if self.twice else 1.0
+        return 1.2 if self.twice else 1.0
 
 
 ROWS = (
@@ -47,11 +51,11 @@ ROWS = (
     Row("html", {"kind": "html", "status": 200}),
     Row("empty", {"kind": "empty"}, trips=False),
     Row("truncate", {"kind": "truncate"}),
-    Row("gzip bomb", {"kind": "gzip_bomb", "bytes": 4 * 1024 * 1024}),
+    Row("gzip bomb", {"kind": "gzip_bomb", "bytes": BOMB_BYTES}, bomb=True),
     Row("redirect", {"kind": "redirect"}),
-    Row("error 102", {"kind": "error", "code": 102}, twice=True, trips=False),
-    Row("error 300", {"kind": "error", "code": 300}, twice=True),
-    Row("error 305", {"kind": "error", "code": 305}, twice=True, trips=False),
+    Row("error 102", {"kind": "error", "code": 102}, share=0.1, twice=True, trips=False),
+    Row("error 300", {"kind": "error", "code": 300}, share=0.1, twice=True),
+    Row("error 305", {"kind": "error", "code": 305}, share=0.1, twice=True, trips=False),
     Row("error 999", {"kind": "error", "code": 999}),
     Row("error 207", {"kind": "error", "code": 207}, last=True),
     Row("huge cookie", {"kind": "huge_cookie"}, trips=False),

@@ -14,12 +14,17 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from flagmw.sandbox import SandboxServer
-from tests.faults.load import DEADLINE_S, SERVERS, Browser, Page, jar, shop
-from tests.faults.rows import ROWS, Row, dealt
+from tests.faults.cookies import HEADER_BYTES, PAGES, PROJECTS, junk_ms, longest_cookie_header
+from tests.faults.load import DEADLINE_S, SERVERS, Browser, Memory, Page, jar, shop
+from tests.faults.rows import BOMB_BYTES, ROWS, Row, dealt
 
 VISITORS = 8
 PER_ROW = 60
 JARS = 60
+BARE = 40
+GROWTH_MB = 5.0
+PROMISED_S = DEADLINE_S + 0.025
+JUNK_MS = 1.0
 RECOVERY_S = 60.0
 SEED = 1
 PASS = {"kind": "delay", "ms": 0, "route": "control"}
@@ -27,7 +32,7 @@ PASS = {"kind": "delay", "ms": 0, "route": "control"}
 
 @dataclass
 class Result:
-    """What one fault did to one server's visitors. Times in milliseconds, over the median of the bare page."""
+    """What one fault did to one server's visitors. Times in ms, over the same page's median without faults."""
 
     fault: str
     server: str
@@ -41,6 +46,8 @@ class Result:
     p50: float = 0.0
     p999: float = 0.0
     max: float = 0.0
+    grown_mb: float | None = None
+    grown_allowed_mb: float | None = None
     added: list[float] = field(default_factory=list, repr=False)
     bare: list[float] = field(default_factory=list, repr=False)
     samples: list[Page] = field(default_factory=list)
@@ -51,7 +58,10 @@ class Result:
 
     @property
     def good(self) -> bool:
-        return not self.non_200 and not self.wrong and self.per_request <= self.allowed
+        served = not self.non_200 and not self.wrong and self.per_request <= self.allowed
+        return served and (
+            self.grown_mb is None or self.grown_allowed_mb is None or self.grown_mb < self.grown_allowed_mb
+        )
 
     def take(self, page: Page) -> None:
         self.requests += 1
@@ -80,24 +90,25 @@ class Lane:
         self._vendor = SandboxServer(seed=SEED)
 
     def run(self) -> list[Result]:
-        with self._vendor, shop(self._server, self._vendor.webtrends_url) as port:
-            return asyncio.run(self._run(port))
+        with self._vendor, shop(self._server, self._vendor.webtrends_url) as (port, memory):
+            return asyncio.run(self._run(port, memory))
 
-    async def _run(self, port: int) -> list[Result]:
+    async def _run(self, port: int, memory: Memory) -> list[Result]:
         browsers = [Browser(port) for _ in range(VISITORS)]
         results = []
         try:
             for row in self._rows:
-                results.append(await self._row(row, browsers))
+                results.append(await self._row(row, browsers, memory))
         finally:
             for browser in browsers:
                 await browser.close()
         return results
 
-    async def _row(self, row: Row, browsers: Sequence[Browser]) -> Result:
+    async def _row(self, row: Row, browsers: Sequence[Browser], memory: Memory) -> Result:
         self._vendor.clear_ledger()
-        jars = await self._healthy(browsers)
-        result = Result(row.name, self._server, allowed=row.allowed)
+        result = Result(row.name, self._server, allowed=row.allowed, grown_allowed_mb=GROWTH_MB if row.bomb else None)
+        jars = await self._healthy(result, browsers)
+        memory.start()
         if row.stopped:
             self._vendor.stop()
         shares = [1.0] if row.share is None else [row.share, 1.0]
@@ -112,30 +123,35 @@ class Lane:
             hits = await self._hits()
             result.calls += sum(hits)
             result.hit += sum(hits[:-1])
+        result.grown_mb = memory.grown_mb()
         self._vendor.clear_faults()
         self._vendor.start()
         result.finish()
         return result
 
-    async def _healthy(self, browsers: Sequence[Browser]) -> list[dict[str, str]]:
-        """Wait until the shop has left the last row behind; return the cookies of visitors who were here."""
+    async def _healthy(self, result: Result, browsers: Sequence[Browser]) -> list[dict[str, str]]:
+        """Wait until the shop has left the last row behind; time the page; return the cookies of visitors."""
         end = time.monotonic() + RECOVERY_S
         jars: list[dict[str, str]] = []
-        while len(jars) < min(JARS, max(4, self._requests // 4)):
-            for browser in browsers:
-                await browser.close()
-            pages = await asyncio.gather(*(browser.open("/checkout") for browser in browsers[: VISITORS // 2]))
-            jars += [jar(page) for page in pages if page.decided]
-            if not jars:
-                if time.monotonic() > end:
-                    raise RuntimeError(f"{self._server} does not recover from what was before: {pages[0]}")
+        for browser in browsers:
+            await browser.close()  # servers hang up on connections that were idle for seconds
+        wanted = min(JARS, max(2, self._requests // 16))
+        while len(result.bare) < BARE or len(jars) < wanted:
+            pages = await asyncio.gather(*(browser.open("/checkout") for browser in browsers))
+            decided = [page for page in pages if page.decided]
+            jars += [jar(page) for page in decided]
+            if len(decided) == len(pages):
+                result.bare += [page.took_s * 1000 for page in pages]
+            elif time.monotonic() > end:
+                raise RuntimeError(f"{self._server} does not recover from what was before: {pages[0]}")
+            else:
                 await asyncio.sleep(0.1)
-        return jars
+        return jars[:wanted]
 
     async def _phase(
         self, result: Result, browsers: Sequence[Browser], jars: Sequence[dict[str, str]], requests: int
     ) -> None:
-        """Open the checkout *requests* times, every other time as a visitor who was here, and bare pages in between."""
+        """Open the checkout *requests* times, every other time as a visitor who was here."""
         numbers = iter(range(requests))
         for browser in browsers:
             await browser.close()  # servers hang up on connections that were idle for seconds
@@ -143,10 +159,6 @@ class Lane:
         async def visit(browser: Browser) -> None:
             for n in numbers:
                 result.take(await browser.open("/checkout", jars[n // 2 % len(jars)] if n % 2 else None))
-                if n % 4 == 0:
-                    page = await browser.open("/health")
-                    result.non_200 += page.status != 200
-                    result.bare.append(page.took_s * 1000)
 
         await asyncio.gather(*(visit(browser) for browser in browsers))
 
@@ -178,34 +190,45 @@ def run(requests: int, *, lanes: int = 1) -> list[Result]:
     return sorted(results, key=lambda result: (list(SERVERS).index(result.server), names.index(result.fault)))
 
 
+def in_time(results: Sequence[Result], server: str) -> bool:
+    """Say whether *server* kept the promise but for one page in a thousand, which the machine may have held up."""
+    added = sorted(took for result in results if result.server == server for took in result.added)
+    return quantile(added, 0.999) <= 1000 * PROMISED_S
+
+
 def table(results: Sequence[Result]) -> str:
     """Return the results as people read them."""
     lines = [
         f"{'fault':<18}{'server':<10}{'requests':>9}{'non-200':>9}{'wrong':>7}{'decided':>9}{'hit':>7}"
-        f"{'p50 ms':>9}{'p99.9':>8}{'max':>8}{'decides/req':>13}"
+        f"{'p50 ms':>9}{'p99.9':>8}{'max':>8}{'decides/req':>13}{'RSS MiB':>9}"
     ]
     for r in results:
+        grown = "-" if r.grown_mb is None else f"{r.grown_mb:+.1f}"
         lines.append(
             f"{r.fault:<18}{r.server:<10}{r.requests:>9}{r.non_200:>9}{r.wrong:>7}{r.decided / r.requests:>9.0%}"
-            f"{r.hit:>7}{r.p50:>9.1f}{r.p999:>8.1f}{r.max:>8.1f}{r.per_request:>13.2f}{'' if r.good else '  <-- WRONG'}"
+            f"{r.hit:>7}{r.p50:>9.1f}{r.p999:>8.1f}{r.max:>8.1f}{r.per_request:>13.2f}{grown:>9}"
+            f"{'' if r.good else '  <-- WRONG'}"
         )
         lines += [f"    {page}"[:500] for page in r.samples]
     for server in SERVERS:
         own = [r for r in results if r.server == server]
         added = sorted(took for r in own for took in r.added)
         bare = sorted(took for r in own for took in r.bare)
-        late = sum(took > 2000 * DEADLINE_S for took in added)
+        late = sum(took > 1000 * PROMISED_S for took in added)
         lines.append(
-            f"{server}: worst added latency p99.9 {quantile(added, 0.999):.1f} ms, max {added[-1]:.1f} ms, "
-            f"{late} above 2 x the deadline of {DEADLINE_S * 1000:.0f} ms; the bare page itself took "
+            f"{server}: added latency p99.9 {quantile(added, 0.999):.1f} ms, max {added[-1]:.1f} ms, {late} of "
+            f"{len(added)} above the promised {PROMISED_S * 1000:.0f} ms; without faults the page took "
             f"p50 {quantile(bare, 0.5):.1f}, p99.9 {quantile(bare, 0.999):.1f}, max {bare[-1]:.1f} ms"
         )
+    bombs = [r for r in results if r.grown_allowed_mb is not None and r.grown_mb is not None]
+    blown = max((r.grown_mb or 0.0 for r in bombs), default=0.0)
     once = max((r.per_request for r in results if r.allowed == 1.0), default=0.0)
     twice = max((r.per_request for r in results if r.allowed > 1.0), default=0.0)
     lines.append(
         f"total: {sum(r.requests for r in results)} requests, {sum(r.non_200 for r in results)} non-200, "
         f"{sum(r.wrong for r in results)} wrong bodies, {sum(r.hit for r in results)} calls met a fault; "
-        f"at most {once:.2f} decides per request, {twice:.2f} where the vendor blames the visitor's cookies"
+        f"at most {once:.2f} decides per request, {twice:.2f} where the vendor blames the visitor's cookies; "
+        f"a bomb of {BOMB_BYTES >> 20} MiB took {blown:.1f} MiB"
     )
     return "\n".join(lines)
 
@@ -218,14 +241,24 @@ def main() -> int:
     given = parser.parse_args()
     started = time.monotonic()
     results = run(given.requests, lanes=given.lanes)
+    good = all(result.good for result in results)
+    if given.lanes == 1:  # several shops side by side hold each other up
+        good &= all(in_time(results, server) for server in SERVERS)
     if given.json:
         hidden = ("added", "bare", "samples")
         rows = [{k: v for k, v in asdict(r).items() if k not in hidden} | {"good": r.good} for r in results]
         print(json.dumps(rows, indent=1))
     else:
         print(table(results))
-        print(f"{time.monotonic() - started:.0f} s")
-    return 0 if all(result.good for result in results) else 1
+        junk, longest = junk_ms(), longest_cookie_header()
+        good &= max(junk.values()) < JUNK_MS and longest < HEADER_BYTES
+        told = ", ".join(f"{edge} {ms:.3f} ms" for edge, ms in junk.items())
+        print(f"32 KB of quoted junk in a cookie: {told} of processor time")
+        print(
+            f"gunicorn, {PAGES} pages of {PROJECTS} new cookies each: never 431, longest Cookie header {longest} bytes"
+        )
+        print(f"{time.monotonic() - started:.0f} s; {'every promise kept' if good else 'A PROMISE IS BROKEN'}")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

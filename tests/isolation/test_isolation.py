@@ -8,7 +8,7 @@ from tests.isolation.run import SHARES, SHORT, part
 
 
 @pytest.mark.parametrize(("edge", "remote"), SHARES, ids=["asgi", "asgi-transport", "wsgi", "wsgi-transport"])
-def test_visitors_are_kept_apart(edge: str, remote: bool) -> None:
+def test_I30_visitors_are_kept_apart(edge: str, remote: bool) -> None:
     """Every response, every flag read on the way and every track is of its own visitor alone."""
     requests = round(SHORT * SHARES[edge, remote])
     found = part(edge, remote, requests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 import traceback
 import warnings
@@ -38,7 +39,12 @@ CANARIES = {
     "order": "canary-order-9917",
 }
 
-_LOGGERS = ("flagmw", "flagmw.outbox", "httpcore", "httpcore2", "httpx", "httpx2", "asyncio", "concurrent.futures")
+_LOGGERS = (
+    *("flagmw", "flagmw.outbox", "asyncio", "concurrent.futures", "concurrent", "ssl"),
+    *("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy"),
+    *("httpx2", "httpcore2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+    *("h11", "h2", "hpack", "urllib3", "requests", "anyio"),
+)
 _BROKEN_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What servers and applications hold in their own frames as well, whatever we do.
 _THEIRS = frozenset({"scope", "environ"})
@@ -60,7 +66,9 @@ class Watch(logging.Handler):
             self.lines.append(text)
         if record.exc_info and record.exc_info[1] is not None:
             text += "".join(traceback.TracebackException(*record.exc_info, capture_locals=True).format())
-        self.seen.append((f"log {record.name}", f"{text} {record.args!r} {record.stack_info or ''}"))
+        # The fields of a record go out too where logs are structured; the error itself was looked at above.
+        fields = {name: value for name, value in vars(record).items() if name != "exc_info"}
+        self.seen.append((f"log {record.name}", f"{text} {fields!r}"))
 
     def saw(self, *things: object) -> None:
         """Look at the repr and the str of *things*."""
@@ -118,6 +126,14 @@ def watch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG)
     monkeypatch.setattr(threading, "excepthook", lambda told: watch.caught(told.exc_value))
+    usual = sys.unraisablehook
+
+    def unraisable(told: sys.UnraisableHookArgs) -> None:
+        if told.exc_value is not None:
+            watch.caught(told.exc_value)
+        usual(told)
+
+    monkeypatch.setattr(sys, "unraisablehook", unraisable)
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")

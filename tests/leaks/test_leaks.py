@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
+import pickle
 import random
 import string
 import sys
@@ -18,12 +20,27 @@ import httpx2
 import pytest
 
 from flagmw import ConfigError, Flagmw, Flags, Identity, Static, Visit, Webtrends, cli
+from flagmw._cookies import read
 from flagmw.codes import ErrorCode
 from flagmw.doctor import examine, render, to_json
 from flagmw.exceptions import OutboxError, ProtocolError, TransportError
+from flagmw.outbox.base import DeadLetter, Lease, Leased
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer
-from flagmw.types import Call, CookieChange, Dead, Decision, Event, Flow, Outcome, Reply, Track, Variant, VisitorState
+from flagmw.types import (
+    Call,
+    CookieChange,
+    Dead,
+    Decision,
+    Event,
+    EventNote,
+    Flow,
+    Outcome,
+    Reply,
+    Track,
+    Variant,
+    VisitorState,
+)
 from flagmw.vendors.base import Participation
 from tests.edges.driver import DOMAIN, EDGES, TOKEN, Answer, AsgiEdge, Edge, Headers, Probe, Seen, Sent, webtrends
 from tests.leaks.conftest import CANARIES, Watch
@@ -172,7 +189,7 @@ def test_the_watch_sees(watch: Watch) -> None:
     watch.lines.clear()
 
 
-def test_what_the_http_library_logs_is_watched(edge: Edge, watch: Watch) -> None:
+def test_I22_what_the_http_library_logs_is_watched(edge: Edge, watch: Watch) -> None:
     """Calls go out with the token, the cookies and the address in them while everybody's DEBUG lines are watched."""
     with RawVendor(FAILURES["page instead of JSON"] or hang) as vendor:
         go_through(edge, watch, webtrends(f"{vendor.url}/api"))
@@ -186,7 +203,7 @@ def test_what_the_http_library_logs_is_watched(edge: Edge, watch: Watch) -> None
 # What goes through the edges.
 
 
-def test_nothing_leaks_when_the_vendor_works(edge: Edge, watch: Watch, sandbox: SandboxServer) -> None:
+def test_I22_nothing_leaks_when_the_vendor_works(edge: Edge, watch: Watch, sandbox: SandboxServer) -> None:
     """A page that decides and converts tells the vendor and nobody else."""
     sandbox.reset()
     go_through(edge, watch, webtrends(sandbox.webtrends_url), deadline_ms=5000)
@@ -195,7 +212,7 @@ def test_nothing_leaks_when_the_vendor_works(edge: Edge, watch: Watch, sandbox: 
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_nothing_leaks_when_the_vendor_fails(edge: Edge, watch: Watch, failure: str) -> None:
+def test_I22_nothing_leaks_when_the_vendor_fails(edge: Edge, watch: Watch, failure: str) -> None:
     """However the vendor fails, and whatever it sends back of what it was sent, none of it is shown."""
     action = FAILURES[failure]
     if action is None:
@@ -325,7 +342,7 @@ def test_bad_track_data_is_not_quoted(watch: Watch, bad: dict[str, Any], debug: 
         fm.close(1.0)
 
 
-def test_an_error_of_the_application_shows_nothing_of_ours(edge: Edge, watch: Watch) -> None:
+def test_I23_an_error_of_the_application_shows_nothing_of_ours(edge: Edge, watch: Watch) -> None:
     """In the traceback of a view's error our own frames hold no cookie, address or token to print."""
     fm = Flagmw(vendors=[webtrends(f"http://127.0.0.1:{free_port()}/api")], identify=identify, client_ip="full")
 
@@ -344,7 +361,7 @@ def test_an_error_of_the_application_shows_nothing_of_ours(edge: Edge, watch: Wa
 # Objects.
 
 
-def test_reprs_show_no_content(watch: Watch) -> None:
+def test_I23_reprs_show_no_content(watch: Watch) -> None:
     """The values that flagmw's parts hand each other show who and what, never what a visitor brought along."""
     address, body = CANARIES["address"], ALL.encode()
     visit = Visit(
@@ -358,7 +375,40 @@ def test_reprs_show_no_content(watch: Watch) -> None:
     watch.saw(Decision(vendor="wt", cookies=(change,), log=ALL), Variant(alias=ALIAS, key="b", ids={"guid": ALL}))
     watch.saw(Call(method="POST", url="https://a.example/", headers={"user-agent": ALL}, body=body))
     watch.saw(Reply(status=200, headers={"set-cookie": ALL}, body=body), identify(None))
+    watch.saw(
+        read(
+            ["; ".join(f"{name}={value}" for name, value in COOKIES.items())], [webtrends("http://127.0.0.1:1").cookies]
+        )
+    )
+    leased = Leased(event=event)
+    watch.saw(leased, Lease("1", "wt", (leased,)), DeadLetter(event=event, code=ErrorCode.REFUSED, attempts=1, at=0.0))
+    watch.saw(EventNote(id="e", vendor="wt", kind="track", metric="purchase", outcome=Dead(ErrorCode.REFUSED)))
     watch.saw(TransportError(ErrorCode.TLS), ProtocolError(), OutboxError("full"), webtrends("http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("copy", [pickle.dumps, copy.copy, copy.deepcopy, vars, str], ids=lambda copy: copy.__name__)
+def test_I23_a_token_leaves_in_no_copy(watch: Watch, copy: Callable[[Any], Any]) -> None:
+    """What error reports and caches make of a vendor shows no token, and it is not pickled at all."""
+    vendor = webtrends("http://127.0.0.1:1")
+    try:
+        made = copy(vendor)
+    except TypeError as error:
+        watch.saw(error)
+        made = None
+    assert not isinstance(made, bytes)
+    watch.saw(made, *(vars(made).values() if hasattr(made, "__dict__") else ()))
+
+
+def test_I22_flow_that_fails_midway(edge: Edge, watch: Watch) -> None:
+    """Our own code failing with a call under way, its token and cookies in every frame, is told by type alone."""
+
+    class Cracked(Webtrends):
+        def _body(self, visit: Visit, cookies: Any, data: Any, *, counted: bool) -> Any:
+            body = super()._body(visit, cookies, data, counted=counted)
+            raise RuntimeError(f"{body}")
+
+    vendor = Cracked(DOMAIN, TOKEN, "https://www.mysite.com", name="wt", base_url="http://127.0.0.1:9")
+    go_through(edge, watch, vendor)
 
 
 # Configuration, the command and the doctor.
@@ -456,7 +506,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_a_record_is_one_line(edge: Edge, watch: Watch, nasty: str) -> None:
+def test_I21_a_record_is_one_line(edge: Edge, watch: Watch, nasty: str) -> None:
     """Whatever stands in a user agent, an alias, a metric or the vendor's message, a log record is one line."""
     huge = NASTY[nasty]
     text = huge[:50_000]  # an answer that is too large is not read at all
@@ -531,7 +581,7 @@ class Chaos(Probe):
         return Participation(track.aliases or (), {})
 
 
-def test_labels_of_counters_are_bounded(watch: Watch) -> None:
+def test_I24_labels_of_counters_are_bounded(watch: Watch) -> None:
     """100,000 made-up aliases, as many cookie names, and thousands of paths and metrics make at most 200 counters."""
     dice = random.Random(24)
     chaos = Chaos(dice)

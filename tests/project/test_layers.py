@@ -48,6 +48,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_saved",
                 "_sources",
                 "_stats",
+                "_stored",
                 "_token",
                 "_tracks",
                 "config",
@@ -61,7 +62,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     (
         "sockets, threads and stores",
-        frozenset({"_delivery", "_flights", "_lane", "_lazy", "_refresh", "drivers.*", "outbox.*", "runtime"}),
+        frozenset(
+            {"_delivery", "_flights", "_lane", "_lazy", "_refresh", "_visitors", "drivers.*", "outbox.*", "runtime"}
+        ),
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
