@@ -1,4 +1,4 @@
-"""The `flagmw` command: a sandbox of the vendors, one decision, one track, an examination of the set-up."""
+"""The `flagmw` command: a sandbox of the vendors, one decision, one track, an examination of the set-up, reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cookies
+from flagmw import _cookies, _shadow_command
+from flagmw._shadow_command import PLACES
 from flagmw.config import FILE_VARIABLE
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
@@ -26,6 +27,7 @@ from flagmw.types import DecisionNote, Variant, Visit
 from flagmw.vendors.webtrends import Webtrends
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(_shadow_command.app, name="shadow")
 
 FAILED, WRONG = 1, 2
 
@@ -44,8 +46,6 @@ CookieOption = Annotated[
     typer.Option("--cookie", "-b", help='A cookie the visitor carries, "name=value", or a whole Cookie header.'),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-_PLACES = (Path("flagmw.toml"), Path("pyproject.toml"))
 
 SAMPLE_ACCOUNT = 2490593
 SAMPLE_TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"  # noqa: S105 - printed in the vendor's public guide
@@ -209,7 +209,7 @@ class _runtime:
             self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full", on_decision=self._note)
             return
         named = config or os.environ.get(FILE_VARIABLE)
-        found = Path(named) if named else next((path for path in _PLACES if path.is_file()), None)
+        found = Path(named) if named else next((path for path in PLACES if path.is_file()), None)
         if found is None:
             _fail("no configuration: write flagmw.toml, name one with --config, or use --sandbox http://127.0.0.1:8765")
         own: dict[str, Any] = {"debug": True} if debug else {}

@@ -5,6 +5,7 @@ Precedence in `from_mapping`: environment (`FLAGMW_*`) over the mapping given in
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ class Config:
         exposure_ttl_s: seconds within which a visitor's view of a variant is reported once.
         visitor_store: where vendors' cookies are kept instead of in the browser: "sqlite:///directory",
             "valkey://host", or an object with `load` and `save`.
+        shadow_report: a file that the comparisons of shadow vendors are written to once a minute.
         outbox: where events wait for delivery; "memory://" keeps them in this process.
         paths, exclude: which paths are decided for; `*` stands for anything, slashes too.
         on: for `is_on`, the keys of an alias that mean "on".
@@ -88,6 +90,7 @@ class Config:
     overrides: bool = False
     exposure_ttl_s: float = 1800.0
     visitor_store: Any = None
+    shadow_report: Path | None = None
     outbox: Any = "memory://"
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()
@@ -127,6 +130,15 @@ class Config:
                 )
             if getattr(vendor, "debug", False) and not self.debug:
                 raise ConfigError(f"vendor {vendor.name!r}: debug needs debug=True of Flagmw as well")
+
+    def serving(self) -> Config:
+        """Return this configuration without the vendors that only shadow."""
+        vendors = tuple(vendor for vendor in self.vendors if not getattr(vendor, "shadow", False))
+        if len(vendors) == len(self.vendors):
+            return self
+        made = copy.copy(self)  # everything in it is checked already
+        object.__setattr__(made, "vendors", vendors)
+        return made
 
 
 def build(options: Mapping[str, Any]) -> Config:

@@ -69,6 +69,7 @@ class AdobeTarget:
         decides_by: what part of the page's address audiences look at: "url", "path", or "site" for none of it, so that
             a decision serves all pages.
         at_most_once: never send a conversion again that Target may have received already.
+        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
         debug: ask for the evaluation log; needs `trace_token`, and `debug=True` of `Flagmw` too.
         trace_token: the authorization token for it; never shown or logged.
 
@@ -103,6 +104,7 @@ class AdobeTarget:
         analytics: str = "server_side",
         decides_by: str = "url",
         at_most_once: bool = False,
+        shadow: bool = False,
         debug: bool = False,
         trace_token: str | None = None,
     ) -> None:
@@ -114,6 +116,7 @@ class AdobeTarget:
         self._asked = (*self.mboxes, requests.PAGE_LOAD) if self._page_load else self.mboxes
         self._attributes = one_of(owner, "aliases", aliases, ("mboxes", "attributes")) == "attributes"
         self.at_most_once, self.debug = flag(owner, "at_most_once", at_most_once), flag(owner, "debug", debug)
+        self.shadow = flag(owner, "shadow", shadow)
         self._third_party = flag(owner, "third_party_id", third_party_id)
         self._params = checks.parameters(owner, "params", "parameters", params)
         self._profile = checks.parameters(owner, "profile_params", "profileParameters", profile_params)

@@ -60,6 +60,7 @@ class Contentstack:
         decides_by: what part of the page's address audiences look at: "url" (its query, as far as that may be sent),
             "path", or "site" for none of it, so that a decision serves all pages.
         at_most_once: never send an event again that the vendor may have received already.
+        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
 
     Raises:
         ConfigError: an option is wrong.
@@ -84,6 +85,7 @@ class Contentstack:
         lytics: bool = False,
         decides_by: str = "url",
         at_most_once: bool = False,
+        shadow: bool = False,
     ) -> None:
         owner = f"vendor {name!r}"
         self.name, self.prefix = name, checked_prefix(owner, prefix)
@@ -92,6 +94,7 @@ class Contentstack:
         self.base_url = regional if base_url is None else checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self.shadow = flag(owner, "shadow", shadow)
         self._aliases = options.checked_aliases(owner, aliases)
         self._tags = options.checked_tags(owner, tags)
         self._data = options.checked_attributes(owner, data)

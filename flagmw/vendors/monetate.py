@@ -71,6 +71,7 @@ class Monetate:
             carts, and additions to one. All other tracks are page events.
         page_events: the keys of page events by metric, where they are called differently at Monetate.
         at_most_once: never send again what the engine may have received already: it counts every repeat.
+        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
 
     Raises:
         ConfigError: an option is wrong.
@@ -99,6 +100,7 @@ class Monetate:
         add_to_cart_metric: str = "add_to_cart",
         page_events: Mapping[str, str] | None = None,
         at_most_once: bool = True,
+        shadow: bool = False,
     ) -> None:
         owner = f"vendor {name!r}"
         if not isinstance(retailer, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", retailer):
@@ -110,6 +112,7 @@ class Monetate:
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self.shadow = flag(owner, "shadow", shadow)
         self._url = f"{self.base_url}/decide/{retailer}"
         self._slots = _texts(owner, "slots", slots)
         self._action_types = _action_types(owner, action_types)

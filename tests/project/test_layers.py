@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_remember",
                 "_response",
                 "_saved",
+                "_shadow_report",
                 "_sources",
                 "_stats",
                 "_stored",
@@ -63,12 +64,24 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "sockets, threads and stores",
         frozenset(
-            {"_delivery", "_flights", "_lane", "_lazy", "_refresh", "_visitors", "drivers.*", "outbox.*", "runtime"}
+            {
+                "_delivery",
+                "_flights",
+                "_lane",
+                "_lazy",
+                "_refresh",
+                "_shadow",
+                "_shadow_file",
+                "_visitors",
+                "drivers.*",
+                "outbox.*",
+                "runtime",
+            }
         ),
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
-    ("tools", frozenset({"cli", "sandbox.*", "testing"})),
+    ("tools", frozenset({"_shadow_command", "cli", "sandbox.*", "testing"})),
 )
 PURE = 1
 # The public names, for people; nobody inside needs the whole of it but the tools.
