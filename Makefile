@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint types matrix faults isolation fuzz bench clean
-.PHONY: official-clients official-clients-adobe official-clients-contentstack
+.PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -56,6 +56,10 @@ $(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
 
 official-clients-contentstack: $(READY) $(CONTENTSTACK)/node_modules/.ready
 	$(BIN)/python -m pytest $(CONTENTSTACK)/check.py $(ARGS)
+
+# The vendor's own client in a real browser; needs Chromium besides.
+browser-test: $(READY) $(CONTENTSTACK)/node_modules/.ready
+	$(BIN)/python -m pytest $(CONTENTSTACK)/browser.py $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(ARGS)
