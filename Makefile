@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
+.PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -12,11 +13,11 @@ $(READY): pyproject.toml
 		{ echo "flagmw needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[cli,django,fastapi,flask,sandbox,valkey]' --group dev
+	$(BIN)/pip install --quiet --editable '.[adobe,cli,django,fastapi,flask,sandbox,valkey]' --group dev
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
+	@VENDORS=$(VENDORS) $(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
@@ -46,8 +47,26 @@ fuzz: $(READY)
 soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
 
+# The vendors' own clients judge the sandbox and the codecs; the first run installs them. Needs node and npm.
+official-clients: official-clients-adobe official-clients-contentstack
+
+official-clients-adobe: $(READY)
+	@$(BIN)/python -m tests.official_clients.run $(ARGS)
+
+CONTENTSTACK := tests/official_clients/contentstack
+$(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
+	npm install --prefix $(CONTENTSTACK) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+official-clients-contentstack: $(READY) $(CONTENTSTACK)/node_modules/.ready
+	$(BIN)/python -m pytest $(CONTENTSTACK)/check.py $(ARGS)
+
+# The vendor's own client in a real browser; needs Chromium besides.
+browser-test: $(READY) $(CONTENTSTACK)/node_modules/.ready
+	$(BIN)/python -m pytest $(CONTENTSTACK)/browser.py $(ARGS)
+
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peers $(CONTENTSTACK)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from flagmw._ids import uuid7
 from flagmw.outbox._events import to_bytes
-from flagmw.outbox._sqlite_book import DUE, FIRST, OLDEST, UNPARK, WAITING
+from flagmw.outbox._sqlite_rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered, Event, Track, Visit
 

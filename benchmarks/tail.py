@@ -42,6 +42,9 @@ def run(settings: Settings, stub: Stub) -> Section:
     rounds = interleave(counted, min(settings.rounds, 3))
     section.tables.append(Table("decisions by 16 callers", COLUMNS, rounds, "naive httpx.AsyncClient", ["rate", "p99"]))
     section.goals += goals(section.tables[0])
+    failing = [row for row in rounds if section.tables[0].median(row, "defaults") > 50]
+    if failing and not settings.quick:
+        raise RuntimeError(f"most decisions fail, so these would be the times of failures: {', '.join(failing)}")
     if not settings.quick:
         stub.mode(**slow)
         section.tables.append(servers(settings, stub))
@@ -50,7 +53,7 @@ def run(settings: Settings, stub: Stub) -> Section:
 
 
 def variants() -> dict[str, dict[str, Any]]:
-    plain = {"deadline_ms": DEADLINE_MS, "pool_size": CALLERS, **visitor.asking()}
+    plain = {"deadline_ms": DEADLINE_MS, "pool_size": 2 * CALLERS, **visitor.asking()}
     return {WRAPPED: plain, **({HEDGED: {**plain, "hedge_ms": 30}} if visitor.has("hedge_ms") else {})}
 
 
@@ -119,7 +122,6 @@ def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
             await shop(edge.scope("/", page()), edge.receive, edge.ignore)
 
         await tasks(ask, CALLERS * 2, CALLERS)
-        assert defaults[0] < CALLERS, "most decisions fail: this would time failures"
         defaults[0] = 0
         figures = await tasks(ask, calls, CALLERS)
         await fm.aclose()
@@ -147,7 +149,6 @@ def wsgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
         getattr(body, "close", int)()
 
     threads(ask, CALLERS * 2, CALLERS)
-    assert len(defaults) < CALLERS, "most decisions fail: this would time failures"
     defaults.clear()
     figures = threads(ask, calls, CALLERS)
     fm.close()

@@ -8,6 +8,8 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
+from flagmw.vendors.adobe import AdobeTarget
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
@@ -15,8 +17,10 @@ from flagmw.vendors.webtrends import Webtrends
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdobeTarget",
     "Config",
     "ConfigError",
+    "Contentstack",
     "DecisionNote",
     "ErrorCode",
     "EventNote",

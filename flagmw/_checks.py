@@ -221,6 +221,14 @@ def _path_text(option: str, value: Any) -> str | None:
     return str(value)
 
 
+def _report_path(option: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not str(value) or not Path(value).parent.is_dir() or Path(value).is_dir():
+        raise ConfigError(f"{option} must name a file in a directory that is there")
+    return Path(value)
+
+
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "vendors": _vendors,
     "defaults": _defaults,
@@ -238,6 +246,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "overrides": _flag,
     "exposure_ttl_s": _seconds(30 * 86_400),
     "visitor_store": _visitor_store,
+    "shadow_report": _report_path,
     "outbox": _outbox,
     "outbox_required": _flag,
     "paths": _patterns,

@@ -122,9 +122,10 @@ def format_set_cookie(
         raise ValueError("cookie name has characters that cannot be sent")
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("cookie value has characters that cannot be sent")
-    parts = [f"{name}={value}", "Path=/"]
+    parts = [f"{name}={value}"]
     if max_age_s is not None:
         parts.append(f"Max-Age={min(max(0, max_age_s), MAX_AGE_MAX_S)}")
+    parts.append("Path=/")
     if domain is not None:
         if not is_domain(domain):
             raise ValueError("cookie domain has characters that cannot be sent")

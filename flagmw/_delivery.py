@@ -18,7 +18,7 @@ from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._open import located, make, probe, start, trouble
+from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.base import Leased, Outbox, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
@@ -26,6 +26,8 @@ from flagmw.types import Event, EventNote, Flow, Outcome
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+# A process's first events also open the store, which takes longer than a commit; only they may wait for that.
+OPEN_WAIT_S = 1.0
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 
@@ -39,9 +41,9 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, _Running] = {}
         self._exit_pid = 0
-        self._commit_wait_s = config.commit_wait_ms / 1000
         self._ended = False
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
+        self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
         self._made = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
@@ -54,16 +56,8 @@ class Delivery:
                 make(self._made, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed.
-
-        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
-        for its first event, and what a dead process left must not wait for one.
-        """
-        if os.getpid() in self._by_pid:
-            return
-        running = self._here()
-        if running.delivers and not running.own_memory:
-            running.worker.start()
+        """Have everything that storing an event takes, and the exit hook, before it is needed. Opens nothing."""
+        self._here()
 
     def start(self) -> None:
         """Open the outbox and start the worker.
@@ -97,7 +91,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            stored.result(self._commit_wait_s)
+            stored.result(self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -112,7 +106,7 @@ class Delivery:
         if stored is None:
             return
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s())
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
@@ -174,6 +168,7 @@ class Delivery:
         """Put away what the request has collected; return what may still be on its way to the store."""
         exchange.answered = True
         events = exchange.drain()
+        self.look()
         sink = exchange.sink
         if not isinstance(sink, Sink):
             sink = exchange.sink = self.sink()
@@ -181,6 +176,20 @@ class Delivery:
             sink(events)
         stored, sink.last = sink.last, None
         return stored
+
+    def _commit_wait_s(self) -> float:
+        running, wait_s = self._running, self._config.commit_wait_ms / 1000
+        opens = running is not None and running.owned and not running.opened
+        return max(OPEN_WAIT_S, wait_s) if opens else wait_s
+
+    def look(self) -> None:
+        """At a process's first request, start delivery if earlier processes have left events behind."""
+        if self._looked_pid == os.getpid():
+            return
+        self._looked_pid = os.getpid()
+        delivers = self._config.deliver == "inprocess"
+        if delivers and isinstance(self._made, Location) and self._running is None and has_slots(self._made):
+            self._here().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         from concurrent.futures import Future
@@ -234,6 +243,7 @@ class Delivery:
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
             return
+        running.opened = True
         if stored and running.delivers:
             running.worker.wake()
         if stored < n:
@@ -313,6 +323,7 @@ class _Running:
 
         self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)
+        self.opened = False
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))

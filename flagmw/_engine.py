@@ -451,6 +451,11 @@ class Exchange:
         self._flags = flags
         return flags
 
+    @property
+    def given(self) -> Flags | None:
+        """The flags that the view got, if it got any."""
+        return self._flags
+
     def gave(self, flags: Flags) -> None:
         """Note that the view has *flags* in its hands, which have taken over what was settled."""
         self._flags = flags

@@ -94,13 +94,20 @@ class Jars:
         for _, n, _, name, size in sorted(sized, reverse=True):
             if total <= room and len(sized) - len(evicted) <= COOKIES_MAX:
                 break
+            if not config.vendors[n].cookies.writes(name):
+                continue  # the vendor only reads it: it is somebody else's, and theirs to delete
             total -= size
             evicted.add((n, name))
             del self.now[n][name]
             self._context.counts.add("cookie_rejected", config.vendors[n].name, ErrorCode.COOKIE_BUDGET)
-        self._context.throttle.log(
-            WARNING, ErrorCode.COOKIE_BUDGET, "cookies were not set for want of room", cookies=len(evicted), room=room
-        )
+        if evicted:
+            self._context.throttle.log(
+                WARNING,
+                ErrorCode.COOKIE_BUDGET,
+                "cookies were not set for want of room",
+                cookies=len(evicted),
+                room=room,
+            )
         return evicted
 
     def _lines(self, n: int, change: CookieChange) -> Iterable[str]:

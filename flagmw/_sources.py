@@ -11,20 +11,43 @@ from types import MappingProxyType
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.base import Vendor
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 
 VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType(
-    {"webtrends": Webtrends, "monetate": Monetate, "static": Static}
+    {
+        "webtrends": Webtrends,
+        "adobe_target": AdobeTarget,
+        "monetate": Monetate,
+        "contentstack": Contentstack,
+        "static": Static,
+    }
 )
 ENV_PREFIX = "FLAGMW_"
 FILE_VARIABLE = "FLAGMW_CONFIG"
 
 # These hold what no text can name.
 _CODE_ONLY = frozenset({"vendors", "identify", "consent", "transport", "on_decision", "on_event"})
-_JSON = frozenset({"defaults", "on", "data", "extra_params", "flags", "flag_map", "page_events"})
+_JSON = frozenset(
+    {
+        "aliases",
+        "conversions",
+        "data",
+        "defaults",
+        "extra_params",
+        "flag_map",
+        "flags",
+        "mboxes",
+        "on",
+        "page_events",
+        "params",
+        "profile_params",
+    }
+)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -112,6 +135,8 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
             raise ConfigError(f"{variable} must be true or false")
         return _WORDS[word]
 
+    # One vendor's option may be a word where another's of the same name is a table.
+    as_json = option in _JSON and not isinstance(default, str)
     try:
         if isinstance(default, int):
             return int(text)
@@ -119,10 +144,10 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
             return int(text)
         if isinstance(default, float) or option == "new_visitors_per_s":
             return float(text)
-        if option in _JSON:
+        if as_json:
             return json.loads(text)
     except (ValueError, RecursionError):
-        raise ConfigError(f"{variable} must be {'JSON' if option in _JSON else 'a number'}") from None
+        raise ConfigError(f"{variable} must be {'JSON' if as_json else 'a number'}") from None
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

@@ -85,6 +85,8 @@ class FlagsMiddleware:
                 if exchange.pending:
                     await responder.commit()
                 responder.over()
+            if fm.shadows and kind == "http":
+                fm.shadow(exchange, on_loop=True)
         finally:
             set_current(None)
 

@@ -1,4 +1,4 @@
-"""The `flagmw` command: sandbox, one decision, one track, delivery and its outbox, an examination of the set-up."""
+"""The `flagmw` command: sandbox, one decision, one track, delivery, the outbox, overrides, reports, an examination."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cli_outbox, _cli_override, _cookies
+from flagmw import _cli_outbox, _cli_override, _cli_shadow, _cookies
 from flagmw._cli_common import (
     FAILED,
     SAMPLE_URL,
@@ -35,6 +35,7 @@ from flagmw.runtime import Flagmw
 from flagmw.types import Variant, Visit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(_cli_shadow.app, name="shadow")
 
 app.command()(deliver)
 app.command()(purge)

@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     SHAPE = "SHAPE"
     PROTOCOL = "PROTOCOL"
     INTERNAL = "INTERNAL"
+    NO_RULES = "NO_RULES"
 
     # A flag that has no decided variant, or a read that could not be answered as asked.
     FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
@@ -92,6 +93,7 @@ class ErrorCode(StrEnum):
     TRACK_CAP = "TRACK_CAP"
     NOT_IN_TEST = "NOT_IN_TEST"
     VARIANT_CHANGED = "VARIANT_CHANGED"
+    NOT_LISTED = "NOT_LISTED"
     AMBIGUOUS = "AMBIGUOUS"
     REFUSED = "REFUSED"
     NO_VENDOR = "NO_VENDOR"
@@ -101,6 +103,10 @@ class ErrorCode(StrEnum):
     POISON = "POISON"
     DISCARDED = "DISCARDED"
     PURGED = "PURGED"
+
+    # What Contentstack Personalize says, or does to who the visitor is.
+    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
+    IDENTITY_CHANGED = "IDENTITY_CHANGED"
 
     # The codes that Webtrends Optimize documents (OTS REST API guide, "Error codes").
     VENDOR_0 = "VENDOR_0"

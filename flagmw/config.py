@@ -5,6 +5,7 @@ Precedence in `from_mapping`: environment (`FLAGMW_*`) over the mapping given in
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,7 @@ class Config:
         exposure_ttl_s: seconds within which a visitor's view of a variant is reported once.
         visitor_store: where vendors' cookies are kept instead of in the browser: "sqlite:///directory",
             "valkey://host", or an object with `load` and `save`.
+        shadow_report: a file that the comparisons of shadow vendors are written to once a minute.
         outbox: where events wait for delivery: "sqlite:///directory" on disk, "memory://" in this process; None for a
             directory of this application under the user's state folder.
         outbox_required: refuse to start where the outbox cannot be used, instead of keeping events in memory.
@@ -96,6 +98,7 @@ class Config:
     visitor_store: Any = field(default=None, repr=False)
     outbox: Any = field(default=None, repr=False)
     outbox_required: bool = False
+    shadow_report: Path | None = None
     paths: tuple[str, ...] = ("/*",)
     exclude: tuple[str, ...] = ()
     on: Mapping[str, frozenset[str]] = field(default_factory=empty)
@@ -140,6 +143,15 @@ class Config:
                 )
             if getattr(vendor, "debug", False) and not self.debug:
                 raise ConfigError(f"vendor {vendor.name!r}: debug needs debug=True of Flagmw as well")
+
+    def serving(self) -> Config:
+        """Return this configuration without the vendors that only shadow."""
+        vendors = tuple(vendor for vendor in self.vendors if not getattr(vendor, "shadow", False))
+        if len(vendors) == len(self.vendors):
+            return self
+        made = copy.copy(self)  # everything in it is checked already
+        object.__setattr__(made, "vendors", vendors)
+        return made
 
 
 def build(options: Mapping[str, Any]) -> Config:

@@ -79,6 +79,7 @@ class FlagsMiddleware:
         if exchange is not None:
             with self._ours():
                 _edit(request, response, exchange)
+                self._shadow(response, exchange)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
@@ -96,6 +97,7 @@ class FlagsMiddleware:
         if exchange is not None:
             with self._ours():
                 _edit(request, response, exchange)
+                self._shadow(response, exchange)
         return response
 
     def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
@@ -113,6 +115,18 @@ class FlagsMiddleware:
             return exchange, None
         _put(request, exchange.undecided(ErrorCode.EXCLUDED))
         return exchange, exchange
+
+    def _shadow(self, response: HttpResponseBase, exchange: Exchange) -> None:
+        """Have shadow vendors asked when the response has gone: the server closes it then, in a thread."""
+        if not self.flagmw.shadows:
+            return
+        close, ask = response.close, self.flagmw.shadow
+
+        def closed() -> None:
+            close()
+            ask(exchange, on_loop=False)
+
+        response.close = closed  # type: ignore[method-assign]
 
     @contextmanager
     def _ours(self, request: HttpRequest | None = None) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from flagmw import _hints
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, Variant
 
@@ -209,6 +210,22 @@ class Flags(Mapping[str, str]):
         code = self._error_code or self._notice
         note = ", not loaded" if self._pending is not None else f", error_code={code.value!r}" if code else ""
         return f"Flags({shown!r}{note})"
+
+    # For the CMS and the page's scripts
+
+    @property
+    def contentstack(self) -> _hints.ContentstackHints:
+        """What Contentstack's CMS takes of the first Contentstack vendor's decision; empty where there is none."""
+        self._touch()
+        return _hints.contentstack(self._hints)
+
+    def bootstrap(self, vendor: str | None = None) -> str:
+        """Return what keeps a vendor's own code in the page from deciding again, all vendors' by name for None.
+
+        JSON that can stand in `<script type="application/json">`; `null` for a *vendor* that has nothing to say.
+        """
+        self._touch()
+        return _hints.bootstrap(self._hints, vendor)
 
     # Deciding late
 

@@ -17,6 +17,9 @@ from flagmw._inbound import Inbound
 from flagmw._lane import Lane
 from flagmw._lazy import InThread, OnLoop
 from flagmw._log import Throttle
+from flagmw._refresh import Refresher
+from flagmw._shadow import Shadow
+from flagmw._shadow_report import Report
 from flagmw._stats import Counts, Label, Stats
 from flagmw._stored import LIFE_S
 from flagmw._visitors import open_seen, open_store
@@ -27,6 +30,7 @@ from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
 
 CLOSE_S = 8.0
+REFRESH_S = 10.0
 
 _UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
@@ -39,6 +43,10 @@ class Flagmw:
 
     Keyword options are those of `Config`; see there, or the README's table. Nothing is opened or started
     before the first use, and everything starts anew in a forked child and after `close()`.
+
+    Attributes:
+        config: all options, checked.
+        shadows: whether there are vendors that are asked after responses, to compare.
 
     Raises:
         ConfigError: an option is unknown or wrong; the text names it and the cure, never a secret.
@@ -62,20 +70,31 @@ class Flagmw:
 
     def _init(self, config: Config) -> None:
         self.config = config
+        serving = config.serving()
         self._counts = Counts()
         self._throttle = Throttle(logger)
         tracks = PerMinute(config.tracks_per_visitor)
-        self._context = Context(config, self._counts, self._throttle, time.time, tracks)
+        self._context = Context(serving, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
         self._context.seen = open_seen(config.outbox) or self._context.seen
         self._visitors = None if config.visitor_store is None else open_store(config.visitor_store)
         self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
-        self._lanes = [Lane(vendor, self._context) for vendor in config.vendors]
+        self._lanes = [Lane(vendor, self._context) for vendor in serving.vendors]
+        shadows = [vendor for vendor in config.vendors if vendor not in serving.vendors]
+        self._shadow = Shadow(shadows, self._context, self._deadline_s, config.shadow_report) if shadows else None
+        self.shadows = bool(shadows)
+        self._all_lanes = self._lanes if self._shadow is None else [*self._lanes, *self._shadow.lanes]
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
-        self._delivery = Delivery(config, self._lanes, self._counts, self._throttle)
+        self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
         self._context.open_sink = self._delivery.sink
+        refreshed = {lane.vendor.name: lane for lane in self._all_lanes if hasattr(lane.vendor, "refresh")}
+        self._refresher = Refresher(
+            {name: lane.vendor for name, lane in refreshed.items()},  # type: ignore[misc]
+            lambda name, flow: refreshed[name].delivery.run(flow, Deadline.after(REFRESH_S, time.monotonic())),
+            self._throttle,
+        )
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -132,7 +151,8 @@ class Flagmw:
     def start(self) -> None:
         """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
         self._delivery.start()
-        for lane in self._lanes:
+        self._refresher.start()
+        for lane in self._all_lanes:
             if lane.remote:
                 lane.blocking.prepare()
                 lane.delivery.prepare()
@@ -140,7 +160,8 @@ class Flagmw:
     async def astart(self) -> None:
         """As `start`, for an event loop."""
         self._delivery.start()
-        for lane in self._lanes:
+        self._refresher.start()
+        for lane in self._all_lanes:
             if lane.remote:
                 lane.aio.prepare()
 
@@ -154,13 +175,18 @@ class Flagmw:
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Deliver what can be delivered, stop threads, close connections. A later use starts everything anew."""
+        self._refresher.close()
+        if self._shadow is not None:
+            self._shadow.close()
         self._delivery.close(timeout_s)
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
         """As `close`, from an event loop, whose connections it closes too."""
         import asyncio
 
-        for lane in self._lanes:
+        if self._shadow is not None:
+            await self._shadow.cancel()
+        for lane in self._all_lanes:
             await lane.aio.aclose()
         await asyncio.to_thread(self.close, timeout_s)
 
@@ -171,6 +197,10 @@ class Flagmw:
     def counts(self) -> Mapping[Label, int]:
         """Return all counters by (what, vendor, code), as they are at this moment."""
         return self._counts.snapshot()
+
+    def shadow_report(self) -> dict[str, Any]:
+        """Return how shadow vendors compare with what this process served, by vendor and alias, ready for JSON."""
+        return Report((), time.time()).document() if self._shadow is None else self._shadow.report()
 
     def outbox_stats(self) -> OutboxStats:
         """Return the outbox's counts as they are at this moment."""
@@ -307,6 +337,14 @@ class Flagmw:
         """As `commit`, from an event loop, which it does not block."""
         await self._delivery.acommit(exchange)
 
+    def shadow(self, exchange: Exchange, *, on_loop: bool) -> None:
+        """Ask the shadow vendors about a response that has gone; returns at once and raises nothing."""
+        try:
+            if self._shadow is not None:
+                (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange)
+        except Exception as error:
+            self.internal_error(error)
+
     def internal_error(self, error: BaseException) -> None:
         """Count and log a defect of ours that an edge has kept from the application."""
         self._counts.add("internal_error", "", ErrorCode.INTERNAL)
@@ -380,15 +418,17 @@ class Flagmw:
     def _exchange_of(self, visit: Visit) -> Exchange:
         states = [
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
-            for rule in (vendor.cookies for vendor in self.config.vendors)
+            for rule in (vendor.cookies for vendor in self._context.config.vendors)
         ]
         return Exchange(self._context, visit, states, self._delivery.sink())
 
     def _in_this_process(self) -> None:
-        """Forget, in a forked child, what the parent has under way: that stays the parent's."""
+        """Forget, in a forked child, what the parent has under way: that stays the parent's. Start to refresh rules."""
+        self._delivery.look()
         pid = os.getpid()
         if pid != self._pid:
             self._pid = pid
             for lane in self._lanes:
                 lane.reset()
+        self._refresher.start()
         self._delivery.ready()

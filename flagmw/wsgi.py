@@ -58,7 +58,8 @@ class FlagsMiddleware:
             end()
             raise
         end.commit()
-        if isinstance(body, list | tuple) or is_file(body):
+        # Shadow vendors wait for a body's end, and a server's own file has none that could be seen.
+        if (isinstance(body, list | tuple) and not self.flagmw.shadows) or is_file(body):
             if start is not None:
                 start.release()
             # Nothing of the application runs from here on that could read or track.
@@ -174,6 +175,8 @@ class _End:
             if self.start is not None:
                 self.start.over()
             set_current(None)
+            if self._exchange is not None and self._fm.shadows:
+                self._fm.shadow(self._exchange, on_loop=False)
 
 
 class _Body:

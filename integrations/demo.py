@@ -1,6 +1,7 @@
 """Show the main job: a visitor of the FastAPI shop, the sandbox as the vendor, real HTTP between them.
 
-`make demo` walks through it once; `make demo SERVE=1` leaves sandbox and shop running to be clicked through.
+`make demo` walks through it once; `make demo SERVE=1` leaves sandbox and shop running to be clicked through. With
+`VENDORS=webtrends,adobe`, or `VENDORS=all`, several vendors decide for the same page.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from re import search
 
+import common
 import httpx2
+import many_vendors
 
 from flagmw.sandbox import SandboxServer
 
@@ -56,13 +59,15 @@ class Visitor:
 
 def main(serve: bool) -> int:
     port = 8000 if serve else free_port()
-    with SandboxServer(seed=3, port=8765 if serve else 0) as vendor, running_shop(port, vendor.webtrends_url) as shop:
+    with SandboxServer(seed=3, port=8765 if serve else 0) as vendor, running_shop(port, vendor) as shop:
         if serve:
             return wait(shop, vendor.url)
-        return walk(shop, vendor)
+        if common.chosen() == ("webtrends",):
+            return report(walk(shop, vendor))
+        return report(many_vendors.walk(shop, vendor, BROWSER, title, say))
 
 
-def walk(shop: str, vendor: SandboxServer) -> int:
+def walk(shop: str, vendor: SandboxServer) -> dict[str, bool]:
     title(f"Sandbox of Webtrends Optimize on {vendor.url}, shop on {shop}")
     visitor = Visitor(shop)
 
@@ -77,24 +82,29 @@ def walk(shop: str, vendor: SandboxServer) -> int:
     arrived = wait_for(vendor, 1)
     show_ledger(vendor)
 
-    title("4. The vendor is killed: pages stay up with the default, the purchase is kept")
+    title("4. The vendor is killed: the visitor keeps the variant, a new one gets the default, the purchase is kept")
     vendor.stop()
-    fallback = visitor.go("GET", "/checkout")
+    kept = variant_of(visitor.go("GET", "/checkout"))
+    fallback = Visitor(shop).go("GET", "/checkout")
     visitor.go("POST", "/buy")
 
-    title("5. The vendor is back: decisions return, and the purchase made meanwhile arrives")
+    title("5. The vendor is back: the purchase made meanwhile arrives")
     vendor.start()
     arrived_late = wait_for(vendor, 2)
     again = poll(lambda: variant_of(visitor.go("GET", "/checkout")), first)
     show_ledger(vendor)
 
-    checks = {
+    return {
         "same variant on the second visit": first == second != "",
         "the conversion arrived": arrived,
-        "the page stayed up while the vendor was down": 'data-reason="ERROR"' in fallback,
+        "the same variant while the vendor was down": kept == first,
+        "a new visitor's page stayed up meanwhile": 'data-reason="ERROR"' in fallback,
         "the conversion made meanwhile arrived": arrived_late,
         "the same variant after the outage": again,
     }
+
+
+def report(checks: dict[str, bool]) -> int:
     title("Checked")
     for what, good in checks.items():
         say(f"{'ok  ' if good else 'FAIL'} {what}")
@@ -116,11 +126,11 @@ def wait(shop: str, vendor: str) -> int:
 class running_shop:
     """The FastAPI shop under uvicorn, as a process of its own."""
 
-    def __init__(self, port: int, vendor_url: str) -> None:
+    def __init__(self, port: int, vendor: SandboxServer) -> None:
         self._port = port
         command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE / "fastapi_shop"), "app:app"]
         self._command = [*command, "--port", str(port), "--log-level", "warning"]
-        self._environ = {**os.environ, "FLAGMW_VENDORS__WT__BASE_URL": vendor_url}
+        self._environ = {**os.environ, **many_vendors.base_urls(vendor)}
 
     def __enter__(self) -> str:
         self._process = subprocess.Popen(self._command, env=self._environ)  # noqa: S603 - our own command line

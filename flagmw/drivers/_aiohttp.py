@@ -45,6 +45,27 @@ class _Job:
         self.to, self.attempt = to, attempt
         self.fresh = False
         self.connection: _Connection | None = None
+        self._turn = 0
+
+    def take(self, connection: _Connection) -> None:
+        self.connection, self._turn = connection, connection.begin()
+        self.attempt.sent = True
+
+    def flooded(self) -> bool:
+        """Say whether more came than was agreed."""
+        held = self.connection
+        return held is not None and held.calls == self._turn and held.flooded
+
+    def let_go(self, *, abort: bool) -> None:
+        """Say that the call is over, and close its connection if it is to be closed.
+
+        aiohttp gives a connection back as soon as the answer's last byte is there, so it may have another call by now.
+        """
+        if self.connection is None or self.connection.calls != self._turn:
+            return
+        self.connection.busy = False
+        if abort:
+            self.connection.abort()
 
 
 _job: ContextVar[_Job] = ContextVar("flagmw_aiohttp_job")
@@ -100,23 +121,19 @@ class Aiohttp:
             body = _http.body_for(call, response.status, response.raw_headers, self._setup.limits)
             while chunk := await response.content.readany():
                 body.feed(chunk)
-            connection = job.connection
-            assert connection is not None
-            if connection.flooded:
+            if job.flooded():
+                # An answer without a length ends with its connection, also when that was ended here.
                 raise TransportError(ErrorCode.TOO_LARGE)
             content = body.finish()
         except BaseException as error:
-            if job.connection is not None:
-                job.connection.abort()
+            job.let_go(abort=True)
             if response is not None:
                 response.close()
             if isinstance(error, TransportError) or not isinstance(error, Exception):
                 raise
             raise self._explain(error, job) from error
         response.release()
-        connection.done()
-        if pool.closed:
-            connection.abort()
+        job.let_go(abort=pool.closed)
         return _http.Answer(response.status, response.raw_headers, content)
 
     def _explain(self, error: Exception, job: _Job) -> TransportError:
@@ -124,7 +141,7 @@ class Aiohttp:
         connection, sent = job.connection, job.attempt.sent
         if connection is None:
             return TransportError(ErrorCode.INTERNAL, sent=sent)
-        if connection.flooded:
+        if job.flooded():
             return TransportError(ErrorCode.TOO_LARGE)
         if isinstance(error, aiohttp.ClientResponseError):
             # aiohttp hung up itself, over something that is no HTTP.
@@ -182,12 +199,11 @@ class _Connection(ResponseHandler):  # type: ignore[misc, unused-ignore]
     def reused(self) -> bool:
         return self.calls > 1
 
-    def begin(self) -> None:
+    def begin(self) -> int:
+        """Start a call and return its number on this connection."""
         self.calls += 1
         self.received, self.busy = 0, True
-
-    def done(self) -> None:
-        self.busy = False
+        return self.calls
 
     def clean(self) -> bool:
         """Say whether another call may go through it: nothing came since the last answer, not even its end."""
@@ -233,8 +249,7 @@ class _Connector(aiohttp.BaseConnector):
             if connection.calls == 0 or (connection.clean() and not job.fresh):
                 break
             held.close()
-        connection.begin()
-        job.connection, job.attempt.sent = connection, True
+        job.take(connection)
         return held
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:

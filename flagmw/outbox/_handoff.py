@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._sqlite_book import Packed
+from flagmw.outbox._sqlite_rows import Packed
 from flagmw.types import Event
 
 MAX_EVENTS = 10_000
@@ -106,8 +105,10 @@ class HandOff:
 
 def finish(job: Job, result: Any = None, error: BaseException | None = None) -> None:
     """Settle the future of *job*, unless whoever waited has given up."""
-    with contextlib.suppress(InvalidStateError):
+    try:
         if error is None:
             job.future.set_result(result)
         else:
             job.future.set_exception(error)
+    except InvalidStateError:
+        return

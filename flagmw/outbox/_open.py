@@ -90,6 +90,14 @@ def probe(location: Location) -> None:
         raise ConfigError(f"outbox: {directory} lies on a network file system ({remote}); choose a local directory")
 
 
+def has_slots(location: Location) -> bool:
+    """Say whether earlier processes have left files there: their events want to be delivered."""
+    try:
+        return location.scheme == "sqlite" and any(Path(location.path).glob("slot-*.db"))
+    except OSError:
+        return False
+
+
 def start(outbox: Outbox) -> None:
     """Take what the store needs now.
 

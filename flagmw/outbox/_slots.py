@@ -80,6 +80,15 @@ def take(directory: Path, number: int) -> Slot | None:
         return slot
 
 
+def is_free(directory: Path, number: int) -> bool:
+    """Say whether no process has slot *number*; trying makes it busy for a moment."""
+    slot = take(directory, number)
+    if slot is None:
+        return False
+    slot.free()
+    return True
+
+
 def numbers(directory: Path) -> Iterator[int]:
     """Yield the numbers of the slots that have a file, lowest first."""
     found = []

@@ -10,110 +10,40 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_counts import Counts
+from flagmw.outbox._sqlite_past import Past
+from flagmw.outbox._sqlite_rows import (
+    COLUMNS,
+    DEAD,
+    DUE,
+    FIRST,
+    INSERT,
+    KEY_TAKEN,
+    KNOWN,
+    OLDEST,
+    ROW_BYTES,
+    UNPARK,
+    WAITING,
+    Limits,
+    Packed,
+    Row,
+)
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
 # As in memory: only more than this is a jump of the clock that due times must follow.
 _JUMP_S = 60.0
-# What a row takes beside its body: the other columns and the indexes, in bytes.
-ROW_BYTES = 300
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500
 # Why a row is not among those that claims look at.
 _BUSY, _UNREADABLE = 1, 2
-
-_INSERT = """
-INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, size, body)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9
-WHERE NOT EXISTS (SELECT 1 FROM done WHERE what = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE id = ?1)
-    AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM done WHERE what = ?5))
-ON CONFLICT DO NOTHING
-"""
-_KNOWN = """
-SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead WHERE id = ?1)
-    OR EXISTS (SELECT 1 FROM done WHERE what = ?1)
-"""
-_KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELECT 1 FROM done WHERE what = ?1)"
-_COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
-_OLDEST_DUE = "FROM event WHERE vendor = ?1 AND parked IS NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3"
-DUE = f"SELECT {_COLUMNS} {_OLDEST_DUE}"
-FIRST = "SELECT seq, due FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
-WAITING = "SELECT seq, due, visitor FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
-OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
-UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
-
-
-@dataclass(slots=True)
-class Packed:
-    """An event in the form of the table."""
-
-    id: str
-    vendor: str
-    kind: str
-    visitor: str
-    key: bytes | None
-    once: bool
-    body: bytes = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + ROW_BYTES
-
-
-def pack(event: Event, seal: Seal) -> Packed:
-    """Return *event* in the form of the table.
-
-    Raises:
-        ValueError: it holds what cannot be stored.
-    """
-    key = None
-    if event.track.key is not None:
-        # An order may be started and paid, so the metric is part of it.
-        key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
-    body = seal.close(to_bytes(event))
-    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, body)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The room of one slot."""
-
-    max_rows: int
-    max_bytes: int
-
-
-@dataclass(slots=True)
-class _Row:
-    seq: int
-    id: str
-    vendor: str
-    visitor: str
-    key: bytes | None
-    once: int
-    created: float
-    due: float
-    attempts: int
-    refusals: int
-    refused_at: float | None
-    size: int
-    body: bytes
-
-    def leased(self, event: Event) -> Leased:
-        return Leased(
-            event=event,
-            attempts=self.attempts,
-            created=self.created,
-            refusals=self.refusals,
-            refused_at=self.refused_at,
-        )
 
 
 @dataclass(slots=True)
@@ -121,7 +51,7 @@ class _Held:
     vendor: str
     lease_s: float
     until: float
-    rows: dict[str, tuple[_Row, Leased]]
+    rows: dict[str, tuple[Row, Leased]]
 
 
 class Book:
@@ -139,19 +69,17 @@ class Book:
         self.now = 0.0
         self._numbers = 0
         self.counts = Counts()
+        self.past = Past(connection, policy, seal, self.counts)
         self._rows = self._bytes = 0
         self._held: dict[str, _Held] = {}
         self._leased: set[int] = set()
         self._busy: dict[str, Counter[str]] = {}
         self._oldest: dict[str, tuple[int, float]] = {}
-        self._oldest_dead: float | None = None
-        self._oldest_done: float | None = None
         self._checked_clock = False
         self._ghosts: set[str] = set()
         self._parked: set[tuple[str, str]] = set()
         self._unleased: list[tuple[int]] = []
         self._removed: list[tuple[int]] = []
-        self._remembered: list[tuple[str | bytes, float]] = []
         self.unreadable = 0
 
     # Its own life
@@ -161,22 +89,22 @@ class Book:
         self.counts.load(self.connection)
         self._rows, self._bytes = self.counts.total("queued"), self.counts.total("bytes")
         self._held, self._leased, self._busy, self._oldest = {}, set(), {}, {}
-        self._unleased, self._removed, self._remembered = [], [], []
+        self._unleased, self._removed = [], []
         self._parked = set(
             self.connection.execute("SELECT DISTINCT vendor, visitor FROM event WHERE parked = ?", (_BUSY,)).fetchall()
         )
-        self._look_at_ages()
+        self.past.load()
         self.unreadable = self.connection.execute(
             "SELECT count(*) FROM event WHERE parked = ?", (_UNREADABLE,)
         ).fetchone()[0]
-        columns = ", ".join(f"event.{name}" for name in _COLUMNS.split(", "))
+        columns = ", ".join(f"event.{name}" for name in COLUMNS.split(", "))
         found = self.connection.execute(
             f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
         ).fetchall()
         for token, until, lease_s, *values in found:
-            row = _Row(*values)
+            row = Row(*values)
             try:
-                leased = row.leased(self._read(row))
+                leased = row.read(self._seal)
             except Unreadable:
                 # In the hands of one who could read it: it stays there until such a one looks at the file again.
                 self._leased.add(row.seq)
@@ -195,11 +123,7 @@ class Book:
 
     def save(self) -> None:
         """Write counters and trim what is bounded, at the end of a transaction."""
-        excess = self.counts.get("", "recent") - self._policy.recent_max_rows
-        if excess > 0:
-            self.connection.execute("DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (excess,))
-            self.counts.add("", "recent", -excess)
-            self._look_at_ages()
+        self.past.trim()
         self.counts.put_clock(self.now)
         self.counts.save(self.connection)
 
@@ -218,16 +142,38 @@ class Book:
                         self._settle(row, leased, self._policy.doubt(leased, self.now, due_at=row.due))
             self._ghosts = set()
             self._flush()
-        if self._oldest_done is not None and self._oldest_done <= self.now - self._policy.recent_max_age_s:
-            self._forget_done(self.now - self._policy.recent_max_age_s)
-        if self._oldest_dead is not None and self._oldest_dead <= self.now - self._policy.dead_max_age_s:
-            self._forget_dead(self.now - self._policy.dead_max_age_s)
+        self.past.advance(self.now)
 
     # What a store does
 
-    def put(self, batch: Iterable[Packed], now: float) -> list[str]:
+    def put(self, batch: Iterable[Packed], now: float) -> set[str]:
+        """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
-        return [row.id for row in batch if self._put(row)]
+        rows, size = self._rows, self._bytes
+        safe, new = set[str](), Counter[str]()
+        sizes: Counter[str] = Counter()
+        dead = self.counts.total("dead") > 0
+        for row in batch:
+            share = self._policy.exposure_share if row.kind == "exposure" else 1.0
+            taken = row.size
+            if rows + 1 > self._limits.max_rows * share or size + taken > self._limits.max_bytes * share:
+                if not self._known(row):
+                    self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
+                    continue
+                self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+            elif (dead and self._is_dead(row)) or not self._insert(row, taken):
+                self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+            else:
+                rows, size = rows + 1, size + taken
+                new[row.vendor] += 1
+                sizes[row.vendor] += taken
+            safe.add(row.id)
+        for vendor, n in new.items():
+            self.counts.add(vendor, "accepted", n)
+            self.counts.add(vendor, "queued", n)
+            self.counts.add(vendor, "bytes", sizes[vendor])
+        self._rows, self._bytes = rows, size
+        return safe
 
     def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
         self.counts.add(vendor, "refused", n, code)
@@ -262,38 +208,29 @@ class Book:
         self._flush()
 
     def dead(self, limit: int) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
-        for attempts, code, at, body in self.connection.execute(
-            "SELECT attempts, code, at, body FROM dead ORDER BY n DESC LIMIT ?", (limit,)
-        ):
-            try:
-                event = from_bytes(self._seal.open(body))
-                letters.append(DeadLetter(event=event, code=ErrorCode(code), attempts=attempts, at=at))
-            except (Unreadable, ValueError):
-                continue
-        return letters
+        return self.past.letters(limit)
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         self.advance(now)
         revived = 0
-        for n, _, vendor, key, size in self._letters(ids):
+        for n, _, vendor, key, size in self.past.numbers(ids):
             full = self._rows + 1 > self._limits.max_rows or self._bytes + size > self._limits.max_bytes
-            if full or (key is not None and self.connection.execute(_KEY_TAKEN, (key,)).fetchone()[0]):
+            if full or (key is not None and self.connection.execute(KEY_TAKEN, (key,)).fetchone()[0]):
                 continue
             self.connection.execute(
                 "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
                 "SELECT id, vendor, kind, visitor, key, once, ?1, ?1, attempts, size, body FROM dead WHERE n = ?2",
                 (self.now, n),
             )
-            self._delete_letter(n, vendor, size)
+            self.past.delete(n, vendor, size)
             self._count_row(vendor, size, 1)
             revived += 1
         return revived
 
     def forget(self, ids: Collection[str] | None) -> int:
-        letters = self._letters(ids)
+        letters = self.past.numbers(ids)
         for n, id, vendor, _, size in letters:
-            self._drop_letter(n, id, vendor, size, ErrorCode.DISCARDED)
+            self.past.drop(n, id, vendor, size, ErrorCode.DISCARDED, self.now)
         self._flush()
         return len(letters)
 
@@ -315,7 +252,7 @@ class Book:
             gone += 1
             if table == "dead":
                 size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
-                self._drop_letter(n, id, vendor, size, ErrorCode.PURGED)
+                self.past.drop(n, id, vendor, size, ErrorCode.PURGED, self.now)
                 continue
             for token in [token for token, held in self._held.items() if id in held.rows]:
                 self.take_back(token, id)
@@ -346,7 +283,7 @@ class Book:
         """Say whether nothing is left that this process could deliver."""
         return self._rows <= self.unreadable
 
-    def take_back(self, token: str, id: str) -> tuple[_Row, Leased] | None:
+    def take_back(self, token: str, id: str) -> tuple[Row, Leased] | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         taken = held.rows.pop(id, None) if held else None
@@ -375,31 +312,19 @@ class Book:
         if self._removed:
             self.connection.executemany("DELETE FROM event WHERE seq = ?", self._removed)
             self._removed = []
-        if self._remembered:
-            insert = "INSERT OR IGNORE INTO done (what, at) VALUES (?, ?)"
-            self.counts.add("", "recent", self.connection.executemany(insert, self._remembered).rowcount)
-            self._remembered = []
+        self.past.flush()
 
-    def _put(self, row: Packed) -> bool:
-        size = row.size
-        share = self._policy.exposure_share if row.kind == "exposure" else 1.0
-        if self._rows + 1 > self._limits.max_rows * share or self._bytes + size > self._limits.max_bytes * share:
-            if not self._known(row):
-                self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
-                return False
-        else:
-            values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
-            if self.connection.execute(_INSERT, values).rowcount == 1:
-                self._count_row(row.vendor, size, 1)
-                self.counts.add(row.vendor, "accepted")
-                return True
-        self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
-        return True
+    def _insert(self, row: Packed, size: int) -> bool:
+        values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
+        return self.connection.execute(INSERT, values).rowcount == 1
+
+    def _is_dead(self, row: Packed) -> bool:
+        return bool(self.connection.execute(DEAD, (row.id,)).fetchone()[0])
 
     def _known(self, row: Packed) -> bool:
         one = self.connection.execute
-        return bool(one(_KNOWN, (row.id,)).fetchone()[0]) or (
-            row.key is not None and bool(one(_KEY_TAKEN, (row.key,)).fetchone()[0])
+        return bool(one(KNOWN, (row.id,)).fetchone()[0]) or (
+            row.key is not None and bool(one(KEY_TAKEN, (row.key,)).fetchone()[0])
         )
 
     # Parts of claiming
@@ -417,16 +342,16 @@ class Book:
                     break
         return None if best is None else best[2]
 
-    def _due(self, vendor: str, limit: int) -> list[tuple[_Row, Leased]]:
+    def _due(self, vendor: str, limit: int) -> list[tuple[Row, Leased]]:
         """Return up to *limit* rows for one lease; park, on the way, those that cannot be had, and bury old ones."""
         busy = self._busy.get(vendor, Counter())
         stride = limit + len(self._leased)
         while True:
-            chosen: list[tuple[_Row, Leased]] = []
+            chosen: list[tuple[Row, Leased]] = []
             passed = seen = 0
             for values in self.connection.execute(DUE, (vendor, self.now, stride)).fetchall():
                 seen += 1
-                row = _Row(*values)
+                row = Row(*values)
                 if row.seq in self._leased:
                     continue
                 if self._policy.too_old(row.created, self.now):
@@ -436,7 +361,7 @@ class Book:
                     self._parked.add((vendor, row.visitor))
                 else:
                     try:
-                        leased = row.leased(self._read(row))
+                        leased = row.read(self._seal)
                     except Unreadable:
                         self._park(row.seq, _UNREADABLE)
                         self.unreadable += 1
@@ -452,7 +377,7 @@ class Book:
                 return chosen
             stride += _STRIDE
 
-    def _lease(self, vendor: str, rows: list[tuple[_Row, Leased]], lease_s: float) -> Lease:
+    def _lease(self, vendor: str, rows: list[tuple[Row, Leased]], lease_s: float) -> Lease:
         self._numbers += 1
         token, until = f"{self._tag}{self._numbers}", self.now + lease_s
         self.connection.executemany(
@@ -467,12 +392,6 @@ class Book:
 
     def _park(self, seq: int, why: int) -> None:
         self.connection.execute("UPDATE event SET parked = ? WHERE seq = ?", (why, seq))
-
-    def _read(self, row: _Row) -> Event:
-        event = from_bytes(self._seal.open(row.body))
-        if event.id != row.id or event.vendor != row.vendor:
-            raise Unreadable("of another row")
-        return event
 
     def _first_due(self, vendor: str) -> float | None:
         busy = self._busy.get(vendor, Counter())
@@ -494,7 +413,7 @@ class Book:
 
     # Parts of settling
 
-    def _settle(self, row: _Row, leased: Leased, ruling: Disposition) -> None:
+    def _settle(self, row: Row, leased: Leased, ruling: Disposition) -> None:
         match ruling:
             case Requeue():
                 self._requeue(row, leased, ruling)
@@ -511,7 +430,7 @@ class Book:
                 row.attempts += 1
                 self._bury(row, ruling.code)
 
-    def _requeue(self, row: _Row, leased: Leased, ruling: Requeue) -> None:
+    def _requeue(self, row: Row, leased: Leased, ruling: Requeue) -> None:
         body, size = row.body, row.size
         if ruling.aliases is not None:
             body = self._seal.close(to_bytes(replace(leased.event, aliases=ruling.aliases)))
@@ -534,32 +453,17 @@ class Book:
         self.counts.add(row.vendor, "bytes", size - row.size)
         self._bytes += size - row.size
 
-    def _remove(self, row: _Row, *, remember_key: bool) -> None:
+    def _remove(self, row: Row, *, remember_key: bool) -> None:
         self._removed.append((row.seq,))
         self._count_row(row.vendor, row.size, -1)
-        self._remember(row.id)
+        self.past.remember(row.id, self.now)
         if remember_key and row.key is not None:
-            self._remember(row.key)
+            self.past.remember(row.key, self.now)
 
-    def _bury(self, row: _Row, code: ErrorCode) -> None:
-        self.connection.execute(
-            "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body FROM event WHERE seq = ?4",
-            (row.attempts, code, self.now, row.seq),
-        )
+    def _bury(self, row: Row, code: ErrorCode) -> None:
+        self.past.bury(row, code, self.now)
         self.connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
         self._count_row(row.vendor, row.size, -1)
-        self.counts.add(row.vendor, "dead")
-        self.counts.add(row.vendor, "dead_bytes", row.size)
-        self._oldest_dead = self.now if self._oldest_dead is None else self._oldest_dead
-        while (
-            self.counts.total("dead") > self._policy.dead_max_rows
-            or self.counts.total("dead_bytes") > self._policy.dead_max_bytes
-        ):
-            n, id, vendor, size = self.connection.execute(
-                "SELECT n, id, vendor, size FROM dead ORDER BY n LIMIT 1"
-            ).fetchone()
-            self._drop_letter(n, id, vendor, size, ErrorCode.QUEUE_FULL)
 
     def _count_row(self, vendor: str, size: int, sign: int) -> None:
         self._rows += sign
@@ -569,52 +473,6 @@ class Book:
         if sign < 0 and self.counts.get(vendor, "queued") == 0:
             # Numbers begin anew in an empty table.
             self._oldest.pop(vendor, None)
-
-    # Dead letters, and what was settled lately
-
-    def _letters(self, ids: Collection[str] | None) -> list[tuple[int, str, str, bytes | None, int]]:
-        columns = "SELECT n, id, vendor, key, size FROM dead"
-        if ids is None:
-            return self.connection.execute(f"{columns} ORDER BY n").fetchall()
-        found = [self.connection.execute(f"{columns} WHERE id = ?", (id,)).fetchone() for id in ids]
-        return sorted((letter for letter in found if letter is not None), key=lambda letter: letter[0])
-
-    def _delete_letter(self, n: int, vendor: str, size: int) -> None:
-        self.connection.execute("DELETE FROM dead WHERE n = ?", (n,))
-        self.counts.add(vendor, "dead", -1)
-        self.counts.add(vendor, "dead_bytes", -size)
-
-    def _drop_letter(self, n: int, id: str, vendor: str, size: int, code: ErrorCode) -> None:
-        self._delete_letter(n, vendor, size)
-        self.counts.add(vendor, "dropped", 1, code)
-        self._remember(id)
-
-    def _remember(self, what: str | bytes) -> None:
-        self._remembered.append((what, self.now))
-        if self._oldest_done is None:
-            self._oldest_done = self.now
-
-    def _forget_done(self, before: float) -> None:
-        while True:
-            gone = self.connection.execute(
-                "DELETE FROM done WHERE at <= ? AND n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (before, _STRIDE)
-            ).rowcount
-            self.counts.add("", "recent", -gone)
-            if gone < _STRIDE:
-                return self._look_at_ages()
-
-    def _forget_dead(self, before: float) -> None:
-        old = self.connection.execute("SELECT n, id, vendor, size FROM dead WHERE at <= ? ORDER BY n", (before,))
-        for n, id, vendor, size in old.fetchall():
-            self._drop_letter(n, id, vendor, size, ErrorCode.TOO_OLD)
-        self._flush()
-        self._look_at_ages()
-
-    def _look_at_ages(self) -> None:
-        one = self.connection.execute
-        done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
-        dead = one("SELECT at FROM dead ORDER BY n LIMIT 1").fetchone()
-        self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
 
     # Time
 
@@ -652,9 +510,9 @@ class Book:
         self.load()
         self._ghosts = ghosts
 
-    def _row(self, seq: int) -> _Row | None:
+    def _row(self, seq: int) -> Row | None:
         values: tuple[Any, ...] | None = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
+            f"SELECT {COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
             (seq,),
         ).fetchone()
-        return None if values is None else _Row(*values)
+        return None if values is None else Row(*values)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
@@ -53,20 +54,22 @@ class Store:
         """
         self.files.own()
 
-    def put(self, put: Put) -> list[str]:
+    def put(self, puts: Sequence[Put]) -> list[list[str]]:
+        """Store what is in *puts*; return the ids that are safe, for each of them."""
         try:
             own = self.files.begun(self.files.own())
         except OutboxError:
             if self._options.required or self.files.closed:
                 raise
-            return self._put_in_memory(put)
-        rows = [row for row in put.rows if row is not None]
+            return [self._put_in_memory(put) for put in puts]
+        rows = [row for put in puts for row in put.rows if row is not None]
         if self._disk_is_low():
             for row in rows:
                 own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
             self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
-            return []
-        return own.book.put(rows, put.now)
+            return [[] for _ in puts]
+        safe = own.book.put(rows, puts[-1].now)
+        return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
         """Count an event that no row can be made of; from any thread."""
@@ -172,7 +175,12 @@ class Store:
         self._refused.update(self.writer.take_refused())
         jobs = [job for job in jobs if not job.future.cancelled()]
         try:
-            results = [self.put(job) if isinstance(job, Put) else job.call() for job in jobs]
+            # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
+            puts = [job for job in jobs if isinstance(job, Put)]
+            results: dict[Job, Any] = dict(zip(puts, self.put(puts), strict=True)) if puts else {}
+            for job in jobs:
+                if not isinstance(job, Put):
+                    results[job] = job.call()
             self.files.commit()
         except Exception as error:
             self.files.rollback()
@@ -181,7 +189,7 @@ class Store:
             if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return jobs
             return [again for job in jobs for again in self._group([job])]
-        for job, result in zip(jobs, results, strict=True):
+        for job, result in results.items():
             finish(job, result)
         return ()
 
@@ -217,6 +225,7 @@ class Store:
                 self._adopt_at = now + ADOPT_S
                 if self.files.adopt():
                     self._options.on_work()
+            self.files.keep_reserves()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()

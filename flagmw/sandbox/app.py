@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from flagmw.sandbox import console, monetate, webtrends
+from flagmw.sandbox import adobe, console, contentstack, monetate, webtrends
 from flagmw.sandbox.scenario import DEFAULT, Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
@@ -20,7 +20,7 @@ from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
 logger = logging.getLogger("flagmw.sandbox")
 
 # A vendor is a module with NAME, routes(sandbox) and route_of(path).
-VENDORS = (webtrends, monetate)
+VENDORS = (webtrends, adobe, monetate, contentstack)
 
 
 def create_app(

@@ -19,7 +19,9 @@ Kinds and their fields (each rule also takes `route`, `probability` and `times`)
     trailing_comma                           JSON with trailing commas
     comments                                 JSON with comments
 
-The last five are written by the vendor's own module. A request under `delay`, `drip`, `truncate` or one of the
+The last five are written by the vendor's own module. Contentstack sets no cookies but names the visitor and gives the
+page its manifest: `huge_cookie` pads the manifest, `bad_cookie` names the visitor *value* ("null" when there is none),
+`error` is a project that is not found. A request under `delay`, `drip`, `truncate` or one of the
 last five is processed (and counted); under the others it is not, unless `processed` says so. What
 was not processed is in the ledger's requests all the same, with its `fault` and an answer without a status.
 """

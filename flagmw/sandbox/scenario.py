@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.adobe_model import TargetAccount
+from flagmw.sandbox.contentstack_model import Project
 from flagmw.sandbox.monetate_model import Retailer
 from flagmw.sandbox.reader import build, hint
 from flagmw.sandbox.webtrends_model import Account
@@ -33,25 +35,38 @@ class Scenario:
         name: shown by the health route.
         seed: makes assignment reproducible; random where omitted.
         webtrends: the accounts of Webtrends Optimize.
+        adobe: the accounts of Adobe Target.
         monetate: the accounts of Monetate.
+        contentstack: the projects of Contentstack Personalize.
     """
 
     name: str = "unnamed"
     seed: int | None = None
     webtrends: tuple[Account, ...] = ()
+    adobe: tuple[TargetAccount, ...] = ()
     monetate: tuple[Retailer, ...] = ()
+    contentstack: tuple[Project, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [account.domain_id for account in self.webtrends]
         if len(set(ids)) != len(ids):
             raise ConfigError("webtrends: every domain_id must be different")
+        if len({account.client for account in self.adobe}) != len(self.adobe):
+            raise ConfigError("adobe: every client must be different")
         retailers = [account.retailer for account in self.monetate]
         if len(set(retailers)) != len(retailers):
             raise ConfigError("monetate: every retailer must be different")
+        uids = [project.project_uid for project in self.contentstack]
+        if len(set(uids)) != len(uids):
+            raise ConfigError("contentstack: every project_uid must be different")
 
     def account(self, domain_id: int) -> Account | None:
         """Return the Webtrends account of this id; None when there is none."""
         return next((account for account in self.webtrends if account.domain_id == domain_id), None)
+
+    def project(self, project_uid: str) -> Project | None:
+        """Return the Contentstack project of this uid; None when there is none."""
+        return next((project for project in self.contentstack if project.project_uid == project_uid), None)
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Scenario:

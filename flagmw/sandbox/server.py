@@ -15,7 +15,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox import monetate
+from flagmw.sandbox import contentstack, monetate
+from flagmw.sandbox.adobe import ASSETS
 from flagmw.sandbox.app import create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.scenario import Scenario, load_scenario
@@ -79,9 +80,24 @@ class SandboxServer:
         return self.url + BASE
 
     @property
+    def adobe_url(self) -> str:
+        """What stands in for https://<client>.tt.omtrdc.net."""
+        return self.url
+
+    def adobe_artifact_url(self, client: str = "demo", property_token: str | None = None) -> str:
+        """Return what stands in for the address of an account's rules at https://assets.adobetarget.com."""
+        place = "" if property_token is None else f"{property_token}/"
+        return f"{self.url}{ASSETS}/{client}/production/v1/{place}rules.json"
+
+    @property
     def monetate_url(self) -> str:
         """What stands in for https://engine.monetate.net/api/engine/v1."""
         return self.url + monetate.BASE
+
+    @property
+    def contentstack_url(self) -> str:
+        """What stands in for https://personalize-edge.contentstack.com."""
+        return self.url + contentstack.BASE
 
     @property
     def running(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from flagmw.sandbox.adobe_visitors import Visitors
+from flagmw.sandbox.contentstack_decide import People
 from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
@@ -12,7 +14,7 @@ from flagmw.sandbox.scenario import Scenario
 
 
 class Sandbox:
-    """What one sandbox knows: its scenario, ledger, faults, cookie keys, dice and clock.
+    """What one sandbox knows: its scenario, ledger, faults, cookie keys, stored visitors, dice and clock.
 
     Args:
         scenario: what the vendors are configured to answer.
@@ -25,6 +27,8 @@ class Sandbox:
         self.clock = clock
         self.ledger = Ledger()
         self.keys = KeyRing()
+        self.people = People()
+        self.visitors = Visitors()
         self._first = scenario
         self._seed = seed
         self.faults = Faults(self._effective_seed())
@@ -52,6 +56,8 @@ class Sandbox:
         self.scenario = self._first
         self.ledger.clear()
         self.keys.reset()
+        self.people = People()
+        self.visitors.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())
         self._meet_accounts()

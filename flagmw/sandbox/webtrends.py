@@ -29,6 +29,7 @@ from flagmw.sandbox.webtrends_model import Account
 from flagmw.sandbox.webtrends_wire import (
     BASE,
     MAX_BODY,
+    VENDOR,
     BadTransfer,
     Malformed,
     Params,
@@ -38,7 +39,7 @@ from flagmw.sandbox.webtrends_wire import (
     read_target,
 )
 
-NAME = "webtrends"
+NAME = VENDOR
 
 
 def route_of(path: str) -> str | None:

@@ -14,7 +14,7 @@ from flagmw.sandbox.webtrends_answer import Answer, Visitor
 from flagmw.sandbox.webtrends_decide import Control, Hit, Miss, decide, visible
 from flagmw.sandbox.webtrends_model import Account, Project
 from flagmw.sandbox.webtrends_track import Converted, judge, metric_ok
-from flagmw.sandbox.webtrends_wire import Params, Target
+from flagmw.sandbox.webtrends_wire import VENDOR, Params, Target
 
 # Codes that a client has to act upon; they are answered even where plain misses are left out.
 _LOUD = frozenset({104, 300, 305})
@@ -139,7 +139,12 @@ def _deliver(call: Call, alias: str, hit: Hit) -> None:
     cookie = hit.control
     if call.params.track and cookie.viewed != call.visitor.session:
         cookie = replace(cookie, viewed=call.visitor.session)
-        who = {"system_uid": call.visitor.uid, "session": call.visitor.session, "time": call.sandbox.clock()}
+        who = {
+            "vendor": VENDOR,
+            "system_uid": call.visitor.uid,
+            "session": call.visitor.session,
+            "time": call.sandbox.clock(),
+        }
         # The cookie's mark alone would count twice when two requests carry the same old cookie.
         key = (call.visitor.uid, hit.test.run_id, hit.variation.experiment_id, call.visitor.session)
         call.sandbox.ledger.view(key, {**shown, "run_id": hit.test.run_id, **who})
@@ -173,6 +178,7 @@ def _count(call: Call, alias: str, converted: Converted) -> None:
     call.note(f"conversion of {call.guid(alias)} counted")
     call.sandbox.ledger.conversion(
         {
+            "vendor": VENDOR,
             "alias": alias,
             "metric": call.params.metric,
             **what,

@@ -16,6 +16,7 @@ import orjson
 
 from flagmw.sandbox.webtrends_model import Scalar
 
+VENDOR = "webtrends"
 BASE = "/ots/api/rest-1.2"
 MAX_BODY = 1024 * 1024
 

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from flagmw.exceptions import ConfigError
 
 
-def checked_base_url(owner: str, base_url: str) -> str:
-    """Return *base_url* without a trailing slash.
+def checked_base_url(owner: str, base_url: str, option: str = "base_url") -> str:
+    """Return *base_url*, the value of *option*, without a trailing slash.
 
     Whether plain http may go beyond this machine is decided where `debug` is known.
 
     Raises:
         ConfigError: it is no http(s) URL, has user-info, a query or a fragment.
     """
-    field = f"{owner}: base_url"
+    field = f"{owner}: {option}"
     if not isinstance(base_url, str):
         raise ConfigError(f"{field} must be str, got {type(base_url).__name__}")
     if not re.fullmatch(r"[!-~]*", base_url) or "\\" in base_url:
@@ -81,3 +81,12 @@ def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:
         listed = ", ".join(f'"{choice}"' for choice in allowed)
         raise ConfigError(f"{owner}: {field} must be one of {listed}")
     return str(value)
+
+
+def checked_decides_by(owner: str, value: Any) -> str:
+    """Return *value*, which says what part of a page's address decisions depend on.
+
+    Raises:
+        ConfigError: it is none of "site", "path" and "url".
+    """
+    return one_of(owner, "decides_by", value, ("site", "path", "url"))

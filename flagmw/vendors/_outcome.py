@@ -17,9 +17,15 @@ def unanswered(error: TransportError) -> Outcome:
 
 def by_status(reply: Reply, fault: ErrorCode, *, at_most_once: bool) -> Outcome:
     """Return what the status of *reply* means for an event; *fault* is what is wrong with the body."""
+    # A success that says nothing: perhaps counted, perhaps not.
+    return refused(reply, at_most_once=at_most_once) or Ambiguous(fault)
+
+
+def refused(reply: Reply, *, at_most_once: bool) -> Outcome | None:
+    """Return what *reply*'s status alone means for an event, None where it is a success."""
     code, rest_s = status_fault(reply)
     if code is None:
-        return Ambiguous(fault)  # a success that says nothing: perhaps counted, perhaps not
+        return None
     if code is ErrorCode.UNAUTHORIZED:
         return Suspend(code)
     if reply.status >= 500 and reply.status != 503 and at_most_once:

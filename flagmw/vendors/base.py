@@ -48,6 +48,7 @@ class Vendor(Protocol):
     A vendor may also have, looked up once at the start:
         base_url: where its service is; a vendor without one is run where it stands, and must not yield a call.
         local: True when it decides without a call although it has a `base_url`.
+        shadow: True when it is asked after the response only, and compared with what was served; see `_shadow`.
         batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
         decides_by: what part of the page's address a decision depends on: "site" (none), "path", or "url" (without the
             query, but for what may be sent of it), as where there is no such attribute.

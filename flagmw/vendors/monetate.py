@@ -33,7 +33,7 @@ from flagmw.vendors import _monetate_answer as answers
 from flagmw.vendors import _monetate_request as requests
 from flagmw.vendors import _monetate_track as tracks
 from flagmw.vendors._monetate_decide import CONTENT, PREFIX, Settler
-from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
+from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors._outcome import unanswered
 from flagmw.vendors.base import CookieRule, Participation
 
@@ -65,10 +65,13 @@ class Monetate:
         user_id_as: what the application's user id is to Monetate: "customer" (`customerId`, beside the cookie's id),
             "device" (`deviceId`, in place of it), or "off" for not sending it.
         mint_id_locally: name new visitors ourselves, so that first requests in parallel need not become several.
+        decides_by: what part of the page's address experiences look at: "url", "path", or "site" for none of it, so
+            that a decision serves all pages.
         purchase_metric, cart_metric, add_to_cart_metric: tracks with these names and `items` are purchases, whole
             carts, and additions to one. All other tracks are page events.
         page_events: the keys of page events by metric, where they are called differently at Monetate.
         at_most_once: never send again what the engine may have received already: it counts every repeat.
+        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
 
     Raises:
         ConfigError: an option is wrong.
@@ -91,11 +94,13 @@ class Monetate:
         data: Mapping[str, Scalar] | None = None,
         user_id_as: str = "customer",
         mint_id_locally: bool = False,
+        decides_by: str = "url",
         purchase_metric: str = "purchase",
         cart_metric: str = "cart",
         add_to_cart_metric: str = "add_to_cart",
         page_events: Mapping[str, str] | None = None,
         at_most_once: bool = True,
+        shadow: bool = False,
     ) -> None:
         owner = f"vendor {name!r}"
         if not isinstance(retailer, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", retailer):
@@ -107,12 +112,14 @@ class Monetate:
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self.shadow = flag(owner, "shadow", shadow)
         self._url = f"{self.base_url}/decide/{retailer}"
         self._slots = _texts(owner, "slots", slots)
         self._action_types = _action_types(owner, action_types)
         self._data: Mapping[str, Scalar] = _scalars(owner, data)
         self._user_id_as = one_of(owner, "user_id_as", user_id_as, ("customer", "device", "off"))
         self._mint = flag(owner, "mint_id_locally", mint_id_locally)
+        self.decides_by = checked_decides_by(owner, decides_by)
         metrics = _texts(owner, "purchase_metric, cart_metric and add_to_cart_metric",
                          (purchase_metric, cart_metric, add_to_cart_metric))  # fmt: skip
         if len(set(metrics)) < 3:
@@ -123,10 +130,11 @@ class Monetate:
             add_to_cart=add_to_cart_metric,
             page_events=_names(owner, "page_events", page_events),
         )
+        self.flag_map = _names(owner, "flag_map", flag_map)
         self._settler = Settler(
             vendor=name,
             accepted=frozenset(self._action_types),
-            flag_map=_names(owner, "flag_map", flag_map),
+            flag_map=self.flag_map,
         )
         self.cookies = CookieRule(
             prefixes=(requests.COOKIE,),

@@ -24,7 +24,7 @@ from typing import Any
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ConfigError
 from flagmw.types import CookieChange, Decision, Dropped, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
-from flagmw.vendors._options import checked_prefix
+from flagmw.vendors._options import checked_prefix, flag
 from flagmw.vendors.base import CookieRule, Participation
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -49,6 +49,7 @@ class Static:
         name: tells this vendor from others in flags, counters and logs.
         prefix: put before every alias.
         cookie: the name of the cookie with the visitor's id.
+        shadow: only compare: its decisions are never served.
 
     Raises:
         ConfigError: the file cannot be read, or an entry is wrong; the text names the alias.
@@ -62,10 +63,11 @@ class Static:
         name: str = "static",
         prefix: str = "",
         cookie: str = "flagmw_uid",
+        shadow: bool = False,
     ) -> None:
         owner = f"vendor {name!r}"
         self.name, self.prefix, self.at_most_once = name, checked_prefix(owner, prefix), False
-        self.exposure = "off"
+        self.exposure, self.shadow = "off", flag(owner, "shadow", shadow)
         if (path is None) == (flags is None):
             raise ConfigError(f"{owner}: give either path or flags")
         if not isinstance(path, str | Path | None):

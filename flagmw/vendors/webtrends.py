@@ -60,6 +60,7 @@ class Webtrends:
         gzip_request: compress request bodies; given up for good when the vendor does not take it.
         metric_pattern: what a metric's name may be (letters, digits, spaces and underscores are documented).
         at_most_once: never send a conversion again that the vendor may have received already.
+        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
         debug: ask for the vendor's evaluation log; needs `debug=True` of `Flagmw` too, and is slow.
         extra_params: further fields for the body of every request, sent as they are; none that has an option here.
 
@@ -86,6 +87,7 @@ class Webtrends:
         gzip_request: bool = False,
         metric_pattern: str | None = None,
         at_most_once: bool = False,
+        shadow: bool = False,
         debug: bool = False,
         extra_params: Mapping[str, Any] | None = None,
     ) -> None:
@@ -108,6 +110,7 @@ class Webtrends:
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
+        self.shadow = flag(owner, "shadow", shadow)
         self.debug, self.staging = flag(owner, "debug", debug), flag(owner, "staging", staging)
         self._token = Secret(key_token)
         self._data = requests.flatten(_fields(owner, "data", data))

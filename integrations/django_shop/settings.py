@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 
-from flagmw import Flagmw
+sys.path.append(str(Path(__file__).parents[1]))  # for what the shops share
+
+import common
 
 SECRET_KEY = secrets.token_urlsafe(50)
 DEBUG = False
@@ -14,4 +17,4 @@ ROOT_URLCONF = "urls"
 TIME_ZONE = "UTC"
 INSTALLED_APPS = ["flagmw.django"]
 MIDDLEWARE = ["flagmw.django.FlagsMiddleware"]
-FLAGMW = Flagmw.from_mapping(file=Path(__file__).parent.parent / "shop.toml")
+FLAGMW = common.flagmw()

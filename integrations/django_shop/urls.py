@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from html import escape
 
+import common
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
@@ -32,13 +33,14 @@ def checkout(request: HttpRequest) -> HttpResponse:
         "Checkout",
         f'<p id="variant" data-reason="{variant.reason}" data-code="{variant.error_code or ""}"'
         f' data-visitor="{escape(variant.ids.get("system_uid", ""))}">{escape(variant.key)}</p>'
+        f"{common.variants(request.flags)}"
         f'<form method="post" action="/buy"><button>{button}</button></form>',
     )
 
 
 @require_POST
 def buy(request: HttpRequest) -> HttpResponse:
-    track = request.flags.track("purchase", aliases=["ta_Project1"], data={"revenue": 49.9, "units": 2})
+    track = common.buy(request.flags)
     return page("Thank you", f'<p id="track">{track}</p>')
 
 

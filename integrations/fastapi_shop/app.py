@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from html import escape
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from flagmw import Flagmw
 from flagmw.fastapi import FlagsDep, FlagsMiddleware, install
 
-fm = Flagmw.from_mapping(file=Path(__file__).parent.parent / "shop.toml")
+sys.path.append(str(Path(__file__).parents[1]))  # for what the shops share
+
+import common
+
+fm = common.flagmw()
 app = FastAPI()
 app.add_middleware(FlagsMiddleware, flagmw=fm)
 install(app)
@@ -37,13 +41,14 @@ async def checkout(flags: FlagsDep) -> str:
         "Checkout",
         f'<p id="variant" data-reason="{variant.reason}" data-code="{variant.error_code or ""}"'
         f' data-visitor="{escape(variant.ids.get("system_uid", ""))}">{escape(variant.key)}</p>'
+        f"{common.variants(flags)}"
         f'<form method="post" action="/buy"><button>{button}</button></form>',
     )
 
 
 @app.post("/buy", response_class=HTMLResponse)
 async def buy(request: Request) -> str:
-    track = request.flags.track("purchase", aliases=["ta_Project1"], data={"revenue": 49.9, "units": 2})
+    track = common.buy(request.flags)
     return page("Thank you", f'<p id="track">{track}</p>')
 
 

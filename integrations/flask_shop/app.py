@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
 from flask import Flask, Response, request
 
-from flagmw import Flagmw
 from flagmw.flask import init_app
 
-fm = Flagmw.from_mapping(file=Path(__file__).parent.parent / "shop.toml")
+sys.path.append(str(Path(__file__).parents[1]))  # for what the shops share
+
+import common
+
+fm = common.flagmw()
 app = Flask(__name__)
 init_app(app, fm)
 
@@ -35,13 +39,14 @@ def checkout() -> str:
         "Checkout",
         f'<p id="variant" data-reason="{variant.reason}" data-code="{variant.error_code or ""}"'
         f' data-visitor="{escape(variant.ids.get("system_uid", ""))}">{escape(variant.key)}</p>'
+        f"{common.variants(request.flags)}"
         f'<form method="post" action="/buy"><button>{button}</button></form>',
     )
 
 
 @app.post("/buy")
 def buy() -> str:
-    track = request.flags.track("purchase", aliases=["ta_Project1"], data={"revenue": 49.9, "units": 2})
+    track = common.buy(request.flags)
     return page("Thank you", f'<p id="track">{track}</p>')
 
 

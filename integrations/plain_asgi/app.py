@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from flagmw import Flagmw
 from flagmw.asgi import FlagsMiddleware, flags_from
 
-fm = Flagmw.from_mapping(file=Path(__file__).parent.parent / "shop.toml")
+sys.path.append(str(Path(__file__).parents[1]))  # for what the shops share
+
+import common
+
+fm = common.flagmw()
 
 
 def page(title: str, body: str) -> str:
@@ -32,12 +36,13 @@ def checkout(scope: dict[str, Any]) -> str:
         "Checkout",
         f'<p id="variant" data-reason="{variant.reason}" data-code="{variant.error_code or ""}"'
         f' data-visitor="{escape(variant.ids.get("system_uid", ""))}">{escape(variant.key)}</p>'
+        f"{common.variants(flags)}"
         f'<form method="post" action="/buy"><button>{button}</button></form>',
     )
 
 
 def buy(scope: dict[str, Any]) -> str:
-    track = flags_from(scope).track("purchase", aliases=["ta_Project1"], data={"revenue": 49.9, "units": 2})
+    track = common.buy(flags_from(scope))
     return page("Thank you", f'<p id="track">{track}</p>')
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from flagmw import Flagmw
 from flagmw.wsgi import FlagsMiddleware, flags_from
 
-fm = Flagmw.from_mapping(file=Path(__file__).parent.parent / "shop.toml")
+sys.path.append(str(Path(__file__).parents[1]))  # for what the shops share
+
+import common
+
+fm = common.flagmw()
 
 
 def page(title: str, body: str) -> str:
@@ -32,12 +36,13 @@ def checkout(environ: dict[str, Any]) -> str:
         "Checkout",
         f'<p id="variant" data-reason="{variant.reason}" data-code="{variant.error_code or ""}"'
         f' data-visitor="{escape(variant.ids.get("system_uid", ""))}">{escape(variant.key)}</p>'
+        f"{common.variants(flags)}"
         f'<form method="post" action="/buy"><button>{button}</button></form>',
     )
 
 
 def buy(environ: dict[str, Any]) -> str:
-    track = flags_from(environ).track("purchase", aliases=["ta_Project1"], data={"revenue": 49.9, "units": 2})
+    track = common.buy(flags_from(environ))
     return page("Thank you", f'<p id="track">{track}</p>')
 
 

@@ -78,10 +78,10 @@ def test_cookies_reach_the_wire_as_they_are(django_site: Site, make: Make) -> No
     )
     assert page.values("set-cookie") == list(lines[0])
     assert page.values("set-cookie") == [
-        'probe-ta_Project 1={"a": "b, c"}; Path=/; Max-Age=60; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax',
+        'probe-ta_Project 1={"a": "b, c"}; Max-Age=60; Path=/; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax',
         "probe-2=x=y~~; Path=/; Secure; HttpOnly; SameSite=Lax",
-        "probe-3=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
-        "probe-3=; Path=/; Max-Age=0; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax",
+        "probe-3=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
+        "probe-3=; Max-Age=0; Path=/; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
@@ -17,7 +18,7 @@ from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
 from tests.adapters.sites import Answer, Asked, Sent, Site, pieces
-from tests.edges.driver import ClientGone, Make, Probe, Visitor, leaving_after, webtrends
+from tests.edges.driver import AsgiEdge, ClientGone, Make, Probe, Visitor, leaving_after, webtrends
 
 
 def plain(asked: Asked) -> Answer:
@@ -57,6 +58,21 @@ def test_touched_response_is_private(site: Site, make: Make, everyone_b: Static)
     assert page.values("vary") == ["Accept, Cookie"]
     assert page.values("surrogate-control") == []
     assert page.values("set-cookie") == []
+
+
+def test_shadow_vendors_are_asked_when_the_page_has_gone(site: Site, make: Make, everyone_b: Static) -> None:
+    """In every framework: the page does not have them, and the report does, once for each page."""
+    other = Static(flags={"ta_A": "c"}, name="later", shadow=True)
+    fm = make(vendors=[everyone_b, other])
+    app = site.mount(lambda asked: Answer(asked.flags["ta_A"].encode()), fm)
+    for n in (1, 2):
+        assert site.get(app).body == b"b"
+        end = time.monotonic() + 5
+        while fm.shadow_report()["vendors"]["later"]["asked"] < n and time.monotonic() < end:
+            # What waits on an event loop has its turn only while that runs.
+            site.run(asyncio.sleep(0.01)) if isinstance(site, AsgiEdge) else time.sleep(0.01)
+    row = fm.shadow_report()["vendors"]["later"]["aliases"]["ta_A"]
+    assert (row["differs"], row["pairs"]) == (2, [{"served": "b", "shadow": "c", "count": 2}])
 
 
 def test_excluded_paths_are_left_alone(site: Site, make: Make, split: Static) -> None:

@@ -208,7 +208,11 @@ def test_purchase(shop: Shop) -> None:
     assert re.search(rb'<p id="track">[0-9a-f-]{36}</p>', step.page.body)
     assert step.headers == PRIVATE
     assert step.cookies.keys() == COOKIES
-    bought = {"aliases": ["ta_Project1"], "metric": "purchase", "data": {"revenue": 49.9, "units": 2}}
+    bought = {
+        "aliases": ["ta_Project1"],
+        "metric": "purchase",
+        "data": {"revenue": 49.9, "units": 2, "currency": "GBP"},
+    }
     needed = {"_wt.user-2490593", "_wt.mode-2490593", "_wt.control-2490593-ta_Project1"}
     assert step.heard == [row("control", "", set()), row("track", "-ta_Project1", needed, **bought)]
 

@@ -16,8 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from flagmw import cli
+from flagmw import Flagmw, Static, cli
 from flagmw.sandbox import SandboxServer
+from tests.edges.driver import Answer, WsgiEdge
 from tests.support.raw_vendor import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -357,3 +358,35 @@ def test_sandbox_starts_and_answers(run: Run, tmp_path: Path) -> None:
             process.terminate()
             process.wait(10)
     assert f"sandbox on http://127.0.0.1:{port}" in (tmp_path / "output").read_text()
+
+
+# shadow report
+
+
+def test_shadow_report(run: Run, tmp_path: Path) -> None:
+    """Tables by vendor, the alias that differs most first; the file is named, or found by the configuration."""
+    file = tmp_path / "shadow.json"
+    now = Static(flags={"ta_A": "a", "ta_B": "b"}, name="now")
+    later = Static(flags={"ta_A": "[red]x", "ta_B": "b"}, name="later", shadow=True)
+    fm = Flagmw(vendors=[now, later], shadow_report=file)
+    edge = WsgiEdge()
+    edge.get(edge.mount(lambda seen: Answer(seen.flags["ta_A"].encode()), fm))
+    end = time.monotonic() + 5
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    fm.close()
+    shown = run("shadow", "report", file)
+    assert shown.code == 0
+    assert "later: asked 1 times; failures: none" in shown.out and "a -> [red]x (1)" in shown.out
+    assert shown.out.index("ta_A") < shown.out.index("ta_B")
+    (tmp_path / "flagmw.toml").write_text('shadow_report = "shadow.json"')
+    assert run("shadow", "report").out == shown.out
+    assert run("shadow", "report", "--json").json["vendors"]["later"]["aliases"]["ta_B"]["same"] == 1
+
+
+def test_shadow_report_of_nothing(run: Run, tmp_path: Path) -> None:
+    """No file, another file, and a configuration without the option are each told in a line."""
+    assert (run("shadow", "report").code, run("shadow", "report", "none.json").code) == (2, 2)
+    (tmp_path / "other.json").write_text("{}")
+    told = run("shadow", "report", "other.json")
+    assert told.code == 2 and "is no report of shadow vendors" in told.err and told.err.count("\n") == 1

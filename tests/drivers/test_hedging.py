@@ -15,7 +15,7 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
 from tests.drivers.conftest import one_call
 from tests.drivers.test_lifecycle import script, soon
-from tests.support.raw_vendor import RawVendor, always, answer, hang, http, read_request, reset, send, sleep
+from tests.support.raw_vendor import Authority, RawVendor, always, answer, hang, http, read_request, reset, send, sleep
 
 AFTER_S = 0.03
 
@@ -59,6 +59,19 @@ def test_loser_is_cut_and_its_connection_is_not_used_again(own: Any) -> None:
         assert vendor.wait_open(1)
         assert own.ask(vendor.url, driver=driver, hedge_safe=True).body == b"second"
         assert [each.connection for each in vendor.requests] == [0, 1, 1]
+
+
+def test_loser_is_cut_over_tls(own: Any, authority: Authority) -> None:
+    """TLS changes nothing about it, whichever call loses."""
+    own.ca_file = str(authority.ca_file)
+    late = [read_request, sleep(AFTER_S * 6), send(http(b"late")), hang]
+    for scripts in ([late, always(b"good")], [always(b"good")]):
+        driver = hedging(own)
+        with RawVendor(*scripts, tls=authority.context()) as vendor:
+            for _ in range(2):
+                assert own.ask(vendor.url, driver=driver, hedge_safe=True).body == b"good"
+            own.go_on()
+            assert vendor.wait_open(1)
 
 
 def test_first_call_may_still_win(own: Any) -> None:

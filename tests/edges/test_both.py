@@ -579,7 +579,7 @@ def test_seed_single(edge: Edge, make: Make) -> None:
         assert list(lines) == list(cookies)
         for name, cookie in cookies.items():
             age = "" if cookie["type"] == "session" else "; Max-Age=7776000"
-            assert lines[name] == f"{name}={cookie['value']}; Path=/{age}; Domain=mysite.com; Secure; SameSite=Lax"
+            assert lines[name] == f"{name}={cookie['value']}{age}; Path=/; Domain=mysite.com; Secure; SameSite=Lax"
         # The call is the documented one.
         call = json.loads((SAMPLES / "single" / "call.json").read_text())
         (sent,) = vendor.requests

@@ -68,7 +68,7 @@ def test_visitor_decides_comes_back_and_buys(shop: Shop, visitor: Visitor) -> No
     assert conversion["system_uid"] == shown(first)["visitor"]
     (track,) = [request for request in ledger["requests"] if request["action"] == "track"]
     assert {CONTROL, USER} <= track["cookies"].keys()
-    assert track["data"] == {"revenue": 49.9, "units": 2}
+    assert track["data"] == {"revenue": 49.9, "units": 2, "currency": "GBP"}
     assert [request["lint"] for request in ledger["requests"]] == [[]] * len(ledger["requests"])
 
 

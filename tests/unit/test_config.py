@@ -23,6 +23,8 @@ from flagmw.config import (
 )
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.vendors.adobe import AdobeTarget
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
@@ -132,6 +134,8 @@ def test_defaults() -> None:
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
         ("deliver", "later", '"inprocess", "off"'),
+        ("shadow_report", "/no/such/place/shadow.json", "directory that is there"),
+        ("shadow_report", "/tmp", "must name a file"),
         ("max_in_flight", 0, "from 1"),
         ("pool_size", 0, "from 1"),
         ("new_visitors_per_s", 0, "above 0"),
@@ -186,11 +190,24 @@ def test_every_option_is_checked() -> None:
         ("trusted_proxies", ["10.1.2.3/8"], (ipaddress.ip_network("10.0.0.0/8"),)),
         ("trusted_proxies", ["::1"], (ipaddress.ip_network("::1/128"),)),
         ("ca_file", Path(__file__), __file__),
+        ("shadow_report", "shadow.json", Path("shadow.json")),
     ],
 )
 def test_final_forms(option: str, value: Any, final: Any) -> None:
     """Good values pass, at their limits too, and are kept in one form."""
     assert getattr(build({option: value}), option) == final
+
+
+def test_serving() -> None:
+    """Vendors that only shadow are among all, and not among those that serve; everything else stays."""
+    now, later = Static(flags={}, name="now"), Static(flags={}, name="later", shadow=True)
+    config = build({"vendors": [later, now], "deadline_ms": 77, "trusted_proxies": ["10.0.0.0/8"]})
+    assert (config.vendors, config.serving().vendors) == ((later, now), (now,))
+    assert (config.serving().deadline_ms, config.serving().trusted_proxies) == (77, config.trusted_proxies)
+    alone = build({"vendors": [now]})
+    assert alone.serving() is alone
+    with pytest.raises(ConfigError, match="shadow must be True or False"):
+        Static(flags={}, shadow="yes")  # type: ignore[arg-type]
 
 
 def test_transports() -> None:
@@ -580,7 +597,13 @@ def test_wrong_vendor_tables(table: Any, cure: str) -> None:
 
 def test_vendor_types() -> None:
     """The names that a table's type may have."""
-    assert dict(VENDOR_TYPES) == {"webtrends": Webtrends, "monetate": Monetate, "static": Static}
+    assert dict(VENDOR_TYPES) == {
+        "webtrends": Webtrends,
+        "adobe_target": AdobeTarget,
+        "monetate": Monetate,
+        "contentstack": Contentstack,
+        "static": Static,
+    }
 
 
 # Identity

@@ -211,7 +211,7 @@ def test_I1_hostile_pieces(pieces: list[str]) -> None:
 def test_attributes() -> None:
     """Every attribute is written where it belongs, in a fixed order."""
     written = line("n", "v", max_age_s=60, domain="mysite.com", secure=True, http_only=True)
-    assert written == "n=v; Path=/; Max-Age=60; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax"
+    assert written == "n=v; Max-Age=60; Path=/; Domain=mysite.com; Secure; HttpOnly; SameSite=Lax"
     assert line() == "n=v; Path=/; SameSite=Lax"
 
 

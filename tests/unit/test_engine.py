@@ -22,6 +22,7 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.config import build
 from flagmw.types import CookieChange, Decision, Event, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation, Vendor
+from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.webtrends import Webtrends
 
 NOW = 1_800_000_000.0
@@ -201,7 +202,7 @@ def test_cookies_are_set() -> None:
     exchange = Bench().visit()
     exchange.settle([decision("v1", {}, change(user()), change(control("a"), "WT3c", None))])
     assert exchange.set_cookies == (
-        f"{user()}=WT3new~; Path=/; Max-Age={LIFE}; Domain=mysite.com; Secure; SameSite=Lax",
+        f"{user()}=WT3new~; Max-Age={LIFE}; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
         f"{control('a')}=WT3c; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
     )
 
@@ -348,8 +349,8 @@ def test_deletions_name_both_places() -> None:
     exchange = Bench().visit(f"{user()}=WT3u")
     exchange.settle([decision("v1", {}, change(user(), "", 0))])
     assert exchange.set_cookies == (
-        f"{user()}=; Path=/; Max-Age=0; Secure; SameSite=Lax",
-        f"{user()}=; Path=/; Max-Age=0; Domain=mysite.com; Secure; SameSite=Lax",
+        f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",
+        f"{user()}=; Max-Age=0; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
     )
 
 
@@ -365,7 +366,7 @@ def test_deletions_on_hosts_without_domains() -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
         exchange = Bench().visit(f"{user()}=WT3u", host=host)
         exchange.settle([decision("v1", {}, change(user(), "", 0))])
-        assert exchange.set_cookies == (f"{user()}=; Path=/; Max-Age=0; Secure; SameSite=Lax",)
+        assert exchange.set_cookies == (f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",)
 
 
 def test_only_what_is_there_is_deleted() -> None:
@@ -464,6 +465,20 @@ def test_V15_the_sites_own_cookies_count() -> None:
     exchange = bench.visit(site)
     exchange.settle([decision("v1", {}, change(user(), "w" * 50), change(control("a"), "w" * 50))])
     assert names(exchange) == [user()]
+
+
+def test_V15_what_a_vendor_only_reads_is_not_deleted() -> None:
+    """Cookies of somebody else count for the room they take, and stay; the vendor's own give way to them."""
+    project = Contentstack("64c7787b333555469a861224", lytics=True)
+    bench = Bench(project, cookie_budget=600)
+    exchange = bench.visit(f"seerid={'s' * 300}; cs-lytics-audiences={'a' * 300}; cs-personalize-user-uid=u1")
+    exchange.settle([decision("contentstack")])
+    assert pairs(exchange) == ["cs-personalize-user-uid="] * 2
+    assert {"seerid", "cs-lytics-audiences"} == set(exchange.jar(0))
+    assert bench.total("cookie_rejected", ErrorCode.COOKIE_BUDGET) == 1
+    only_theirs = bench.visit(f"seerid={'s' * 300}; cs-lytics-audiences={'a' * 300}")
+    only_theirs.settle([decision("contentstack")])
+    assert only_theirs.set_cookies == ()
 
 
 def test_V15_inbound_cookies_are_given_up() -> None:

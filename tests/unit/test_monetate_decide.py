@@ -87,8 +87,8 @@ def test_nothing_matches() -> None:
 
 
 @pytest.mark.parametrize("case", ["refused", "refused_in_200"])
-def test_a_refusal(case: str) -> None:
-    """V17: `meta.code` says that it failed, whatever the HTTP status; the vendor's health is not to blame."""
+def test_V17_a_refusal(case: str) -> None:
+    """`meta.code` says that it failed, whatever the HTTP status; the vendor's health is not to blame."""
     decision = decided(case)
     assert (decision.error, decision.trips, decision.variants) == (ErrorCode.HTTP_STATUS, False, {})
     assert decision.advice is not None and "channel" in decision.advice
@@ -203,8 +203,8 @@ def test_answers_that_decide_nothing(given: Any, error: ErrorCode, trips: bool) 
 
 
 @pytest.mark.parametrize("code", [200, "200", None, True, "x"])
-def test_meta_code_counts_over_the_status(code: Any) -> None:
-    """V17: an answer that says of itself that it succeeded did so; without a code the status says it."""
+def test_V17_meta_code_counts_over_the_status(code: Any) -> None:
+    """An answer that says of itself that it succeeded did so; without a code the status says it."""
     assert keys(decide(monetate(), answer(action(), code=code))[0]) == {"Hero": "B"}
     error = decide(monetate(), answer(action(), code=code, status=500))[0].error
     assert error is (None if str(code) == "200" else ErrorCode.HTTP_STATUS)

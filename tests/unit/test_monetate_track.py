@@ -277,8 +277,8 @@ def test_what_was_not_tried_waits() -> None:
         (TransportError(ErrorCode.TLS, sent=False), Suspend(ErrorCode.TLS), Suspend(ErrorCode.TLS)),
     ],
 )
-def test_verdicts(given: Any, once: Outcome, again: Outcome) -> None:
-    """V17: what may have counted is not sent again unless that was asked for; what surely has not is."""
+def test_V17_verdicts(given: Any, once: Outcome, again: Outcome) -> None:
+    """What may have counted is not sent again unless that was asked for; what surely has not is."""
     for at_most_once, verdict in ((True, once), (False, again)):
         outcomes, _ = deliver(monetate(), event(at_most_once=at_most_once), replies=(given,))
         assert outcomes == [verdict]

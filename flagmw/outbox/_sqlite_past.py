@@ -1,0 +1,129 @@
+"""What has left the queue of a file: dead letters, and ids and business keys that were settled lately."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+
+from flagmw.codes import ErrorCode
+from flagmw.outbox._events import Unreadable, from_bytes
+from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_counts import Counts
+from flagmw.outbox._sqlite_rows import Row
+from flagmw.outbox.base import DeadLetter
+from flagmw.outbox.policy import Policy
+
+_STRIDE = 500
+
+
+class Past:
+    """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
+
+    def __init__(self, connection: sqlite3.Connection, policy: Policy, seal: Seal, counts: Counts) -> None:
+        self._connection, self._policy, self._seal, self._counts = connection, policy, seal, counts
+        self._oldest_dead: float | None = None
+        self._oldest_done: float | None = None
+        self._remembered: list[tuple[str | bytes, float]] = []
+
+    def load(self) -> None:
+        """Read from the file what is known in memory."""
+        self._remembered = []
+        one = self._connection.execute
+        done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
+        dead = one("SELECT at FROM dead ORDER BY n LIMIT 1").fetchone()
+        self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
+
+    def advance(self, now: float) -> None:
+        """Forget what is past its age."""
+        if self._oldest_done is not None and self._oldest_done <= now - self._policy.recent_max_age_s:
+            self._forget_done(now - self._policy.recent_max_age_s)
+        if self._oldest_dead is not None and self._oldest_dead <= now - self._policy.dead_max_age_s:
+            self._forget_dead(now - self._policy.dead_max_age_s, now)
+
+    def remember(self, what: str | bytes, now: float) -> None:
+        """Note that an id or a business key is settled; `flush` writes it."""
+        self._remembered.append((what, now))
+        if self._oldest_done is None:
+            self._oldest_done = now
+
+    def flush(self) -> None:
+        if self._remembered:
+            insert = "INSERT OR IGNORE INTO done (what, at) VALUES (?, ?)"
+            self._counts.add("", "recent", self._connection.executemany(insert, self._remembered).rowcount)
+            self._remembered = []
+
+    def trim(self) -> None:
+        """Let go of settled ids that are more than the policy keeps."""
+        excess = self._counts.get("", "recent") - self._policy.recent_max_rows
+        if excess > 0:
+            self._connection.execute("DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (excess,))
+            self._counts.add("", "recent", -excess)
+            self.load()
+
+    # Dead letters
+
+    def bury(self, row: Row, code: ErrorCode, now: float) -> None:
+        """Lay a queued row aside; the caller deletes it."""
+        self._connection.execute(
+            "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body) "
+            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body FROM event WHERE seq = ?4",
+            (row.attempts, code, now, row.seq),
+        )
+        self._counts.add(row.vendor, "dead")
+        self._counts.add(row.vendor, "dead_bytes", row.size)
+        self._oldest_dead = now if self._oldest_dead is None else self._oldest_dead
+        while (
+            self._counts.total("dead") > self._policy.dead_max_rows
+            or self._counts.total("dead_bytes") > self._policy.dead_max_bytes
+        ):
+            n, id, vendor, size = self._connection.execute(
+                "SELECT n, id, vendor, size FROM dead ORDER BY n LIMIT 1"
+            ).fetchone()
+            self.drop(n, id, vendor, size, ErrorCode.QUEUE_FULL, now)
+
+    def letters(self, limit: int) -> list[DeadLetter]:
+        """Return dead letters that can be read, newest first."""
+        letters: list[DeadLetter] = []
+        for attempts, code, at, body in self._connection.execute(
+            "SELECT attempts, code, at, body FROM dead ORDER BY n DESC LIMIT ?", (limit,)
+        ):
+            try:
+                event = from_bytes(self._seal.open(body))
+                letters.append(DeadLetter(event=event, code=ErrorCode(code), attempts=attempts, at=at))
+            except (Unreadable, ValueError):
+                continue
+        return letters
+
+    def numbers(self, ids: Collection[str] | None) -> list[tuple[int, str, str, bytes | None, int]]:
+        """Return (number, id, vendor, key, size) of dead letters, oldest first; of all when *ids* is None."""
+        columns = "SELECT n, id, vendor, key, size FROM dead"
+        if ids is None:
+            return self._connection.execute(f"{columns} ORDER BY n").fetchall()
+        found = [self._connection.execute(f"{columns} WHERE id = ?", (id,)).fetchone() for id in ids]
+        return sorted((letter for letter in found if letter is not None), key=lambda letter: letter[0])
+
+    def delete(self, n: int, vendor: str, size: int) -> None:
+        self._connection.execute("DELETE FROM dead WHERE n = ?", (n,))
+        self._counts.add(vendor, "dead", -1)
+        self._counts.add(vendor, "dead_bytes", -size)
+
+    def drop(self, n: int, id: str, vendor: str, size: int, code: ErrorCode, now: float) -> None:
+        self.delete(n, vendor, size)
+        self._counts.add(vendor, "dropped", 1, code)
+        self.remember(id, now)
+
+    def _forget_done(self, before: float) -> None:
+        while True:
+            gone = self._connection.execute(
+                "DELETE FROM done WHERE at <= ? AND n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (before, _STRIDE)
+            ).rowcount
+            self._counts.add("", "recent", -gone)
+            if gone < _STRIDE:
+                return self.load()
+
+    def _forget_dead(self, before: float, now: float) -> None:
+        old = self._connection.execute("SELECT n, id, vendor, size FROM dead WHERE at <= ? ORDER BY n", (before,))
+        for n, id, vendor, size in old.fetchall():
+            self.drop(n, id, vendor, size, ErrorCode.TOO_OLD, now)
+        self.flush()
+        self.load()

@@ -1,0 +1,110 @@
+"""Events in the form of the table, and the statements that find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
+from flagmw.outbox._seal import Seal
+from flagmw.outbox.base import Leased
+from flagmw.types import Event
+
+# What a row takes beside its body: the other columns and the indexes, in bytes.
+ROW_BYTES = 300
+
+INSERT = """
+INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, size, body)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9
+WHERE NOT EXISTS (SELECT 1 FROM done WHERE what = ?1)
+    AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM done WHERE what = ?5))
+ON CONFLICT DO NOTHING
+"""
+DEAD = "SELECT EXISTS (SELECT 1 FROM dead WHERE id = ?1)"
+KNOWN = """
+SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead WHERE id = ?1)
+    OR EXISTS (SELECT 1 FROM done WHERE what = ?1)
+"""
+KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELECT 1 FROM done WHERE what = ?1)"
+COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
+_OLDEST_DUE = "FROM event WHERE vendor = ?1 AND parked IS NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3"
+DUE = f"SELECT {COLUMNS} {_OLDEST_DUE}"
+FIRST = "SELECT seq, due FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
+WAITING = "SELECT seq, due, visitor FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
+OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
+
+
+@dataclass(slots=True)
+class Packed:
+    """An event in the form of the table."""
+
+    id: str
+    vendor: str
+    kind: str
+    visitor: str
+    key: bytes | None
+    once: bool
+    body: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + ROW_BYTES
+
+
+def pack(event: Event, seal: Seal) -> Packed:
+    """Return *event* in the form of the table.
+
+    Raises:
+        ValueError: it holds what cannot be stored.
+    """
+    key = None
+    if event.track.key is not None:
+        # An order may be started and paid, so the metric is part of it.
+        key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+    body = seal.close(to_bytes(event))
+    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The room of one slot."""
+
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(slots=True)
+class Row:
+    seq: int
+    id: str
+    vendor: str
+    visitor: str
+    key: bytes | None
+    once: int
+    created: float
+    due: float
+    attempts: int
+    refusals: int
+    refused_at: float | None
+    size: int
+    body: bytes
+
+    def leased(self, event: Event) -> Leased:
+        return Leased(
+            event=event,
+            attempts=self.attempts,
+            created=self.created,
+            refusals=self.refusals,
+            refused_at=self.refused_at,
+        )
+
+    def read(self, seal: Seal) -> Leased:
+        """Return the row with its event.
+
+        Raises:
+            Unreadable: the body is no event, or another row's.
+        """
+        event = from_bytes(seal.open(self.body))
+        if event.id != self.id or event.vendor != self.vendor:
+            raise Unreadable("of another row")
+        return self.leased(event)
