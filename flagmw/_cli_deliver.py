@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 
 from flagmw._cli_common import FAILED, ConfigOption, configured, fail
-from flagmw._cli_orders import surveyed
+from flagmw._cli_opened import looked_up
 from flagmw.outbox.base import OutboxStats
-from flagmw.outbox.survey import Survey
+from flagmw.outbox.directory import Directory
 from flagmw.runtime import Flagmw
 
 STOP_S = 7.0
@@ -38,8 +38,8 @@ def deliver(
     what belongs to a living process is delivered by that one. With --once the exit code is 1 when events are left.
     """
     fm = configured(config)
-    _, survey = surveyed(fm)
-    if survey is None:
+    _, directory = looked_up(fm)
+    if directory is None:
         fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
     logging.basicConfig(format="flagmw deliver: %(message)s", level=logging.WARNING, stream=sys.stderr)
     with _stopped() as stop:
@@ -47,7 +47,7 @@ def deliver(
         fm.deliver()
         vendors = ",".join(vendor.name for vendor in fm.config.vendors)
         _say(f"started pid={os.getpid()} vendors={vendors} max_rate={fm.config.max_rate:g}")
-        left = _until(fm, survey, stop, once=once, timeout_s=timeout, verbose=verbose)
+        left = _until(fm, directory, stop, once=once, timeout_s=timeout, verbose=verbose)
         before = time.monotonic()
         stats = fm.outbox_stats()
         fm.close(STOP_S)
@@ -56,7 +56,9 @@ def deliver(
         raise typer.Exit(FAILED)
 
 
-def _until(fm: Flagmw, survey: Survey, stop: threading.Event, *, once: bool, timeout_s: float, verbose: bool) -> int:
+def _until(
+    fm: Flagmw, directory: Directory, stop: threading.Event, *, once: bool, timeout_s: float, verbose: bool
+) -> int:
     """Wait for the signal, or for the end of the work; return how many events are left."""
     begun = told = time.monotonic()
     while not stop.wait(_LOOK_S):
@@ -64,19 +66,19 @@ def _until(fm: Flagmw, survey: Survey, stop: threading.Event, *, once: bool, tim
         if verbose and now - told >= FIGURES_EVERY_S:
             told = now
             _say(_figures(fm.outbox_stats()))
-        if once and (now - begun >= timeout_s or not _left(fm, survey, taking_over=now - begun < _TAKE_OVER_S)):
+        if once and (now - begun >= timeout_s or not _left(fm, directory, taking_over=now - begun < _TAKE_OVER_S)):
             break
-    return _left(fm, survey, taking_over=True)
+    return _left(fm, directory, taking_over=True)
 
 
-def _left(fm: Flagmw, survey: Survey, *, taking_over: bool) -> int:
+def _left(fm: Flagmw, directory: Directory, *, taking_over: bool) -> int:
     """Return how many events this process has to deliver, with those of dead processes while it takes these over.
 
     What it has not taken over by then it leaves alone: a copy, say, or another machine's.
     """
     left = fm.outbox_stats().queued
     if taking_over and not left:
-        left = sum(report.stats.queued for report in survey.reports(time.time()) if not report.alive)
+        left = sum(slot.stats.queued for slot in directory.status() if slot.state == "free")
     return left
 
 

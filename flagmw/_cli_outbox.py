@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -14,10 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flagmw._cli_common import FAILED, ConfigOption, JsonOption, fail
-from flagmw._cli_orders import opened, ordered
-from flagmw.outbox import orders
-from flagmw.outbox.base import LaneStats
-from flagmw.outbox.survey import Letter, SlotReport
+from flagmw._cli_opened import Opened, opened, told
+from flagmw.outbox._open import trouble
+from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
 from flagmw.types import Event
 
 app = typer.Typer(no_args_is_help=True, help="See and settle what waits for delivery.")
@@ -36,17 +36,16 @@ RevealOption = Annotated[bool, typer.Option("--reveal", help="Show cookie values
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show every slot and vendor: queued, in flight, oldest, delivered, dead, dropped. Changes nothing."""
     with opened(config) as outbox:
-        reports = outbox.reports()
+        parts = _parts(outbox)
     if as_json:
-        print(json.dumps([_slot_document(report) for report in reports], indent=2))
+        print(json.dumps([part.document() for part in parts], indent=2))
         return
-    table = Table("slot", "owner", "vendor", "queued", "in flight", "oldest", "delivered", "dead", "dropped")
-    for report in reports:
-        owner = "alive" if report.alive else "none"
-        if report.trouble is not None:
-            table.add_row(report.name, owner, f"[red]{report.trouble}[/red]")
-        for vendor, lane in sorted(report.stats.lanes.items()):
-            table.add_row(report.name, owner, vendor, *_lane_cells(lane))
+    table = Table("part", "state", "vendor", "queued", "in flight", "oldest", "delivered", "dead", "dropped")
+    for part in parts:
+        if part.trouble is not None:
+            table.add_row(part.name, f"[red]{part.state}[/red]", part.trouble)
+        for vendor, lane in sorted(part.stats.lanes.items()):
+            table.add_row(part.name, part.state, vendor, *_lane_cells(lane))
     Console().print(table)
 
 
@@ -59,15 +58,15 @@ def flush(
     """Deliver what dead processes left, now, and wait for what living ones have. Exit code 1 when events are left."""
     begun = time.monotonic()
     with opened(config) as outbox:
-        total = left = sum(report.stats.queued for report in outbox.reports())
+        total = left = _queued(outbox)
         columns = (TextColumn("delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
             task = progress.add_task("", total=total)
-            if outbox.survey.orphans() or outbox.server is not None:
+            if total:
                 outbox.fm.deliver()
             while left and time.monotonic() - begun < timeout:
                 time.sleep(0.2)
-                left = sum(report.stats.queued for report in outbox.reports())
+                left = _queued(outbox)
                 total = max(total, left)
                 progress.update(task, total=total, completed=total - left)
     document = {"settled": total - left, "left": left, "took_s": round(time.monotonic() - begun, 1)}
@@ -80,17 +79,15 @@ def flush(
 def list_(config: ConfigOption = None, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
     """List dead letters, newest first: which vendor, what, why, when."""
     with opened(config) as outbox:
-        letters = outbox.letters(limit)
+        letters = outbox.dead(limit)
     if as_json:
         print(json.dumps([_letter_document(letter) for letter in letters], indent=2))
         return
-    table = Table("id", "slot", "vendor", "metric", "aliases", "why", "attempts", "when")
+    table = Table("id", "vendor", "metric", "aliases", "why", "attempts", "when")
     for letter in letters:
-        metric = letter.event.track.metric if letter.event else "(cannot be read)"
-        aliases = ", ".join(letter.event.aliases) if letter.event else ""
-        table.add_row(
-            letter.id, letter.slot, letter.vendor, metric, aliases, letter.code, str(letter.attempts), _when(letter.at)
-        )
+        event, attempts = letter.event, str(letter.attempts)
+        aliases = ", ".join(event.aliases)
+        table.add_row(event.id, event.vendor, event.track.metric, aliases, letter.code, attempts, _when(letter.at))
     Console().print(table)
 
 
@@ -103,7 +100,7 @@ def show(
 ) -> None:
     """Show one dead letter; what may be personal only with --reveal."""
     with opened(config) as outbox:
-        letter = next((letter for letter in outbox.letters(1_000_000) if letter.id == id), None)
+        letter = next((letter for letter in outbox.dead(1_000_000) if letter.event.id == id), None)
     if letter is None:
         fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` shows those there are")
     document = {**_letter_document(letter), "event": _event_document(letter.event, reveal=reveal)}
@@ -119,7 +116,9 @@ def retry(
     ids: IdsArgument = None, all_: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Queue dead letters anew: once the vendor's account, or what else refused them, is mended."""
-    _settle(orders.letters("revive", _chosen(ids, all_)), "queued again", config, as_json)
+    chosen = _chosen(ids, all_)
+    with opened(config) as outbox:
+        told(outbox.everywhere(lambda store: store.revive(chosen, time.time())), "queued again", as_json=as_json)
 
 
 @dead.command()
@@ -127,12 +126,9 @@ def drop(
     ids: IdsArgument = None, all_: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Drop dead letters for good; they are counted as DISCARDED."""
-    _settle(orders.letters("forget", _chosen(ids, all_)), "dropped", config, as_json)
-
-
-def _settle(order: orders.Order, done: str, config: Any, as_json: bool) -> None:
+    chosen = _chosen(ids, all_)
     with opened(config) as outbox:
-        ordered(outbox, order, done, as_json=as_json)
+        told(outbox.everywhere(lambda store: store.forget(chosen)), "dropped", as_json=as_json)
 
 
 def _chosen(ids: Sequence[str] | None, all_: bool) -> Sequence[str] | None:
@@ -141,17 +137,36 @@ def _chosen(ids: Sequence[str] | None, all_: bool) -> Sequence[str] | None:
     return None if all_ else ids
 
 
-def _slot_document(report: SlotReport) -> dict[str, Any]:
-    lanes = {vendor: _lane_document(lane) for vendor, lane in sorted(report.stats.lanes.items())}
-    refused = {code.value: n for code, n in report.stats.refused.items()}
-    return {
-        "slot": report.name,
-        "alive": report.alive,
-        "trouble": report.trouble,
-        "vendors": lanes,
-        "refused": refused,
-        "balanced": report.stats.balanced(),
-    }
+@dataclass(frozen=True)
+class _Part:
+    """One slot, or what is on the server."""
+
+    name: str
+    state: str
+    stats: OutboxStats
+    trouble: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "part": self.name,
+            "state": self.state,
+            "trouble": self.trouble,
+            "vendors": {vendor: _lane_document(lane) for vendor, lane in sorted(self.stats.lanes.items())},
+            "refused": {code.value: n for code, n in self.stats.refused.items()},
+            "balanced": self.stats.balanced(),
+        }
+
+
+def _parts(outbox: Opened) -> list[_Part]:
+    found = [_Part(f"slot-{slot.number}", slot.state, slot.stats, slot.why) for slot in outbox.directory.status()]
+    if outbox.server is not None:
+        stats = outbox.server.stats(time.time())
+        found.append(_Part("server", "shared", stats, trouble(outbox.server)))
+    return found
+
+
+def _queued(outbox: Opened) -> int:
+    return sum(part.stats.queued for part in _parts(outbox))
 
 
 def _lane_document(lane: LaneStats) -> dict[str, Any]:
@@ -173,26 +188,23 @@ def _lane_cells(lane: LaneStats) -> Iterable[str]:
     return str(lane.queued), str(lane.leased), oldest, str(lane.delivered), str(lane.dead), dropped
 
 
-def _letter_document(letter: Letter) -> dict[str, Any]:
+def _letter_document(letter: DeadLetter) -> dict[str, Any]:
     event = letter.event
     return {
-        "id": letter.id,
-        "slot": letter.slot,
-        "vendor": letter.vendor,
-        "kind": letter.kind,
-        "code": letter.code,
+        "id": event.id,
+        "vendor": event.vendor,
+        "kind": event.kind,
+        "code": letter.code.value,
         "attempts": letter.attempts,
         "at": _when(letter.at),
-        "metric": None if event is None else event.track.metric,
-        "aliases": None if event is None else list(event.aliases),
-        "track_id": None if event is None else event.track.id,
+        "metric": event.track.metric,
+        "aliases": list(event.aliases),
+        "track_id": event.track.id,
     }
 
 
-def _event_document(event: Event | None, *, reveal: bool) -> dict[str, Any] | None:
+def _event_document(event: Event, *, reveal: bool) -> dict[str, Any]:
     """Return what an operator may see: without *reveal* the names of cookies and data, and no value of either."""
-    if event is None:
-        return None
     visit, track = event.visit, event.track
     document: dict[str, Any] = {
         "occurred_at": _when(track.occurred_at),

@@ -318,7 +318,6 @@ class _Running:
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        from flagmw.outbox.errands import errand_for
         from flagmw.outbox.worker import Worker
 
         self.delivers = config.deliver == "inprocess"
@@ -335,7 +334,6 @@ class _Running:
             {name: Breaker() for name in vendors},
             max_rate=config.max_rate,
             on_outcome=outcome,
-            errand=errand_for(self.outbox, vendors, lambda: self.worker.now()),
         )
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None

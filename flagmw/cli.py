@@ -28,7 +28,7 @@ from flagmw._cli_common import (
     fail,
 )
 from flagmw._cli_deliver import deliver
-from flagmw._cli_orders import purge
+from flagmw._cli_opened import purge
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw

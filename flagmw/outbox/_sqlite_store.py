@@ -136,10 +136,6 @@ class Store:
             times.append(self._spare.next_due(now, skip))
         return min((time for time in times if time is not None), default=None)
 
-    def slots(self) -> list[str]:
-        """Return the names of the slots that are open."""
-        return [one.slot.path.stem for one in self.files.held()]
-
     def stats(self, now: float) -> OutboxStats:
         if not self.files.closed:
             parts = [book.stats(now) for book in self._books()]

@@ -63,10 +63,9 @@ class SqliteOutbox:
         on_work: Callable[[], None] | None = None,
     ) -> None:
         self.on_work = on_work
-        self.directory = Path(directory)
         self._seal = seal or Clear()
         options = Options(
-            directory=self.directory,
+            directory=Path(directory),
             policy=policy or Policy(),
             limits=Limits(max_rows=max_rows, max_bytes=max_bytes),
             seal=self._seal,
@@ -91,11 +90,6 @@ class SqliteOutbox:
         """
         store = self._stores.get()
         store.writer.ask(store.open)
-
-    def slots(self) -> Sequence[str]:
-        """Return the names of the slots that this process has, its own and those that it has taken over."""
-        store = self._stores.get()
-        return store.writer.ask(store.slots)
 
     @property
     def trouble(self) -> str | None:

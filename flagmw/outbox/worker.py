@@ -30,7 +30,6 @@ _IDLE_S = 30.0  # an idle thread looks at the store this often, for what other p
 _PAUSE_S = 0.02  # the shortest sleep after finding nothing: no store can make the thread spin
 _LOOK_S = 0.005  # nor can wakes: a store in which nothing was due is asked again after this
 _TROUBLE_S = 1.0  # the sleep after the store failed
-_ERRAND_S = 1.0  # how often the errand is run
 _LINGER_S = 10.0  # a vendor's thread without work ends after this
 _SHED_S = 30.0  # how much later a repeat comes for which the vendor's state left no room
 
@@ -55,7 +54,6 @@ class Worker:
         batch: how many events are claimed at once.
         wall, monotonic: clocks in seconds; together they make `now`.
         on_outcome: told what every attempt came to for each of its events, in a lane's thread.
-        errand: something else to do for the store about once a second, in the thread that claims.
 
     Raises:
         ConfigError: one of the numbers cannot work.
@@ -77,7 +75,6 @@ class Worker:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_outcome: Callable[[Leased, Outcome], None] | None = None,
-        errand: Callable[[], object] | None = None,
     ) -> None:
         if not 0 < max_rate < float("inf"):
             raise ConfigError(f"max_rate needs events per second above 0; got {max_rate}")
@@ -87,7 +84,7 @@ class Worker:
             raise ConfigError(f"concurrency needs at least one attempt; got {concurrency}")
         if not 0 < attempt_timeout_s < lease_s:
             raise ConfigError(f"lease_s must be longer than attempt_timeout_s={attempt_timeout_s}; got {lease_s}")
-        self._outbox, self._monotonic, self._on_outcome, self._errand = outbox, monotonic, on_outcome, errand
+        self._outbox, self._monotonic, self._on_outcome = outbox, monotonic, on_outcome
         self._attempt_timeout_s, self._lease_s = attempt_timeout_s, lease_s
         # No more than can be sent well before the lease runs out.
         self._batch = max(1, min(batch, int(max_rate * lease_s / 4)))
@@ -218,18 +215,12 @@ class Worker:
         return True
 
     def _loop(self, here: _Here, turn: _Turn) -> None:
-        errand_at = 0.0
         while not turn.stop.is_set():
             try:
-                if self._errand is not None and time.monotonic() >= errand_at:
-                    errand_at = time.monotonic() + _ERRAND_S
-                    self._errand()
                 wait_s = self._feed(here, turn)
             except Exception as error:
                 self._trouble(here, "delivery is held up", error)
                 wait_s = _TROUBLE_S
-            if self._errand is not None:
-                wait_s = min(wait_s, _ERRAND_S)
             if wait_s > 0:
                 turn.stop.wait(_LOOK_S)
                 with here.changed:

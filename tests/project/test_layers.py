@@ -58,10 +58,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "outbox._valkey_url",
                 "outbox.base",
                 "outbox.location",
-                "outbox.orders",
                 "outbox.pace",
                 "outbox.parcels",
                 "outbox.policy",
+                "outbox.visitor",
                 "vendors.*",
             }
         ),
@@ -92,7 +92,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "_cli_common",
                 "_cli_deliver",
-                "_cli_orders",
+                "_cli_opened",
                 "_cli_outbox",
                 "_cli_override",
                 "_cli_shadow",

@@ -11,8 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from flagmw.outbox._seal import Clear
-from flagmw.outbox.survey import Survey
+from flagmw.outbox.directory import Directory
 from flagmw.sandbox import SandboxServer
 from tests.soak.shop import Load, Shop, arrived, running
 
@@ -86,7 +85,7 @@ def run(kills: int, seed: int = 1) -> Crash:
             lost=tuple(order for order in load.acknowledged if order not in times),
             late=len(load.late),
             late_lost=sum(order not in times for order in load.late),
-            left=sum(report.stats.queued for report in Survey(shop.outbox, Clear()).reports(time.time())),
+            left=sum(slot.stats.queued for slot in Directory(shop.outbox).status()),
             repeated=repeats.total(),
             unmarked=first,
             refused=tuple(load.refused[:5]),

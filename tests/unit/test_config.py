@@ -142,6 +142,7 @@ def test_defaults() -> None:
         ("tracks_per_visitor", 0, "whole number"),
         ("tracks_per_visitor", None, "whole number"),
         ("max_rate", 0, "above 0"),
+        ("commit_wait_ms", 0, "whole number from 1 to 60000"),
         ("max_rate", float("nan"), "above 0"),
         ("max_rate", float("inf"), "above 0"),
         ("max_rate", True, "above 0"),
