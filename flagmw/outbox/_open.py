@@ -38,6 +38,20 @@ def make(location: Location, *, required: bool) -> Outbox:
     return ValkeyOutbox(location.server, _files(location, LocalPolicy(), required), seal=seal)
 
 
+def on_server(location: Location) -> Outbox | None:
+    """Return the part of the store that machines share, without this one's files; None where there is none.
+
+    Raises:
+        ConfigError: as `make`.
+    """
+    if location.server is None:
+        return None
+    from flagmw.outbox._seal import seal_from_environment
+    from flagmw.outbox.valkey import ValkeyOutbox
+
+    return ValkeyOutbox(location.server, MemoryOutbox(), seal=seal_from_environment(location.options.get("key_env")))
+
+
 def _files(location: Location, policy: Policy, required: bool) -> Outbox:
     from flagmw.outbox._seal import seal_from_environment
     from flagmw.outbox.sqlite import MAX_BYTES, SqliteOutbox
