@@ -10,7 +10,6 @@ from flagmw.exceptions import ConfigError
 from flagmw.outbox._disk import remote_type
 from flagmw.outbox.base import Outbox
 from flagmw.outbox.location import Location, default_directory
-from flagmw.outbox.memory import MemoryOutbox
 
 
 def located(location: Location | None, vendors: Iterable[str]) -> Location:
@@ -27,6 +26,8 @@ def make(location: Location, *, required: bool) -> Outbox:
         ConfigError: the key for its encryption cannot be had.
     """
     if location.scheme == "memory":
+        from flagmw.outbox.memory import MemoryOutbox
+
         return MemoryOutbox()
     from flagmw.outbox._seal import seal_from_environment
     from flagmw.outbox.sqlite import MAX_BYTES, SqliteOutbox
