@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OPEN_WAIT_S = 0.3
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
+# What is left of that for writing back the log and freeing the slot.
+STORE_CLOSE_S = 1.5
 
 
 class Delivery:
@@ -140,7 +142,7 @@ class Delivery:
         if running.own_memory:
             # What only this process knows of is lost after this, so it gets the time there is.
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
-        running.worker.close(max(0.1, end - time.monotonic()))
+        running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))
         running.committer.shutdown(wait=False)
         if running.owned:
             running.outbox.close()
