@@ -202,9 +202,9 @@ class Delivery:
             self._here().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
-        from concurrent.futures import Future
-
         try:
+            from concurrent.futures import Future
+
             running = self._here()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
