@@ -267,6 +267,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "tracks_per_visitor": _whole(1, 1_000_000),
     "deliver": _choice("inprocess", "off"),
     "max_rate": _rate,
+    "commit_wait_ms": _whole(1, 60_000),
     "debug": _flag,
     "transport": _transport,
     "trust_env": _flag,

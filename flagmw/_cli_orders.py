@@ -16,13 +16,16 @@ import typer
 from flagmw import _saved
 from flagmw._cli_common import FAILED, ConfigOption, JsonOption, configured, fail
 from flagmw.outbox import orders
-from flagmw.outbox._open import located, make
+from flagmw.outbox._open import located, make, on_server, trouble
 from flagmw.outbox._seal import seal_from_environment
+from flagmw.outbox.base import Outbox
 from flagmw.outbox.errands import Errands
 from flagmw.outbox.location import Location, parse
-from flagmw.outbox.survey import Survey
+from flagmw.outbox.survey import Letter, SlotReport, Survey
 from flagmw.runtime import Flagmw
+from flagmw.vendors.base import Vendor
 
+SERVER = "server"
 ANSWER_S = 5.0
 _ADOPT_S = 8.0
 _LOOK_S = 0.2
@@ -30,12 +33,40 @@ _LOOK_S = 0.2
 
 @dataclass(frozen=True)
 class Opened:
-    """An outbox directory as the commands see it; `fm` is not started."""
+    """An outbox as the commands see it: slots on this machine and, of some, a server. `fm` is not started."""
 
     fm: Flagmw
     location: Location
     survey: Survey
     errands: Errands
+    server: Outbox | None
+
+    def reports(self) -> list[SlotReport]:
+        """Return what every part of it holds."""
+        found = self.survey.reports(time.time())
+        if self.server is not None:
+            stats = self.server.stats(time.time())
+            found.append(SlotReport(name=SERVER, alive=True, stats=stats, trouble=trouble(self.server)))
+        return found
+
+    def letters(self, limit: int) -> list[Letter]:
+        """Return up to *limit* dead letters, newest first."""
+        found = self.survey.letters(limit)
+        for letter in self.server.dead(limit) if self.server is not None else ():
+            event = letter.event
+            found.append(
+                Letter(
+                    slot=SERVER,
+                    id=event.id,
+                    vendor=event.vendor,
+                    kind=event.kind,
+                    code=letter.code,
+                    attempts=letter.attempts,
+                    at=letter.at,
+                    event=event,
+                )
+            )
+        return sorted(found, key=lambda letter: -letter.at)[:limit]
 
 
 @contextmanager
@@ -48,10 +79,13 @@ def opened(config: Path | None) -> Iterator[Opened]:
     directory = Path(location.path)
     if not directory.is_dir():
         fail(f"there is no outbox at {str(directory)!r}: nothing has been stored yet, or not by this configuration")
+    server = on_server(location)
     try:
-        yield Opened(fm, location, survey, Errands.of(directory))
+        yield Opened(fm, location, survey, Errands.of(directory), server)
     finally:
         fm.close(1.0)
+        if server is not None:
+            server.close()
 
 
 def surveyed(fm: Flagmw) -> tuple[Location, Survey | None]:
@@ -72,7 +106,13 @@ def ordered(outbox: Opened, order: orders.Order, done: str, *, as_json: bool) ->
     events = _by_us(outbox, order) if outbox.survey.orphans() else 0
     end = time.monotonic() + ANSWER_S
     answers = {owner: outbox.errands.answer(owner, order, max(0.0, end - time.monotonic())) for owner in living}
-    silent = [owner for owner, answer in answers.items() if answer is None and owner in outbox.survey.living()]
+    if outbox.server is not None:
+        # Last: what left a slot meanwhile is there now.
+        events += orders.carry_out(order, outbox.server, _vendors(outbox), time.time())
+    holding = [
+        report.name for report in outbox.reports() if report.alive and (report.stats.queued or report.stats.dead)
+    ]
+    silent = [owner for owner, answer in answers.items() if answer is None and owner in holding]
     events += sum(answer or 0 for answer in answers.values())
     if as_json:
         print(json.dumps({"events": events, "unanswered": silent}))
@@ -124,9 +164,13 @@ def _by_us(outbox: Opened, order: orders.Order) -> int:
         end = time.monotonic() + _ADOPT_S
         while outbox.survey.orphans() and time.monotonic() < end:
             time.sleep(_LOOK_S)
-        return orders.carry_out(order, store, {v.name: v for v in outbox.fm.config.vendors}, time.time())
+        return orders.carry_out(order, store, _vendors(outbox), time.time())
     finally:
         store.close()
+
+
+def _vendors(outbox: Opened) -> dict[str, Vendor]:
+    return {vendor.name: vendor for vendor in outbox.fm.config.vendors}
 
 
 def _named(cookies: list[str] | None) -> dict[str, str]:

@@ -36,7 +36,7 @@ RevealOption = Annotated[bool, typer.Option("--reveal", help="Show cookie values
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show every slot and vendor: queued, in flight, oldest, delivered, dead, dropped. Changes nothing."""
     with opened(config) as outbox:
-        reports = outbox.survey.reports(time.time())
+        reports = outbox.reports()
     if as_json:
         print(json.dumps([_slot_document(report) for report in reports], indent=2))
         return
@@ -59,15 +59,15 @@ def flush(
     """Deliver what dead processes left, now, and wait for what living ones have. Exit code 1 when events are left."""
     begun = time.monotonic()
     with opened(config) as outbox:
-        total = left = sum(report.stats.queued for report in outbox.survey.reports(time.time()))
+        total = left = sum(report.stats.queued for report in outbox.reports())
         columns = (TextColumn("delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
             task = progress.add_task("", total=total)
-            if outbox.survey.orphans():
-                outbox.fm.start()
+            if outbox.survey.orphans() or outbox.server is not None:
+                outbox.fm.deliver()
             while left and time.monotonic() - begun < timeout:
                 time.sleep(0.2)
-                left = sum(report.stats.queued for report in outbox.survey.reports(time.time()))
+                left = sum(report.stats.queued for report in outbox.reports())
                 total = max(total, left)
                 progress.update(task, total=total, completed=total - left)
     document = {"settled": total - left, "left": left, "took_s": round(time.monotonic() - begun, 1)}
@@ -80,7 +80,7 @@ def flush(
 def list_(config: ConfigOption = None, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
     """List dead letters, newest first: which vendor, what, why, when."""
     with opened(config) as outbox:
-        letters = outbox.survey.letters(limit)
+        letters = outbox.letters(limit)
     if as_json:
         print(json.dumps([_letter_document(letter) for letter in letters], indent=2))
         return
@@ -103,7 +103,7 @@ def show(
 ) -> None:
     """Show one dead letter; what may be personal only with --reveal."""
     with opened(config) as outbox:
-        letter = next((letter for letter in outbox.survey.letters(1_000_000) if letter.id == id), None)
+        letter = next((letter for letter in outbox.letters(1_000_000) if letter.id == id), None)
     if letter is None:
         fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` shows those there are")
     document = {**_letter_document(letter), "event": _event_document(letter.event, reveal=reveal)}

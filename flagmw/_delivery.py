@@ -26,11 +26,12 @@ from flagmw.types import Event, EventNote, Flow, Outcome
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-COMMIT_WAIT_S = 0.05
 # A process's first events also open the store, which takes longer than a commit; only they may wait for that.
-OPEN_WAIT_S = 1.0
+OPEN_WAIT_S = 0.3
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
+# What is left of that for writing back the log and freeing the slot.
+STORE_CLOSE_S = 1.5
 
 
 class Delivery:
@@ -57,8 +58,16 @@ class Delivery:
                 make(self._made, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed. Opens nothing."""
-        self._here()
+        """Have everything that storing an event takes, and the exit hook, before it is needed.
+
+        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
+        for its first event, and what a dead process left must not wait for one.
+        """
+        if os.getpid() in self._by_pid:
+            return
+        running = self._here()
+        if running.delivers and not running.own_memory:
+            running.worker.start()
 
     def start(self) -> None:
         """Open the outbox and start the worker.
@@ -87,7 +96,7 @@ class Delivery:
         return Sink(self._put)
 
     def commit(self, exchange: Exchange) -> None:
-        """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
+        """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
         stored = self._hand_over(exchange)
         if stored is None:
             return
@@ -133,7 +142,7 @@ class Delivery:
         if running.own_memory:
             # What only this process knows of is lost after this, so it gets the time there is.
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
-        running.worker.close(max(0.1, end - time.monotonic()))
+        running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))
         running.committer.shutdown(wait=False)
         if running.owned:
             running.outbox.close()
@@ -179,8 +188,9 @@ class Delivery:
         return stored
 
     def _commit_wait_s(self) -> float:
-        running = self._running
-        return OPEN_WAIT_S if running is not None and running.owned and not running.opened else COMMIT_WAIT_S
+        running, wait_s = self._running, self._config.commit_wait_ms / 1000
+        unopened = running is not None and running.owned and not running.opened
+        return max(OPEN_WAIT_S, wait_s) if unopened else wait_s
 
     def look(self) -> None:
         """At a process's first request, start delivery if earlier processes have left events behind."""

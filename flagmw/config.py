@@ -71,6 +71,8 @@ class Config:
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
         max_rate: events delivered per second and process.
+        commit_wait_ms: how long a response waits at most until its events are stored; afterwards they may be lost with
+            the process for a moment, which is counted.
         debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
         transport: what makes the calls: the name of a transport, one of httpx2 or httpx, or a pair: blocking and async.
         trust_env: use proxies named in the environment.
@@ -115,6 +117,7 @@ class Config:
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"
     max_rate: float = 50.0
+    commit_wait_ms: int = 50
     debug: bool = False
     transport: Any = None
     trust_env: bool = False

@@ -330,7 +330,7 @@ class Flagmw:
         return flags
 
     def commit(self, exchange: Exchange) -> None:
-        """Put the request's events in the outbox; wait for that 50 ms at most. Later ones go there at once."""
+        """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
         self._delivery.commit(exchange)
 
     async def acommit(self, exchange: Exchange) -> None:

@@ -35,14 +35,15 @@ class _Slotted(Outbox, Protocol):
 
 def errand_for(outbox: Outbox, vendors: Mapping[str, Vendor], now: Callable[[], float]) -> Callable[[], object] | None:
     """Return what carries out operators' orders for *outbox*; None where it has no folder for them."""
-    if not hasattr(outbox, "slots"):
+    files = getattr(outbox, "files", outbox)
+    if not hasattr(files, "slots"):
         return None
-    slotted = cast(_Slotted, outbox)
+    slotted = cast(_Slotted, files)
     errands = Errands.of(slotted.directory)
 
     def errand() -> None:
         if errands.waiting():
-            errands.serve(slotted.slots(), lambda _, order: carry_out(order, slotted, vendors, now()))
+            errands.serve(slotted.slots(), lambda _, order: carry_out(order, outbox, vendors, now()))
 
     return errand
 

@@ -133,6 +133,11 @@ class ValkeyOutbox:
                 raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
 
     @property
+    def files(self) -> Outbox:
+        """The machine's own store, from which events are handed over."""
+        return self._local
+
+    @property
     def trouble(self) -> str | None:
         """Why events wait on this machine, or are not even there; None when all is well."""
         here = self._here.get()

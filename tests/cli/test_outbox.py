@@ -17,9 +17,12 @@ import pytest
 
 from flagmw import Flagmw, Visit, cli
 from flagmw.codes import ErrorCode
+from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.valkey import ValkeyOutbox
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Dead
+from tests.outbox import on_valkey
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"
@@ -79,9 +82,11 @@ class Site:
 
     def leave(self, n: int, **who: str) -> bytes:
         """Leave *n* events in the file of a process that has ended."""
-        fm = self.flagmw()
-        saved = self.buy(fm, 0, **who)
+        elsewhere = Flagmw.from_mapping({"outbox": "memory://"}, file=self.config)
+        saved = self.buy(elsewhere, 0, **who)
+        elsewhere.close(1)
         self.vendor.stop()
+        fm = self.flagmw()
         try:
             for _ in range(n):
                 assert fm.track("purchase", visitor=saved, data={"coupon": SECRET})
@@ -364,3 +369,37 @@ def test_P29_deliver_takes_over_from_the_dead(site: Site) -> None:
         process.communicate(timeout=15)
     assert process.returncode == 0
     assert site.stats()["queued"] == 0
+
+
+# A server
+
+
+def test_the_servers_part_is_seen_and_settled(site: Site, tmp_path: Path) -> None:
+    """With Valkey what has left this machine is in `status`, can be purged, settled and delivered from here."""
+    url = f"{on_valkey.address()}&dir={site.outbox}"
+    text = site.config.read_text().replace(f"sqlite://{site.outbox}", url)
+    site.config.write_text(text.replace("deadline_ms", 'deliver = "off"\ndeadline_ms', 1))
+    with living(site) as fm:
+        mine, others = site.buy(fm, 0, user_id="u-1"), site.buy(fm, 0)
+        for visitor in (mine, others, others):
+            assert fm.track("purchase", visitor=visitor)
+
+        def on_server() -> int:
+            return sum(
+                lane["queued"]
+                for slot in site.json("outbox", "status")
+                if slot["slot"] == "server"
+                for lane in slot["vendors"].values()
+            )
+
+        wait_for(lambda: on_server() == 3, 20)
+        assert site.json("purge", "--user-id", "u-1") == {"events": 1, "unanswered": []}
+        store = ValkeyOutbox(url, MemoryOutbox())
+        lease = wait_for(lambda: store.claim(time.time(), 1, 60.0))
+        store.ack(lease, [Dead(ErrorCode.VENDOR_400)], time.time())
+        store.close()
+        (letter,) = site.json("outbox", "dead", "list")
+        assert (letter["slot"], letter["id"]) == ("server", lease.rows[0].event.id)
+        assert site.json("outbox", "dead", "retry", letter["id"])["events"] == 1
+        assert site.json("outbox", "flush")["left"] == 0
+    assert len(site.vendor.ledger()["conversions"]) == 2

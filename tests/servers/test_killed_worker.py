@@ -30,9 +30,9 @@ def shop(request: pytest.FixtureRequest, vendor: SandboxServer, tmp_path: Path) 
     """Each shop with several workers and an outbox on disk."""
     arguments, command = SERVERS[request.param]
     outbox = f"sqlite://{tmp_path / 'outbox'}"
-    shop = start_shop(
-        request.param, vendor, tmp_path / "output", *arguments, command=command, outbox=outbox, deadline_ms=3000
-    )
+    # Patience: the tests' machine is busy, and a page that does not wait for its disk any longer promises nothing.
+    options = {"outbox": outbox, "deadline_ms": 3000, "commit_wait_ms": 20_000}
+    shop = start_shop(request.param, vendor, tmp_path / "output", *arguments, command=command, **options)
     try:
         yield shop
     finally:
@@ -60,7 +60,7 @@ def buyer(shop: Shop) -> Visitor:
 
 
 def buy(visitor: Visitor) -> httpx2.Response:
-    with httpx2.Client(timeout=10) as visitor.http:
+    with httpx2.Client(timeout=30) as visitor.http:
         return visitor.open("/buy", "POST")
 
 
