@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.table import Section
 
-SECTIONS = ("edge", "decide", "endtoend", "tail", "peers", "outbox", "footprint")
+SECTIONS = ("edge", "decide", "vendors", "endtoend", "tail", "peers", "outbox", "footprint")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -17,8 +17,10 @@ from flagmw.vendors.base import CookieRule, Vendor
 
 DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
 _OWN = frozenset({DECISION, OVERRIDE, VISITOR})
-# What is kept beside the header itself: names, objects, tables. An estimate, in bytes.
+# What is kept beside the header itself: names, objects, tables. And what a character of a token unpacks to. Estimates,
+# in bytes.
 _BESIDE = 2500
+_UNPACKED = 24
 
 RULE = CookieRule(
     prefixes=(DECISION,),
@@ -112,7 +114,8 @@ class Reader:
             found = _cookies.read(headers, self._rules)
             *states, own = found.own
             read = [VisitorState(each) for each in states]
-            carried = Carried(read, own, found.site_bytes, found.rejected, 2 * len(header) + _BESIDE)
+            size = 2 * len(header) + _BESIDE + _UNPACKED * len(own.get(DECISION, ""))
+            carried = Carried(read, own, found.site_bytes, found.rejected, size)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
         if carried.vendor_bytes or carried.own:
             self._keep(header, carried)

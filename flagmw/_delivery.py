@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 # A process's first events also open the store, which takes longer than a commit; only they may wait for that.
-OPEN_WAIT_S = 1.0
+OPEN_WAIT_S = 0.3
 EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
+# What is left of that for writing back the log and freeing the slot.
+STORE_CLOSE_S = 1.5
 
 
 class Delivery:
@@ -56,8 +58,16 @@ class Delivery:
                 make(self._made, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed. Opens nothing."""
-        self._here()
+        """Have everything that storing an event takes, and the exit hook, before it is needed.
+
+        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
+        for its first event, and what a dead process left must not wait for one.
+        """
+        if os.getpid() in self._by_pid:
+            return
+        running = self._here()
+        if running.delivers and not running.own_memory:
+            running.worker.start()
 
     def start(self) -> None:
         """Open the outbox and start the worker.
@@ -132,7 +142,7 @@ class Delivery:
         if running.own_memory:
             # What only this process knows of is lost after this, so it gets the time there is.
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
-        running.worker.close(max(0.1, end - time.monotonic()))
+        running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))
         running.committer.shutdown(wait=False)
         if running.owned:
             running.outbox.close()
@@ -179,8 +189,8 @@ class Delivery:
 
     def _commit_wait_s(self) -> float:
         running, wait_s = self._running, self._config.commit_wait_ms / 1000
-        opens = running is not None and running.owned and not running.opened
-        return max(OPEN_WAIT_S, wait_s) if opens else wait_s
+        unopened = running is not None and running.owned and not running.opened
+        return max(OPEN_WAIT_S, wait_s) if unopened else wait_s
 
     def look(self) -> None:
         """At a process's first request, start delivery if earlier processes have left events behind."""
@@ -192,9 +202,9 @@ class Delivery:
             self._here().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
-        from concurrent.futures import Future
-
         try:
+            from concurrent.futures import Future
+
             running = self._here()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.

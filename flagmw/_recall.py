@@ -150,7 +150,7 @@ class Recall:
             return None
         config, request = self._context.config, self._request
         slim = [part if part is None or self._context.traits[n].reads else _slim(part) for n, part in enumerate(parts)]
-        for each in (parts, slim):
+        for each in (parts, slim) if room > 0 else ():
             claims = {"h": request.host, "d": pack(each)}
             token: str = config.signing_keys.sign("decision", claims, request.now, self.longest_s)
             if len(token) <= min(MAX_CHARS, room):

@@ -71,10 +71,13 @@ class Shadow:
         self._lock = Lock()
         self._jars: LRUCache[int, Sequence[Jar]] = LRUCache(VISITORS_MAX)
         self._by_pid: dict[int, _Running] = {}
+        self._last = self._new_report()
 
     def report(self) -> Document:
-        """Return this process's comparisons so far."""
-        return self._here().report.document()
+        """Return this process's comparisons so far; after `close` those until then."""
+        running = self._by_pid.get(os.getpid())
+        report = self._last if running is None else running.report
+        return report.document()
 
     # After a response
 
@@ -119,6 +122,7 @@ class Shadow:
         running = self._by_pid.pop(os.getpid(), None)
         if running is not None:
             running.threads.shutdown(wait=False, cancel_futures=True)
+            self._last = running.report
             self._write(running)
 
     # Inside
@@ -244,6 +248,9 @@ class Shadow:
             logging.ERROR, ErrorCode.INTERNAL, "asking a shadow vendor failed", error=type(error).__name__
         )
 
+    def _new_report(self) -> Report:
+        return Report([lane.vendor.name for lane in self.lanes], self._context.clock())
+
     def _here(self) -> _Running:
         pid = os.getpid()
         running = self._by_pid.get(pid)
@@ -253,7 +260,7 @@ class Shadow:
             self._by_pid.clear()
             for lane in self.lanes:
                 lane.reset()
-        made = _Running([lane.vendor.name for lane in self.lanes], self._context.clock())
+        made = _Running(self._new_report(), self._context.clock())
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
         return self._by_pid.setdefault(pid, made)
 
@@ -261,11 +268,11 @@ class Shadow:
 class _Running:
     """What one process has. Made without starting anything."""
 
-    def __init__(self, vendors: Sequence[str], now: float) -> None:
+    def __init__(self, report: Report, now: float) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         self.name = f"{os.getpid()}-{now:.3f}"
-        self.report = Report(vendors, now)
+        self.report = report
         self.gate = Gate(AT_ONCE_MAX)
         self.threads = ThreadPoolExecutor(THREADS, "flagmw-shadow")
         self.tasks: set[asyncio.Task[None]] = set()

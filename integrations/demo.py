@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,9 @@ class running_shop:
         self._port = port
         command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE / "fastapi_shop"), "app:app"]
         self._command = [*command, "--port", str(port), "--log-level", "warning"]
-        self._environ = {**os.environ, **many_vendors.base_urls(vendor)}
+        self._events = tempfile.TemporaryDirectory()
+        outbox = f"sqlite://{self._events.name}"
+        self._environ = {**os.environ, "FLAGMW_OUTBOX": outbox, **many_vendors.base_urls(vendor)}
 
     def __enter__(self) -> str:
         self._process = subprocess.Popen(self._command, env=self._environ)  # noqa: S603 - our own command line
@@ -152,6 +155,8 @@ class running_shop:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
+        self._events.cleanup()
 
 
 def variant_of(page: str) -> str:

@@ -10,7 +10,6 @@ from flagmw.exceptions import ConfigError
 from flagmw.outbox._disk import remote_type
 from flagmw.outbox.base import Outbox
 from flagmw.outbox.location import Location, default_directory
-from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 
 
@@ -28,6 +27,8 @@ def make(location: Location, *, required: bool) -> Outbox:
         ConfigError: the key for its encryption cannot be had.
     """
     if location.scheme == "memory":
+        from flagmw.outbox.memory import MemoryOutbox
+
         return MemoryOutbox()
     if location.server is None:
         return _files(location, Policy(), required)
@@ -47,6 +48,7 @@ def on_server(location: Location) -> Outbox | None:
     if location.server is None:
         return None
     from flagmw.outbox._seal import seal_from_environment
+    from flagmw.outbox.memory import MemoryOutbox
     from flagmw.outbox.valkey import ValkeyOutbox
 
     return ValkeyOutbox(location.server, MemoryOutbox(), seal=seal_from_environment(location.options.get("key_env")))

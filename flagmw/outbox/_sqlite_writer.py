@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,6 +20,9 @@ ANSWER_S = 30.0
 _STUCK_S = 1.0
 # The pause before a job is tried again while somebody else holds the file; SQLite itself has waited before.
 _AGAIN_S = 0.05
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+_paused: list[threading.Lock] = []
 
 
 class Writer:
@@ -45,6 +50,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._idle = False
         self._stop = False
+        _writers.add(self)
 
     def add(self, job: Job) -> None:
         """Have *job* done; its future tells when it is. Raises nothing."""
@@ -165,3 +171,19 @@ def answer(future: Future[T], timeout_s: float = ANSWER_S) -> T:
 def _fail(jobs: Sequence[Job], text: str) -> None:
     for job in jobs:
         finish(job, error=OutboxError(text))
+
+
+def _pause() -> None:
+    """Let no writer be inside SQLite at a fork: the child would find SQLite's own locks held for ever."""
+    for writer in list(_writers):
+        if writer._use.acquire(timeout=_STUCK_S):
+            _paused.append(writer._use)
+
+
+def _go_on() -> None:
+    while _paused:
+        _paused.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_go_on)

@@ -30,6 +30,7 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_ROWS = 10_000_000
 # Whoever asks for counts gets older ones after this long: a readiness endpoint must answer whatever holds the file.
 _STATS_S = 1.0
+_CLOSE_S = 2.0
 
 
 class SqliteOutbox:
@@ -154,7 +155,7 @@ class SqliteOutbox:
     def close(self) -> None:
         """Store what is on its way, write everything back and free the slots; events stay for the next process."""
         store = self._stores.get()
-        store.writer.close(store.close, 5.0)
+        store.writer.close(store.close, _CLOSE_S)
 
     def _packed(self, event: Event) -> Packed | None:
         try:

@@ -26,7 +26,7 @@ from tests.edges.driver import DOMAIN, Edge, Make, webtrends
 from tests.support.raw_vendor import RawVendor, always, http
 
 # Where nothing else is said the host is www.mysite.com, over https, and a visitor has no cookies.
-DAYS_90 = f"Path=/; Max-Age={90 * DAY_S}; Secure; SameSite=Lax"
+DAYS_90 = f"Max-Age={90 * DAY_S}; Path=/; Secure; SameSite=Lax"
 SESSION = "Path=/; Secure; SameSite=Lax"
 B = "b SPLIT -"
 DECIDED: Counted = {("decided", "wt", ""): 1}
@@ -99,7 +99,7 @@ def foreign(domain: str, host: str = "www.mysite.com") -> Row:
 
 def taken(domain: str, written: str, host: str = "www.mysite.com") -> Row:
     """Return the row of a domain that is set as *written*."""
-    line = f"WT3x~; Path=/; Max-Age={90 * DAY_S}; Domain={written}; Secure; SameSite=Lax"
+    line = f"WT3x~; Max-Age={90 * DAY_S}; Path=/; Domain={written}; Secure; SameSite=Lax"
     return Row(cookie(USER, domain=domain), {"ta_A": B}, kept={USER: line}, host=host)
 
 
@@ -205,13 +205,13 @@ ROWS: dict[str, Row] = {
         kept={MODE: f"WT3m~; {DAYS_90}"},
         counted=rejected("COOKIE_VALUE", "cookie_rejected"),
     ),
-    "V11_milliseconds": Row(lives(5400), {"ta_A": B}, kept={USER: "WT3x~; Path=/; Max-Age=6; Secure; SameSite=Lax"}),
+    "V11_milliseconds": Row(lives(5400), {"ta_A": B}, kept={USER: "WT3x~; Max-Age=6; Path=/; Secure; SameSite=Lax"}),
     "V11_negative": Row(lives(-5), {"ta_A": B}),  # a deletion of what the visitor does not have
     "V11_zero": Row(lives(0), {"ta_A": B}),
     "V11_huge": Row(
-        lives(1 << 62), {"ta_A": B}, kept={USER: f"WT3x~; Path=/; Max-Age={400 * DAY_S}; Secure; SameSite=Lax"}
+        lives(1 << 62), {"ta_A": B}, kept={USER: f"WT3x~; Max-Age={400 * DAY_S}; Path=/; Secure; SameSite=Lax"}
     ),
-    "V11_float": Row(lives(1000.5), {"ta_A": B}, kept={USER: "WT3x~; Path=/; Max-Age=2; Secure; SameSite=Lax"}),
+    "V11_float": Row(lives(1000.5), {"ta_A": B}, kept={USER: "WT3x~; Max-Age=2; Path=/; Secure; SameSite=Lax"}),
     "V11_text": Row(lives("7776000000"), {"ta_A": B}, kept={USER: f"WT3x~; {SESSION}"}),
     "V11_boolean": Row(lives(True), {"ta_A": B}, kept={USER: f"WT3x~; {SESSION}"}),
     "V11_missing": Row(lives(None), {"ta_A": B}, kept={USER: f"WT3x~; {SESSION}"}),

@@ -189,7 +189,7 @@ def test_request(edge: Edge, make: Make, name: str) -> None:
         got = edge.call(edge.mount(page(["ta_A"]), fm), row.sent)
         assert (got.status, json.loads(got.body)) == (200, {"ta_A": row.shown})
         assert {line.partition("=")[0] for line in got.values("set-cookie")} == {row.deleted} - {None}
-        assert all(line.startswith(f"{row.deleted}=; Path=/; Max-Age=0;") for line in got.values("set-cookie"))
+        assert all(line.startswith(f"{row.deleted}=; Max-Age=0; Path=/;") for line in got.values("set-cookie"))
         asked = [request for request in raw.requests if "/track/" not in request.head]
         counted = dict(row.counted)
         enrolled = False

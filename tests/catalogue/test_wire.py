@@ -158,7 +158,7 @@ def test_cookie_values_on_the_wire(shop: Shop, name: str) -> None:
     before = shop.counted()["counts"].get("cookie_rejected wt COOKIE_VALUE", 0)
     got = shop.get()
     assert (got.status, got.body.split(b" ")[:3]) == (200, [b"b", b"SPLIT", b"-"])
-    assert got.values("set-cookie") == [f"{USER}=WT3u~; Path=/; Max-Age={90 * DAY_S}; SameSite=Lax"]
+    assert got.values("set-cookie") == [f"{USER}=WT3u~; Max-Age={90 * DAY_S}; Path=/; SameSite=Lax"]
     known = {"server", "date", "connection", "content-type", "content-length", "transfer-encoding"}
     assert {name for name, _ in got.headers} - known == {"cache-control", "vary", "set-cookie"}
     assert shop.counted()["counts"]["cookie_rejected wt COOKIE_VALUE"] == before + 1

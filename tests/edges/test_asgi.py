@@ -404,7 +404,7 @@ async def test_A10_A12_five_hundred_cancels_during_decide(
     async with asyncio.timeout(15):
         while not await everybody():
             await asyncio.sleep(0.1)
-    assert fm.health()["vendors"]["wt"] == {"breaker": "closed", "next_probe_s": 0.0, "in_flight": 0}
+    assert fm.health()["vendors"]["wt"] == {"breaker": "closed", "next_probe_s": 0.0, "in_flight": 0, "hedges": 0}
 
 
 async def test_A10_cancel_while_waiting_for_a_slot() -> None:

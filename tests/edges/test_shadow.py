@@ -216,6 +216,7 @@ def test_the_file(edge: Edge, make: Make, tmp_path: Path, everyone_b: Static) ->
         edge.get(app)
         assert settled(edge, fm, 2)
         edge.close(fm)
+        assert fm.shadow_report()["vendors"]["later"]["asked"] == 2
         processes = json.loads(file.read_text())["processes"]
         assert len(processes) == n
         assert all(each["vendors"]["later"]["asked"] == 2 for each in processes.values())

@@ -106,7 +106,7 @@ def test_stream_arrives_in_pieces(shop: Shop, visitor: Visitor) -> None:
 def test_health_is_left_alone(shop: Shop, visitor: Visitor) -> None:
     """An excluded path gets no cookie and no header of ours, and nobody is asked."""
     response = visitor.open("/health")
-    assert response.json()["vendors"]["wt"].keys() == {"breaker", "next_probe_s", "in_flight"}
+    assert response.json()["vendors"]["wt"].keys() == {"breaker", "next_probe_s", "in_flight", "hedges"}
     assert not {"set-cookie", "cache-control", "vary"} & response.headers.keys()
     assert shop.vendor.ledger()["requests"] == []
     assert visitor.open("/nothing/here").status_code == 404

@@ -563,6 +563,39 @@ def test_P16_a_child_never_touches_the_parent_s_file(folder, open_store):
     assert rows(folder / "slot-0.db", "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_P16_forks_while_the_store_is_busy(folder):
+    """Children that are forked in the middle of writing neither hang nor disturb: each stores its own event."""
+    output = run(
+        folder,
+        """
+        stop = threading.Event()
+
+        def put():
+            n = 0
+            while not stop.is_set():
+                store.put_many([event(f"parent-{n}")], now())
+                n += 1
+
+        busy = threading.Thread(target=put)
+        busy.start()
+        good = 0
+        for turn in range(25):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                os._exit(0 if store.put_many([event(f"child-{turn}")], now()) else 1)
+            good += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        stop.set()
+        busy.join()
+        store.close()
+        print(good)
+        """,
+        timeout=60,
+    )
+    assert output == "25\n"
+    assert rows(folder / "slot-0.db", "PRAGMA integrity_check") == [("ok",)]
+
+
 def test_P16_a_child_does_not_keep_its_dead_parent_s_slot(folder, open_store):
     """The lock of a parent that died is free although a child of it lives on."""
     output = run(
