@@ -110,8 +110,9 @@ class Delivery:
         import asyncio
 
         if exchange.has_reads and self._asks_elsewhere:
-            # Another machine may have told of it already; that one is asked without holding up the loop.
-            await asyncio.to_thread(exchange.expose)
+            # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
+            self._hand_over(exchange, expose=False)
+            await asyncio.shield(asyncio.to_thread(exchange.expose))
         stored = self._hand_over(exchange)
         if stored is None:
             return
@@ -174,16 +175,18 @@ class Delivery:
         pid, last = self._closed
         return last if pid == os.getpid() else OutboxStats()
 
-    def _hand_over(self, exchange: Exchange) -> Future[Any] | None:
+    def _hand_over(self, exchange: Exchange, *, expose: bool = True) -> Future[Any] | None:
         """Put away what the request has collected; return what may still be on its way to the store."""
         exchange.answered = True
-        events = exchange.drain()
+        events = exchange.drain(expose=expose)
         self.look()
         sink = exchange.sink
         if not isinstance(sink, Sink):
             sink = exchange.sink = self.sink()
         if events:
             sink(events)
+        if not expose:
+            return sink.last
         stored, sink.last = sink.last, None
         return stored
 

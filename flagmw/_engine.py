@@ -45,6 +45,7 @@ class Exchange:
         remembered: what is remembered of each vendor, after `recall`.
         answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
         loaded: whether the visitor's cookies were fetched from where they are kept.
+        unkept: whether what becomes of them must not be kept, because they could not be fetched.
         known: the decisions that need not be asked for, None for each vendor that is to be asked; empty before that
             was looked at.
     """
@@ -73,6 +74,7 @@ class Exchange:
         "override",
         "remembered",
         "states",
+        "unkept",
     )
 
     def __init__(
@@ -90,7 +92,7 @@ class Exchange:
         self.now = context.clock() if visit is None else visit.now
         self.kept_from: ErrorCode | None = None
         self.asks = True
-        self.loaded = False
+        self.loaded = self.unkept = False
         self.known: Sequence[Decision | None] = ()
         self.consent = Consent.FULL
         self.override: Override | None = None
@@ -172,6 +174,11 @@ class Exchange:
             id = None if user_id is not None else _stored.read_id(token, self._context.config.signing_keys, self.now)
             self._stored_key = _stored.key_of(user_id, id)
         return self._stored_key
+
+    @property
+    def brings_cookies(self) -> bool:
+        """Whether this is no web request and the caller has named the visitor's cookies: those count then."""
+        return self.inbound is None and any(state.cookies for state in self.states)
 
     def stored(self, value: bytes | None) -> None:
         """Take the visitor's cookies from what the store had."""
@@ -467,7 +474,7 @@ class Exchange:
         """Set-Cookie values that are due for this visitor."""
         if self.kept_from in _UNSEEN:
             return ()
-        if self._context.on_server or self._jars is None:
+        if self._jars is None or (self._context.on_server and not self.brings_cookies):
             return self._own_lines
         return (*self._jars.set_cookies, *self._own_lines)
 
@@ -530,9 +537,10 @@ class Exchange:
         """Whether the view has read variants whose vendors are to be told."""
         return self._context.reads and self._flags is not None and self._flags.read_count > self._reported
 
-    def drain(self) -> list[Event]:
-        """Return the events collected so far and forget them."""
-        self.expose()
+    def drain(self, *, expose: bool = True) -> list[Event]:
+        """Return the events collected so far and forget them; what was read is among them if *expose* says so."""
+        if expose:
+            self.expose()
         return [] if self._events is None else self._events.drain()
 
     def expose(self) -> None:

@@ -256,10 +256,12 @@ class Shadow:
         running = self._by_pid.get(pid)
         if running is not None:
             return running
-        if self._by_pid:  # a forked child: what the parent has under way stays the parent's
-            self._by_pid.clear()
+        inherited = [other for other in self._by_pid if other != pid]
+        if inherited:  # a forked child: what the parent has under way stays the parent's
             for lane in self.lanes:
                 lane.reset()
+            for other in inherited:
+                self._by_pid.pop(other, None)
         made = _Running(self._new_report(), self._context.clock())
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
         return self._by_pid.setdefault(pid, made)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from flagmw._exposures import Seen
 from flagmw._stored import VisitorStore
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.location import is_shared
+from flagmw.outbox.location import is_shared, parse
 
 if TYPE_CHECKING:
     import sqlite3
@@ -90,12 +90,15 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
     parts = urlsplit(option)
     if parts.scheme == "sqlite":
         directory = unquote(parts.path)
-        if parts.netloc or len(directory) < 2:
+        if parts.netloc or parts.query or len(directory) < 2:
             raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
         return SqliteVisitors(directory)
+    from flagmw.outbox._seal import seal_from_environment
     from flagmw.outbox.valkey import ValkeyVisitors
 
-    made: VisitorStore = ValkeyVisitors(option)
+    server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server
+    assert server is not None
+    made: VisitorStore = ValkeyVisitors(server, seal=seal_from_environment(server.key_env))
     return made
 
 
@@ -105,10 +108,15 @@ class SharedSeen:
     def __init__(self, address: str) -> None:
         from flagmw.outbox.valkey import ValkeySeen
 
-        self._seen = ValkeySeen(address)
+        server = parse(address).server
+        assert server is not None
+        self._seen = ValkeySeen(server)
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
         return self._seen.first(vendor, visitor, alias, variant, ttl_s)
+
+    def close(self) -> None:
+        self._seen.close()
 
 
 def open_seen(outbox: object) -> Seen | None:

@@ -58,11 +58,14 @@ class FlagsMiddleware:
         if fm.leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = fm.excluded
+            set_current(None)
             await self.app(scope, receive, send)
             return
         exchange: Exchange | None = None
         try:
             exchange = fm.take(_Request(scope))
+            if self._lazy:
+                await fm.fetch(exchange)
             flags = fm.lazily(exchange, on_loop=True) if self._lazy and exchange.asks else fm.ready(exchange)
             if flags is None:
                 flags = await fm.asettle(exchange)

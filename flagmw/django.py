@@ -86,6 +86,8 @@ class FlagsMiddleware:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=True)
+            if exchange is not None:
+                await self.flagmw.fetch(exchange)
             if asked is not None:
                 _put(request, await self.flagmw.asettle(asked))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from flagmw._refresh import Refresher
 from flagmw._shadow import Shadow
 from flagmw._shadow_report import Report
 from flagmw._stats import Counts, Label, Stats
-from flagmw._stored import LIFE_S
+from flagmw._visiting import Visiting
 from flagmw._visitors import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
@@ -32,7 +32,6 @@ from flagmw.types import Visit, VisitorState
 CLOSE_S = 8.0
 REFRESH_S = 10.0
 
-_UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
 logger = logging.getLogger("flagmw")
@@ -77,7 +76,11 @@ class Flagmw:
         self._context = Context(serving, self._counts, self._throttle, time.time, tracks)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
         self._context.seen = open_seen(config.outbox) or self._context.seen
-        self._visitors = None if config.visitor_store is None else open_store(config.visitor_store)
+        self._visiting = (
+            None
+            if config.visitor_store is None
+            else Visiting(open_store(config.visitor_store), self._counts, self._throttle)
+        )
         self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
@@ -133,8 +136,8 @@ class Flagmw:
         """
         visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
         exchange = self._exchange_of(visit)
-        if self._visitors is not None and visit.user_id is not None and not visit.cookies:
-            self._load(exchange)
+        if self._visiting is not None:
+            self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))
         return exchange.track(
             metric,
             data=data,
@@ -179,6 +182,11 @@ class Flagmw:
         if self._shadow is not None:
             self._shadow.close()
         self._delivery.close(timeout_s)
+        if self._visiting is not None:
+            self._visiting.close()
+        close = getattr(self._context.seen, "close", None)
+        if callable(close):
+            close()
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
         """As `close`, from an event loop, whose connections it closes too."""
@@ -246,6 +254,8 @@ class Flagmw:
         Args:
             on_loop: the request is served by the running event loop; else by this thread.
         """
+        if self._visiting is not None and not on_loop:
+            self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))
         pending: Pending = OnLoop(self, exchange, self._deadline_s) if on_loop else InThread(self, exchange)
         config = self.config
         flags = Flags(defaults=config.defaults, on=config.on, recorder=exchange, pending=pending)
@@ -254,7 +264,7 @@ class Flagmw:
 
     def ready(self, exchange: Exchange) -> Flags | None:
         """Return the flags if nothing has to be waited for to make them, else None."""
-        if self._visitors is not None and not exchange.loaded and exchange.kept_from is None:
+        if self._visiting is not None and not exchange.loaded and exchange.kept_from is None:
             return None
         return self._known(exchange)
 
@@ -289,11 +299,11 @@ class Flagmw:
 
     def settle(self, exchange: Exchange) -> Flags:
         """Ask the vendors, each in its own pool of threads, and return the flags by the deadline."""
-        if self._visitors is not None:
-            self._load(exchange)
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
+        if self._visiting is not None:
+            self._visiting.load(exchange, deadline)
         flags = self._known(exchange)
         if flags is None:
-            deadline = Deadline.after(self._deadline_s, time.monotonic())
             self._in_this_process()
             decisions, unknown = list(exchange.known), exchange.unknown
             asked = [
@@ -302,17 +312,17 @@ class Flagmw:
             for n, one in zip(unknown, asked, strict=True):
                 decisions[n] = self._lanes[n].collect(one, deadline)
             flags = exchange.settle([decision for decision in decisions if decision is not None], unknown)
-        if self._visitors is not None:
-            self._save(exchange)
+        if self._visiting is not None:
+            self._visiting.save(exchange)
         return flags
 
     async def asettle(self, exchange: Exchange) -> Flags:
         """Ask the vendors at once on the running loop and return the flags by the deadline."""
-        if self._visitors is not None:
-            await self._in_thread(self._load, exchange)
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
+        if self._visiting is not None:
+            await self._visiting.aload(exchange, deadline)
         flags = self._known(exchange)
         if flags is None:
-            deadline = Deadline.after(self._deadline_s, time.monotonic())
             self._in_this_process()
             decisions, unknown = list(exchange.known), exchange.unknown
             asks = [self._lanes[n].ask(exchange.visit, exchange.states[n], deadline, exchange.key(n)) for n in unknown]
@@ -325,9 +335,14 @@ class Flagmw:
             for n, answer in zip(unknown, answers, strict=True):
                 decisions[n] = answer
             flags = exchange.settle([decision for decision in decisions if decision is not None], unknown)
-        if self._visitors is not None:
-            await self._in_thread(self._save, exchange)
+        if self._visiting is not None:
+            await self._visiting.asave(exchange)
         return flags
+
+    async def fetch(self, exchange: Exchange) -> None:
+        """Have the visitor's cookies at hand where the server keeps them: lazy flags may track before they load."""
+        if self._visiting is not None:
+            await self._visiting.aload(exchange, Deadline.after(self._deadline_s, time.monotonic()))
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
@@ -361,49 +376,6 @@ class Flagmw:
 
     # Inside
 
-    async def _in_thread(self, work: Callable[[Exchange], None], exchange: Exchange) -> None:
-        """Do *work* on the visitor store without holding up the loop, nor the page for longer than the deadline."""
-        import asyncio
-
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await asyncio.to_thread(work, exchange)
-        except TimeoutError:
-            self._store_failed(TimeoutError())
-        # What comes back too late must not change what the view sees.
-        exchange.loaded = True
-
-    def _load(self, exchange: Exchange) -> None:
-        """Fetch the visitor's cookies from the store; one that fails makes the visitor a new one."""
-        if exchange.loaded or exchange.kept_from in _UNLOADED:
-            return
-        assert self._visitors is not None
-        try:
-            key = exchange.stored_key()
-            value = None if key is None else self._visitors.load(key)
-        except Exception as error:
-            self._store_failed(error)
-            value = None
-        if not exchange.loaded:
-            exchange.stored(value)
-            exchange.loaded = True
-
-    def _save(self, exchange: Exchange) -> None:
-        assert self._visitors is not None
-        kept = exchange.to_store()
-        if kept is None:
-            return
-        try:
-            self._visitors.save(*kept, LIFE_S)
-        except Exception as error:
-            self._store_failed(error)
-
-    def _store_failed(self, error: Exception) -> None:
-        self._counts.add("visitor_store_failed")
-        self._throttle.log(
-            logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=type(error).__name__
-        )
-
     def _within_bucket(self, exchange: Exchange) -> bool:
         """Say whether vendors may be asked for one more visitor without any identity, if this is one."""
         if self._new_visitors is None or any(state.cookies for state in exchange.states):
@@ -427,8 +399,8 @@ class Flagmw:
         self._delivery.look()
         pid = os.getpid()
         if pid != self._pid:
-            self._pid = pid
             for lane in self._lanes:
                 lane.reset()
+            self._pid = pid  # last: another thread that sees it may ask at once
         self._refresher.start()
         self._delivery.ready()

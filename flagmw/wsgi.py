@@ -200,6 +200,8 @@ class _Body:
             # With the first piece, and also when there is none.
             if self._end.start is not None:
                 self._end.start.release()
+            # Before the visitor has this piece, which may be the last.
+            self._end.commit()
 
     def close(self) -> None:
         body, self._body = self._body, ()

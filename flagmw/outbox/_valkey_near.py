@@ -84,12 +84,19 @@ class ValkeyVisitors:
         self._here = PerProcess(lambda: _Memory(memory_bytes, lambda value: 200 + len(value)))
 
     def load(self, key: str) -> bytes | None:
-        """Return what was saved last under *key*, None when there is nothing or it has expired."""
+        """Return what was saved last under *key*, None when there is nothing or it has expired.
+
+        Raises:
+            Away: the server does not answer, and this process does not know.
+        """
         name = self._name(key)
         try:
             stored, left_ms = self._server.ask(lambda client: _get(client, name))
         except Away:
-            return self._here.get().get(name)
+            kept = self._here.get().get(name)
+            if kept is None:
+                raise  # nobody knows: that is not the same as a visitor who is new
+            return kept
         try:
             value = None if stored is None else self._seal.open(stored)
         except Unreadable:

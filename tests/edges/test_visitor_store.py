@@ -96,6 +96,70 @@ def test_store_that_is_away(edge: Edge, make: Make, vendor: SandboxServer) -> No
     assert fm.counts()["visitor_store_failed", "", ""] >= 2
 
 
+class Flaky(SqliteVisitors):
+    """A store that can be switched off."""
+
+    away = False
+
+    def load(self, key: str) -> bytes | None:
+        if self.away:
+            raise OSError("the store is away")
+        return super().load(key)
+
+
+def test_a_load_that_fails_does_not_overwrite_the_visitor(
+    edge: Edge, make: Make, vendor: SandboxServer, tmp_path: Path
+) -> None:
+    """The visitor is a new one meanwhile, and the old one again afterwards."""
+    store = Flaky(tmp_path / "visitors")
+    fm = make(**options(vendor, store, identify=lambda inbound: Identity(user_id="ada")))
+    app = edge.mount(variant, fm)
+    edge.get(app)
+    store.away = True
+    edge.get(app)
+    store.away = False
+    edge.get(app)
+    uids = [request["system_uid"] for request in vendor.ledger()["requests"] if request["action"] == "control"]
+    assert uids[0] == uids[2] != uids[1]
+
+
+def test_a_slow_store_holds_no_page_past_the_deadline(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    fm = make(**options(vendor, Broken(2.0), identify=lambda inbound: Identity(user_id="ada"), deadline_ms=300))
+    started = time.monotonic()
+    assert edge.get(edge.mount(variant, fm)).status == 200
+    assert time.monotonic() - started < 1.0
+
+
+def test_cookies_that_the_caller_names_count(vendor: SandboxServer, store: SqliteVisitors) -> None:
+    """A job that has the visitor's cookies asks with them, and gets the vendor's back."""
+    fm = Flagmw(deadline_ms=5000, outbox="memory://", **options(vendor, store))
+    first = fm.decide(Visit(url="https://www.mysite.com/", user_id="ada"))
+    bare = Flagmw(vendors=[webtrends(vendor.webtrends_url)], deadline_ms=5000, outbox="memory://")
+    lines = bare.decide(Visit(url="https://www.mysite.com/")).set_cookies
+    jar = dict(line.partition(";")[0].split("=", 1) for line in lines)
+    flags = fm.decide(Visit(url="https://www.mysite.com/", cookies=jar))
+    assert flags.error_code is None and first.set_cookies == ()
+    asked = [request for request in vendor.ledger()["requests"] if request["action"] == "control"]
+    assert asked[-1]["cookies"] == jar
+    for each in (fm, bare):
+        each.close(1.0)
+
+
+def test_lazy_flags_track_with_the_kept_cookies(
+    edge: Edge, make: Make, vendor: SandboxServer, store: SqliteVisitors
+) -> None:
+    """A purchase page that reads no flag converts all the same."""
+    fm = make(**options(vendor, store, mode="lazy", identify=lambda inbound: Identity(user_id="ada")))
+
+    def buy(seen: Seen) -> Answer:
+        return Answer(str(seen.flags.track("purchase", aliases=["ta_Project1"])).encode())
+
+    fm.decide(Visit(url="https://www.mysite.com/", user_id="ada"))
+    assert edge.get(edge.mount(buy, fm)).body != b"None"
+    assert fm.flush(5)
+    assert len(vendor.ledger(metric="purchase")["conversions"]) == 1
+
+
 @pytest.mark.parametrize("stored", [b"", b"junk", b"[]", b'{"wt": 5}', b'{"wt": {"sessionid": "x"}, "other": {}}'])
 def test_what_cannot_be_read_is_nothing(vendor: SandboxServer, stored: bytes) -> None:
     """Nor is a cookie that is not the vendor's sent to it."""
@@ -128,7 +192,7 @@ def test_sqlite_forgets_in_time(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("address", ["sqlite://", "sqlite:///", "sqlite://host/dir"])
+@pytest.mark.parametrize("address", ["sqlite://", "sqlite:///", "sqlite://host/dir", "sqlite:///dir?key_env=A"])
 def test_address_of_no_store(address: str) -> None:
     with pytest.raises(ConfigError, match="directory"):
         open_store(address)

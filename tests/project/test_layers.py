@@ -77,6 +77,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_refresh",
                 "_shadow",
                 "_shadow_file",
+                "_visiting",
                 "_visitors",
                 "drivers.*",
                 "outbox.*",

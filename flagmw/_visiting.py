@@ -1,0 +1,140 @@
+"""Fetch visitors' cookies from the site's own store and keep them there, without holding up a page."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from flagmw._engine import Exchange
+from flagmw._guard import Breaker, Deadline, Gate
+from flagmw._log import Throttle
+from flagmw._stats import Counts
+from flagmw._stored import LIFE_S, VisitorStore
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import PerProcess
+
+# A page waits no longer than this for its visitor to be kept; that goes on meanwhile.
+SAVE_WAIT_S = 0.05
+_THREADS = 4
+_WAITING = 16
+_UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
+
+
+class Visiting:
+    """One store, asked in threads of its own. While it fails visitors are new ones, and it is not written to."""
+
+    def __init__(self, store: VisitorStore, counts: Counts, throttle: Throttle) -> None:
+        self._store, self._counts, self._throttle = store, counts, throttle
+        self._crew = PerProcess(_Crew)
+
+    def load(self, exchange: Exchange, deadline: Deadline) -> None:
+        """Give *exchange* its visitor's cookies, from a thread."""
+        asked = self._asked(exchange)
+        if asked is not None:
+            try:
+                self._take(exchange, asked.result(deadline.left(time.monotonic())))
+            except Exception as error:
+                self._missed(exchange, error)
+
+    async def aload(self, exchange: Exchange, deadline: Deadline) -> None:
+        """As `load`, from an event loop."""
+        asked = self._asked(exchange)
+        if asked is not None:
+            import asyncio
+
+            try:
+                found = await asyncio.wait_for(asyncio.wrap_future(asked), deadline.left(time.monotonic()))
+                self._take(exchange, found)
+            except Exception as error:
+                self._missed(exchange, error)
+
+    def save(self, exchange: Exchange) -> None:
+        """Keep what is new of the visitor; wait for that a moment only."""
+        asked = self._kept(exchange)
+        if asked is not None:
+            try:
+                asked.result(SAVE_WAIT_S)
+            except Exception as error:
+                self._failed(error)
+
+    async def asave(self, exchange: Exchange) -> None:
+        """As `save`, from an event loop."""
+        asked = self._kept(exchange)
+        if asked is not None:
+            import asyncio
+
+            try:
+                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), SAVE_WAIT_S)
+            except Exception as error:
+                self._failed(error)
+
+    def close(self) -> None:
+        """End this process's threads and the store's connections; a later use starts anew."""
+        self._crew.get().threads.shutdown(wait=False, cancel_futures=True)
+        self._crew = PerProcess(_Crew)
+        close = getattr(self._store, "close", None)
+        if callable(close):
+            close()
+
+    def _asked(self, exchange: Exchange) -> Future[Any] | None:
+        """Begin to fetch; None where there is nothing to fetch, or nobody who could be asked."""
+        if exchange.loaded or exchange.kept_from in _UNLOADED or exchange.brings_cookies:
+            return None
+        exchange.loaded = True
+        key = exchange.stored_key()
+        if key is None:
+            exchange.stored(None)
+            return None
+        asked = self._begin(self._store.load, key)
+        if asked is None:
+            self._missed(exchange, None)
+        return asked
+
+    def _kept(self, exchange: Exchange) -> Future[Any] | None:
+        if exchange.unkept or exchange.brings_cookies:
+            return None
+        kept = exchange.to_store()
+        return None if kept is None else self._begin(self._store.save, *kept, LIFE_S)
+
+    def _begin(self, work: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+        crew = self._crew.get()
+        if not crew.breaker.allow(time.monotonic()):
+            return None
+        if not crew.gate.enter():
+            crew.breaker.abandon()
+            return None
+        try:
+            asked = crew.threads.submit(work, *arguments)
+        except RuntimeError:  # the interpreter is on its way out
+            crew.gate.leave()
+            return None
+        asked.add_done_callback(lambda _: crew.gate.leave())
+        return asked
+
+    def _take(self, exchange: Exchange, value: bytes | None) -> None:
+        self._crew.get().breaker.success(time.monotonic())
+        exchange.stored(value)
+
+    def _missed(self, exchange: Exchange, error: Exception | None) -> None:
+        """Go on with a new visitor, who must not take the place of the one that is kept."""
+        exchange.stored(None)
+        exchange.unkept = True
+        self._failed(error)
+
+    def _failed(self, error: Exception | None) -> None:
+        if error is not None:
+            self._crew.get().breaker.failure(time.monotonic())
+        self._counts.add("visitor_store_failed")
+        said = "BREAKER_OPEN" if error is None else type(error).__name__
+        self._throttle.log(logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=said)
+
+
+class _Crew:
+    """What one process asks with."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(_THREADS, "flagmw-visitors")
+        self.breaker, self.gate = Breaker(), Gate(_WAITING)
