@@ -424,7 +424,7 @@ def test_P10_damage_that_shows_while_the_store_is_open(folder, open_store, make_
 
 @pytest.mark.parametrize("name", ["slot-0.db", "slot-0.db-wal"])
 def test_P10_deleted_while_open(folder, open_store, make_event, name):
-    """Somebody removes a file under a running process: its events go to a new one before anything is acknowledged."""
+    """Somebody removes a file under a running process: its events go to a new one."""
     store = open_store()
     first, second = make_event(), make_event()
     store.put_many([first], time.time())
