@@ -140,7 +140,7 @@ class Delivery:
 
     def _close(self, running: _Running, end: float) -> None:
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
-        if running.own_memory:
+        if running.own_memory or trouble(running.outbox):
             # What only this process knows of is lost after this, so it gets the time there is.
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
         running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))

@@ -52,8 +52,8 @@ class HandOff:
         # What was refused here, by vendor and reason: the writer adds it to the file's counts.
         self.refused: Counter[tuple[str, ErrorCode]] = Counter()
 
-    def __bool__(self) -> bool:
-        return bool(self._jobs)
+    def __len__(self) -> int:
+        return len(self._jobs)
 
     def add(self, job: Job) -> None:
         if isinstance(job, Put):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +19,10 @@ from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_rows import (
+    CHUNK,
     COLUMNS,
-    DEAD,
     DUE,
     FIRST,
-    INSERT,
     KEY_TAKEN,
     KNOWN,
     OLDEST,
@@ -33,6 +32,7 @@ from flagmw.outbox._sqlite_rows import (
     Limits,
     Packed,
     Row,
+    insert,
 )
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
@@ -146,33 +146,22 @@ class Book:
 
     # What a store does
 
-    def put(self, batch: Iterable[Packed], now: float) -> set[str]:
+    def put(self, batch: Sequence[Packed], now: float) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
-        rows, size = self._rows, self._bytes
-        safe, new = set[str](), Counter[str]()
-        sizes: Counter[str] = Counter()
-        dead = self.counts.total("dead") > 0
+        if self._fits(batch):
+            self._insert(batch)
+            return {row.id for row in batch}
+        safe = set[str]()
         for row in batch:
-            share = self._policy.exposure_share if row.kind == "exposure" else 1.0
-            taken = row.size
-            if rows + 1 > self._limits.max_rows * share or size + taken > self._limits.max_bytes * share:
-                if not self._known(row):
-                    self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
-                    continue
-                self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
-            elif (dead and self._is_dead(row)) or not self._insert(row, taken):
+            if self._fits([row]):
+                self._insert([row])
+            elif self._known(row):
                 self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
             else:
-                rows, size = rows + 1, size + taken
-                new[row.vendor] += 1
-                sizes[row.vendor] += taken
+                self.refuse(row.vendor, ErrorCode.QUEUE_FULL)
+                continue
             safe.add(row.id)
-        for vendor, n in new.items():
-            self.counts.add(vendor, "accepted", n)
-            self.counts.add(vendor, "queued", n)
-            self.counts.add(vendor, "bytes", sizes[vendor])
-        self._rows, self._bytes = rows, size
         return safe
 
     def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
@@ -314,12 +303,38 @@ class Book:
             self._removed = []
         self.past.flush()
 
-    def _insert(self, row: Packed, size: int) -> bool:
-        values = (row.id, row.vendor, row.kind, row.visitor, row.key, row.once, self.now, size, row.body)
-        return self.connection.execute(INSERT, values).rowcount == 1
+    def _fits(self, batch: Sequence[Packed]) -> bool:
+        share = self._policy.exposure_share if any(row.kind == "exposure" for row in batch) else 1.0
+        size = sum(row.size for row in batch)
+        return (
+            self._rows + len(batch) <= self._limits.max_rows * share
+            and self._bytes + size <= self._limits.max_bytes * share
+        )
 
-    def _is_dead(self, row: Packed) -> bool:
-        return bool(self.connection.execute(DEAD, (row.id,)).fetchone()[0])
+    def _insert(self, batch: Sequence[Packed]) -> None:
+        """Insert what is new in *batch*, and count the rest as known."""
+        for start in range(0, len(batch), CHUNK):
+            self._insert_chunk(batch[start : start + CHUNK])
+
+    def _insert_chunk(self, batch: Sequence[Packed]) -> None:
+        values = [value for row in batch for value in row.values(self.now)]
+        done = self.connection.execute(insert(len(batch)), values)
+        new = batch
+        if done.rowcount < len(batch):
+            # The new ones have the numbers up to the last one, without a gap.
+            last = done.lastrowid or 0
+            query = "SELECT id FROM event WHERE seq BETWEEN ? AND ?"
+            ids = {id for (id,) in self.connection.execute(query, (last - done.rowcount + 1, last))}
+            new = [row for row in {row.id: row for row in reversed(batch)}.values() if row.id in ids]
+            for vendor, n in (Counter(row.vendor for row in batch) - Counter(row.vendor for row in new)).items():
+                self.refuse(vendor, ErrorCode.DUPLICATE_KEY, n)
+        for vendor, n in Counter(row.vendor for row in new).items():
+            size = sum(row.size for row in new if row.vendor == vendor)
+            self.counts.add(vendor, "accepted", n)
+            self.counts.add(vendor, "queued", n)
+            self.counts.add(vendor, "bytes", size)
+            self._rows += n
+            self._bytes += size
 
     def _known(self, row: Packed) -> bool:
         one = self.connection.execute

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import LaneStats, OutboxStats
 
+_AT_ONCE = 16
 _CODES = frozenset(ErrorCode)
 
 
@@ -26,8 +27,12 @@ class Counts:
 
     def save(self, connection: sqlite3.Connection) -> None:
         if self._dirty:
-            rows = [(*label, self._n[label]) for label in self._dirty]
-            connection.executemany("REPLACE INTO counts (vendor, what, code, n) VALUES (?, ?, ?, ?)", rows)
+            labels = list(self._dirty)
+            for start in range(0, len(labels), _AT_ONCE):
+                some = labels[start : start + _AT_ONCE]
+                rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
+                values = [value for label in some for value in (*label, self._n[label])]
+                connection.execute(f"REPLACE INTO counts (vendor, what, code, n) VALUES {rows}", values)  # noqa: S608
             self._dirty.clear()
 
     def put_clock(self, now: float) -> None:

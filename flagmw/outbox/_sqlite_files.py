@@ -28,6 +28,8 @@ ADOPT_S = 5.0
 RETRY_S = 5.0
 _ADOPTED_AT_MOST = 16
 _VACUUM_PAGES = 2_000
+# How often one looks whether the files are still there.
+_LOOK_S = 0.02
 _LONG_LOG_BYTES = 64 * 1024 * 1024
 
 logger = logging.getLogger("flagmw.outbox")
@@ -66,6 +68,7 @@ class Open:
     reserved: bool = False
     file: str = ""
     log: str = ""
+    seen_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.file, self.log = str(self.slot.path), f"{self.slot.path}-wal"
@@ -118,12 +121,12 @@ class Files:
 
     # Transactions
 
-    def begun(self, one: Open) -> Open:
-        """Begin a transaction on *one* unless it has begun."""
+    def begun(self, one: Open, *, sure: bool = False) -> Open:
+        """Begin a transaction on *one* unless it has begun; *sure* that its files are still there."""
         if one.begun:
             return one
         self._current = one
-        if self._vanished(one):
+        if self._vanished(one, sure):
             self._refile(one, "somebody removed a file of the outbox while it was in use")
         # IMMEDIATE: a transaction that first reads and then writes could fail at once, whatever the time to wait.
         one.connection.execute("BEGIN IMMEDIATE")
@@ -235,7 +238,7 @@ class Files:
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
         try:
-            self.begun(one)
+            self.begun(one, sure=True)
             mark(one.connection, "clean", 1)
             one.book.save()
             one.connection.execute("COMMIT")
@@ -334,9 +337,12 @@ class Files:
 
     # Replacing
 
-    def _vanished(self, one: Open) -> bool:
+    def _vanished(self, one: Open, sure: bool) -> bool:
+        now = time.monotonic()
+        if not sure and now < one.seen_at + _LOOK_S:
+            return False
+        one.seen_at = now
         try:
-            # Before every transaction: as texts, which is a third of the time.
             return os.stat(one.file).st_ino != one.inode or (one.used and not os.stat(one.log))  # noqa: PTH116
         except OSError:
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ ANSWER_S = 30.0
 _STUCK_S = 1.0
 # The pause before a job is tried again while somebody else holds the file; SQLite itself has waited before.
 _AGAIN_S = 0.05
+_ROUNDS = 8
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 _paused: list[threading.Lock] = []
@@ -59,12 +61,10 @@ class Writer:
             return self._do([job])
         with self._changed:
             self._queue.add(job)
-            if self._thread is None or not self._thread.is_alive():
-                running = not self._stop and self._start()
-            else:
-                running = True
-                if self._idle:
-                    self._changed.notify_all()
+            # After `close` the thread may be about to end: nothing is left to it any more.
+            running = not self._stop and ((self._thread is not None and self._thread.is_alive()) or self._start())
+            if running and self._idle:
+                self._changed.notify_all()
             jobs = [] if running else self._queue.take()
         if jobs:
             self._do(jobs)
@@ -105,10 +105,20 @@ class Writer:
         if self._use.acquire(timeout=_STUCK_S):
             try:
                 jobs = self._queue.take()
-                _fail(self._group(jobs) if jobs else [], "the outbox is busy: another program holds its file")
+                _fail(self._run(jobs) if jobs else [], "the outbox is busy: another program holds its file")
                 last()
             finally:
                 self._use.release()
+
+    def _gather(self) -> None:
+        """Let the threads that are about to add something do so: one sync for all of them is what makes it fast."""
+        before = 0
+        for _ in range(_ROUNDS):
+            now = len(self._queue)
+            if now == before:
+                return
+            before = now
+            time.sleep(0)
 
     def _start(self) -> bool:
         thread = threading.Thread(target=self._loop, name="flagmw-store", daemon=True)
@@ -119,12 +129,20 @@ class Writer:
         self._thread = thread
         return True
 
+    def _run(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        try:
+            return self._group(jobs)
+        except Exception as error:
+            # Nothing may end the thread that everybody waits for.
+            _fail(jobs, f"the outbox failed: {type(error).__name__}")
+            return ()
+
     def _do(self, jobs: Sequence[Job]) -> None:
         """Do *jobs* in the calling thread."""
         if not self._use.acquire(timeout=_STUCK_S):
             return _fail(jobs, "no thread can reach the outbox any more")
         try:
-            again = self._group(jobs)
+            again = self._run(jobs)
         finally:
             self._use.release()
         if again:
@@ -138,13 +156,15 @@ class Writer:
                     self._idle = True
                     self._changed.wait(wait_s)
                     self._idle = False
+            self._gather()
+            with self._changed:
                 jobs = self._queue.take()
                 if self._stop and not jobs:
                     return
             again: Sequence[Job] = ()
             with self._use:
                 if jobs:
-                    again = self._group(jobs)
+                    again = self._run(jobs)
                 wait_s = self._tick(quiet and not jobs)
             quiet = not jobs
             if again:
