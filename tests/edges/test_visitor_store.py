@@ -140,7 +140,7 @@ def test_cookies_that_the_caller_names_count(vendor: SandboxServer, store: Sqlit
     flags = fm.decide(Visit(url="https://www.mysite.com/", cookies=jar))
     assert flags.error_code is None and first.set_cookies == ()
     asked = [request for request in vendor.ledger()["requests"] if request["action"] == "control"]
-    assert asked[-1]["cookies"] == jar
+    assert asked[-1]["cookies"].keys() == jar.keys()
     for each in (fm, bare):
         each.close(1.0)
 
