@@ -112,7 +112,8 @@ def _one_line(name: str, value: str, max_age_s: int | None, domain: str | None) 
         ensure(not (allowed and bare), "what may be written can be written")
         return
     _sound_line(line)
-    ensure(line.startswith(f"{name}={value}; Path=/"), "name and value go out raw")
+    first = "Path=/" if max_age_s is None else "Max-Age="
+    ensure(line.startswith(f"{name}={value}; {first}"), "name and value go out raw")
 
 
 def _sound_line(line: str) -> None:
