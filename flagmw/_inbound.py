@@ -9,12 +9,9 @@ from string import punctuation
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from flagmw import _cookies
 from flagmw._domains import host_name, in_url
-from flagmw.codes import ErrorCode
 from flagmw.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
-from flagmw.vendors.base import CookieRule
 
 USER_AGENT_CHARS = 512
 URL_CHARS = 2048
@@ -57,19 +54,6 @@ class Inbound(Protocol):
         """Return the first value of header *name* (lower case), or None."""
 
 
-def make_visit(
-    inbound: Inbound, config: Config, rules: list[CookieRule], now: float, failed: Callable[[Exception], None]
-) -> tuple[Visit, list[VisitorState], list[ErrorCode]]:
-    """Return the visit, each vendor's own cookies, and why cookies were left out.
-
-    Args:
-        failed: told when the application's `identify` raises; the visitor then has no identity.
-    """
-    found = _cookies.read(inbound.headers("cookie"), rules)
-    states = [VisitorState(own) for own in found.own]
-    return visit_of(inbound, config, states, found.site_bytes, now, failed), states, found.rejected
-
-
 def visit_of(
     inbound: Inbound,
     config: Config,
@@ -78,7 +62,13 @@ def visit_of(
     now: float,
     failed: Callable[[Exception], None],
 ) -> Visit:
-    """Return the visit of a request whose cookies were read already; see `make_visit`."""
+    """Return the visit of a request whose cookies were read already.
+
+    Args:
+        states: each vendor's own cookies.
+        site_cookie_bytes: what the site's other cookies take of the header.
+        failed: told when the application's `identify` raises; the visitor then has no identity.
+    """
     trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
     secure_now = secure in ("https", "wss")

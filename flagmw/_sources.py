@@ -30,8 +30,14 @@ VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType(
 ENV_PREFIX = "FLAGMW_"
 FILE_VARIABLE = "FLAGMW_CONFIG"
 
-# These hold what no text can name.
-_CODE_ONLY = frozenset({"vendors", "identify", "consent", "transport", "on_decision", "on_event"})
+# These hold what no variable's text can name, with where they are given instead.
+_ELSEWHERE = {
+    "vendors": "in code or in a file",
+    "identify": "in code",
+    "consent": "in code",
+    "on_decision": "in code",
+    "on_event": "in code",
+}
 _JSON = frozenset(
     {
         "aliases",
@@ -100,8 +106,8 @@ def apply_environment(
         option, _, rest = variable[len(ENV_PREFIX) :].lower().partition("__")
         if option == "vendors" and rest:
             _vendor_variable(variable, rest, text, vendors)
-        elif option in _CODE_ONLY:
-            raise ConfigError(f"{variable} cannot be set: {option} is given in code or in a file")
+        elif option in _ELSEWHERE:
+            raise ConfigError(f"{variable} cannot be set: {option} is given {_ELSEWHERE[option]}")
         elif option in defaults and not rest:
             options[option] = _from_text(variable, text, defaults[option], option)
         else:
@@ -148,6 +154,8 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
             return json.loads(text)
     except (ValueError, RecursionError):
         raise ConfigError(f"{variable} must be {'JSON' if as_json else 'a number'}") from None
+    if option == "transport" and "," in text:
+        return tuple(part.strip() or None for part in text.split(","))
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

@@ -13,6 +13,7 @@ from flagmw import _response
 from flagmw._current import set_current
 from flagmw._engine import Exchange
 from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 
@@ -215,7 +216,12 @@ class _Lifespan:
     async def send(self, message: Message) -> None:
         try:
             if message["type"] == "lifespan.startup.complete":
-                await self._fm.astart()
+                try:
+                    await self._fm.astart()
+                except OutboxError as error:
+                    # Only with `outbox_required`: the server is to end instead of losing what visitors do.
+                    text = f"flagmw: the outbox is required and cannot be used: {error}"
+                    message = {"type": "lifespan.startup.failed", "message": text}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 await self._fm.aclose()
         except Exception as error:

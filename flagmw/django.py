@@ -13,7 +13,7 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from http.cookies import Morsel
 from typing import Any
@@ -23,7 +23,7 @@ try:
     from django import template
     from django.core import checks
     from django.core.signals import request_finished
-    from django.http import HttpRequest
+    from django.http import HttpRequest, StreamingHttpResponse
     from django.http.response import HttpResponseBase
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
@@ -74,12 +74,9 @@ class FlagsMiddleware:
         finally:
             # The view may have failed: what the visitor did before that happened all the same.
             if exchange is not None:
-                with self._ours():
-                    self.flagmw.commit(exchange)
+                self._commit(exchange)
         if exchange is not None:
-            with self._ours():
-                _edit(request, response, exchange)
-                self._shadow(response, exchange)
+            self._finish(request, response, exchange)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
@@ -94,12 +91,9 @@ class FlagsMiddleware:
             response: HttpResponseBase = await self.get_response(request)
         finally:
             if exchange is not None:
-                with self._ours():
-                    await self.flagmw.acommit(exchange)
+                await self._acommit(exchange)
         if exchange is not None:
-            with self._ours():
-                _edit(request, response, exchange)
-                self._shadow(response, exchange)
+            self._finish(request, response, exchange)
         return response
 
     def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
@@ -117,6 +111,47 @@ class FlagsMiddleware:
             return exchange, None
         _put(request, exchange.undecided(ErrorCode.EXCLUDED))
         return exchange, exchange
+
+    def _commit(self, exchange: Exchange) -> None:
+        with self._ours():
+            exchange.answered = True
+            if exchange.pending:
+                self.flagmw.commit(exchange)
+
+    async def _acommit(self, exchange: Exchange) -> None:
+        with self._ours():
+            exchange.answered = True
+            if exchange.pending:
+                await self.flagmw.acommit(exchange)
+
+    def _finish(self, request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
+        """Edit the response's headers, and see to what happens after the view has returned."""
+        with self._ours():
+            _edit(request, response, exchange)
+        with self._ours():
+            # A file that the server may send on its own reads no flags, and would be one no more if it were wrapped.
+            if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
+                wrap: Callable[..., Any] = self._astream if response.is_async else self._stream
+                response.streaming_content = wrap(response.streaming_content, exchange)
+            self._shadow(response, exchange)
+
+    def _stream(self, content: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
+        """Pass the pieces of *content* on, each when what the visitor did for it is put away."""
+        try:
+            for piece in content:
+                self._commit(exchange)
+                yield piece
+        finally:
+            self._commit(exchange)
+
+    async def _astream(self, content: AsyncIterator[bytes], exchange: Exchange) -> AsyncIterator[bytes]:
+        """As `_stream`, for content that is made on an event loop."""
+        try:
+            async for piece in content:
+                await self._acommit(exchange)
+                yield piece
+        finally:
+            await self._acommit(exchange)
 
     def _shadow(self, response: HttpResponseBase, exchange: Exchange) -> None:
         """Have shadow vendors asked when the response has gone: the server closes it then, in a thread."""

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from flagmw import Flagmw, Webtrends, _cookies, _response, _saved, _tracks
-from flagmw._inbound import URL_CHARS, USER_AGENT_CHARS, make_visit
+from flagmw._inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Identity
 from flagmw.exceptions import ProtocolError, TransportError
@@ -112,7 +112,8 @@ def _one_line(name: str, value: str, max_age_s: int | None, domain: str | None) 
         ensure(not (allowed and bare), "what may be written can be written")
         return
     _sound_line(line)
-    ensure(line.startswith(f"{name}={value}; Path=/"), "name and value go out raw")
+    first = "Path=/" if max_age_s is None else "Max-Age="
+    ensure(line.startswith(f"{name}={value}; {first}"), "name and value go out raw")
 
 
 def _sound_line(line: str) -> None:
@@ -281,7 +282,9 @@ def visit(data: bytes) -> None:
     config = _CONFIGS[head % len(_CONFIGS)]
     request = Request("GET", scheme, raw_path or "/", raw_path, query, peer or None, fields)
     errors: list[Exception] = []
-    made, states, _ = make_visit(request, config, RULES, NOW, errors.append)
+    found = _cookies.read(request.headers("cookie"), RULES)
+    states = [VisitorState(own) for own in found.own]
+    made = visit_of(request, config, states, found.site_bytes, NOW, errors.append)
     ensure(all(isinstance(error, ValueError) for error in errors), "identify fails by its own contract only")
     ensure(re.fullmatch(r"https?://[!-~]+", made.url) and len(made.url) <= URL_CHARS + 300, "a URL in bounds")
     ensure(made.path.startswith("/") and re.fullmatch(r"[!-~]+", made.path), "a path is printable ASCII")

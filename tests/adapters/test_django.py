@@ -8,6 +8,7 @@ import io
 import pickle
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +17,7 @@ from wsgiref.util import FileWrapper
 
 import django
 import pytest
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 
@@ -25,9 +26,10 @@ from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
 from flagmw.codes import ErrorCode
 from flagmw.django import FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer
+from flagmw.testing import FakeVendor
 from flagmw.types import CookieChange, Decision, Flow, Variant, Visit, VisitorState
 from flagmw.vendors.base import CookieRule
-from tests.adapters.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent
+from tests.adapters.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent, asynchronous
 from tests.edges.driver import Make, Probe, asgi_call, environ, http_scope, webtrends, wsgi_call
 
 HERE = __name__
@@ -169,6 +171,55 @@ def test_A17_current_lasts_through_a_stream(django_site: Site, make: Make, every
 
     assert django_site.get(django_site.mount(view, make(vendors=[everyone_b]))).body == b"bb"
     assert current().error_code is ErrorCode.NO_REQUEST
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync content", "async content"])
+def test_what_a_stream_reads_and_tracks_is_put_away(django_site: Site, make: Make, is_async: bool) -> None:
+    """What a stream does for a piece is in the outbox before that piece leaves, and what comes after the last too."""
+    vendor = FakeVendor({"ta_A": "a", "ta_B": "b", "ta_C": "c"}, exposure="read")
+    fm = make(vendors=[vendor], outbox="memory://")
+    accepted: list[int] = []
+
+    def stream(flags: Flags) -> Iterator[bytes]:
+        yield flags["ta_A"].encode()
+        accepted.append(fm.outbox_stats().accepted)
+        flags.track("opened")
+        yield flags["ta_B"].encode()
+        accepted.append(fm.outbox_stats().accepted)
+        assert flags["ta_C"] == "c"
+
+    def view(request: Any) -> StreamingHttpResponse:
+        content = stream(request.flags)
+        return StreamingHttpResponse(asynchronous(content) if is_async else content)
+
+    with warnings.catch_warnings(action="ignore"):  # Django warns of content that is not made as the server takes it
+        page = django_site.get(django_site.project(view, MIDDLEWARE=[OURS], FLAGMW=fm))
+    assert page.body == b"ab"
+    assert fm.flush(5)
+    told = [(event.track.metric, *(variant.alias for variant in event.exposed)) for event in vendor.delivered]
+    assert sorted(told) == [("exposure", "ta_A"), ("exposure", "ta_B"), ("exposure", "ta_C"), ("opened",)]
+    if is_async is isinstance(django_site, DjangoAsgi):  # otherwise Django makes all of the content first
+        assert accepted == [1, 3]
+
+
+def test_a_stream_that_its_visitor_leaves(make: Make) -> None:
+    """What was read for a piece that nobody took counts all the same: the server closes the response."""
+    vendor = FakeVendor({"ta_A": "a", "ta_B": "b"}, exposure="read")
+    fm = make(vendors=[vendor], outbox="memory://")
+
+    def stream(flags: Flags) -> Iterator[bytes]:
+        try:
+            yield flags["ta_A"].encode()
+        finally:
+            flags.track("left")
+
+    with DjangoWsgi() as site:
+        app = site.project(lambda request: StreamingHttpResponse(stream(request.flags)), MIDDLEWARE=[OURS], FLAGMW=fm)
+        body = app(environ(Sent()), lambda status, headers: None)
+        assert next(iter(body)) == b"a"
+        body.close()
+    assert fm.flush(5)
+    assert len(vendor.delivered) == 2
 
 
 def test_A18_file_wrapper(make: Make, everyone_b: Static) -> None:

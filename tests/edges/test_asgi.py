@@ -230,6 +230,43 @@ async def test_A4_application_without_lifespan(amake: Make) -> None:
         await FlagsMiddleware(app, flagmw=amake())({"type": "lifespan"}, never, never)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("required", [True, False])
+async def test_A4_outbox_that_cannot_be_used(amake: Make, tmp_path: Path, required: bool) -> None:
+    """With outbox_required the server is told not to start, and why; without it starts."""
+    (tmp_path / "outbox").mkdir()
+    fm = amake(vendors=[Probe()], outbox=f"sqlite://{tmp_path}/outbox", outbox_required=required)
+    # A file comes where the directory was, after the configuration was checked.
+    (tmp_path / "outbox").rmdir()
+    (tmp_path / "outbox").touch()
+    said = await collect(
+        FlagsMiddleware(sending({"type": "lifespan.startup.complete"}), flagmw=fm), {"type": "lifespan"}
+    )
+    if required:
+        assert [message["type"] for message in said] == ["lifespan.startup.failed"]
+        assert said[0]["message"] == "flagmw: the outbox is required and cannot be used: File exists"
+        assert not fm.counts().get(("internal_error", "", "INTERNAL"))
+    else:
+        assert said == [{"type": "lifespan.startup.complete"}]
+
+
+def test_A4_uvicorn_does_not_start_without_its_outbox(tmp_path: Path) -> None:
+    """A real server ends with its code for an application that did not start, and logs why."""
+    (tmp_path / "shop_app.py").write_text(
+        "from pathlib import Path\n"
+        "from fastapi import FastAPI\n"
+        "from flagmw import Flagmw, Static\n"
+        "from flagmw.fastapi import FlagsMiddleware\n"
+        "app = FastAPI()\n"
+        f"fm = Flagmw(vendors=[Static(flags={{}})], outbox='sqlite://{tmp_path}/outbox', outbox_required=True)\n"
+        "app.add_middleware(FlagsMiddleware, flagmw=fm)\n"
+        f"Path('{tmp_path}/outbox').rmdir()\n"
+        f"Path('{tmp_path}/outbox').touch()\n"
+    )
+    words = [sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "shop_app:app", "--port", "0"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (ended.returncode, "the outbox is required and cannot be used" in ended.stderr) == (3, True)
+
+
 async def test_A4_start_that_fails_does_not_keep_the_application_down(
     amake: Make, vendor: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

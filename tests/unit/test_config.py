@@ -513,6 +513,9 @@ def test_missing_files(tmp_path: Path) -> None:
         ("FLAGMW_COOKIE_DOMAIN", "mysite.com", "cookie_domain", "mysite.com"),
         ("FLAGMW_OUTBOX", "memory://", "outbox", "memory://"),
         ("FLAGMW_CLIENT_IP", "off", "client_ip", "off"),
+        ("FLAGMW_TRANSPORT", "aiohttp", "transport", (None, "aiohttp")),
+        ("FLAGMW_TRANSPORT", "httptools, aiohttp", "transport", ("httptools", "aiohttp")),
+        ("FLAGMW_TRANSPORT", ",aiohttp", "transport", (None, "aiohttp")),
     ],
 )
 def test_environment(variable: str, text: str, option: str, value: Any) -> None:
@@ -534,9 +537,9 @@ def test_environment(variable: str, text: str, option: str, value: Any) -> None:
         ("FLAGMW_DEADLINE_MS__X", "1", "names no option"),
         ("FLAGMW_", "1", "names no option"),
         ("FLAGMW_VENDORS", CANARY, "in code or in a file"),
-        ("FLAGMW_IDENTIFY", "a.b", "in code or in a file"),
-        ("FLAGMW_TRANSPORT", "a.b", "in code or in a file"),
-        ("FLAGMW_ON_EVENT", "a.b", "in code or in a file"),
+        ("FLAGMW_IDENTIFY", "a.b", "identify is given in code"),
+        ("FLAGMW_CONSENT", "a.b", "consent is given in code"),
+        ("FLAGMW_ON_EVENT", "a.b", "on_event is given in code"),
         ("FLAGMW_VENDORS__XX__KEY_TOKEN", CANARY, "'xx' that is not configured"),
         ("FLAGMW_VENDORS__WT__KEYTOKEN", CANARY, "did you mean 'key_token'"),
         ("FLAGMW_VENDORS__WT", CANARY, "names no option of vendor 'wt'"),
@@ -553,6 +556,13 @@ def test_wrong_environment(variable: str, text: str, cure: str) -> None:
     assert cure in str(caught.value)
     assert variable.lower() in str(caught.value).lower() or "max_rate" in str(caught.value)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "aiohttp,httptools", "httptools,aiohttp,aiohttp"])
+def test_wrong_transport_variable(text: str) -> None:
+    """A variable can name the transports that there are, and no others."""
+    with pytest.raises(ConfigError, match="for async ones httpx2, httptools, aiohttp; a pair names both"):
+        from_mapping(environ={"FLAGMW_TRANSPORT": text})
 
 
 def test_vendor_variables() -> None:

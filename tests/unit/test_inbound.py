@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._inbound import LANGUAGE_CHARS, URL_CHARS, USER_AGENT_CHARS, clean_path, make_visit
+from flagmw import _cookies
+from flagmw._inbound import LANGUAGE_CHARS, URL_CHARS, USER_AGENT_CHARS, clean_path, visit_of
 from flagmw.codes import ErrorCode
-from flagmw.config import Identity, build
-from flagmw.types import Visit
+from flagmw.config import Config, Identity, build
+from flagmw.types import Visit, VisitorState
 from tests.unit.codec import MODE, USER, webtrends
 
 NOW = 1_800_000_000.0
@@ -41,8 +42,17 @@ class Request:
         return next(iter(self.headers(name)), None)
 
 
+def make_visit(
+    request: Request, config: Config, failed: Callable[[Exception], None]
+) -> tuple[Visit, list[VisitorState], list[ErrorCode]]:
+    """Return the visit, the vendor's own cookies, and why cookies were left out."""
+    found = _cookies.read(request.headers("cookie"), [webtrends().cookies])
+    states = [VisitorState(own) for own in found.own]
+    return visit_of(request, config, states, found.site_bytes, NOW, failed), states, found.rejected
+
+
 def visit(request: Request, **options: Any) -> Visit:
-    return make_visit(request, build(options), [webtrends().cookies], NOW, failing)[0]
+    return make_visit(request, build(options), failing)[0]
 
 
 def failing(error: Exception) -> None:
@@ -63,7 +73,7 @@ def test_an_ordinary_request() -> None:
         query="token=secret",
         method="POST",
     )
-    made, states, rejected = make_visit(request, build({}), [webtrends().cookies], NOW, failing)
+    made, states, rejected = make_visit(request, build({}), failing)
     assert made == Visit(
         url="https://www.mysite.com/checkout",
         host="www.mysite.com",
@@ -93,7 +103,7 @@ def test_an_empty_request() -> None:
 def test_rejected_cookies_are_told() -> None:
     """Why cookies were left out is handed on to be counted."""
     request = Request({"cookie": [f"{USER}=a b", f"{MODE}=1; {MODE}=2"]})
-    rejected = make_visit(request, build({}), [webtrends().cookies], NOW, failing)[2]
+    rejected = make_visit(request, build({}), failing)[2]
     assert rejected == [ErrorCode.COOKIE_VALUE, ErrorCode.COOKIE_DUPLICATE]
 
 
@@ -390,7 +400,7 @@ def test_a_failing_identify(identify: Any) -> None:
     """An `identify` that raises, or returns something else, is told of and leaves the visitor without identity."""
     told: list[Exception] = []
     config = build({"identify": identify})
-    made = make_visit(Request(), config, [webtrends().cookies], NOW, told.append)[0]
+    made = make_visit(Request(), config, told.append)[0]
     assert (made.user_id, made.data) == (None, {})
     assert len(told) == 1
 
@@ -410,7 +420,7 @@ EAGER = {**PROXIES, "send_query": ["a", "é"], "referer": "origin"}
     BYTES,
     BYTES | st.sampled_from(["10.0.0.1", None]),
 )
-def test_make_visit_never_raises(sent: Any, raw_path: str, query: str, peer: str | None) -> None:
+def test_visit_of_never_raises(sent: Any, raw_path: str, query: str, peer: str | None) -> None:
     """Whatever a request holds, it makes a visit that can be sent: ASCII, within the limits, one host."""
     made = visit(Request(sent, raw_path=raw_path, query=query, peer=peer), **EAGER)
     for text in (made.url, made.path, made.host, made.user_agent, made.language, made.referer, made.client_ip):
