@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
+WORKERS ?= 3
 
 .PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
@@ -20,7 +22,7 @@ demo: $(READY)
 	@VENDORS=$(VENDORS) $(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
