@@ -77,7 +77,7 @@ def test_loser_is_cut_over_tls(own: Any, authority: Authority) -> None:
 def test_first_call_may_still_win(own: Any) -> None:
     """A first call that is answered after all counts, and the second is cut."""
     driver = hedging(own)
-    with RawVendor([read_request, sleep(AFTER_S * 3), send(http(b"first")), hang], [read_request, hang]) as vendor:
+    with RawVendor([read_request, sleep(AFTER_S * 8), send(http(b"first")), hang], [read_request, hang]) as vendor:
         assert own.ask(vendor.url, driver=driver, hedge_safe=True).body == b"first"
         assert driver.hedges == 1
         own.go_on()

@@ -32,6 +32,7 @@ PATIENCE_S = 10.0
 PAGE = re.compile(
     r'<!doctype html><title>Checkout</title><h1>Checkout</h1><p id="variant" data-reason="[A-Z_]+"'
     r' data-code="(?P<code>[A-Z0-9_]*)" data-visitor="[0-9]*">(?P<variant>control|variation)</p>'
+    r'<ul id="vendors"><li data-vendor="webtrends" data-reason="[A-Z_]+" data-code="(?P=code)">(?P=variant)</li></ul>'
     r'<form method="post" action="/buy"><button>(?P<button>Buy now|Place order)</button></form>'
 )
 BUTTONS = {"control": "Place order", "variation": "Buy now"}

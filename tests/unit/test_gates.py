@@ -26,6 +26,9 @@ class Asks:
     def headers(self, name: str) -> list[str]:
         return [self._headers[name]] if name in self._headers else []
 
+    def header(self, name: str) -> str | None:
+        return self._headers.get(name)
+
 
 def said(answer: Any) -> tuple[Consent, list[type[Exception]]]:
     errors: list[type[Exception]] = []
