@@ -12,6 +12,10 @@ from flagmw.exceptions import TransportError
 _GZIP = 16 + zlib.MAX_WBITS
 # A sane sender writes one member. Thousands of empty ones cost far more time than their bytes suggest.
 _MEMBERS = 16
+# Decompressed piece by piece. What swells beyond this ratio is no JSON that anybody wrote: several such answers at once
+# would take their full size each before the limit ends them.
+_PIECE = 64 * 1024
+_RATIO = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +102,14 @@ class Body:
                 self._inflate = zlib.decompressobj(_GZIP)
             try:
                 # One byte more than there is room for: enough to know, too little to hurt.
-                part = self._inflate.decompress(data, self._limits.decoded_bytes - self._decoded + 1)
+                room = self._limits.decoded_bytes - self._decoded
+                part = self._inflate.decompress(data, min(room + 1, _PIECE))
             except zlib.error as error:
                 raise TransportError(ErrorCode.ENCODING) from error
             self._keep(part)
             data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+            if self._decoded > _PIECE and self._decoded > _RATIO * (self._raw - len(data)):
+                raise TransportError(ErrorCode.TOO_LARGE)
 
     def _keep(self, part: bytes) -> None:
         self._decoded += len(part)

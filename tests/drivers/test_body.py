@@ -52,6 +52,21 @@ def test_bomb_stops_at_the_limit(step: int) -> None:
     assert peak < 1 << 20
 
 
+def test_U24_a_bomb_is_known_by_how_it_swells() -> None:
+    """A bomb is given up long before the limit; JSON that compresses well, however much of it, is not."""
+    bomb = zlib.compress(bytes(50 << 20), 9, 31)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TransportError, match="TOO_LARGE"):
+            collect(bomb, 16_384, Body(Limits(), ["gzip"]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000
+    text = b"".join(b'{"alias": "ta_%d", "value": "variation"}' % n for n in range(10_000))[: Limits().decoded_bytes]
+    assert collect(gzip.compress(text, 9), 16_384, Body(Limits(), ["gzip"])) == text
+
+
 def test_announced_length() -> None:
     """Less than was announced is truncated; an announced length past the limit is refused unread."""
     with pytest.raises(TransportError, match="TRUNCATED"):
