@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors. What fails
-# side by side is tried once more alone: a busy machine may have been late, a defect fails again.
+# side by side is tried once more alone, for a busy machine may have been late. A race can pass there too: look into it.
 WORKERS ?= 3
 
 .PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
@@ -23,8 +23,9 @@ demo: $(READY)
 	@VENDORS=$(VENDORS) $(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) || \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) || { \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS) && \
+		echo "WARNING: passed only alone; the first summary above names the tests that failed side by side"; }
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -56,7 +56,8 @@ def shop(tmp_path: Path, silent: str, flagmw_sandbox: SandboxServer) -> Iterator
     vendors = VENDOR.format(name="hung", base_url=silent) + VENDOR.format(
         name="well", base_url=flagmw_sandbox.webtrends_url
     )
-    (tmp_path / "flagmw.toml").write_text("deadline_ms = 300\n" + vendors)
+    # Long enough that the healthy vendor, which shares the processor with its visitors, is late only if it was held up.
+    (tmp_path / "flagmw.toml").write_text("deadline_ms = 1000\n" + vendors)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,6 +93,6 @@ def test_U33_healthy_vendor_beside_a_hung_one(shop: str) -> None:
     late = [page for page, _ in pages if not page.startswith("well ") or not page.endswith(" None")]
     assert not late, f"{len(late)} of 240 healthy answers were late, such as {late[0]!r}"
     slowest = max(elapsed for _, elapsed in pages)
-    assert slowest < 1.0, f"a page took {slowest:.3f} s at a deadline of 0.3 s"
+    assert slowest < 3.0, f"a page took {slowest:.3f} s at a deadline of 1 s"
     # Once its breaker is open the hung vendor costs nothing: most pages are far below the deadline.
-    assert sorted(elapsed for _, elapsed in pages)[120] < 0.15
+    assert sorted(elapsed for _, elapsed in pages)[120] < 0.5
