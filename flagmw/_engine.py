@@ -302,7 +302,7 @@ class Exchange:
         for n, part in enumerate(self.remembered):
             if part is None:
                 continue
-            failure = part.decision.error is not None
+            failure = part.error is not None
             if part.within(config.hold_s if failure else config.reuse_s, self.now):
                 undecided[n] = part.decision
         return undecided
@@ -376,7 +376,7 @@ class Exchange:
         """Return what is served in place of a failure: an older decision where there is one."""
         part = self.remembered[n] if self.remembered else None
         assert decision.error is not None
-        if part is None or part.decision.error is not None or not part.within(self._context.config.stale_s, self.now):
+        if part is None or part.error is not None or not part.within(self._context.config.stale_s, self.now):
             return decision
         self._context.counts.add("stale", decision.vendor, decision.error)
         return replace(part.stale(decision.error), cookies=(*part.decision.cookies, *decision.cookies))

@@ -47,7 +47,10 @@ class Jars:
         """
         wanted: list[tuple[int, CookieChange]] = []
         for n, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
+            held = self._states[n].cookies
             for change in {change.name: change for change in decision.cookies}.values():
+                if held.get(change.name) == change.value and not self._due(change):
+                    continue  # the visitor has it already, as nearly all have
                 fault = _cookies.writable(change.name, change.value, vendor.cookies)
                 if fault is None:
                     wanted.append((n, change))
@@ -65,13 +68,21 @@ class Jars:
             if (n, change.name) in evicted:
                 continue
             lines.extend(self._lines(n, change))
-        domains = [next((c.domain for c in each.cookies if c.domain is not None), None) for each in decisions]
         for n, name in sorted(evicted):
-            domain = domains[n]
+            domain = next((c.domain for c in decisions[n].cookies if c.domain is not None), None)
             lines.extend(self._lines(n, CookieChange(name=name, value="", max_age_s=0, domain=domain)))
         self.set_cookies = tuple(lines)
+        if not evicted:
+            return set()
         vendors = self._context.config.vendors
         return {(n, alias) for n, name in evicted if (alias := vendors[n].cookies.alias_of(name))}
+
+    def _due(self, change: CookieChange) -> bool:
+        """Say whether a cookie that the visitor has is to be deleted, or is sent again so that it lives on."""
+        life_s = change.max_age_s
+        if life_s is None:
+            return False
+        return life_s == 0 or self._context.refreshed.due(change.name, change.value, self._visit.now, life_s)
 
     def room(self) -> int:
         """Return how many bytes of the visitor's Cookie header are still free for cookies of ours."""
@@ -81,15 +92,15 @@ class Jars:
         """Drop the least important cookies until the visitor's Cookie header stays small enough to be accepted."""
         config = self._context.config
         room = room_for(config, self._visit.site_cookie_bytes)
+        total = header_bytes(self.now)
+        if total <= room and sum(map(len, self.now)) <= COOKIES_MAX:
+            return set()
         # "name=value; " in the header; what comes first is kept first.
         sized = [
             (vendor.cookies.priority(name), n, place, name, len(name) + len(value) + 3)
             for n, (vendor, jar) in enumerate(zip(config.vendors, self.now, strict=True))
             for place, (name, value) in enumerate(jar.items())
         ]
-        total = sum(size for *_, size in sized)
-        if total <= room and len(sized) <= COOKIES_MAX:
-            return set()
         evicted: set[tuple[int, str]] = set()
         for _, n, _, name, size in sorted(sized, reverse=True):
             if total <= room and len(sized) - len(evicted) <= COOKIES_MAX:
@@ -115,14 +126,10 @@ class Jars:
         vendor = config.vendors[n]
         known = self._states[n].cookies.get(change.name)
         delete = change.max_age_s == 0
-        if delete:
-            if known is None:
-                return
-        else:
-            life_s = change.max_age_s
-            due = life_s is not None and context.refreshed.due(change.name, change.value, visit.now, life_s)
-            if known == change.value and not due:
-                return
+        if delete and known is None:
+            return
+        if not delete and change.max_age_s is not None:
+            context.refreshed.sent(change.name, change.value, visit.now)
         wish = config.cookie_domain or change.domain
         if delete and wish is None:
             wish = registrable_domain(visit.host)

@@ -220,7 +220,7 @@ class Lane:
         if asked.key is None or not isinstance(decision, Decision) or decision.error is not None:
             return
         held = self._context.memory.get(asked.key)
-        if held is not None and held.decision.error is not None and held.within(self._config.hold_s, now):
+        if held is not None and held.error is not None and held.within(self._config.hold_s, now):
             return  # who was shown the default keeps it
         self._context.memory.put(asked.key, remembered(decision, now))
         self._counts.add("late_kept", self.vendor.name)

@@ -109,7 +109,7 @@ class Recall:
                 if known:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)
-            elif n in fresh and (part is None or part.decision.error is not None or not self._serves(part)):
+            elif n in fresh and (part is None or part.error is not None or not self._serves(part)):
                 part = (
                     Remembered(Decision(vendor=decision.vendor, error=decision.error), now) if config.hold_s else None
                 )
@@ -140,7 +140,7 @@ class Recall:
             digest, kept = part
             known = held.get((n, digest))
             # In a token times are whole seconds.
-            if known is None or known.decision.error != kept.decision.error or abs(known.at - kept.at) > 1:
+            if known is None or known.error != kept.error or abs(known.at - kept.at) > 1:
                 return False
         return True
 
@@ -205,4 +205,4 @@ def _slim(part: Part) -> Part:
     """Return *part* without the vendor's own identifiers of variants, which take the most room."""
     digest, kept = part
     variants = {alias: replace(variant, factors=(), ids={}) for alias, variant in kept.decision.variants.items()}
-    return digest, replace(kept, decision=replace(kept.decision, variants=variants))
+    return digest, Remembered(replace(kept.decision, variants=variants), kept.at)

@@ -29,12 +29,56 @@ DIGEST_BYTES = 12
 UNPACKED_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class Remembered:
-    """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then."""
+    """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
 
-    decision: Decision
-    at: float
+    It is put into the form in which it is served again when that is first asked for: most decisions never are.
+    """
+
+    __slots__ = ("_bare", "_decision", "_raw", "_size", "at")
+
+    def __init__(self, decision: Decision, at: float, *, raw: bool = False, bare: bool = False) -> None:
+        self._decision, self.at, self._raw, self._bare = decision, at, raw, bare
+        self._size = 0
+
+    @property
+    def decision(self) -> Decision:
+        """The decision as it is served again: its variants are `CACHED`, and its cookies come along."""
+        if self._raw:
+            made = self._decision
+            cookies = () if self._bare else made.cookies
+            variants = {alias: _with_reason(each, Reason.CACHED, None) for alias, each in made.variants.items()}
+            # In this order: another thread that comes in between does the same again.
+            self._decision = replace(
+                made, variants=variants, cookies=cookies, rejected=(), advice=None, log=None
+            )
+            self._raw = False
+        return self._decision
+
+    @property
+    def error(self) -> ErrorCode | None:
+        """Why the decision failed as a whole, None if it did not."""
+        return self._decision.error
+
+    @property
+    def has_cookies(self) -> bool:
+        """Whether cookies come along."""
+        return not self._bare and bool(self._decision.cookies)
+
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in bytes."""
+        if not self._size:
+            self._size = _size(self._decision, bare=self._bare)
+        return self._size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Remembered({self._decision!r}, at={self.at})"
 
     def within(self, seconds: float, now: float) -> bool:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
@@ -42,23 +86,26 @@ class Remembered:
 
     def without_cookies(self) -> Remembered:
         """Return it for a visitor who has its cookies."""
-        return replace(self, decision=replace(self.decision, cookies=())) if self.decision.cookies else self
+        if not self.has_cookies:
+            return self
+        made = self._decision
+        return Remembered(made if self._raw else replace(made, cookies=()), self.at, raw=self._raw, bare=True)
 
     def stale(self, code: ErrorCode) -> Decision:
         """Return it as what is served because the vendor failed with *code*."""
         variants = {
-            alias: replace(variant, reason=Reason.STALE, error_code=code)
-            for alias, variant in self.decision.variants.items()
+            alias: _with_reason(variant, Reason.STALE, code) for alias, variant in self.decision.variants.items()
         }
         return replace(self.decision, variants=variants, error=code)
 
 
 def remembered(decision: Decision, at: float) -> Remembered:
-    """Return *decision* as it is served again: its variants are `CACHED`, and its cookies come along."""
-    variants = {
-        alias: replace(variant, reason=Reason.CACHED, error_code=None) for alias, variant in decision.variants.items()
-    }
-    return Remembered(replace(decision, variants=variants, rejected=(), advice=None, log=None), at)
+    """Return *decision*, which was just made, to be served again."""
+    return Remembered(decision, at, raw=True)
+
+
+def _with_reason(variant: Variant, reason: Reason, code: ErrorCode | None) -> Variant:
+    return replace(variant, reason=reason, error_code=code)
 
 
 class Binder:
@@ -105,7 +152,7 @@ class Memory:
         return None if entry is None else entry[0]
 
     def put(self, key: Key, what: Remembered) -> None:
-        size = _size(what.decision)
+        size = what.size
         with self._lock:
             if size <= self._kept.maxsize:
                 self._kept[key] = (what, size)
@@ -203,13 +250,14 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
     )
 
 
-def _size(decision: Decision) -> int:
-    """Estimate what a decision takes in memory, in bytes."""
+def _size(decision: Decision, *, bare: bool) -> int:
+    """Estimate what a decision takes in memory, in bytes; *bare* without its cookies."""
     size = 600 + 120 * len(decision.misses)
     for variant in decision.variants.values():
         texts = sum(len(text) for text in variant.ids.values()) + sum(len(each.value) for each in variant.factors)
         size += 900 + len(variant.key) + texts + (0 if variant.payload is None else 2 * len(_json(variant.payload)))
-    size += sum(200 + len(change.name) + len(change.value) for change in decision.cookies)
+    if not bare:
+        size += sum(200 + len(change.name) + len(change.value) for change in decision.cookies)
     return size + (2 * len(_json(dict(decision.hints))) if decision.hints else 0)
 
 

@@ -225,7 +225,7 @@ def _document(flags: Flags, variants: list[Variant], elapsed_ms: float) -> dict[
                     for f in dataclasses.fields(variant)
                     if f.name not in ("factors", "ids")
                 },
-                "factors": [dataclasses.asdict(factor) for factor in variant.factors],
+                "factors": [factor._asdict() for factor in variant.factors],
                 "ids": dict(variant.ids),
             }
             for variant in variants

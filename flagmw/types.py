@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from flagmw.codes import ErrorCode, Reason
@@ -76,8 +76,7 @@ class VisitorState:
     cookies: Mapping[str, str] = field(default_factory=empty, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(NamedTuple):
     """One code container of a Webtrends variation (OTS REST API guide, `body.factors`)."""
 
     name: str
@@ -111,9 +110,8 @@ class Variant:
     ids: Mapping[str, str] = field(default_factory=empty, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CookieChange:
-    """A cookie that a vendor wants the visitor to have.
+class CookieChange(NamedTuple):
+    """A cookie that a vendor wants the visitor to have. A tuple, because every decision brings a handful of them.
 
     Attributes:
         max_age_s: lifetime in seconds; None for the browser's session; 0 to delete.
@@ -121,9 +119,12 @@ class CookieChange:
     """
 
     name: str
-    value: str = field(repr=False)
+    value: str
     max_age_s: int | None = None
     domain: str | None = None
+
+    def __repr__(self) -> str:
+        return f"CookieChange(name={self.name!r}, max_age_s={self.max_age_s}, domain={self.domain!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

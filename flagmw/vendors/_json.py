@@ -34,12 +34,16 @@ def loads(body: bytes) -> Any:
         ProtocolError: `EMPTY` for no text at all, `NOT_JSON` otherwise.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
-    if not body.strip():
+    if not body or body.isspace():
         raise ProtocolError(ErrorCode.EMPTY)
     try:
-        return _shallow(orjson.loads(body))
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise ProtocolError(ErrorCode.NOT_JSON) from None
+    # Nothing lies deeper than there are opening brackets, counted quickly; those in strings count too many.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        _check_depth(document)
+    return document
 
 
 def loads_tolerant(body: bytes) -> Any:
@@ -62,14 +66,18 @@ def loads_tolerant(body: bytes) -> Any:
     return loads(text.encode())
 
 
-def _shallow(document: Any) -> Any:
-    level = [document]
+def _check_depth(document: Any) -> None:
+    level = [document] if type(document) in _CONTAINERS else []
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in _CONTAINERS
+        ]
         if not level:
-            return document
+            return
     raise ProtocolError(ErrorCode.SHAPE)
 
 
-def _children(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+_CONTAINERS = frozenset({dict, list})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ _LAYOUT = str.maketrans("", "", "\t\n\r")
 MESSAGE_CHARS = 512
 _GUID = re.compile(r"guid:? ?[0-9]{1,12}-\$?(.{1,128}?)(?:,| can occur|$)")
 _PAGE_LEVEL = "#wt-page-level-js"
+_IDS = (("guid", "guid"), ("tracking_guid", "trackingGuid"), ("system_uid", "systemUID"), ("type", "r_type"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +103,14 @@ def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
         return None
     if element.alias is None:
         return ErrorCode.BAD_ALIAS
-    raw = element.body.get("factors")
-    factors = tuple(_factors(raw if isinstance(raw, list) else ()))
+    factors = _factors(element.body.get("factors"))
     if not factors:
         return ErrorCode.BAD_VARIANT
     key = _chosen(factors).value
     if not key or len(key) > VALUE_CHARS or not _sound(key):
         return ErrorCode.BAD_VARIANT
     params = element.params
-    named = (("guid", "guid"), ("tracking_guid", "trackingGuid"), ("system_uid", "systemUID"), ("type", "r_type"))
-    ids = {ours: text for ours, theirs in named if (text := _text(params.get(theirs)))}
+    ids = {ours: text for ours, theirs in _IDS if (text := _text(params.get(theirs)))}
     return Variant(
         alias=element.alias,
         key=key,
@@ -140,16 +139,19 @@ def _sound(key: str) -> bool:
 
 def paused(element: Element) -> bool:
     """Say whether the test is paused; the vendor writes it as text, its browser events as a boolean."""
-    return str(element.params.get("r_paused", "")).lower() == "true"
+    said = element.params.get("r_paused")
+    return said is not None and str(said).lower() == "true"
 
 
-def _factors(raw: Iterable[Any]) -> Iterable[Factor]:
-    for factor in raw:
-        if isinstance(factor, dict) and isinstance(factor.get("value"), str):
+def _factors(raw: Any) -> tuple[Factor, ...]:
+    found = []
+    for factor in raw if isinstance(raw, list) else ():
+        if isinstance(factor, dict) and isinstance(value := factor.get("value"), str):
             operation = factor.get("operation")
-            yield Factor(
-                _text(factor.get("name")) or "", factor["value"], operation if type(operation) is int else None
+            found.append(
+                Factor(_text(factor.get("name")) or "", value, operation if type(operation) is int else None)
             )
+    return tuple(found)
 
 
 def _chosen(factors: tuple[Factor, ...]) -> Factor:
@@ -161,8 +163,14 @@ def _chosen(factors: tuple[Factor, ...]) -> Factor:
     return next((factor for factor in factors if factor.value), factors[0])
 
 
-def cookie_changes(element: Element, *, session_timeouts: bool) -> list[CookieChange]:
-    """Return the cookies that one element sets, in its order; names and values are checked later."""
+def cookie_changes(
+    element: Element, *, session_timeouts: bool, written: Callable[[str], str] | None = None
+) -> list[CookieChange]:
+    """Return the cookies that one element sets, in its order; names and values are checked later.
+
+    Args:
+        written: what becomes of a value on its way to the visitor.
+    """
     if element.params.get("use1stPartyCookies") is False:
         return []
     domain = _text(element.params.get("cookieDomain"))
@@ -174,15 +182,15 @@ def cookie_changes(element: Element, *, session_timeouts: bool) -> list[CookieCh
         value = cookie.get("value")
         if not isinstance(value, str):
             continue
-        lifetime = _lifetime(cookie, session_timeouts)
-        changes.append(CookieChange(name=name, value=value, max_age_s=lifetime, domain=domain))
+        value = value if written is None else written(value)
+        changes.append(CookieChange(name, value, _lifetime(cookie, session_timeouts), domain))
     return changes
 
 
 def _lifetime(cookie: dict[str, Any], session_timeouts: bool) -> int | None:
     """Return seconds. Timeouts are milliseconds; a session cookie lives as long as the browser by default."""
     timeout, kind = cookie.get("timeout"), cookie.get("type")
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not math.isfinite(timeout):
+    if type(timeout) is not int and not (isinstance(timeout, float) and math.isfinite(timeout)):
         return None
     if timeout <= 0:
         return 0

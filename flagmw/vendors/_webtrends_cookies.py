@@ -24,7 +24,7 @@ class Cookies:
 
     def __init__(self, domain_id: str, *, encrypted: bool) -> None:
         self.user, self.mode = f"_wt.user-{domain_id}", f"_wt.mode-{domain_id}"
-        self._control, self._encrypted = f"_wt.control-{domain_id}-", encrypted
+        self._control, self.encrypted = f"_wt.control-{domain_id}-", encrypted
 
     def rule(self) -> CookieRule:
         return CookieRule(
@@ -38,7 +38,7 @@ class Cookies:
         )
 
     def own(self, name: str) -> bool:
-        return name in (self.user, self.mode) or self.alias_of(name) is not None
+        return name == self.user or name == self.mode or self.alias_of(name) is not None
 
     def control(self, alias: str) -> str:
         """Return the name of the control cookie of project *alias*."""
@@ -49,7 +49,9 @@ class Cookies:
 
     def alias_of(self, name: str) -> str | None:
         """Return the project whose control cookie *name* is, None if it is none."""
-        alias = name[len(self._control) :] if name.startswith(self._control) else ""
+        if not name.startswith(self._control):
+            return None
+        alias = name[len(self._control) :]
         return alias if ALIAS.fullmatch(alias) else None
 
     def read(self, cookies: Mapping[str, str]) -> dict[str, str]:
@@ -58,8 +60,8 @@ class Cookies:
             name: value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
             for name, value in cookies.items()
         }
-        return {name: value if self._encrypted else unquote(value) for name, value in bare.items() if octets_ok(value)}
+        return {name: value if self.encrypted else unquote(value) for name, value in bare.items() if octets_ok(value)}
 
     def written(self, value: str) -> str:
         """Return the vendor's *value* as the visitor gets it."""
-        return value if self._encrypted else quote(value, safe="")
+        return value if self.encrypted else quote(value, safe="")

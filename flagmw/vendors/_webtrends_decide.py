@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError
@@ -113,15 +113,25 @@ class Settler:
                 advice=_REFUSED if answer.ours else None,
             )
         taken = answer.elements[: answers.MAX_ELEMENTS]
-        misses = {e.alias: miss for e in taken if e.alias is not None and (miss := self._miss(e)) is not None}
-        found = [answers.variant(element, self.vendor) for element in taken if self._miss(element) is None]
-        variants = {variant.alias: variant for variant in found if isinstance(variant, Variant)}
-        rejected = [code for code in found if isinstance(code, ErrorCode)]
+        misses: dict[str, ErrorCode] = {}
+        variants: dict[str, Variant] = {}
+        rejected: list[ErrorCode] = []
+        changes: list[CookieChange] = []
+        for element in taken:
+            miss = self._miss(element)
+            if miss is None:
+                made = answers.variant(element, self.vendor)
+                if isinstance(made, Variant):
+                    variants[made.alias] = made
+                elif made is not None:
+                    rejected.append(made)
+            elif element.alias is not None:
+                misses[element.alias] = miss
+            changes += self._changes(element, answer)
         if len(answer.elements) > len(taken):
             rejected.append(ErrorCode.TOO_MANY)
-        changes = [change for element in taken for change in self._changes(element, answer)]
         failures = [e.code for e in taken if e.code is not None and not _informational(e.code)]
-        if len(failures) < len(taken):
+        if dropped and len(failures) < len(taken):
             changes = [*_deletions(dropped, answer), *changes]
         wanted = {change.name: change for change in changes}
         if len(wanted) > MAX_COOKIES:
@@ -149,13 +159,15 @@ class Settler:
             return vendor_code(element.code)
         return ErrorCode.VENDOR_318 if answers.paused(element) and not self.serve_paused else None
 
-    def _changes(self, element: answers.Element, answer: Answer) -> Iterator[CookieChange]:
-        """Yield what *element* does to cookies: those of an error are not taken, those of a mere "no" are."""
+    def _changes(self, element: answers.Element, answer: Answer) -> list[CookieChange]:
+        """Return what *element* does to cookies: those of an error are not taken, those of a mere "no" are."""
+        changes: list[CookieChange] = []
         if element.code in codes.ONE_PROJECT and element.alias is not None:
-            yield from _deletions({self.cookies.control(element.alias): ""}, answer)
+            changes += _deletions({self.cookies.control(element.alias): ""}, answer)
         if element.code is None or _informational(element.code):
-            for change in answers.cookie_changes(element, session_timeouts=self.session_timeouts):
-                yield replace(change, value=self.cookies.written(change.value))
+            written = None if self.cookies.encrypted else self.cookies.written
+            changes += answers.cookie_changes(element, session_timeouts=self.session_timeouts, written=written)
+        return changes
 
 
 def _informational(code: int) -> bool:
