@@ -1,15 +1,18 @@
-"""Sockets for the async driver. They use the loop's socket calls and no asyncio transport.
+"""Sockets for the async driver, watched by the loop but without an asyncio transport.
 
 So closing is closing a socket: it needs no running loop, which matters when the loop is gone, or when a forked
-child must let go of what it inherited without touching its parent's selector.
+child must let go of what it inherited without touching its parent's selector. The loop watches a socket from its first
+read to its end, idle times included: telling the selector twice per call would cost more than the reading.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -86,7 +89,13 @@ class AsyncWire(Wire):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._tls: ssl.SSLObject | None = None
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming: ssl.MemoryBIO | None = None
+        self._outgoing: ssl.MemoryBIO | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._size = 0
+        # What watches the socket: kept weakly, or an idle connection would keep a loop that is gone.
+        self._watched_by: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._descriptor, self._pid = -1, 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         size = min(max_bytes, self.room - self.received + 1)
@@ -94,7 +103,7 @@ class AsyncWire(Wire):
             if self.pending:
                 await self._flush()
             if self._tls is None:
-                return self.count(await asyncio.get_running_loop().sock_recv(self.sock, size))
+                return self.count(await self._receive(size))
             try:
                 return self.count(await self._step(self._tls.read, size))
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -109,11 +118,22 @@ class AsyncWire(Wire):
     async def aclose(self) -> None:
         self.abort()
 
+    def abort(self) -> None:
+        self._unwatch()
+        super().abort()
+
+    def hand_over(self) -> None:
+        self._unwatch()
+        super().hand_over()
+
     def leftover(self) -> bool:
-        return self._incoming.pending > 0 or (self._tls is not None and self._tls.pending() > 0)
+        if self._tls is None or self._incoming is None:
+            return False
+        return self._incoming.pending > 0 or self._tls.pending() > 0
 
     async def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Put TLS on the connection, for the certificate of *host*."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         try:
             await self._step(self._tls.do_handshake)
@@ -129,7 +149,7 @@ class AsyncWire(Wire):
         data = self.take_pending()
         try:
             if self._tls is None:
-                await asyncio.get_running_loop().sock_sendall(self.sock, data)
+                await self._send(data)
             else:
                 view = memoryview(data)
                 while view:
@@ -138,22 +158,69 @@ class AsyncWire(Wire):
             # The vendor may have answered before it hung up: reading will tell.
             self.broken = True
 
-    async def _step(self, act: Callable[..., Any], *args: Any) -> Any:
+    async def _send(self, data: bytes) -> None:
+        # Nearly always the kernel takes a request at once.
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent < len(data):
+            await asyncio.get_running_loop().sock_sendall(self.sock, memoryview(data)[sent:])
+
+    async def _receive(self, size: int) -> bytes:
+        """Return up to *size* received bytes, none at the end of the connection."""
         loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        self._size = size
+        if self._descriptor < 0:
+            self._watch(loop)
+        return await waiter
+
+    def _arrived(self) -> None:
+        """Take what the socket has, for who waits for it."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            # Bytes that nobody asked for, or the end: they stay where they are, for `readable` to see.
+            self._unwatch()
+            return
+        try:
+            data = self.sock.recv(self._size)
+        except (BlockingIOError, InterruptedError):
+            self._waiter = waiter
+        except Exception as error:
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(data)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        descriptor = self.sock.fileno()
+        loop.add_reader(descriptor, self._arrived)
+        self._watched_by, self._descriptor, self._pid = weakref.ref(loop), descriptor, os.getpid()
+
+    def _unwatch(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0 or self._watched_by is None or self._pid != os.getpid():
+            return
+        loop = self._watched_by()
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(descriptor)
+
+    async def _step(self, act: Callable[..., Any], *args: Any) -> Any:
+        assert self._incoming is not None
         while True:
             try:
                 result = act(*args)
             except ssl.SSLWantReadError:
-                await self._drain(loop)
-                data = await loop.sock_recv(self.sock, 65536)
+                await self._drain()
+                data = await self._receive(65536)
                 if data:
                     self._incoming.write(data)
                 else:
                     self._incoming.write_eof()
             else:
-                await self._drain(loop)
+                await self._drain()
                 return result
 
-    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._outgoing.pending:
-            await loop.sock_sendall(self.sock, self._outgoing.read())
+    async def _drain(self) -> None:
+        if self._outgoing is not None and self._outgoing.pending:
+            await self._send(self._outgoing.read())

@@ -168,13 +168,13 @@ class Aiohttp:
                     if not 200 <= await self._tunneller.atunnel(wire, proxy, to) < 300:
                         raise TransportError(ErrorCode.CONNECT, sent=False)
                 options = {"ssl": await self._authorities.context(), "server_hostname": to.host}
+            wire.hand_over()
             await loop.create_connection(lambda: connection, sock=wire.sock, **options)
         except BaseException as error:
             wire.abort()
             if not isinstance(error, Exception):
                 raise
             raise TransportError(_failed(error, wire), sent=False) from error
-        wire.hand_over()
         connections.add(connection)
         return connection
 

@@ -71,8 +71,14 @@ def target(call: Call) -> Target:
     Raises:
         TransportError: `INTERNAL`, because urls come from the configuration and the codecs, never from visitors.
     """
+    return _target(call.url)
+
+
+# Most vendors are asked at one address.
+@lru_cache(maxsize=256)
+def _target(url: str) -> Target:
     try:
-        parts = urlsplit(call.url)
+        parts = urlsplit(url)
         host, port, authority = _origin(parts.scheme, parts.netloc)
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
     except (ValueError, KeyError) as error:
@@ -109,11 +115,24 @@ def head(method: bytes, where: bytes, headers: Iterable[tuple[bytes, bytes]]) ->
     Raises:
         TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
     """
+    return b"".join([_checked_start(method, where), *[_checked_line(*line) for line in headers], b"\r\n"])
+
+
+# The same few lines are written again and again.
+@lru_cache(maxsize=256)
+def _checked_start(method: bytes, where: bytes) -> bytes:
     start = b"%s %s HTTP/1.1\r\n" % (method, where)
-    lines = [b"%s: %s\r\n" % line for line in headers]
-    if not _START.fullmatch(start) or not all(map(_LINE.fullmatch, lines)):
+    if not _START.fullmatch(start):
         raise TransportError(ErrorCode.INTERNAL, sent=False)
-    return b"".join([start, *lines, b"\r\n"])
+    return start
+
+
+@lru_cache(maxsize=1024)
+def _checked_line(name: bytes, value: bytes) -> bytes:
+    line = b"%s: %s\r\n" % (name, value)
+    if not _LINE.fullmatch(line):
+        raise TransportError(ErrorCode.INTERNAL, sent=False)
+    return line
 
 
 def checked_headers(call: Call, to: Target) -> list[tuple[str, str]]:
