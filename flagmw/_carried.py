@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flagmw import _cookies
-from flagmw._locks import Lock
+from flagmw._generations import Generations
 from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
@@ -92,13 +92,7 @@ class Reader:
 
     def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
         self._rules = [*(vendor.cookies for vendor in vendors), RULE]
-        # Two generations: what is asked for moves to the young one, and when that is full the old one is forgotten.
-        # Looking something up takes no lock, which every page would pay for.
-        self._half_bytes = memory_bytes // 2
-        self._young: dict[str, Carried] = {}
-        self._old: dict[str, Carried] = {}
-        self._young_bytes = 0
-        self._lock = Lock()
+        self._read: Generations[str, Carried] = Generations(memory_bytes, lambda carried: carried.size)
         self._nothing = Carried([VisitorState() for _ in vendors], {}, 0, [])
 
     def __call__(self, headers: Sequence[str]) -> Carried:
@@ -106,25 +100,15 @@ class Reader:
         if not headers:
             return self._nothing
         header = headers[0] if len(headers) == 1 else "; ".join(headers)
-        carried = self._young.get(header)
+        carried = self._read.get(header)
         if carried is not None:
             return carried
-        carried = self._old.get(header)
-        if carried is None:
-            found = _cookies.read(headers, self._rules)
-            *states, own = found.own
-            read = [VisitorState(each) for each in states]
-            size = 2 * len(header) + _BESIDE + _UNPACKED * len(own.get(DECISION, ""))
-            carried = Carried(read, own, found.site_bytes, found.rejected, size)
+        found = _cookies.read(headers, self._rules)
+        *states, own = found.own
+        read = [VisitorState(each) for each in states]
+        size = 2 * len(header) + _BESIDE + _UNPACKED * len(own.get(DECISION, ""))
+        carried = Carried(read, own, found.site_bytes, found.rejected, size)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
         if carried.vendor_bytes or carried.own:
-            self._keep(header, carried)
+            self._read.put(header, carried)
         return carried
-
-    def _keep(self, header: str, carried: Carried) -> None:
-        with self._lock:
-            if self._young_bytes + carried.size > self._half_bytes:
-                self._old, self._young, self._young_bytes = self._young, {}, 0
-            if carried.size <= self._half_bytes:
-                self._young[header] = carried
-                self._young_bytes += carried.size

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from flagmw._carried import Reader
 from flagmw._exposures import MemorySeen, Seen
+from flagmw._generations import Generations
 from flagmw._guard import PerMinute
-from flagmw._locks import Lock
 from flagmw._log import Throttle
-from flagmw._remember import Binder, Memory
+from flagmw._remember import Binder, Key, Remembered, memory
 from flagmw._stats import Counts
 from flagmw.config import Config
 from flagmw.types import Put
@@ -20,32 +20,20 @@ REFRESH_S = 86_400.0
 
 
 class Refreshed:
-    """Remember when a cookie with this very value was last sent, to send it again only once a day.
+    """Remember when a cookie with this very value was last sent, to send it again only once a day."""
 
-    Two generations of *size* at most: the older is forgotten when the younger is full. Looking takes no lock.
-    """
-
-    def __init__(self, size: int = 25_000) -> None:
-        self._lock, self._size = Lock(), size
-        self._young: dict[int, float] = {}
-        self._old: dict[int, float] = {}
+    def __init__(self, size: int = 50_000) -> None:
+        self._sent: Generations[int, float] = Generations(size, lambda _: 1)
 
     def due(self, name: str, value: str, now: float, life_s: int) -> bool:
         """Say whether it is time to send the cookie again; one that lives but hours is sent at half its life."""
-        key = hash((name, value))
-        sent = self._young.get(key)
-        if sent is None:
-            sent = self._old.get(key)
+        sent = self._sent.get(hash((name, value)))
         # A clock that went back must not keep a cookie from being renewed.
         return sent is None or not 0 <= now - sent < min(REFRESH_S, life_s / 2)
 
     def sent(self, name: str, value: str, now: float) -> None:
         """Note that the cookie is sent now."""
-        key = hash((name, value))
-        with self._lock:
-            if len(self._young) >= self._size:
-                self._old, self._young = self._young, {}
-            self._young[key] = now
+        self._sent.put(hash((name, value)), now)
 
 
 class Traits:
@@ -78,7 +66,7 @@ class Context:
     seen: Seen = field(default_factory=MemorySeen)
     open_sink: Callable[[], Put] | None = None
     read: Reader = field(init=False)
-    memory: Memory = field(init=False)
+    memory: Generations[Key, Remembered] = field(init=False)
     traits: tuple[Traits, ...] = field(init=False)
     reads: bool = field(init=False)
     same_everywhere: bool = field(init=False)
@@ -86,7 +74,7 @@ class Context:
 
     def __post_init__(self) -> None:
         half = self.config.memory_mb * 1024 * 1024 // 2
-        self.read, self.memory = Reader(self.config.vendors, half), Memory(half)
+        self.read, self.memory = Reader(self.config.vendors, half), memory(half)
         self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
         self.reads = any(traits.reads for traits in self.traits)
         # A visitor without an identity of the site's gets the same on every page, while decisions are remembered.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from flagmw._domains import is_domain
 from flagmw.codes import ErrorCode
@@ -122,7 +123,13 @@ def format_set_cookie(
         raise ValueError("cookie name has characters that cannot be sent")
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("cookie value has characters that cannot be sent")
-    parts = [f"{name}={value}"]
+    return f"{name}={value}{_attributes(max_age_s, domain, secure, http_only)}"
+
+
+# A site's cookies have but a few attributes among them.
+@lru_cache(maxsize=256)
+def _attributes(max_age_s: int | None, domain: str | None, secure: bool, http_only: bool) -> str:
+    parts = [""]
     if max_age_s is not None:
         parts.append(f"Max-Age={min(max(0, max_age_s), MAX_AGE_MAX_S)}")
     parts.append("Path=/")

@@ -54,11 +54,12 @@ class Exchange:
         "_context",
         "_ended",
         "_events",
-        "_flags",
         "_jars",
         "_own_lines",
+        "_read",
         "_recall",
         "_reported",
+        "_sink",
         "_stored_key",
         "_user",
         "_visit",
@@ -97,8 +98,10 @@ class Exchange:
         self.consent = Consent.FULL
         self.override: Override | None = None
         self.remembered: Sequence[Remembered | None] = ()
-        self._events: Events | None = None if sink is None else Events(context, self, sink)
-        self._flags: Flags | None = None
+        self._events: Events | None = None
+        self._sink = sink
+        # What the flags note, not the flags: they know this exchange, and a circle would be left to the collector.
+        self._read: Mapping[str, Variant] = EMPTY
         self._jars: Jars | None = None
         self.answered = self._ended = False
         self._own_lines: tuple[str, ...] = ()
@@ -254,7 +257,7 @@ class Exchange:
         if ready is None or not ready.since <= self.now < ready.until:
             return None
         config = self._context.config
-        self._flags = made = Flags(
+        made = Flags(
             ready.variants,
             defaults=config.defaults,
             misses=ready.misses,
@@ -263,6 +266,7 @@ class Exchange:
             recorder=self,
             hints=ready.hints,
         )
+        self._read = made._exposed
         return made
 
     def _ordinary(self) -> bool:
@@ -359,6 +363,7 @@ class Exchange:
         if (fresh or changes) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
         flags = self._given(self._flags_of(settled, evicted))
+        self._recall = None  # it knows this exchange: no circles
         if not fresh and self._jars is None:
             self._come_again(settled, flags)
         return flags
@@ -379,7 +384,7 @@ class Exchange:
         if part is None or part.error is not None or not part.within(self._context.config.stale_s, self.now):
             return decision
         self._context.counts.add("stale", decision.vendor, decision.error)
-        return replace(part.stale(decision.error), cookies=(*part.decision.cookies, *decision.cookies))
+        return replace(part.stale(decision.error), cookies=(*part.cookies, *decision.cookies))
 
     def _keep(self, decisions: Sequence[Decision], fresh: set[int]) -> None:
         """Remember what was decided, here and at the visitor."""
@@ -437,7 +442,7 @@ class Exchange:
             for alias, variant in decision.variants.items():
                 flag = prefix + alias
                 if flag not in variants:
-                    variants[flag] = variant if not prefix else replace(variant, alias=flag)
+                    variants[flag] = variant if not prefix else variant.renamed(flag)
                     owners[flag] = n
             for alias, miss in decision.misses.items():
                 misses.setdefault(prefix + alias, miss)
@@ -455,17 +460,12 @@ class Exchange:
 
     def _given(self, flags: Flags) -> Flags:
         """Note the flags that the view gets, to report what it reads of them."""
-        self._flags = flags
+        self._read = flags._exposed
         return flags
-
-    @property
-    def given(self) -> Flags | None:
-        """The flags that the view got, if it got any."""
-        return self._flags
 
     def gave(self, flags: Flags) -> None:
         """Note that the view has *flags* in its hands, which have taken over what was settled."""
-        self._flags = flags
+        self._read = flags._exposed
 
     # What the response needs
 
@@ -509,7 +509,7 @@ class Exchange:
 
     def _happened(self) -> Events:
         if self._events is None:
-            self._events = Events(self._context, self, None)
+            self._events = Events(self._context, self, self._sink)
         if self.answered and self._events.sink is None and self._context.open_sink is not None:
             self._events.sink = self._context.open_sink()
         return self._events
@@ -519,7 +519,7 @@ class Exchange:
     @property
     def sink(self) -> Put | None:
         """Where events go at once, if anywhere."""
-        return None if self._events is None else self._events.sink
+        return self._sink if self._events is None else self._events.sink
 
     @sink.setter
     def sink(self, sink: Put) -> None:
@@ -535,7 +535,7 @@ class Exchange:
     @property
     def has_reads(self) -> bool:
         """Whether the view has read variants whose vendors are to be told."""
-        return self._context.reads and self._flags is not None and self._flags.read_count > self._reported
+        return self._context.reads and len(self._read) > self._reported
 
     def drain(self, *, expose: bool = True) -> list[Event]:
         """Return the events collected so far and forget them; what was read is among them if *expose* says so."""
@@ -545,10 +545,10 @@ class Exchange:
 
     def expose(self) -> None:
         """Make events of what the view has read so far."""
-        flags = self._flags
-        if flags is None or flags.read_count <= self._reported:
+        read = [*self._read.values()][self._reported :]
+        if not read:
             return
-        read, self._reported = flags.exposed[self._reported :], flags.read_count
+        self._reported += len(read)
         silent = self.kept_from is not None or self.override is not None
         if not silent and self._context.reads and self.recorded:
             self._happened().expose(read, self.now)

@@ -11,7 +11,7 @@ from flagmw._context import Context
 from flagmw._engine import failed
 from flagmw._flights import Asked, Flights
 from flagmw._guard import Breaker, Deadline, Gate
-from flagmw._remember import Key, remembered
+from flagmw._remember import Key, Remembered
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.pace import CONCURRENCY
@@ -94,9 +94,7 @@ class Lane:
         except BaseException:
             gate.leave()
             raise
-        # The slot is the thread's: a call that nobody waits for any more still holds it.
-        future.add_done_callback(lambda _: gate.leave())
-        return self._begin(Asked(future, key, late))
+        return self._begin(Asked(future, key, late), gate)
 
     def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
         """Wait for what `submit` began, until the deadline at the latest."""
@@ -144,8 +142,7 @@ class Lane:
         if key is not None:
             late = self._may_be_late(key, self._config.max_in_flight)
             task = loop.create_task(self._run(visit, state, self._until(deadline, late)))
-            task.add_done_callback(lambda _: gate.leave())
-            return await self._wait(self._begin(Asked(task, key, late, loop)), deadline)
+            return await self._wait(self._begin(Asked(task, key, late, loop), gate), deadline)
         # Nobody can share it: no task of its own is needed.
         started = time.monotonic()
         try:
@@ -169,7 +166,7 @@ class Lane:
 
         started = time.monotonic()
         try:
-            await asyncio.wait((asked.future,), timeout=deadline.left(started))
+            await _ended(asked.future, deadline.left(started))
         except asyncio.CancelledError:
             if self._flights.leave(asked) and not asked.future.done():
                 self.breaker.abandon()
@@ -191,9 +188,15 @@ class Lane:
             self._counts.add("joined", self.vendor.name)
         return asked
 
-    def _begin(self, asked: Asked) -> Asked:
+    def _begin(self, asked: Asked, gate: Gate) -> Asked:
+        """Let others join *asked*, which holds its place in *gate* until it ends, whether anybody waits or not."""
+
+        def ended(future: Any) -> None:
+            gate.leave()
+            self._landed(asked, future)
+
         self._flights.begin(asked)
-        asked.future.add_done_callback(lambda future: self._landed(asked, future))
+        asked.future.add_done_callback(ended)
         return asked
 
     def _may_be_late(self, key: Key | None, limit: int) -> bool:
@@ -222,7 +225,7 @@ class Lane:
         held = self._context.memory.get(asked.key)
         if held is not None and held.error is not None and held.within(self._config.hold_s, now):
             return  # who was shown the default keeps it
-        self._context.memory.put(asked.key, remembered(decision, now))
+        self._context.memory.put(asked.key, Remembered(decision, now))
         self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
@@ -303,3 +306,21 @@ def _checked(decision: Decision) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError("not a decision")
     return decision
+
+
+async def _ended(future: Any, seconds: float) -> None:
+    """Wait until *future* ends, so many seconds at most. What `asyncio.wait` does for many, at a third of its cost."""
+    loop = future.get_loop()
+    waiter = loop.create_future()
+
+    def wake(*_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = loop.call_later(seconds, wake)
+    future.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        future.remove_done_callback(wake)

@@ -5,33 +5,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from typing import Any
 
-_made: weakref.WeakSet[Lock] = weakref.WeakSet()
+_made: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-class Lock:
-    """A mutex for `with`. The thread that held it at a fork does not exist in the child, so it is new there."""
-
-    __slots__ = ("__weakref__", "_lock")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        _made.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def renew(self) -> None:
-        """Forget who holds it."""
-        self._lock = threading.Lock()
+def Lock() -> threading.Lock:  # stands in for threading.Lock
+    """Return a mutex that is free in a forked child: the thread that held it at the fork does not exist there."""
+    made = threading.Lock()
+    _made.add(made)
+    return made
 
 
 def _renew_all() -> None:
     for lock in list(_made):
-        lock.renew()
+        # What the standard library does with its own locks; there is no other way to free a lock that nobody holds.
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):

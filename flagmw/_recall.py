@@ -9,7 +9,7 @@ from typing import Protocol
 
 from flagmw._carried import DECISION, Carried
 from flagmw._context import Context
-from flagmw._remember import Key, Remembered, pack, remembered, unpack
+from flagmw._remember import Key, Remembered, pack, unpack
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState
@@ -105,7 +105,9 @@ class Recall:
             key, known = entry
             part = found[n]
             if n in fresh and decision.error is None:
-                part = remembered(decision, now)
+                held = self._request.states[n].cookies
+                lacking = tuple(change for change in decision.cookies if held.get(change.name) != change.value)
+                part = Remembered(decision, now, lacking)
                 if known:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)

@@ -11,15 +11,14 @@ import hashlib
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal
 
 import orjson
-from cachetools import LRUCache
 
-from flagmw._locks import Lock
+from flagmw._generations import Generations
 from flagmw.codes import ErrorCode, Reason
-from flagmw.types import EMPTY, Decision, Factor, Scalar, Variant, VisitorState
+from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
 from flagmw.vendors.base import Vendor
 
 Key = tuple[int, bytes]
@@ -32,53 +31,47 @@ UNPACKED_BYTES = 64 * 1024
 class Remembered:
     """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
 
-    It is put into the form in which it is served again when that is first asked for: most decisions never are.
+    There is one for every visitor, so it holds little; it is put into the form in which it is served again when that is
+    first asked for, which for most of them is never.
+
+    Args:
+        made: the decision; its variants are served again as `CACHED`.
+        cookies: what the visitor may lack of its cookies; all of them when left out.
     """
 
-    __slots__ = ("_bare", "_decision", "_raw", "_size", "at")
+    __slots__ = ("_decision", "_size", "_variants", "at", "cookies", "error", "hints", "misses", "notice", "vendor")
 
-    def __init__(self, decision: Decision, at: float, *, raw: bool = False, bare: bool = False) -> None:
-        self._decision, self.at, self._raw, self._bare = decision, at, raw, bare
+    def __init__(self, made: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
+        self.vendor, self.error, self.notice, self.at = made.vendor, made.error, made.notice, at
+        self.misses, self.hints, self._variants = made.misses, made.hints, made.variants
+        self.cookies = made.cookies if cookies is None else cookies
+        self._decision: Decision | None = None
         self._size = 0
 
     @property
     def decision(self) -> Decision:
-        """The decision as it is served again: its variants are `CACHED`, and its cookies come along."""
-        if self._raw:
-            made = self._decision
-            cookies = () if self._bare else made.cookies
-            variants = {alias: _with_reason(each, Reason.CACHED, None) for alias, each in made.variants.items()}
-            # In this order: another thread that comes in between does the same again.
-            self._decision = replace(
-                made, variants=variants, cookies=cookies, rejected=(), advice=None, log=None
+        """The decision as it is served again."""
+        if self._decision is None:
+            self._variants = {
+                alias: each if each.reason is Reason.CACHED else replace(each, reason=Reason.CACHED, error_code=None)
+                for alias, each in self._variants.items()
+            }
+            self._decision = Decision(
+                vendor=self.vendor,
+                variants=self._variants,
+                misses=self.misses,
+                cookies=self.cookies,
+                error=self.error,
+                notice=self.notice,
+                hints=self.hints,
             )
-            self._raw = False
         return self._decision
 
-    @property
-    def error(self) -> ErrorCode | None:
-        """Why the decision failed as a whole, None if it did not."""
-        return self._decision.error
-
-    @property
-    def has_cookies(self) -> bool:
-        """Whether cookies come along."""
-        return not self._bare and bool(self._decision.cookies)
-
-    @property
-    def size(self) -> int:
-        """About how much memory it takes, in bytes."""
+    def weigh(self) -> int:
+        """Return about how much memory it takes, in bytes."""
         if not self._size:
-            self._size = _size(self._decision, bare=self._bare)
+            self._size = _size(self._variants, self.cookies, len(self.misses), self.hints)
         return self._size
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Remembered({self._decision!r}, at={self.at})"
 
     def within(self, seconds: float, now: float) -> bool:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
@@ -86,26 +79,28 @@ class Remembered:
 
     def without_cookies(self) -> Remembered:
         """Return it for a visitor who has its cookies."""
-        if not self.has_cookies:
+        if not self.cookies:
             return self
-        made = self._decision
-        return Remembered(made if self._raw else replace(made, cookies=()), self.at, raw=self._raw, bare=True)
+        twin = Remembered.__new__(Remembered)
+        twin.vendor, twin.error, twin.notice, twin.at = self.vendor, self.error, self.notice, self.at
+        twin.misses, twin.hints, twin._variants, twin.cookies = self.misses, self.hints, self._variants, ()
+        twin._decision, twin._size = None, 0
+        return twin
 
     def stale(self, code: ErrorCode) -> Decision:
         """Return it as what is served because the vendor failed with *code*."""
         variants = {
-            alias: _with_reason(variant, Reason.STALE, code) for alias, variant in self.decision.variants.items()
+            alias: replace(variant, reason=Reason.STALE, error_code=code) for alias, variant in self._variants.items()
         }
         return replace(self.decision, variants=variants, error=code)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
 
-def remembered(decision: Decision, at: float) -> Remembered:
-    """Return *decision*, which was just made, to be served again."""
-    return Remembered(decision, at, raw=True)
+    __hash__ = None  # type: ignore[assignment]
 
-
-def _with_reason(variant: Variant, reason: Reason, code: ErrorCode | None) -> Variant:
-    return replace(variant, reason=reason, error_code=code)
+    def __repr__(self) -> str:
+        return f"Remembered({self.decision!r}, at={self.at})"
 
 
 class Binder:
@@ -139,26 +134,9 @@ class Binder:
         return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
 
-class Memory:
-    """The decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._lock = Lock()
-        self._kept: LRUCache[Key, tuple[Remembered, int]] = LRUCache(max_bytes, getsizeof=lambda entry: entry[1])
-
-    def get(self, key: Key) -> Remembered | None:
-        with self._lock:
-            entry = self._kept.get(key)
-        return None if entry is None else entry[0]
-
-    def put(self, key: Key, what: Remembered) -> None:
-        size = what.size
-        with self._lock:
-            if size <= self._kept.maxsize:
-                self._kept[key] = (what, size)
-
-    def __len__(self) -> int:
-        return len(self._kept)
+def memory(max_bytes: int) -> Generations[Key, Remembered]:
+    """Return what keeps the decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
+    return Generations(max_bytes, Remembered.weigh)
 
 
 def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
@@ -250,15 +228,22 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
     )
 
 
-def _size(decision: Decision, *, bare: bool) -> int:
-    """Estimate what a decision takes in memory, in bytes; *bare* without its cookies."""
-    size = 600 + 120 * len(decision.misses)
-    for variant in decision.variants.values():
-        texts = sum(len(text) for text in variant.ids.values()) + sum(len(each.value) for each in variant.factors)
-        size += 900 + len(variant.key) + texts + (0 if variant.payload is None else 2 * len(_json(variant.payload)))
-    if not bare:
-        size += sum(200 + len(change.name) + len(change.value) for change in decision.cookies)
-    return size + (2 * len(_json(dict(decision.hints))) if decision.hints else 0)
+def _size(
+    variants: Mapping[str, Variant], cookies: Sequence[CookieChange], misses: int, hints: Mapping[str, Any]
+) -> int:
+    """Estimate what the parts of a decision take in memory, in bytes."""
+    size = 600 + 120 * misses
+    for variant in variants.values():
+        size += 900 + len(variant.key)
+        for text in variant.ids.values():
+            size += len(text)
+        for factor in variant.factors:
+            size += len(factor.value)
+        if variant.payload is not None:
+            size += 2 * len(_json(variant.payload))
+    for change in cookies:
+        size += 200 + len(change.name) + len(change.value)
+    return size + (2 * len(_json(dict(hints))) if hints else 0)
 
 
 def _json(value: Any) -> bytes:

@@ -29,6 +29,8 @@ def edit(
     """
     if status < 200 or status == 304 or not (touched or cookies or no_store):
         return None
+    if touched and not cookies and not no_store and _says_nothing_of_caches(headers):
+        return [*headers, ("cache-control", "private"), ("vary", "Cookie")]
     if not touched and not no_store and shared_cacheable(headers):
         return None
     taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"}
@@ -44,6 +46,23 @@ def edit(
         edited.append(("vary", vary))
     edited.extend(("set-cookie", cookie) for cookie in cookies if _cookie_name(cookie) not in taken)
     return edited
+
+
+# Of no matter to caches, as the frameworks spell them.
+_OF_NO_MATTER = frozenset(
+    {"Content-Type", "Content-Length", "Set-Cookie", "content-type", "content-length", "set-cookie"}
+)
+_CACHES = frozenset({"cache-control", "vary", "expires", *_SHARED_FIELDS})
+
+
+def _says_nothing_of_caches(headers: Sequence[Header]) -> bool:
+    for name, _ in headers:
+        if name in _OF_NO_MATTER:
+            continue
+        name = name.lower()
+        if name in _CACHES or name.endswith("cdn-cache-control"):
+            return False
+    return True
 
 
 def may_wait(headers: Sequence[Header]) -> bool:

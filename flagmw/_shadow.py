@@ -22,6 +22,7 @@ from flagmw._locks import Lock
 from flagmw._shadow_file import write
 from flagmw._shadow_report import Document, Outcome, Report
 from flagmw.codes import ErrorCode
+from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
@@ -81,10 +82,10 @@ class Shadow:
 
     # After a response
 
-    def in_thread(self, exchange: Exchange) -> None:
+    def in_thread(self, exchange: Exchange, flags: Flags) -> None:
         """Ask from threads, for a response that has gone; this returns at once."""
         running = self._here()
-        question = self._question(exchange)
+        question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
         try:
@@ -92,13 +93,13 @@ class Shadow:
         except RuntimeError:  # the interpreter is on its way out
             running.gate.leave()
 
-    def on_loop(self, exchange: Exchange) -> None:
+    def on_loop(self, exchange: Exchange, flags: Flags) -> None:
         """Ask from the running event loop, for a response that has gone; this returns at once."""
         import asyncio
         from contextvars import Context as Variables
 
         running = self._here()
-        question = self._question(exchange)
+        question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
         # What the request's own variables hold must not live on with it.
@@ -134,10 +135,9 @@ class Shadow:
             self._context.counts.add("shadow_shed", lane.vendor.name, ErrorCode.SHED)
         return False
 
-    def _question(self, exchange: Exchange) -> _Question | None:
-        """Return what to ask about *exchange*; None where there is nothing to compare with."""
-        flags = exchange.given
-        if flags is None or flags.is_pending or flags._error_code is not None or not exchange.known:
+    def _question(self, exchange: Exchange, flags: Flags) -> _Question | None:
+        """Return what to ask about *exchange*, whose view got *flags*; None where there is nothing to compare with."""
+        if flags.is_pending or flags._error_code is not None or not exchange.known:
             return None
         if exchange.consent is not Consent.FULL or exchange.override is not None or exchange.inbound is None:
             return None

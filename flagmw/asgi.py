@@ -90,7 +90,7 @@ class FlagsMiddleware:
                     await responder.commit()
                 responder.over()
             if fm.shadows and kind == "http":
-                fm.shadow(exchange, on_loop=True)
+                fm.shadow(exchange, flags, on_loop=True)
         finally:
             set_current(None)
 
@@ -235,31 +235,30 @@ _WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    __slots__ = ("_headers", "_named", "_scope", "method", "path", "scheme")
+    # Not the scope itself, in which the flags are, which know their request: circles are left to the collector.
+    __slots__ = ("_headers", "_named", "_query", "_raw_path", "method", "path", "peer", "scheme")
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
         headers = scope["headers"]
         self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
-        self.method: str = scope.get("method", "GET")
+        get = scope.get
+        self.method: str = get("method", "GET")
         self.path: str = scope["path"]
-        self.scheme: str = scope.get("scheme", "http")
+        self.scheme: str = get("scheme", "http")
+        self._raw_path: bytes | None = get("raw_path")
+        self._query: bytes = get("query_string", b"")
+        client = get("client")
+        self.peer: str | None = client[0] if client else None
 
     @property
     def raw_path(self) -> str:
-        raw: bytes | None = self._scope.get("raw_path")
+        raw = self._raw_path
         return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.path)
 
     @property
     def query(self) -> str:
-        query: bytes = self._scope.get("query_string", b"")
-        return query.decode("latin-1")
-
-    @property
-    def peer(self) -> str | None:
-        client = self._scope.get("client")
-        return client[0] if client else None
+        return self._query.decode("latin-1")
 
     def headers(self, name: str) -> list[str]:
         wanted = name.encode("latin-1")

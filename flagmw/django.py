@@ -133,7 +133,7 @@ class FlagsMiddleware:
             if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
                 wrap: Callable[..., Any] = self._astream if response.is_async else self._stream
                 response.streaming_content = wrap(response.streaming_content, exchange)
-            self._shadow(response, exchange)
+            self._shadow(response, exchange, flags_from(request))
 
     def _stream(self, content: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
         """Pass the pieces of *content* on, each when what the visitor did for it is put away."""
@@ -153,7 +153,7 @@ class FlagsMiddleware:
         finally:
             await self._acommit(exchange)
 
-    def _shadow(self, response: HttpResponseBase, exchange: Exchange) -> None:
+    def _shadow(self, response: HttpResponseBase, exchange: Exchange, flags: Flags) -> None:
         """Have shadow vendors asked when the response has gone: the server closes it then, in a thread."""
         if not self.flagmw.shadows:
             return
@@ -161,7 +161,7 @@ class FlagsMiddleware:
 
         def closed() -> None:
             close()
-            ask(exchange, on_loop=False)
+            ask(exchange, flags, on_loop=False)
 
         response.close = closed  # type: ignore[method-assign]
 

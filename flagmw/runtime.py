@@ -352,11 +352,11 @@ class Flagmw:
         """As `commit`, from an event loop, which it does not block."""
         await self._delivery.acommit(exchange)
 
-    def shadow(self, exchange: Exchange, *, on_loop: bool) -> None:
+    def shadow(self, exchange: Exchange, flags: Flags, *, on_loop: bool) -> None:
         """Ask the shadow vendors about a response that has gone; returns at once and raises nothing."""
         try:
             if self._shadow is not None:
-                (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange)
+                (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange, flags)
         except Exception as error:
             self.internal_error(error)
 

@@ -105,10 +105,10 @@ class _Start:
     What the view reads in between still makes the response private.
     """
 
-    __slots__ = ("_exchange", "_flags", "_fm", "_held", "_start_response", "_unread", "_write")
+    __slots__ = ("_exchange", "_fm", "_held", "_start_response", "_unread", "_write", "flags")
 
     def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> None:
-        self._fm, self._exchange, self._flags, self._start_response = fm, exchange, flags, start_response
+        self._fm, self._exchange, self.flags, self._start_response = fm, exchange, flags, start_response
         self._held: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
         self._unread = False
@@ -127,7 +127,7 @@ class _Start:
         if self._held is None:
             return
         (status, headers, *more), self._held = self._held, None
-        flags, cookies = self._flags, self._exchange.set_cookies
+        flags, cookies = self.flags, self._exchange.set_cookies
         self._unread = not flags.touched
         no_store = self._exchange.no_store
         if flags.touched or cookies or no_store:
@@ -140,7 +140,7 @@ class _Start:
 
     def over(self) -> None:
         """Note whether flags were looked at too late to make the response private."""
-        if self._unread and self._flags.touched:
+        if self._unread and self.flags.touched:
             self._fm.touched_late()
 
     def _written(self, data: bytes) -> object:
@@ -175,8 +175,8 @@ class _End:
             if self.start is not None:
                 self.start.over()
             set_current(None)
-            if self._exchange is not None and self._fm.shadows:
-                self._fm.shadow(self._exchange, on_loop=False)
+            if self._exchange is not None and self.start is not None and self._fm.shadows:
+                self._fm.shadow(self._exchange, self.start.flags, on_loop=False)
 
 
 class _Body:
@@ -226,12 +226,12 @@ _ENVIRON = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in ("host", 
 
 
 class _Request:
-    """A WSGI environ as the engine reads it."""
+    """A WSGI environ as the engine reads it: as it was before the flags, which know their request, came into it."""
 
     __slots__ = ("_environ",)
 
     def __init__(self, environ: WSGIEnvironment) -> None:
-        self._environ = environ
+        self._environ = environ.copy()
 
     @property
     def method(self) -> str:

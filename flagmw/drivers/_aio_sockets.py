@@ -170,7 +170,8 @@ class AsyncWire(Wire):
     async def _receive(self, size: int) -> bytes:
         """Return up to *size* received bytes, none at the end of the connection."""
         loop = asyncio.get_running_loop()
-        waiter = self._waiter = loop.create_future()
+        waiter: asyncio.Future[bytes] = loop.create_future()
+        self._waiter = waiter
         self._size = size
         if self._descriptor < 0:
             self._watch(loop)

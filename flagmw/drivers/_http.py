@@ -95,7 +95,7 @@ def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
     for name, value in call.headers.items():
         low = name.lower()
         if low not in _OURS:
-            lines.append((name.encode("latin-1", "replace"), value.strip(" \t").encode("latin-1", "replace")))
+            lines.append(_encoded(name, value))
             asked = asked or low == "accept-encoding"
     if not asked:
         lines.append((b"accept-encoding", b"gzip"))
@@ -107,6 +107,45 @@ def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
 def request_target(to: Target, absolute: bool) -> bytes:
     """Return what stands in the request line; *absolute* is the form that a forwarding proxy wants."""
     return f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
+
+
+def request_head(call: Call, to: Target, *, absolute: bool) -> bytes:
+    """Return the beginning of *call* as it is sent, up to its body.
+
+    Raises:
+        TransportError: as `head`.
+    """
+    where = request_target(to, absolute)
+    lines = [_checked_start(call.method.encode("ascii", "replace"), where), _host_line(to.authority)]
+    asked = False
+    for name, value in call.headers.items():
+        line, asks = _call_line(name, value)
+        lines.append(line)
+        asked = asked or asks
+    if not asked:
+        lines.append(_checked_line(b"accept-encoding", b"gzip"))
+    if call.body or call.method not in _PLAIN:
+        lines.append(b"content-length: %d\r\n" % len(call.body))
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=256)
+def _host_line(authority: str) -> bytes:
+    return _checked_line(b"host", authority.encode("ascii"))
+
+
+@lru_cache(maxsize=1024)
+def _call_line(name: str, value: str) -> tuple[bytes, bool]:
+    """Return a header line of a call, empty where it is the driver's to write; and whether it asks for compression."""
+    low = name.lower()
+    if low in _OURS:
+        return b"", False
+    return _checked_line(*_encoded(name, value)), low == "accept-encoding"
+
+
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode("latin-1", "replace"), value.strip(" \t").encode("latin-1", "replace")
 
 
 def head(method: bytes, where: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -28,8 +28,7 @@ def written(call: Call, to: _http.Target, absolute: bool) -> list[bytes]:
     Raises:
         TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
     """
-    method = call.method.encode("ascii", "replace")
-    head = _http.head(method, _http.request_target(to, absolute), _http.request_headers(call, to.authority))
+    head = _http.request_head(call, to, absolute=absolute)
     return [head, call.body] if call.body else [head]
 
 

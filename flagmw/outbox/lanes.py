@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -226,7 +227,7 @@ class _Lane:
     width: Width
     batch_max: int
     budget: RetryBudget = field(default_factory=RetryBudget)
-    lock: Lock = field(default_factory=Lock)
+    lock: threading.Lock = field(default_factory=Lock)
     suspended: ErrorCode | None = None
     rest_until: float = -math.inf
 

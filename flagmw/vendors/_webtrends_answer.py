@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,7 +27,9 @@ _LAYOUT = str.maketrans("", "", "\t\n\r")
 MESSAGE_CHARS = 512
 _GUID = re.compile(r"guid:? ?[0-9]{1,12}-\$?(.{1,128}?)(?:,| can occur|$)")
 _PAGE_LEVEL = "#wt-page-level-js"
-_IDS = (("guid", "guid"), ("tracking_guid", "trackingGuid"), ("system_uid", "systemUID"), ("type", "r_type"))
+_TOLD = ("r_experimentID", "r_runID", "r_testID", "guid", "trackingGuid", "systemUID", "r_type")
+_IDS = ("guid", "tracking_guid", "system_uid", "type")
+_SHARED_CHARS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +112,30 @@ def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
     key = _chosen(factors).value
     if not key or len(key) > VALUE_CHARS or not _sound(key):
         return ErrorCode.BAD_VARIANT
-    params = element.params
-    ids = {ours: text for ours, theirs in _IDS if (text := _text(params.get(theirs)))}
+    told = tuple([_text(element.params.get(name)) for name in _TOLD])
+    # Each visitor of a variation has the same variant, so one is enough; long content would fill that memory.
+    short = len(factors) <= 4 and sum([len(factor.value) for factor in factors]) <= _SHARED_CHARS
+    return (_shared if short else _variant)(vendor, element.alias, key, factors, told)
+
+
+def _variant(vendor: str, alias: str, key: str, factors: tuple[Factor, ...], told: tuple[str | None, ...]) -> Variant:
+    experiment, run, test, *others = told
+    ids = {name: text for name, text in zip(_IDS, others, strict=True) if text}
     return Variant(
-        alias=element.alias,
+        alias=alias,
         key=key,
         vendor=vendor,
         # A target is matched anew on every call; everything else is a share of the traffic.
         reason=Reason.TARGETING_MATCH if ids.get("type", "").lower() == "target" else Reason.SPLIT,
-        experiment_id=_text(params.get("r_experimentID")),
-        run_id=_text(params.get("r_runID")),
-        test_id=_text(params.get("r_testID")),
+        experiment_id=experiment,
+        run_id=run,
+        test_id=test,
         factors=factors,
         ids=ids or EMPTY,
     )
+
+
+_shared = lru_cache(maxsize=1024)(_variant)
 
 
 def _sound(key: str) -> bool:
@@ -148,9 +161,7 @@ def _factors(raw: Any) -> tuple[Factor, ...]:
     for factor in raw if isinstance(raw, list) else ():
         if isinstance(factor, dict) and isinstance(value := factor.get("value"), str):
             operation = factor.get("operation")
-            found.append(
-                Factor(_text(factor.get("name")) or "", value, operation if type(operation) is int else None)
-            )
+            found.append(Factor(_text(factor.get("name")) or "", value, operation if type(operation) is int else None))
     return tuple(found)
 
 

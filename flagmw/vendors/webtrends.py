@@ -108,6 +108,7 @@ class Webtrends:
         self.url = url.replace("/{path}", "{path}")
         self.decides_by = "path" if "{path}" in url else "site"
         self.base_url = checked_base_url(owner, base_url)
+        self._control_url = requests.endpoint(self.base_url, "control", self.domain_id, (project,) if project else ())
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
         self.at_most_once = flag(owner, "at_most_once", at_most_once)
         self.shadow = flag(owner, "shadow", shadow)
@@ -161,16 +162,17 @@ class Webtrends:
         return decision
 
     def _ask(self, visit: Visit, cookies: Mapping[str, str]) -> Generator[Call, Reply, decisions.Answer]:
-        compress = self._compress
+        compress, counted = self._compress, self._counts(visit)
+        data = {**self._data, **requests.flatten(visit.data)} if visit.data else self._data
         call = requests.call(
-            requests.endpoint(self.base_url, "control", self.domain_id, (self.project,) if self.project else ()),
+            self._control_url,
             visit,
-            self._body(visit, cookies, {**self._data, **requests.flatten(visit.data)}, counted=self._counts(visit)),
+            self._body(visit, cookies, data, counted=counted),
             compress=compress,
             # Repeating it counts a second view where it counts one at all.
-            replay_safe=not self._counts(visit),
+            replay_safe=not counted,
             # Two calls at once could deal a new visitor twice; one with a control cookie keeps what it has.
-            hedge_safe=not self._counts(visit) and any(map(self._own.is_control, cookies)),
+            hedge_safe=not counted and any(map(self._own.is_control, cookies)),
         )
         try:
             reply = yield call
@@ -190,7 +192,7 @@ class Webtrends:
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "keyToken": self._token.reveal(),
-            "url": self.url.replace("{path}", sound(visit.path)),
+            "url": self.url if self.decides_by == "site" else self.url.replace("{path}", sound(visit.path)),
             "_wt.encrypted": self._encrypted,
             "_wt.track": "true" if counted else "false",
         }
@@ -202,11 +204,12 @@ class Webtrends:
             body["data"] = data
         if self.debug:
             body["debug"] = "true"
-        return {**body, **self._extra}
+        body.update(self._extra)
+        return body
 
     def identity(self, state: VisitorState) -> str:
         """Return the visitor's cookies of this account as one text: a decision holds for exactly these."""
-        return "; ".join(f"{name}={value}" for name, value in sorted(state.cookies.items()))
+        return "; ".join([f"{name}={value}" for name, value in sorted(state.cookies.items())])
 
     def names_visitor(self, name: str) -> bool:
         """Say whether the cookie *name* is the one that tells visitors apart."""

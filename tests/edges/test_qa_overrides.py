@@ -11,6 +11,7 @@ import pytest
 
 from flagmw import Flagmw, Reason
 from flagmw._overrides import Override, mint
+from flagmw._remember import memory
 from flagmw._token import Keys
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
@@ -298,7 +299,7 @@ def test_staging_does_not_stick(visitor: Visitor, fm: Flagmw, vendor: SandboxSer
     calls = asked(vendor)
     # A new process, which remembers nothing.
     assert codes(visitor.get()) == [live, "control"]
-    fm._context.memory = type(fm._context.memory)(1 << 20)
+    fm._context.memory = memory(1 << 20)
     visitor.cookies.pop("flagmw", None)
     assert codes(visitor.get()) == [live, "control"]
     assert asked(vendor) == calls + 1

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_events",
                 "_exposures",
                 "_gates",
+                "_generations",
                 "_guard",
                 "_hints",
                 "_ids",

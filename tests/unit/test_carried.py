@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 from flagmw._carried import Reader
-from flagmw._remember import DIGEST_BYTES, pack, remembered, unpack
+from flagmw._remember import DIGEST_BYTES, Remembered, pack, unpack
 from flagmw._token import Keys
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision
@@ -16,7 +16,7 @@ KEYS = Keys(["k1-3f9a0c7be24d581690abcdef1234567890"])
 
 def header(n: int, tests: int = 4) -> str:
     made = Decision(vendor="v1", variants={f"ta_{n}_{m}": variant(m) for m in range(tests)})
-    token = KEYS.sign("decision", {"h": "x", "d": pack([(bytes(DIGEST_BYTES), remembered(made, NOW))])}, NOW, 300)
+    token = KEYS.sign("decision", {"h": "x", "d": pack([(bytes(DIGEST_BYTES), Remembered(made, NOW))])}, NOW, 300)
     return f"site={n}; _wt.user-1=WT3abc{n}~; flagmw={token}"
 
 

@@ -33,7 +33,7 @@ def test_a_forked_child_finds_locks_free() -> None:
         os._exit(0 if counts.total("x") == 1 else 1)
     try:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert lock._lock.locked()
+        assert lock.locked()
     finally:
         done.set()
         thread.join(10)

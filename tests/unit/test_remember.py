@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._remember import DIGEST_BYTES, Binder, Key, Memory, Remembered, pack, remembered, unpack
+from flagmw._remember import DIGEST_BYTES, Binder, Key, Remembered, memory, pack, unpack
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Variant, VisitorState
 from flagmw.vendors.monetate import Monetate
@@ -257,7 +257,7 @@ def variant(n: int) -> Variant:
 def test_size_in_a_cookie(tests: int, most: int) -> None:
     """Twenty-five tests with all their identifiers fit into a cookie of 2,048 characters."""
     decision = Decision(vendor="v1", variants={f"ta_Project{n}": variant(n) for n in range(tests)})
-    size = len(pack([(b"d" * DIGEST_BYTES, remembered(decision, NOW))]))
+    size = len(pack([(b"d" * DIGEST_BYTES, Remembered(decision, NOW))]))
     print(f"{tests} tests: {size} characters")
     assert size < most
 
@@ -276,7 +276,7 @@ def test_remembered_as_it_is_served_again() -> None:
         advice="do",
         log="l",
     )
-    kept = remembered(made, NOW)
+    kept = Remembered(made, NOW)
     assert (kept.decision.variants["a"].reason, kept.decision.cookies) == (Reason.CACHED, (change,))
     assert (kept.decision.rejected, kept.decision.advice, kept.decision.log) == ((), None, None)
     late = kept.stale(ErrorCode.DEADLINE)
@@ -293,37 +293,37 @@ def test_how_long_it_holds(age: float, holds: bool) -> None:
 def test_memory_is_bounded() -> None:
     """Ten thousand visitors in a memory for a thousand: the latest are known, and it is never over its size."""
     decision = Decision(vendor="v1", variants={f"ta_Project{n}": variant(n) for n in range(4)})
-    memory = Memory(5_000_000)
+    kept = memory(5_000_000)
     for n in range(10_000):
-        memory.put((0, n.to_bytes(DIGEST_BYTES, "big")), remembered(decision, NOW))
-    assert 800 < len(memory) < 2_000
-    assert memory.get((0, (9_999).to_bytes(DIGEST_BYTES, "big"))) is not None
-    assert memory.get((0, bytes(DIGEST_BYTES))) is None
+        kept.put((0, n.to_bytes(DIGEST_BYTES, "big")), Remembered(decision, NOW))
+    assert 800 < len(kept) < 2_000
+    assert kept.get((0, (9_999).to_bytes(DIGEST_BYTES, "big"))) is not None
+    assert kept.get((0, bytes(DIGEST_BYTES))) is None
 
 
 def test_one_that_is_larger_than_all_memory_is_not_kept() -> None:
     """It would push out everybody else's and then not fit."""
-    memory = Memory(4_000)
-    memory.put((0, b"small"), remembered(Decision(vendor="v1"), NOW))
-    memory.put((0, b"large"), remembered(Decision(vendor="v1", hints={"text": "x" * 10_000}), NOW))
-    assert memory.get((0, b"large")) is None
-    assert memory.get((0, b"small")) is not None
+    kept = memory(4_000)
+    kept.put((0, b"small"), Remembered(Decision(vendor="v1"), NOW))
+    kept.put((0, b"large"), Remembered(Decision(vendor="v1", hints={"text": "x" * 10_000}), NOW))
+    assert kept.get((0, b"large")) is None
+    assert kept.get((0, b"small")) is not None
 
 
 def test_estimate_is_near_what_is_used() -> None:
     """The estimate of a remembered decision is within a factor of two of what Python says it takes."""
     import tracemalloc
 
-    memory = Memory(1 << 30)
+    kept = memory(1 << 30)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for n in range(500):
-        text = pack([(n.to_bytes(DIGEST_BYTES, "big"), remembered(_own(n), NOW))])
+        text = pack([(n.to_bytes(DIGEST_BYTES, "big"), Remembered(_own(n), NOW))])
         ((found, part),) = unpack(text, VENDORS[:1]).items()
-        memory.put(found, part)
+        kept.put(found, part)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    estimate = memory._kept.currsize
+    estimate = kept._weight
     print(f"500 visitors with four tests: {used} bytes, estimated {estimate:.0f}")
     assert 0.5 < estimate / used < 2
 
