@@ -110,6 +110,10 @@ class Exchange:
         self._stored_key: str | None = None
         self._user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
+    def begun(self) -> Exchange:
+        """Return this exchange; see `Deferred`."""
+        return self
+
     # Who it is
 
     @property

@@ -29,11 +29,83 @@ class Decider(Protocol):
     def internal_error(self, error: BaseException) -> None: ...
 
 
+class Deferred:
+    """An exchange that is begun when something of it is first needed: a page that never looks pays for none.
+
+    Edges see of it what they see of an `Exchange`.
+
+    Args:
+        begin: makes the exchange.
+
+    Attributes:
+        answered: as of the exchange.
+    """
+
+    __slots__ = ("_answered", "_begin", "_lock", "_made")
+
+    def __init__(self, begin: Callable[[], Exchange]) -> None:
+        self._begin, self._lock = begin, threading.Lock()
+        self._made: Exchange | None = None
+        self._answered = False
+
+    def begun(self) -> Exchange:
+        """Return the exchange."""
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    made = self._begin()
+                    made.answered = self._answered
+                    self._made = made
+        return self._made
+
+    # For the edges
+
+    @property
+    def answered(self) -> bool:
+        return self._answered
+
+    @answered.setter
+    def answered(self, answered: bool) -> None:
+        self._answered = answered
+        if self._made is not None:
+            self._made.answered = answered
+
+    @property
+    def pending(self) -> bool:
+        return self._made is not None and self._made.pending
+
+    @property
+    def set_cookies(self) -> tuple[str, ...]:
+        return () if self._made is None else self._made.set_cookies
+
+    @property
+    def no_store(self) -> bool:
+        return self._made is not None and self._made.no_store
+
+    # For the flags
+
+    def track(self, metric: str, **told: Any) -> str | None:
+        return self.begun().track(metric, **told)
+
+    def identified_late(self) -> None:
+        self.begun().identified_late()
+
+    def mismatch(self, alias: str) -> None:
+        self.begun().mismatch(alias)
+
+    def save(self) -> bytes:
+        return self.begun().save()
+
+
 class _Pending:
-    def __init__(self, decider: Decider, exchange: Exchange) -> None:
-        self._decider, self._exchange = decider, exchange
+    def __init__(self, decider: Decider, exchange: Exchange | Deferred) -> None:
+        self._decider, self._source = decider, exchange
         # Whether vendors are being asked.
         self._begun = False
+
+    @property
+    def _exchange(self) -> Exchange:
+        return self._source.begun()
 
     def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> bool:
         """Say who the visitor is; return whether that was in time."""
@@ -62,7 +134,7 @@ class _Pending:
 class InThread(_Pending):
     """Decide in the thread that reads, under the deadline."""
 
-    def __init__(self, decider: Decider, exchange: Exchange) -> None:
+    def __init__(self, decider: Decider, exchange: Exchange | Deferred) -> None:
         super().__init__(decider, exchange)
         self._lock = threading.RLock()
 
@@ -89,7 +161,7 @@ class InThread(_Pending):
 class OnLoop(_Pending):
     """Decide on the event loop that serves the request."""
 
-    def __init__(self, decider: Decider, exchange: Exchange, deadline_s: float) -> None:
+    def __init__(self, decider: Decider, exchange: Exchange | Deferred, deadline_s: float) -> None:
         import asyncio
 
         super().__init__(decider, exchange)

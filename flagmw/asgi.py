@@ -12,6 +12,7 @@ from urllib.parse import quote
 from flagmw import _response
 from flagmw._current import set_current
 from flagmw._engine import Exchange
+from flagmw._lazy import Deferred
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
@@ -62,14 +63,15 @@ class FlagsMiddleware:
             set_current(None)
             await self.app(scope, receive, send)
             return
-        exchange: Exchange | None = None
+        exchange: Exchange | Deferred | None
+        flags: Flags
         try:
-            exchange = fm.take(_Request(scope))
             if self._lazy:
-                await fm.fetch(exchange)
-            flags = fm.lazily(exchange, on_loop=True) if self._lazy and exchange.asks else fm.ready(exchange)
-            if flags is None:
-                flags = await fm.asettle(exchange)
+                exchange, flags = await self._lazily(_Request(scope))
+            else:
+                exchange = fm.take(_Request(scope))
+                known = fm.ready(exchange)
+                flags = await fm.asettle(exchange) if known is None else known
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
@@ -90,9 +92,20 @@ class FlagsMiddleware:
                     await responder.commit()
                 responder.over()
             if fm.shadows and kind == "http":
-                fm.shadow(exchange, flags, on_loop=True)
+                fm.shadow(exchange.begun(), flags, on_loop=True)
         finally:
             set_current(None)
+
+    async def _lazily(self, request: _Request) -> tuple[Exchange | Deferred, Flags]:
+        """Return flags that decide when they are first read, or at once where there is nothing to ask."""
+        fm = self.flagmw
+        deferred = fm.defer(request)
+        if deferred is not None:
+            return deferred, fm.lazily(deferred, on_loop=True)
+        exchange = fm.take(request)
+        await fm.fetch(exchange)
+        flags = fm.lazily(exchange, on_loop=True) if exchange.asks else fm.ready(exchange)
+        return exchange, await fm.asettle(exchange) if flags is None else flags
 
 
 class _Responder:
@@ -104,7 +117,7 @@ class _Responder:
 
     __slots__ = ("_exchange", "_flags", "_fm", "_held", "_plain", "_send", "_unread")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, send: Send, *, plain: bool) -> None:
+    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, send: Send, *, plain: bool) -> None:
         self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
         self._plain = plain
         self._held: Message | None = None
@@ -153,7 +166,7 @@ class _Responder:
 
     async def commit(self) -> None:
         try:
-            await self._fm.acommit(self._exchange)
+            await self._fm.acommit(self._exchange.begun())
         except Exception as error:
             self._fm.internal_error(error)
 

@@ -225,7 +225,7 @@ class _Scope(asgi._Request):
 
 def _inbound(request: HttpRequest) -> _Environ | _Scope:
     scope = getattr(request, "scope", None)
-    inbound = _Environ(request.META) if scope is None else _Scope(scope)
+    inbound = _Environ(request.META, request.path) if scope is None else _Scope(scope)
     # Django has decoded the path, and its settings say which header of a proxy means https.
     inbound.request, inbound.path, inbound.scheme = request, request.path, request.scheme or "http"
     return inbound

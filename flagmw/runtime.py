@@ -15,7 +15,7 @@ from flagmw._engine import Context, Exchange
 from flagmw._guard import Bucket, Deadline, PerMinute
 from flagmw._inbound import Inbound
 from flagmw._lane import Lane
-from flagmw._lazy import InThread, OnLoop
+from flagmw._lazy import Deferred, InThread, OnLoop
 from flagmw._log import Throttle
 from flagmw._refresh import Refresher
 from flagmw._shadow import Shadow
@@ -84,10 +84,12 @@ class Flagmw:
         self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
+        self._defers = config.mode == "lazy" and not (config.overrides or config.visitor_store)
         self._lanes = [Lane(vendor, self._context) for vendor in serving.vendors]
         shadows = [vendor for vendor in config.vendors if vendor not in serving.vendors]
         self._shadow = Shadow(shadows, self._context, self._deadline_s, config.shadow_report) if shadows else None
         self.shadows = bool(shadows)
+        self._defers = self._defers and not shadows
         self._all_lanes = self._lanes if self._shadow is None else [*self._lanes, *self._shadow.lanes]
         self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
@@ -236,10 +238,23 @@ class Flagmw:
             for code in carried.rejected:
                 self._counts.add("visitor_cookie_rejected", "", code)
         exchange = Exchange(context, None, carried.states, inbound=inbound, carried=carried)
-        exchange.asks = inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
+        exchange.asks = self._asks(inbound)
         if self._gated:
             exchange.admit()
         return exchange
+
+    def _late(self, inbound: Inbound) -> Exchange:
+        try:
+            return self.take(inbound)
+        except Exception as error:
+            self.internal_error(error)
+            exchange = Exchange(self._context, Visit(url="https://localhost/"), [])
+            exchange.asks = False
+            return exchange
+
+    def _asks(self, inbound: Inbound) -> bool:
+        """Say whether vendors are asked about a request like this."""
+        return inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
 
     def excluded(self) -> Flags:
         """Return the flags of a request that is left alone: the defaults, or what a test has put in place."""
@@ -248,18 +263,29 @@ class Flagmw:
             return Exchange(self._context, Visit(url="https://localhost/"), []).placed(placed)
         return Flags(defaults=self.config.defaults, error_code=ErrorCode.EXCLUDED, on=self.config.on)
 
-    def lazily(self, exchange: Exchange, *, on_loop: bool) -> Flags:
+    def defer(self, inbound: Inbound) -> Deferred | None:
+        """Return the exchange of a request, in lazy mode, to be begun later; None where it has to begin at once.
+
+        That is where the response depends on it whatever the view does: a tester's override leaves its mark, a visitor
+        kept on the server has to be fetched, shadow vendors are asked after the response.
+        """
+        if not self._defers or not self._asks(inbound):
+            return None
+        return Deferred(lambda: self._late(inbound))
+
+    def lazily(self, exchange: Exchange | Deferred, *, on_loop: bool) -> Flags:
         """Return flags that are decided when they are first read.
 
         Args:
             on_loop: the request is served by the running event loop; else by this thread.
         """
         if self._visiting is not None and not on_loop:
-            self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))
+            self._visiting.load(exchange.begun(), Deadline.after(self._deadline_s, time.monotonic()))
         pending: Pending = OnLoop(self, exchange, self._deadline_s) if on_loop else InThread(self, exchange)
         config = self.config
         flags = Flags(defaults=config.defaults, on=config.on, recorder=exchange, pending=pending)
-        exchange.gave(flags)
+        if isinstance(exchange, Exchange):
+            exchange.gave(flags)
         return flags
 
     def ready(self, exchange: Exchange) -> Flags | None:

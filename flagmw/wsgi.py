@@ -9,6 +9,7 @@ from urllib.parse import quote
 from flagmw import _response
 from flagmw._current import set_current
 from flagmw._engine import Exchange
+from flagmw._lazy import Deferred
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
@@ -67,13 +68,19 @@ class FlagsMiddleware:
             return body
         return _SizedBody(body, end) if hasattr(body, "__len__") else _Body(body, end)
 
-    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | None]:
+    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | Deferred | None]:
         """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
         fm = self.flagmw
         try:
-            exchange = fm.begin(_Request(environ))
-            if exchange is None:
+            path = _path(environ)
+            if fm.leaves_alone(path):
                 return None, None
+            request = _Request(environ, path)
+            if self._lazy:
+                deferred = fm.defer(request)
+                if deferred is not None:
+                    return fm.lazily(deferred, on_loop=False), deferred
+            exchange = fm.take(request)
             if self._lazy and exchange.asks:
                 return fm.lazily(exchange, on_loop=False), exchange
             return fm.settle(exchange), exchange
@@ -107,7 +114,7 @@ class _Start:
 
     __slots__ = ("_exchange", "_fm", "_held", "_start_response", "_unread", "_write", "flags")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange, flags: Flags, start_response: StartResponse) -> None:
+    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, start_response: StartResponse) -> None:
         self._fm, self._exchange, self.flags, self._start_response = fm, exchange, flags, start_response
         self._held: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
@@ -154,7 +161,7 @@ class _End:
 
     __slots__ = ("_done", "_exchange", "_fm", "start")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | None, start: _Start | None) -> None:
+    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred | None, start: _Start | None) -> None:
         self._fm, self._exchange, self.start, self._done = fm, exchange, start, False
 
     def commit(self) -> None:
@@ -164,7 +171,7 @@ class _End:
         if not self._exchange.pending:
             return
         try:
-            self._fm.commit(self._exchange)
+            self._fm.commit(self._exchange.begun())
         except Exception as error:
             self._fm.internal_error(error)
 
@@ -176,7 +183,7 @@ class _End:
                 self.start.over()
             set_current(None)
             if self._exchange is not None and self.start is not None and self._fm.shadows:
-                self._fm.shadow(self._exchange, self.start.flags, on_loop=False)
+                self._fm.shadow(self._exchange.begun(), self.start.flags, on_loop=False)
 
 
 class _Body:
@@ -225,13 +232,20 @@ class _SizedBody(_Body):
 _ENVIRON = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in ("host", "user-agent", "sec-purpose", "purpose")}
 
 
+def _path(environ: WSGIEnvironment) -> str:
+    """Return the decoded path, with the mount point."""
+    raw: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    # One character per byte (PEP 3333, "Unicode Issues").
+    return (raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "replace")) or "/"
+
+
 class _Request:
     """A WSGI environ as the engine reads it: as it was before the flags, which know their request, came into it."""
 
-    __slots__ = ("_environ",)
+    __slots__ = ("_environ", "path")
 
-    def __init__(self, environ: WSGIEnvironment) -> None:
-        self._environ = environ.copy()
+    def __init__(self, environ: WSGIEnvironment, path: str) -> None:
+        self._environ, self.path = environ.copy(), path
 
     @property
     def method(self) -> str:
@@ -240,11 +254,6 @@ class _Request:
     @property
     def scheme(self) -> str:
         return str(self._environ.get("wsgi.url_scheme", "http"))
-
-    @property
-    def path(self) -> str:
-        raw = f"{self._environ.get('SCRIPT_NAME', '')}{self._environ.get('PATH_INFO', '')}"
-        return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
 
     @property
     def raw_path(self) -> str:
