@@ -1,5 +1,8 @@
 """Decisions of A/B-test and feature-flag vendors as `request.flags`, and delivery of what visitors did."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from flagmw._current import current
 from flagmw._stats import Stats
 from flagmw.codes import ErrorCode, Reason
@@ -8,11 +11,13 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
-from flagmw.vendors.adobe import AdobeTarget
-from flagmw.vendors.contentstack import Contentstack
-from flagmw.vendors.monetate import Monetate
-from flagmw.vendors.static import Static
-from flagmw.vendors.webtrends import Webtrends
+
+if TYPE_CHECKING:
+    from flagmw.vendors.adobe import AdobeTarget
+    from flagmw.vendors.contentstack import Contentstack
+    from flagmw.vendors.monetate import Monetate
+    from flagmw.vendors.static import Static
+    from flagmw.vendors.webtrends import Webtrends
 
 __version__ = "0.1.0"
 
@@ -42,3 +47,23 @@ __all__ = [
     "__version__",
     "current",
 ]
+
+# Few sites have more than one vendor, so each is imported when it is first named.
+_VENDORS = {
+    "AdobeTarget": "adobe",
+    "Contentstack": "contentstack",
+    "Monetate": "monetate",
+    "Static": "static",
+    "Webtrends": "webtrends",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VENDORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"flagmw.vendors.{_VENDORS[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

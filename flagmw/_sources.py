@@ -6,25 +6,22 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from flagmw.exceptions import ConfigError
-from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.base import Vendor
-from flagmw.vendors.contentstack import Contentstack
-from flagmw.vendors.monetate import Monetate
-from flagmw.vendors.static import Static
-from flagmw.vendors.webtrends import Webtrends
 
-VENDOR_TYPES: Mapping[str, Callable[..., Vendor]] = MappingProxyType(
+# By the type that a table names: the module and the class. Imported when one is made.
+VENDOR_TYPES: Mapping[str, str] = MappingProxyType(
     {
-        "webtrends": Webtrends,
-        "adobe_target": AdobeTarget,
-        "monetate": Monetate,
-        "contentstack": Contentstack,
-        "static": Static,
+        "webtrends": "flagmw.vendors.webtrends:Webtrends",
+        "adobe_target": "flagmw.vendors.adobe:AdobeTarget",
+        "monetate": "flagmw.vendors.monetate:Monetate",
+        "contentstack": "flagmw.vendors.contentstack:Contentstack",
+        "static": "flagmw.vendors.static:Static",
     }
 )
 ENV_PREFIX = "FLAGMW_"
@@ -123,7 +120,7 @@ def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]
         if not isinstance(entry, dict):
             raise ConfigError(f"{variable} cannot change vendor {own!r}, which was built in code: give it as a table")
         kind = entry.get("type")
-        accepted = _parameters(VENDOR_TYPES[kind]) if isinstance(kind, str) and kind in VENDOR_TYPES else {}
+        accepted = _parameters(_vendor_type(kind)) if isinstance(kind, str) and kind in VENDOR_TYPES else {}
         if accepted and option not in accepted:
             raise ConfigError(f"{variable} names no option of vendor {own!r}{nearest(option, accepted)}")
         entry[option] = _from_text(variable, text, accepted.get(option), option)
@@ -172,7 +169,7 @@ def make_vendor(table: Mapping[str, Any]) -> Vendor:
     if not isinstance(kind, str) or kind not in VENDOR_TYPES:
         hint = nearest(str(kind), VENDOR_TYPES) if kind is not None else f"; there are: {', '.join(VENDOR_TYPES)}"
         raise ConfigError(f"a vendor's type is {'missing' if kind is None else f'unknown: {kind!r}'}{hint}")
-    make = VENDOR_TYPES[kind]
+    make = _vendor_type(kind)
     owner, accepted = f"vendor {options.get('name', kind)!r}", _parameters(make)
     for option in options:
         if option not in accepted:
@@ -181,6 +178,12 @@ def make_vendor(table: Mapping[str, Any]) -> Vendor:
     if missing:
         raise ConfigError(f"{owner}: {', '.join(missing)} must be given")
     return make(**options)
+
+
+def _vendor_type(kind: str) -> Callable[..., Vendor]:
+    module, _, name = VENDOR_TYPES[kind].partition(":")
+    made: Callable[..., Vendor] = getattr(import_module(module), name)
+    return made
 
 
 def _parameters(make: Callable[..., Vendor]) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+import flagmw
 from flagmw.config import (
     FILE_VARIABLE,
     VENDOR_TYPES,
@@ -608,13 +612,29 @@ def test_wrong_vendor_tables(table: Any, cure: str) -> None:
 
 def test_vendor_types() -> None:
     """The names that a table's type may have."""
-    assert dict(VENDOR_TYPES) == {
+    made = {
+        kind: getattr(import_module(place.partition(":")[0]), place.partition(":")[2])
+        for kind, place in VENDOR_TYPES.items()
+    }
+    assert made == {
         "webtrends": Webtrends,
         "adobe_target": AdobeTarget,
         "monetate": Monetate,
         "contentstack": Contentstack,
         "static": Static,
     }
+
+
+def test_vendors_are_imported_when_named() -> None:
+    """A site pays for the vendors it has; the names are all there, and a wrong one is an ordinary error."""
+    code = (
+        "import sys, flagmw; from flagmw import Flagmw, Webtrends;"
+        "assert set(flagmw.__all__) <= set(dir(flagmw));"
+        "assert not {'flagmw.vendors.adobe', 'flagmw.vendors.monetate', 'flagmw.vendors.contentstack'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'Webtrend'"):
+        flagmw.Webtrend  # type: ignore[attr-defined]  # noqa: B018
 
 
 # Identity
