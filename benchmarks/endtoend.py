@@ -63,7 +63,7 @@ def measure(command: list[str], mode: str, stub: Stub, settings: Settings) -> Ma
         cookie = cookies(url, wanted="control" if mode == shops.BARE else "variation")
         if mode in (shops.NAIVE, shops.COLD):
             # Each request is another visitor's, so that every one is a call.
-            cookie = visitor.header({**visitor.SITE_COOKIES, **visitor.vendor_cookies(who="NUMBER")})
+            cookie = visitor.header({**visitor.vendor_cookies(who="NUMBER")})
         load = [sys.executable, "-m", "benchmarks.load", url, "--cookie", cookie]
         limits = ["--requests", "40"] if settings.quick else ["--seconds", "4"]
         if not settings.quick:

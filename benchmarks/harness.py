@@ -19,6 +19,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).parents[1]
+# Other vendors' SDKs, and what flagmw is compared with but does not need, have a venv of their own.
+PEERS_PLACE = ROOT / ".venv-peers"
+PEERS_PYTHON = PEERS_PLACE / "bin" / "python"
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 # What is measured, and what it is measured with: the stub and the load.
 OWN, OTHER = (CORES[0], CORES[-1]) if len(CORES) > 1 else (None, None)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import visitor
-from benchmarks.decide import FLOOR, NAIVE, bare_aiohttp, deciding, deciding_threads, looped, naive, request
+from benchmarks.clients import FLOOR, NAIVE, bare_aiohttp, deciding, deciding_threads, looped, naive, request
 from benchmarks.harness import ROOT, Settings, Stub
 from benchmarks.table import Column, Goal, Section, Table, interleave
 

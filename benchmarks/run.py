@@ -19,7 +19,10 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.table import Section
 
-SECTIONS = ("edge", "decide", "vendors", "endtoend", "tail", "peers", "outbox", "footprint")
+SECTIONS = (
+    *("edge", "decide", "stall", "reuse", "vendors", "endtoend", "tail", "peers", "codec"),
+    *("outbox", "track", "recovery", "valkey", "footprint"),
+)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

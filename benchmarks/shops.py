@@ -13,7 +13,7 @@ import orjson
 from fastapi import FastAPI, Request
 
 from benchmarks import visitor
-from benchmarks.decide import request
+from benchmarks.clients import request
 
 BARE, NAIVE, CACHED, COLD = "bare", "naive", "naive + cache", "flagmw, every request asks"
 

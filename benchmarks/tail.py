@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import edge, visitor
-from benchmarks.decide import looped, naive, naive_threads, request
+from benchmarks import asgi_calls, visitor, wsgi_calls
+from benchmarks.clients import looped, naive, naive_threads, request
 from benchmarks.endtoend import GUNICORN, UVICORN, measure
 from benchmarks.harness import Settings, Stub, tasks, threads
 from benchmarks.shops import COLD, NAIVE
@@ -103,7 +103,7 @@ def _counted(
 
 def page() -> str:
     """Return the Cookie header of a page view of another visitor."""
-    return visitor.header({**visitor.SITE_COOKIES, **visitor.another()})
+    return visitor.header({**visitor.another()})
 
 
 def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
@@ -111,7 +111,7 @@ def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         defaults[0] += scope["state"]["flags"].get("11/ta_A") is None
-        await edge.asgi_app(scope, receive, send)
+        await asgi_calls.app(scope, receive, send)
 
     async def main() -> Mapping[str, float]:
         fm = visitor.flagmw(url, **options)
@@ -119,7 +119,7 @@ def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
         shop = ASGI(app, flagmw=fm)
 
         async def ask() -> None:
-            await shop(edge.scope("/", page()), edge.receive, edge.ignore)
+            await shop(asgi_calls.scope("/", page()), asgi_calls.receive, asgi_calls.ignore)
 
         await tasks(ask, CALLERS * 2, CALLERS)
         defaults[0] = 0
@@ -136,14 +136,14 @@ def wsgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
     def app(environ: Any, start_response: Any) -> Any:
         if environ["flagmw.flags"].get("11/ta_A") is None:
             defaults.append(1)
-        return edge.wsgi_app(environ, start_response)
+        return wsgi_calls.app(environ, start_response)
 
     fm = visitor.flagmw(url, **options)
     fm.start()
     shop = WSGI(app, flagmw=fm)
 
     def ask() -> None:
-        body = shop({**edge.environ("/", page()), "wsgi.input": io.BytesIO()}, lambda *_: None)
+        body = shop({**wsgi_calls.environ("/", page()), "wsgi.input": io.BytesIO()}, lambda *_: None)
         for _ in body:
             pass
         getattr(body, "close", int)()
