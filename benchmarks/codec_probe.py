@@ -1,6 +1,6 @@
 """Read the answer of a decision with msgspec. Runs in the venv of `peers.py`, which has no flagmw.
 
-    python -m benchmarks.codec_probe 4000      prints microseconds as JSON
+python -m benchmarks.codec_probe 4000      prints microseconds as JSON
 """
 
 from __future__ import annotations

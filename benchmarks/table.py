@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+# They are numbered from G1; those without a number are "-".
+GOALS = 20
 Rounds = dict[str, dict[str, list[float]]]
 
 
@@ -79,15 +81,39 @@ class Goal:
             self.at_least is None or self.measured >= self.at_least
         )
 
-    def markdown(self) -> str:
-        bound = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+    @property
+    def wanted(self) -> str:
+        if self.at_most is not None and self.at_most == self.at_least:
+            return f"exactly {self.at_most:g} {self.unit}"
         return (
-            f"| {self.id} | {self.text} | {bound} {self.unit} | {self.measured:.2f} {self.unit} | {_says(self.met)} |"
+            f"at most {self.at_most:g} {self.unit}"
+            if self.at_most is not None
+            else f"at least {self.at_least:g} {self.unit}"
         )
+
+    def markdown(self) -> str:
+        return f"| {self.id} | {self.text} | {self.wanted} | {self.measured:,.2f} {self.unit} | {_says(self.met)} |"
 
 
 def _says(met: bool) -> str:
     return "met" if met else "**not met**"
+
+
+HEAD = ["| goal | what | wanted | measured | |", "|---|---|---|---|---|"]
+
+
+def summary(goals: Sequence[Goal]) -> str:
+    """Return all goals in one table, in the order of their numbers, and those that nothing was measured for."""
+    lines = [*HEAD, *(goal.markdown() for goal in sorted(goals, key=_order))]
+    measured = {goal.id for goal in goals}
+    left = [f"G{number}" for number in range(1, GOALS + 1) if f"G{number}" not in measured]
+    if left:
+        lines += ["", f"Not measured in this run: {', '.join(left)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _order(goal: Goal) -> int:
+    return int(goal.id[1:]) if goal.id[1:].isdigit() else GOALS + 1
 
 
 @dataclass
@@ -103,7 +129,7 @@ class Section:
         parts = [f"## {self.name}", "", *(f"{note}\n" for note in self.notes)]
         parts += [table.markdown() for table in self.tables]
         if self.goals:
-            parts += ["| goal | what | wanted | measured | |", "|---|---|---|---|---|"]
+            parts += HEAD
             parts += [goal.markdown() for goal in self.goals]
             parts.append("")
         return "\n".join(parts)

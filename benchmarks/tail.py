@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from benchmarks import asgi_calls, visitor, wsgi_calls
-from benchmarks.clients import looped, naive, naive_threads, request
-from benchmarks.endtoend import GUNICORN, UVICORN, measure
+from benchmarks.clients import NAIVE as NAIVE_ASYNC
+from benchmarks.clients import SYNC_NAIVE, looped, naive, naive_threads, request
 from benchmarks.harness import Settings, Stub, tasks, threads
+from benchmarks.peers_venv import probe, ready
+from benchmarks.servers import GUNICORN, UVICORN, measure
 from benchmarks.shops import COLD, NAIVE
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.asgi import FlagsMiddleware as ASGI
@@ -22,26 +24,34 @@ COLUMNS = [
     *(Column("p50", "ms"), Column("p99", "ms"), Column("p99.9", "ms"), Column("rate", "/s", 0), Column("cpu", "us")),
     *(Column("calls", "each", 3), Column("defaults", "%", 2)),
 ]
+# One that is asked from an event loop and one from threads; all of them wait for the slow answers.
+TAIL_PEERS = ("growthbook", "amplitude-pool-16")
 WRAPPED = "flagmw {}, deadline 150 ms"
+WAITING = {"p99": (DEADLINE_MS + 5, "ms"), "p99.9": (DEADLINE_MS + 15, "ms")}
 HEDGING = {"p99": (60, "ms"), "p99.9": (160, "ms"), "defaults": (0.6, "%"), "calls": (1.08, "")}
 HEDGED = "flagmw {}, deadline 150 ms, hedge 30 ms"
 
 
 def run(settings: Settings, stub: Stub) -> Section:
     section = Section("the tail: 5 % of the vendor's answers take 2 s, the others 20 ms")
-    calls = settings.n(2000, 32)
+    calls = settings.n(1600, 32)
     slow = {"delay_ms": 20, "slow": 0.05, "slow_s": 0.3 if settings.quick else 2}
     cases: dict[str, Callable[[], Mapping[str, float]]] = {
-        "naive httpx.AsyncClient": lambda: looped(lambda: naive(request(stub.url)))(calls, CALLERS),
-        "naive httpx.Client": lambda: naive_threads(request(stub.url), calls, CALLERS),
+        NAIVE_ASYNC: lambda: looped(lambda: naive(request(stub.url)))(calls, CALLERS),
+        SYNC_NAIVE: lambda: naive_threads(request(stub.url), calls, CALLERS),
     }
+    others = [] if settings.quick else ready(TAIL_PEERS, stub)
+    for name, title in others:
+        cases[title] = partial(probe, name, stub, calls, CALLERS)
     for name, options in variants().items():
         cases[name.format("ASGI")] = lambda options=options: asgi(stub.url, calls, options)
         cases[name.format("WSGI")] = lambda options=options: wsgi(stub.url, calls, options)
     counted = {name: (lambda case=case: _counted(stub, slow, calls, case)) for name, case in cases.items()}
     rounds = interleave(counted, min(settings.rounds, 3))
-    section.tables.append(Table("decisions by 16 callers", COLUMNS, rounds, "naive httpx.AsyncClient", ["rate", "p99"]))
-    section.goals += goals(section.tables[0])
+    section.tables.append(Table("decisions by 16 callers", COLUMNS, rounds, NAIVE_ASYNC, ["rate", "p99"]))
+    section.goals += goals(section.tables[0], [title for _, title in others])
+    if len(others) < len(TAIL_PEERS):
+        section.notes.append("Peers are not installed or were left out: `peers` installs them.")
     failing = [row for row in rounds if section.tables[0].median(row, "defaults") > 50]
     if failing and not settings.quick:
         raise RuntimeError(f"most decisions fail, so these would be the times of failures: {', '.join(failing)}")
@@ -57,17 +67,21 @@ def variants() -> dict[str, dict[str, Any]]:
     return {WRAPPED: plain, **({HEDGED: {**plain, "hedge_ms": 30}} if visitor.has("hedge_ms") else {})}
 
 
-def goals(table: Table) -> list[Goal]:
+def goals(table: Table, others: list[str]) -> list[Goal]:
+    """Return what is wanted of both edges; *others* are the rows of peers, the quickest of which counts."""
+    rivals = {f"quickest peer ({max(others, key=lambda row: table.median(row, 'rate'))})": others} if others else {}
+    rivals["naive"] = [NAIVE_ASYNC, SYNC_NAIVE]
     found = []
     for edge_name in ("ASGI", "WSGI"):
-        row = WRAPPED.format(edge_name)
-        found.append(Goal("G11", f"{row}: p99.9", table.median(row, "p99.9"), at_most=DEADLINE_MS + 25, unit="ms"))
-        measured = table.ratio(row, "naive httpx.AsyncClient", "rate")
-        found.append(Goal("G11", f"{row}: rate over naive", measured, at_least=4.7))
-        row = HEDGED.format(edge_name)
-        if table.has(row):
-            for column, (bound, unit) in HEDGING.items():
-                found.append(Goal("G12", f"{row}: {column}", table.median(row, column), at_most=bound, unit=unit))
+        for number, name, limits, faster in (("G11", WRAPPED, WAITING, 4.7), ("G12", HEDGED, HEDGING, 6.0)):
+            row = name.format(edge_name)
+            if not table.has(row):
+                continue
+            for column, (bound, unit) in limits.items():
+                found.append(Goal(number, f"{row}: {column}", table.median(row, column), at_most=bound, unit=unit))
+            for who, rows in rivals.items():
+                measured = table.median(row, "rate") / max(table.median(each, "rate") for each in rows)
+                found.append(Goal(number, f"{row}: rate over {who}", measured, at_least=faster))
     return found
 
 
@@ -76,10 +90,9 @@ def servers(settings: Settings, stub: Stub) -> Table:
     cases = {}
     for server, command in (("FastAPI", UVICORN), ("Flask", GUNICORN)):
         for mode in (NAIVE, COLD):
-            cases[f"{server}, {mode}"] = partial(measure, command, mode, stub, settings)
-    columns = [column for column in COLUMNS if column.name not in ("calls", "defaults")]
+            cases[f"{server}, {mode}"] = partial(measure, command, mode, stub, settings, seconds=6)
     rounds = interleave(cases, min(settings.rounds, 3))
-    return Table("end to end, 16 connections, deadline 150 ms", columns, rounds, f"FastAPI, {NAIVE}", ["rate", "p99"])
+    return Table("end to end, 16 connections, deadline 150 ms", COLUMNS, rounds, f"FastAPI, {NAIVE}", ["rate", "p99"])
 
 
 def server_goals(table: Table) -> list[Goal]:
@@ -88,7 +101,8 @@ def server_goals(table: Table) -> list[Goal]:
         row = f"{server}, {COLD}"
         measured = table.ratio(row, f"{server}, {NAIVE}", "rate")
         found.append(Goal("G13", f"{row}: rate over naive", measured, at_least=3.3))
-        found.append(Goal("G13", f"{row}: p99.9", table.median(row, "p99.9"), at_most=DEADLINE_MS + 25, unit="ms"))
+        for column, bound in (("p99", DEADLINE_MS + 15), ("p99.9", DEADLINE_MS + 25)):
+            found.append(Goal("G13", f"{row}: {column}", table.median(row, column), at_most=bound, unit="ms"))
     return found
 
 
@@ -103,7 +117,7 @@ def _counted(
 
 def page() -> str:
     """Return the Cookie header of a page view of another visitor."""
-    return visitor.header({**visitor.another()})
+    return visitor.header(visitor.another())
 
 
 def asgi(url: str, calls: int, options: dict[str, Any]) -> Mapping[str, float]:
