@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -9,11 +10,12 @@ from benchmarks import shops
 from benchmarks.decide import installed
 from benchmarks.harness import Settings, Stub
 from benchmarks.servers import GUNICORN, UVICORN, measure
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.table import Column, Goal, Section, Table, interleave, void_failures
 from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
 TIMES = [Column("p50", "ms", 2), Column("p99", "ms", 2)]
 COLUMNS = [Column("rate", "/s", 0), Column("cpu", "us"), *TIMES, Column("calls", "each", 2), Column("defaults", "%", 2)]
+BARE = frozenset({shops.BARE})
 COLD = f"{shops.COLD}, {{}}"
 SERVERS = {"uvicorn + FastAPI": UVICORN, "gunicorn gthread + Flask": GUNICORN}
 
@@ -23,15 +25,14 @@ TRANSPORTS = {UVICORN[0]: ASYNC_TRANSPORTS, GUNICORN[0]: BLOCKING_TRANSPORTS}
 
 def run(settings: Settings, stub: Stub) -> Section:
     section = Section("end to end: a shop under load, 16 connections")
-    rounds = min(settings.rounds, 3)
     for server, command in SERVERS.items():
         for delay_ms in (0,) if settings.quick else (0, 20):
             stub.mode(delay_ms=delay_ms)
             cases = rows(command, stub, settings, calls_only=delay_ms > 0)
             title = f"{server}, vendor {delay_ms} ms"
-            table = Table(title, COLUMNS, interleave(cases, rounds), shops.BARE, ["rate"])
-            failing = [row for row in table.rounds if row != shops.BARE and table.median(row, "defaults") > 10]
-            assert not failing, f"these show the default, so these would be the times of failures: {failing}"
+            rounds = interleave(cases, min(settings.rounds, 3))
+            section.notes += [f"{server}: most pages of {row!r} show a default." for row in void_failures(rounds, BARE)]
+            table = Table(title, COLUMNS, rounds, shops.BARE, ["rate"])
             section.tables.append(table)
             section.goals += goals(server, delay_ms, table)
     section.notes.append(
@@ -85,7 +86,7 @@ def warm_goals(server: str, table: Table, number: str, bare: float, cached: floa
 def cold_goals(server: str, delay_ms: int, table: Table) -> list[Goal]:
     """Return the goals of a shop whose every request asks: of its best transport, and of aiohttp."""
     asking = [row for row in table.rounds if row.startswith(COLD.format(""))]
-    best = max(asking, key=lambda row: table.median(row, "rate"))
+    best = max(asking, key=lambda row: (not math.isnan(table.median(row, "rate")), table.median(row, "rate")))
     also = [row for row in asking if row == COLD.format("aiohttp")]
     number, bare, naive = ("G9", 0.37, 6.0) if server.startswith("uvicorn") else ("G10", 0.44, 2.0)
     found = []

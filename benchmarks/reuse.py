@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-import orjson
-from cachetools import TTLCache
-
-from benchmarks import visitor
+from benchmarks import memory, visitor
 from benchmarks.clients import Opened, bare_protocol, request
 from benchmarks.decide import installed
-from benchmarks.harness import Settings, Stub, timed
+from benchmarks.harness import Settings, Stub
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw._checks import ASYNC_TRANSPORTS
-from flagmw._remember import Memory, Remembered
-from flagmw.types import Decision, Variant
 
-CALLERS, KEYS, TTL_S = 16, 1000, 300.0
+CALLERS = 16
 EMPTY_FLIGHT = "16 tasks on one flight, nothing asked"
 FLIGHT = "16 tasks on one flight, one call"
 SIXTEEN, ALONE = "flagmw, {}, 16 callers", "flagmw, {}, one caller"
-HAND, TTL, OURS = "by hand: TTL and LRU", "cachetools TTLCache.get", "flagmw's memory"
 
 
 def run(settings: Settings, stub: Stub) -> Section:
@@ -42,14 +34,9 @@ def run(settings: Settings, stub: Stub) -> Section:
         joining = (table.median(row, "cpu") * CALLERS - table.median(alone, "cpu")) / (CALLERS - 1)
         ratio = joining / table.median(EMPTY_FLIGHT, "cpu")
         section.goals.append(Goal("G14", f"{row}: CPU of one who joins over {EMPTY_FLIGHT}", ratio, at_most=2.0))
-    hits = memory(settings)
-    section.tables.append(hits)
-    section.goals.append(Goal("G15", "a hit over one made by hand", hits.ratio(OURS, HAND, "time"), at_most=2.0))
-    section.goals.append(Goal("G15", f"a hit over {TTL}", hits.ratio(OURS, TTL, "time"), at_most=0.35))
+    section.tables.append(memory.table(settings))
+    section.goals += memory.goals(section.tables[-1])
     return section
-
-
-# Together
 
 
 def together(settings: Settings, stub: Stub) -> Table:
@@ -135,67 +122,3 @@ async def same_visitor(url: str, transport: str) -> Any:
         return [partial(fm.adecide, visitor.visit())] * CALLERS
 
     return group, fm.aclose
-
-
-# Remembered
-
-
-class Handmade:
-    """A dictionary whose entries have an end and an order."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
-
-    def set(self, key: Any, value: Any) -> None:
-        self._kept[key] = (time.monotonic() + TTL_S, value)
-
-    def get(self, key: Any) -> Any:
-        entry = self._kept.get(key)
-        if entry is None or entry[0] < time.monotonic():
-            return None
-        self._kept.move_to_end(key)
-        return entry[1]
-
-
-def memory(settings: Settings) -> Table:
-    keys = [(0, orjson.dumps(number).rjust(12, b"0")) for number in range(KEYS)]
-    plain: dict[Any, Any] = {}
-    hand, theirs, ours, lock = Handmade(), TTLCache[Any, Any](KEYS * 2, TTL_S), Memory(2**26), threading.Lock()
-    for key in keys:
-        variants = {"ta_A": Variant(alias="ta_A", key="variation", vendor="wt11")}
-        what = Remembered(Decision(vendor="wt11", variants=variants), time.time())
-        plain[key] = theirs[key] = what
-        hand.set(key, what)
-        ours.put(key, what)
-
-    def locked(key: Any) -> Any:
-        with lock:
-            return theirs.get(key)
-
-    def remembered(key: Any) -> Any:
-        kept = ours.get(key)
-        return kept if kept is not None and kept.within(TTL_S, time.time()) else None
-
-    getters = {
-        "dict.get": plain.get,
-        HAND: hand.get,
-        TTL: theirs.get,
-        f"{TTL}, under a lock": locked,
-        f"{OURS}, without a look at its age": ours.get,
-        OURS: remembered,
-    }
-    times = settings.n(20, 1)
-    cases = {name: partial(hits, get, keys, times) for name, get in getters.items()}
-    columns = [Column("time", "us", 3)]
-    note = f"{KEYS:,} keys in turn; the loop around them is in every row."
-    return Table("a hit", columns, interleave(cases, settings.rounds), HAND, note=note)
-
-
-def hits(get: Callable[[Any], Any], keys: list[Any], times: int) -> Mapping[str, float]:
-    assert all(get(key) is not None for key in keys)
-
-    def through() -> None:
-        for key in keys:
-            get(key)
-
-    return {"time": timed(through, times)["time"] / len(keys)}

@@ -45,7 +45,8 @@ def main() -> int:
             print(section.markdown(), flush=True)
             print(f"{name}: {taken:.0f} s\n", file=sys.stderr, flush=True)
             found.append(section)
-    print(summary([goal for section in found for goal in section.goals]), flush=True)
+    if len(found) > 1:
+        print(summary([goal for section in found for goal in section.goals]), flush=True)
     if not asked.only and not asked.quick:
         RESULTS.write_text(report(found, rounds))
     return 0

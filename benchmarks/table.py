@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # They are numbered from G1; those without a number are "-".
 GOALS = 20
+# Percent of defaults from which on the times are those of failures.
+MOST = 25
 Rounds = dict[str, dict[str, list[float]]]
 
 
@@ -45,7 +48,7 @@ class Table:
     def ratio(self, row: str, against: str, column: str) -> float:
         """Return how much more of *column* the first row takes."""
         under = self.median(against, column)
-        return self.median(row, column) / under if under else float("inf")
+        return self.median(row, column) / under if under else math.nan
 
     def markdown(self) -> str:
         compared = self.ratios or (self.columns[0].name,)
@@ -54,11 +57,11 @@ class Table:
         lines = [f"### {self.title}", ""]
         lines += [f"| case | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
         for row, columns in self.rounds.items():
-            cells = [f"{self.median(row, each.name):,.{each.digits}f}" for each in self.columns]
+            cells = [_shown(self.median(row, each.name), each.digits) for each in self.columns]
             first = self.columns[0]
             taken = columns[first.name]
-            cells.append(f"{min(taken):,.{first.digits}f}..{max(taken):,.{first.digits}f}")
-            cells += [f"{self.ratio(row, self.base, name):.2f}" for name in compared]
+            cells.append(f"{_shown(min(taken), first.digits)}..{_shown(max(taken), first.digits)}")
+            cells += [_shown(self.ratio(row, self.base, name), 2) for name in compared]
             lines.append(f"| {row} | {' | '.join(cells)} |")
         lines += ["", f'Ratios are to "{self.base}".{" " + self.note if self.note else ""}', ""]
         return "\n".join(lines)
@@ -92,7 +95,13 @@ class Goal:
         )
 
     def markdown(self) -> str:
-        return f"| {self.id} | {self.text} | {self.wanted} | {self.measured:,.2f} {self.unit} | {_says(self.met)} |"
+        return (
+            f"| {self.id} | {self.text} | {self.wanted} | {_shown(self.measured, 2)} {self.unit} | {_says(self.met)} |"
+        )
+
+
+def _shown(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def _says(met: bool) -> str:
@@ -133,6 +142,21 @@ class Section:
             parts += [goal.markdown() for goal in self.goals]
             parts.append("")
         return "\n".join(parts)
+
+
+def void_failures(rounds: Rounds, but: Collection[str] = ()) -> list[str]:
+    """Take away the times of rows in which most answers are defaults, and return these rows; no goal is met by them.
+
+    Args:
+        but: rows that have nothing else to show.
+    """
+    failing = []
+    for row, columns in rounds.items():
+        if row not in but and statistics.median(columns["defaults"]) > MOST:
+            failing.append(row)
+            for name in columns.keys() - {"defaults", "calls"}:
+                columns[name] = [math.nan]
+    return failing
 
 
 def interleave(cases: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int) -> Rounds:
