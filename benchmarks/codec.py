@@ -57,10 +57,10 @@ def normalised(body: bytes, calls: int) -> Mapping[str, float]:
         flows = [vendor.decide(visit, state) for _ in range(min(left, AHEAD))]
         for flow in flows:
             next(flow)
-        started = time.perf_counter()
+        started = time.process_time()
         for flow in flows:
             decision = answered(flow, reply)
-        taken += time.perf_counter() - started
+        taken += time.process_time() - started
         left -= len(flows)
     assert sorted(decision.variants) == ["ta_A", "ta_B"] and len(decision.cookies) >= 4
     return {"time": taken / calls * 1e6}

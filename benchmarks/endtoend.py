@@ -28,7 +28,7 @@ def run(settings: Settings, stub: Stub) -> Section:
     for server, command in SERVERS.items():
         for delay_ms in (0,) if settings.quick else (0, 20):
             stub.mode(delay_ms=delay_ms)
-            cases = rows(command, stub, settings, calls_only=delay_ms > 0)
+            cases = rows(command, stub, settings, delayed=delay_ms > 0)
             title = f"{server}, vendor {delay_ms} ms"
             rounds = interleave(cases, min(settings.rounds, 3))
             section.notes += [f"{server}: most pages of {row!r} show a default." for row in void_failures(rounds, BARE)]
@@ -44,19 +44,19 @@ def run(settings: Settings, stub: Stub) -> Section:
 
 
 def rows(
-    command: list[str], stub: Stub, settings: Settings, *, calls_only: bool
+    command: list[str], stub: Stub, settings: Settings, *, delayed: bool
 ) -> dict[str, Callable[[], Mapping[str, float]]]:
     """Return the cases of one server; what the vendor's delay does not touch is measured without one only."""
-    asking = installed(TRANSPORTS[command[0]])
+    asking, seconds = installed(TRANSPORTS[command[0]]), 2.5 if delayed else 3.0
     if settings.quick:
         plain, asking = [shops.BARE], asking[:1]
-    elif calls_only:
+    elif delayed:
         plain = [shops.BARE, shops.NAIVE]
     else:
         plain = [shops.BARE, shops.NAIVE, shops.CACHED, *shops.warm()]
-    cases = {mode: partial(measure, command, mode, stub, settings) for mode in plain}
+    cases = {mode: partial(measure, command, mode, stub, settings, seconds=seconds) for mode in plain}
     for transport in asking:
-        cases[COLD.format(transport)] = partial(measure, command, shops.COLD, stub, settings, transport)
+        cases[COLD.format(transport)] = partial(measure, command, shops.COLD, stub, settings, transport, seconds)
     return cases
 
 

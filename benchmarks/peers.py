@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -67,6 +69,7 @@ def run(settings: Settings, stub: Stub) -> Section:
 
 def goals(table: Table, usable: Mapping[str, str]) -> list[Goal]:
     found = []
+    usable = {name: title for name, title in usable.items() if not math.isnan(table.median(title, "cpu"))}
     if usable:
         least, row = min(usable.values(), key=lambda title: table.median(title, "cpu")), best(table, "flagmw async")
         text = f"CPU of {row} over the cheapest peer ({least})"
@@ -134,7 +137,10 @@ def hung(usable: Mapping[str, str], stub: Stub, patience_s: int) -> list[str]:
     stub.mode(hang=1)
     lines = []
     for name, title in usable.items():
-        found = ask(name, stub, "--hung", str(patience_s))
+        try:
+            found = ask(name, stub, "--hung", str(patience_s))
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            found = {"end": "it ended badly", "waited_s": patience_s}
         lines.append(f"Hung vendor: {title}: {found['end']} after {found['waited_s']:.1f} s.")
     fm = visitor.flagmw(stub.url, deadline_ms=300, **visitor.asking())
     started = time.perf_counter()

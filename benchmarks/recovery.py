@@ -31,7 +31,7 @@ LEASE_S = 600.0
 
 def run(settings: Settings, stub: Stub) -> Section:
     section = Section("recovery: events that wait on the disk")
-    count, rounds = settings.n(10_000, 200), min(settings.rounds, 3)
+    count, rounds = settings.n(6_000, 200), min(settings.rounds, 3)
     reads = interleave({READ: partial(bare_read, count), CLAIM: partial(claimed, count)}, rounds)
     section.tables.append(Table("read what is pending, after opening", RATE, reads, READ))
     settles = interleave({DELETE: partial(bare_delete, count), SETTLE: partial(settled, count)}, rounds)

@@ -40,7 +40,8 @@ class Table:
     note: str = ""
 
     def median(self, row: str, column: str) -> float:
-        return statistics.median(self.rounds[row][column])
+        """Return the median of the rounds that brought a figure; not a number where none did."""
+        return statistics.median(_figures(self.rounds[row][column]))
 
     def has(self, *rows: str) -> bool:
         return all(row in self.rounds for row in rows)
@@ -59,7 +60,7 @@ class Table:
         for row, columns in self.rounds.items():
             cells = [_shown(self.median(row, each.name), each.digits) for each in self.columns]
             first = self.columns[0]
-            taken = columns[first.name]
+            taken = _figures(columns[first.name])
             cells.append(f"{_shown(min(taken), first.digits)}..{_shown(max(taken), first.digits)}")
             cells += [_shown(self.ratio(row, self.base, name), 2) for name in compared]
             lines.append(f"| {row} | {' | '.join(cells)} |")
@@ -98,6 +99,10 @@ class Goal:
         return (
             f"| {self.id} | {self.text} | {self.wanted} | {_shown(self.measured, 2)} {self.unit} | {_says(self.met)} |"
         )
+
+
+def _figures(taken: Sequence[float]) -> Sequence[float]:
+    return [value for value in taken if not math.isnan(value)] or [math.nan]
 
 
 def _shown(value: float, digits: int) -> str:
