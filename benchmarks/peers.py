@@ -7,6 +7,7 @@ import math
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -135,13 +136,17 @@ def reused(url: str, calls: int) -> Mapping[str, float]:
 def hung(usable: Mapping[str, str], stub: Stub, patience_s: int) -> list[str]:
     """Say how long each waits for a vendor that never answers, flagmw with its default deadline among them."""
     stub.mode(hang=1)
-    lines = []
-    for name, title in usable.items():
+
+    def waited(name: str) -> str:
         try:
             found = ask(name, stub, "--hung", str(patience_s))
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            found = {"end": "it ended badly", "waited_s": patience_s}
-        lines.append(f"Hung vendor: {title}: {found['end']} after {found['waited_s']:.1f} s.")
+            return f"Hung vendor: {usable[name]}: it ended badly."
+        return f"Hung vendor: {usable[name]}: {found['end']} after {found['waited_s']:.1f} s."
+
+    # They only wait: all at once.
+    with ThreadPoolExecutor(len(usable) or 1) as pool:
+        lines = list(pool.map(waited, usable))
     fm = visitor.flagmw(stub.url, deadline_ms=300, **visitor.asking())
     started = time.perf_counter()
     fm.decide(visitor.visit())

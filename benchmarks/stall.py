@@ -32,7 +32,10 @@ def run(settings: Settings, stub: Stub) -> Section:
     ours = {ASYNC.format(name): partial(deciding, stub.url, transport=name) for name in installed(ASYNC_TRANSPORTS)}
     calls = settings.n(40, 3)
     cases = {name: partial(stalls, each, calls) for name, each in {**opened, **ours}.items()}
-    note = "The longest pause of each decision: their median, 90th percentile and the worst; one tick is 0.5 ms."
+    note = (
+        "The longest pause of each decision: their median, 90th percentile and the worst; one tick is 0.5 ms. What "
+        f'"{IDLE}" shows is the machine\'s own.'
+    )
     rounds = interleave(cases, min(settings.rounds, 3))
     table = Table("one decision after the other", COLUMNS, rounds, NAIVE, note=note)
     section.tables.append(table)
