@@ -28,7 +28,7 @@ from benchmarks.clients import (
 )
 from benchmarks.decide import ASYNC, BLOCKING, best, installed
 from benchmarks.harness import Settings, Stub, tasks
-from benchmarks.peers_venv import PEERS, WARM, ask, install, probe, ready, refused
+from benchmarks.peers_venv import PEERS, WARM, ask, install, present, probe, ready, refused
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
@@ -44,6 +44,9 @@ def run(settings: Settings, stub: Stub) -> Section:
     missing = install()
     if missing:
         section.notes.append(f"Not installed, so left out: {', '.join(sorted(missing))}.")
+    here = present()
+    versions = sorted({f"{package} {here[package]}" for _, package in PEERS.values() if package in here})
+    section.notes.append(f"Measured: {', '.join(versions)}.")
     stub.mode()
     usable = {name: title for name, (title, package) in PEERS.items() if package not in missing}
     broken = {name: why for name in usable if (why := refused(name, stub)) is not None}

@@ -41,20 +41,22 @@ def install() -> set[str]:
         venv.create(PEERS_PLACE, with_pip=True)
     wanted = {package for _, package in PEERS.values()} | {*TOOLS}
     missing = set()
-    for package in sorted(wanted - present()):
+    for package in sorted(wanted - present().keys()):
         command = [PEERS_PYTHON, "-m", "pip", "install", "--quiet", package, *ALSO.get(package, [])]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             missing.add(package)
     return missing
 
 
-def present() -> set[str]:
-    """Return the packages that are in the venv."""
+def present() -> dict[str, str]:
+    """Return the packages that are in the venv, and their versions."""
     if not PEERS_PYTHON.exists():
-        return set()
+        return {}
     command = [PEERS_PYTHON, "-m", "pip", "list", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return {entry["name"].lower() for entry in json.loads(done.stdout)} if done.returncode == 0 else set()
+    if done.returncode:
+        return {}
+    return {entry["name"].lower(): entry["version"] for entry in json.loads(done.stdout)}
 
 
 def ready(names: Iterable[str], stub: Stub) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from benchmarks import harness
@@ -35,11 +36,18 @@ def main() -> int:
     rounds = asked.rounds or (1 if asked.quick else 5)
     settings = harness.Settings(rounds=rounds, quick=asked.quick)
     harness.pin(harness.OWN)
-    found = []
+    found, failed = [], []
     with harness.stub() as stub:
         for name in asked.only or SECTIONS:
             started = time.monotonic()
-            section = importlib.import_module(f"benchmarks.{name}").run(settings, stub)
+            stub.mode()
+            try:
+                section = importlib.import_module(f"benchmarks.{name}").run(settings, stub)
+            except Exception:
+                # What the others found is not to be lost with it.
+                traceback.print_exc()
+                failed.append(name)
+                section = Section(name, notes=["**This section failed, so it has no figures.**"])
             taken = time.monotonic() - started
             section.notes.append(f"Measuring this took {taken:.0f} s.")
             print(section.markdown(), flush=True)
@@ -49,7 +57,7 @@ def main() -> int:
         print(summary([goal for section in found for goal in section.goals]), flush=True)
     if not asked.only and not asked.quick:
         RESULTS.write_text(report(found, rounds))
-    return 0
+    return 1 if failed else 0
 
 
 def report(sections: list[Section], rounds: int) -> str:
