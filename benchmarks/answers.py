@@ -13,7 +13,7 @@ FLAG = "checkout"
 
 def _project(alias: str, number: int, domain: int) -> dict[str, Any]:
     control, user = f"_wt.control-{domain}-{alias}", f"_wt.user-{domain}"
-    cookie = {"timeout": 7776000000, "type": "persisted", "value": "WT3" + "a" * 170 + "~"}
+    cookie = {"timeout": 7776000000, "type": "persisted", "value": "WT3" + "a" * 196 + "~"}
     return {
         "body": {
             "cookies": {control: cookie, user: cookie, f"_wt.mode-{domain}": cookie},
@@ -70,6 +70,8 @@ FLAGSMITH = {
 
 OFREP = {"key": FLAG, "value": "variation", "variant": "variation", "reason": "TARGETING_MATCH", "metadata": {}}
 
+DEVCYCLE = {"_id": "5f", "key": FLAG, "type": "String", "value": "variation"}
+
 TARGET = {
     "status": 200,
     "requestId": "0f801b5b",
@@ -92,6 +94,7 @@ _BY_PATH: dict[str, Any] = {
     "/api/v1/identities": FLAGSMITH,
     "/ofrep/v1/evaluate/flags": OFREP,
     "/rest/v1/delivery": TARGET,
+    "/v1/variables": DEVCYCLE,
     **{f"/control/{domain}": webtrends(domain) for domain in DOMAINS},
     "/": {},
 }

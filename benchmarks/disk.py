@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import queue
 import resource
 import sqlite3
 import statistics
@@ -19,91 +18,29 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
-from flagmw._ids import uuid7
-from flagmw.outbox._events import to_bytes
+from benchmarks.bare_writer import BareWriter
+from benchmarks.events import EVENT_BYTES, event, plain
 from flagmw.outbox._sqlite_rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.outbox.sqlite import SqliteOutbox
-from flagmw.types import Delivered, Event, Track, Visit
+from flagmw.types import Delivered
 
 PRODUCERS = 16
-EVENT_BYTES = 934
 
 
-def make_event(n: int) -> Event:
-    """Return an event of 934 bytes with an id of its own."""
-    filler = EVENT_BYTES - _empty_bytes
-    return _event(n, "x" * filler)
-
-
-def _event(n: int, filler: str) -> Event:
-    visit = Visit(url="https://shop.example/", cookies={"_wt.user-1": filler}, now=1_800_000_000.0, fresh_id="0" * 32)
-    return Event(
-        id=uuid7(),
-        vendor="wt",
-        kind="track",
-        track=Track(id="0" * 36, metric="purchase"),
-        aliases=("ta_basket",),
-        visit=visit,
-        visitor_key=f"{n % 100_000:024}",
-    )
-
-
-_empty_bytes = len(to_bytes(_event(0, "")))
-
-
-class Bare:
-    """A thread that inserts whatever has come in and commits once."""
-
-    def __init__(self, directory: Path) -> None:
-        self._jobs: queue.SimpleQueue[tuple[str, bytes, Future[None]] | None] = queue.SimpleQueue()
-        self._connection = sqlite3.connect(directory / "bare.db", isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.execute("CREATE TABLE event (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, body BLOB)")
-        self._thread = threading.Thread(target=self._loop)
-        self._thread.start()
-
-    def put(self, event: Event) -> None:
-        done: Future[None] = Future()
-        self._jobs.put((event.id, to_bytes(event), done))
-        done.result()
-
-    def close(self) -> None:
-        self._jobs.put(None)
-        self._thread.join()
-        self._connection.close()
-
-    def _loop(self) -> None:
-        while True:
-            jobs = [self._jobs.get()]
-            while not self._jobs.empty():
-                jobs.append(self._jobs.get())
-            work = [job for job in jobs if job is not None]
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO event (id, body) VALUES (?, ?)", [job[:2] for job in work])
-            self._connection.execute("COMMIT")
-            for _, _, done in work:
-                done.set_result(None)
-            if len(work) < len(jobs):
-                return
-
-
-def produce(put: Callable[[Event], object], seconds: float) -> tuple[float, float, float]:
+def produce(put: Callable[[Any], object], seconds: float, make: Callable[[], Any]) -> tuple[float, float, float]:
     """Return acknowledged events per second, and the median and 99th percentile of the wait in ms."""
     waits: list[list[float]] = [[] for _ in range(PRODUCERS)]
     end = time.perf_counter() + seconds
 
     def run(mine: list[float]) -> None:
-        n = 0
         while (begin := time.perf_counter()) < end:
-            event = make_event(n)
+            one = make()
             begin = time.perf_counter()
-            put(event)
+            put(one)
             mine.append(time.perf_counter() - begin)
-            n += 1
 
     threads = [threading.Thread(target=run, args=(mine,)) for mine in waits]
     begin = time.perf_counter()
@@ -121,14 +58,14 @@ def acknowledged(seconds: float, rounds: int) -> None:
     ours: list[tuple[float, float, float]] = []
     bare: list[tuple[float, float, float]] = []
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            writer = Bare(Path(folder))
-            bare.append(produce(writer.put, seconds))
-            writer.close()
+        with tempfile.TemporaryDirectory() as folder, BareWriter(Path(folder)) as writer:
+            bare.append(
+                produce(lambda one, writer=writer: writer.submit(one).result(), seconds, lambda: plain(event()))
+            )
         with tempfile.TemporaryDirectory() as folder:
             store = SqliteOutbox(folder, max_bytes=1 << 40)
             store.open()
-            ours.append(produce(lambda event, store=store: store.put_many([event], time.time()), seconds))
+            ours.append(produce(lambda one, store=store: store.put_many([one], time.time()), seconds, event))
             store.close()
     print("| writer | events/s | wait p50 ms | wait p99 ms |\n|---|---|---|---|")
     for name, runs in (("bare", bare), ("flagmw", ours)):
@@ -141,7 +78,7 @@ def acknowledged(seconds: float, rounds: int) -> None:
 def fill(store: SqliteOutbox, n: int) -> float:
     begin = time.perf_counter()
     for start in range(0, n, 1_000):
-        store.put_many([make_event(i) for i in range(start, min(n, start + 1_000))], time.time())
+        store.put_many([event() for _ in range(start, min(n, start + 1_000))], time.time())
     return time.perf_counter() - begin
 
 
@@ -217,7 +154,7 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="also recover and drain one million queued events")
     options = parser.parse_args()
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    print(f"{versions}, event of {len(to_bytes(make_event(0)))} bytes")
+    print(f"{versions}, event of {EVENT_BYTES} bytes")
     acknowledged(options.seconds, options.rounds)
     drained(20_000)
     recovery([10_000, 100_000, *([1_000_000] if options.million else [])])

@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from benchmarks import edge, visitor
+from benchmarks import asgi_calls, imports, visitor
 from benchmarks.answers import webtrends
-from benchmarks.harness import ROOT, Settings, Stub, timed
+from benchmarks.harness import Settings, Stub, timed
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw import Flagmw, Static, _cookies
 from flagmw.asgi import FlagsMiddleware
 from flagmw.types import Reply, VisitorState
 
-MODULES = ("json", "orjson", "httpx2", "httpx", "aiohttp", "fastapi", "flagmw", "flagmw.asgi", "flagmw.wsgi")
-NOTHING = "python, nothing imported"
-# What the kernel calls the high-water mark of the new program; `ru_maxrss` would begin with its parent's.
-IMPORT = "{}\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 SIZES = (1, 10, 100)
 
 
 def run(settings: Settings, stub: Stub) -> Section:
     section = Section("footprint: import, memory, growth")
-    section.tables.append(imports(settings))
-    measured = section.tables[0].median("flagmw", "memory")
-    section.goals.append(Goal("G20", "import flagmw: peak memory", measured, at_most=16, unit="MiB"))
+    section.tables.append(imports.table(settings))
+    section.goals += imports.goals(section.tables[0])
     visitors = settings.n(10_000, 50)
     stub.mode()
     cases = {f"{visitors:,} visitors, once each": partial(remembered, stub.url, visitors)}
@@ -43,37 +36,17 @@ def run(settings: Settings, stub: Stub) -> Section:
     return section
 
 
-def imports(settings: Settings) -> Table:
-    cases: dict[str, Callable[[], Mapping[str, float]]] = {NOTHING: partial(imported, "")}
-    cases.update({name: partial(imported, f"import {name}") for name in (MODULES[-3:] if settings.quick else MODULES)})
-    for case in cases.values():
-        case()
-    columns = [Column("time", "ms"), Column("memory", "MiB")]
-    return Table("a process that imports", columns, interleave(cases, settings.rounds), NOTHING)
-
-
-def imported(statement: str) -> Mapping[str, float]:
-    """Return the wall time of a whole process, and the most memory that it took."""
-    memory = 0.0
-
-    def start() -> None:
-        nonlocal memory
-        command = [sys.executable, "-c", IMPORT.format(statement)]
-        memory = float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout) / 1024
-
-    return {"time": timed(start, 1)["time"] / 1e3, "memory": memory}
-
-
 def remembered(url: str, visitors: int) -> Mapping[str, float]:
     """Return how much more memory is in use after *visitors* different visitors asked for one page each."""
 
     async def main() -> float:
         fm = visitor.flagmw(url, **visitor.reuses().get("reused by memory", {}))
         await fm.astart()
-        shop = FlagsMiddleware(edge.asgi_reading, flagmw=fm)
+        shop = FlagsMiddleware(asgi_calls.Reading(), flagmw=fm)
 
         async def ask() -> None:
-            await shop(edge.scope("/", visitor.header(visitor.another())), edge.receive, edge.ignore)
+            page = asgi_calls.scope("/", visitor.header(visitor.another()))
+            await shop(page, asgi_calls.receive, asgi_calls.ignore)
 
         for _ in range(20):
             await ask()
@@ -99,8 +72,9 @@ def growth(settings: Settings) -> Table:
     for size in SIZES:
         cases[f"{size} cookies in a request"] = partial(timed, cookies_read(size), calls)
     for size in SIZES:
-        fm = Flagmw(vendors=[Static(name=f"s{n}", flags={f"alias{n}": "b"}) for n in range(size)])
-        loop = edge.asgi_loop(FlagsMiddleware(edge.asgi_app, flagmw=fm), "/")
+        static = [Static(name=f"s{n}", flags={f"alias{n}": "b"}) for n in range(size)]
+        fm = Flagmw(vendors=static, outbox=visitor.outbox())
+        loop = asgi_calls.loop(FlagsMiddleware(asgi_calls.app, flagmw=fm))
         cases[f"{size} vendors on a request"] = partial(loop, calls)
     columns = [Column("time", "us", 2)]
     return Table("growth, in process, without I/O", columns, interleave(cases, settings.rounds), next(iter(cases)))

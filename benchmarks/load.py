@@ -40,6 +40,7 @@ class Client(asyncio.Protocol):
             return
         self.load.latencies.append(time.perf_counter() - self.begun)
         self.load.bad += not self.unread.startswith(b"HTTP/1.1 200")
+        self.load.unwanted += self.load.wanted not in self.unread[end:]
         self.unread = b""
         self._ask()
 
@@ -57,12 +58,13 @@ class Client(asyncio.Protocol):
 class Load:
     """All connections together."""
 
-    def __init__(self, url: str, cookie: str, connections: int, requests: int, seconds: float) -> None:
+    def __init__(self, url: str, cookie: str, wanted: str, connections: int, requests: int, seconds: float) -> None:
         parts = urlsplit(url)
         self.where = (parts.hostname or "", parts.port or 80)
         self._request = f"GET {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\ncookie: {cookie}\r\n\r\n".encode()
         self.latencies: list[float] = []
-        self.bad = 0
+        self.bad = self.unwanted = 0
+        self.wanted = wanted.encode()
         self._numbers = itertools.count()
         self._left, self._until = requests, time.perf_counter() + seconds
         self._open = self._connections = connections
@@ -89,19 +91,21 @@ class Load:
         wall, done = time.perf_counter() - started, self.latencies
         shares = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
         figures = {name: percentile(done, share) * 1e3 for name, share in shares.items()}
-        return {"rate": len(done) / wall, "requests": len(done), "bad": self.bad, **figures}
+        defaults = 100 * self.unwanted / len(done)
+        return {"rate": len(done) / wall, "requests": len(done), "bad": self.bad, "defaults": defaults, **figures}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("url")
     options.add_argument("--cookie", default="")
+    options.add_argument("--wanted", default="", help="what a page has to hold; others are counted as defaults")
     options.add_argument("--connections", type=int, default=16)
     options.add_argument("--requests", type=int, default=1_000_000)
     options.add_argument("--seconds", type=float, default=5.0)
     asked = options.parse_args()
     pin(OTHER)
-    load = Load(asked.url, asked.cookie, asked.connections, asked.requests, asked.seconds)
+    load = Load(asked.url, asked.cookie, asked.wanted, asked.connections, asked.requests, asked.seconds)
     with runner() as loop:
         print(json.dumps(loop.run(load.run())))
 

@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.answers import FLAG
@@ -60,6 +60,14 @@ def ofrep(url: str) -> Callable[[], Any]:
     return lambda: client.get_string_value(FLAG, "control", EvaluationContext(next(_visitors)))
 
 
+def devcycle(url: str) -> Callable[[], Any]:
+    from devcycle_python_sdk import DevCycleCloudClient, DevCycleCloudOptions
+    from devcycle_python_sdk.models.user import DevCycleUser
+
+    client = DevCycleCloudClient("dvc_server_key", DevCycleCloudOptions(bucketing_api_uri=f"{url}/"))
+    return lambda: client.variable_value(DevCycleUser(user_id=next(_visitors)), FLAG, "control")
+
+
 def target(url: str) -> Callable[[], Any]:
     from delivery_api_client import ChannelType, Context, DeliveryRequest, ExecuteRequest, MboxRequest
     from target_python_sdk import TargetClient
@@ -77,7 +85,7 @@ def target(url: str) -> Callable[[], Any]:
     return ask
 
 
-async def growthbook(url: str) -> Callable[[], Any]:
+async def growthbook(url: str, visitors: Iterator[str] = _visitors) -> Callable[[], Any]:
     from growthbook.common_types import Options, UserContext
     from growthbook.growthbook_client import GrowthBookClient
 
@@ -85,7 +93,33 @@ async def growthbook(url: str) -> Callable[[], Any]:
     await client.initialize()
 
     async def ask() -> Any:
-        return await client.get_feature_value(FLAG, "control", UserContext(attributes={"id": next(_visitors)}))
+        return await client.get_feature_value(FLAG, "control", UserContext(attributes={"id": next(visitors)}))
+
+    return ask
+
+
+async def growthbook_cached(url: str) -> Callable[[], Any]:
+    """One visitor again and again: the SDK keeps decisions for a minute."""
+    return await growthbook(url, itertools.repeat("visitor"))
+
+
+async def ofrep_async(url: str) -> Callable[[], Any]:
+    from openfeature import api
+    from openfeature.contrib.provider.ofrep import OFREPProvider
+    from openfeature.evaluation_context import EvaluationContext
+
+    api.set_provider(OFREPProvider(url))
+    client = api.get_client()
+    return lambda: client.get_string_value_async(FLAG, "control", EvaluationContext(next(_visitors)))
+
+
+async def posthog_async(url: str) -> Callable[[], Any]:
+    from posthog import AsyncPosthog
+
+    client = AsyncPosthog("phc_key", host=url, disable_geoip=True)
+
+    async def ask() -> Any:
+        return (await client.evaluate_flags(next(_visitors))).get_flag(FLAG)
 
     return ask
 
@@ -94,11 +128,17 @@ BLOCKING = {
     "posthog": posthog,
     "amplitude": amplitude,
     "amplitude-pool-16": amplitude_pool,
+    "devcycle": devcycle,
     "flagsmith": flagsmith,
     "ofrep": ofrep,
     "target": target,
 }
-ASYNC = {"growthbook": growthbook}
+ASYNC = {
+    "growthbook": growthbook,
+    "growthbook-cached": growthbook_cached,
+    "ofrep-async": ofrep_async,
+    "posthog-async": posthog_async,
+}
 
 
 def measure(name: str, url: str, calls: int, callers: int) -> dict[str, Any]:

@@ -13,13 +13,14 @@ import orjson
 from fastapi import FastAPI, Request
 
 from benchmarks import visitor
-from benchmarks.decide import request
+from benchmarks.clients import request
 
 BARE, NAIVE, CACHED, COLD = "bare", "naive", "naive + cache", "flagmw, every request asks"
 
 
-def modes() -> tuple[str, ...]:
-    return (BARE, NAIVE, CACHED, COLD, *(f"flagmw, {name}" for name in visitor.reuses()))
+def warm() -> tuple[str, ...]:
+    """Return the modes in which decisions are reused."""
+    return tuple(f"flagmw, {name}" for name in visitor.reuses())
 
 
 def options(mode: str) -> dict[str, Any]:

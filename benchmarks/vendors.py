@@ -34,7 +34,7 @@ def run(settings: Settings, stub: Stub) -> Section:
         fms = {name: Flagmw(vendors=[make()], deadline_ms=5000, outbox="memory://") for name, make in vendors.items()}
         fms[FOUR] = Flagmw(vendors=[make() for make in vendors.values()], deadline_ms=5000, outbox="memory://")
         try:
-            waits = {name: page(fm, settings.n(20, 2)) for name, fm in fms.items()}
+            waits = {name: page(fm, settings.n(8, 2)) for name, fm in fms.items()}
             columns = [Column("p50", "ms", 1), Column("cpu", "us")]
             walls = Table(
                 f"a decision, each answers in {DELAY_MS} ms", columns, interleave(waits, settings.rounds), first

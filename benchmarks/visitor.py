@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import os
 import secrets
+import shutil
+import tempfile
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from flagmw import Flagmw, Webtrends
@@ -14,23 +19,23 @@ from flagmw.types import Visit
 TOKEN = "t" * 32
 PAGE = "https://www.mysite.com/"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0"
-SITE_COOKIES = {f"site{n}": "x" * 40 for n in range(4)}
+VALUE = "WT3" + "a" * 196 + "~"
+OUTBOX = "BENCH_OUTBOX"
 _numbers = itertools.count()
 KEYS = [secrets.token_urlsafe(32)]
 
 
 def vendor_cookies(domain: int = 11, who: int | str = 0) -> dict[str, str]:
-    """Return the cookies of a visitor who is in two tests."""
-    value = "WT3" + "a" * 170 + "~"
-    names = (f"mode-{domain}", f"control-{domain}-ta_A", f"control-{domain}-ta_B")
-    return {f"_wt.user-{domain}": f"WT3{who:0>170}~", **{f"_wt.{name}": value for name in names}}
+    """Return the six cookies, of 200 bytes each, of a visitor who is in four tests."""
+    names = (f"mode-{domain}", *(f"control-{domain}-ta_{test}" for test in "ABCD"))
+    return {f"_wt.user-{domain}": f"WT3{who:0>196}~", **{f"_wt.{name}": VALUE for name in names}}
 
 
 def header(cookies: dict[str, str]) -> str:
     return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
-COOKIES = header({**SITE_COOKIES, **vendor_cookies()})
+COOKIES = header(vendor_cookies())
 
 
 def another() -> dict[str, str]:
@@ -49,8 +54,18 @@ def webtrends(url: str, domain: int = 11, **options: Any) -> Webtrends:
     return Webtrends(domain, TOKEN, PAGE, base_url=url, name=name, prefix=f"{domain}/", exposure="off", **options)
 
 
+@cache
+def outbox() -> str:
+    """Return an outbox on disk, in a directory that is removed when this process ends, or whoever named it says."""
+    folder = os.environ.get(OUTBOX)
+    if folder is None:
+        folder = tempfile.mkdtemp(prefix="flagmw-bench-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return f"sqlite://{folder}"
+
+
 def flagmw(url: str, *, domains: tuple[int, ...] = (11,), **options: Any) -> Flagmw:
-    settings = {"deadline_ms": 5000, "max_in_flight": 256, **options}
+    settings = {"deadline_ms": 5000, "max_in_flight": 256, "outbox": outbox(), **options}
     return Flagmw(vendors=[webtrends(url, domain) for domain in domains], **settings)
 
 
@@ -72,10 +87,10 @@ def asking() -> dict[str, Any]:
 
 
 class Jar:
-    """The cookies of one browser, whose visitor was here before."""
+    """The cookies of one browser, whose visitor was here before unless *cookies* says otherwise."""
 
-    def __init__(self) -> None:
-        self._cookies = {**SITE_COOKIES, **vendor_cookies()}
+    def __init__(self, cookies: dict[str, str] | None = None) -> None:
+        self._cookies = vendor_cookies() if cookies is None else dict(cookies)
         self.header = header(self._cookies)
 
     def take(self, line: str) -> None:
