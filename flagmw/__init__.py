@@ -1,7 +1,7 @@
 """Decisions of A/B-test and feature-flag vendors as `request.flags`, and delivery of what visitors did."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
 from flagmw._current import current
 from flagmw._stats import Stats
@@ -12,7 +12,7 @@ from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from flagmw.vendors.adobe import AdobeTarget
     from flagmw.vendors.contentstack import Contentstack
     from flagmw.vendors.monetate import Monetate
@@ -58,10 +58,10 @@ _VENDORS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _VENDORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"flagmw.vendors.{_VENDORS[name]}"), name)
+    found = globals()[name] = getattr(_importlib.import_module(f"flagmw.vendors.{_VENDORS[name]}"), name)
     return found
 
 

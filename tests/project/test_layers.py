@@ -232,12 +232,17 @@ def test_only_tools_import_the_package_itself() -> None:
 
 
 def test_the_package_only_passes_names_on() -> None:
-    """The package's own file defines nothing but its version, and knows no edge, adapter or tool."""
+    """The package's own file defines nothing but its version, and knows no edge, adapter or tool.
+
+    Vendors it passes on when they are first named (PEP 562).
+    """
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     kinds = {type(node) for node in tree.body[1:]}
-    assert kinds <= {ast.ImportFrom, ast.Assign}
+    assert kinds <= {ast.Import, ast.ImportFrom, ast.Assign, ast.If, ast.FunctionDef}
     defined = [ast.unparse(target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    assert defined == ["__version__", "__all__"]
+    assert defined == ["__version__", "__all__", "_VENDORS"]
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert functions == ["__getattr__", "__dir__"]
     reached = [arrow.target for arrow in inner_imports() if not arrow.module]
     assert [target for target in reached if (layer_of(target) or 0) > layer_of("runtime")] == []  # type: ignore[operator]
 
