@@ -14,7 +14,7 @@ from cachetools import TTLCache
 
 from benchmarks.harness import Settings, timed
 from benchmarks.table import Column, Goal, Table, interleave
-from flagmw._remember import Memory, Remembered
+from flagmw._remember import Remembered, memory
 from flagmw.types import Decision, Variant
 
 KEYS, TTL_S = 1000, 300.0
@@ -48,7 +48,7 @@ def goals(hits: Table) -> list[Goal]:
 def table(settings: Settings) -> Table:
     keys = [(0, orjson.dumps(number).rjust(12, b"0")) for number in range(KEYS)]
     plain: dict[Any, Any] = {}
-    hand, theirs, ours, lock = Handmade(), TTLCache[Any, Any](KEYS * 2, TTL_S), Memory(2**26), threading.Lock()
+    hand, theirs, ours, lock = Handmade(), TTLCache[Any, Any](KEYS * 2, TTL_S), memory(2**26), threading.Lock()
     for key in keys:
         variants = {"ta_A": Variant(alias="ta_A", key="variation", vendor="wt11")}
         what = Remembered(Decision(vendor="wt11", variants=variants), time.time())
