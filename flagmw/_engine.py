@@ -18,6 +18,7 @@ from flagmw._events import Events
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
+from flagmw._merge import merge, overridden
 from flagmw._overrides import Override
 from flagmw._recall import Recall
 from flagmw._remember import Key, Remembered
@@ -335,7 +336,7 @@ class Exchange:
         if placed is not None:
             return self.placed(placed)
         config = self._context.config
-        variants = {} if self.override is None else self._overridden({})
+        variants = {} if self.override is None else overridden({}, self.override)
         made = Flags(variants, defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
         return self._given(made)
 
@@ -366,7 +367,7 @@ class Exchange:
             evicted = self._jars.change(settled)
         if (fresh or changes) and self._recall is not None and self.override is None:
             self._keep(settled, fresh)
-        flags = self._given(self._flags_of(settled, evicted))
+        flags = self._given(merge(self._context, settled, evicted, self.override, self))
         self._recall = None  # it knows this exchange: no circles
         if not fresh and self._jars is None:
             self._come_again(settled, flags)
@@ -407,60 +408,6 @@ class Exchange:
         elif own is not None:
             # It fits these cookies no more, or there is no room for it: it would only make the header long.
             self._own_lines = (*self._own_lines, self._own_line(DECISION, "", 0))
-
-    def _flags_of(self, decisions: Sequence[Decision], evicted: set[tuple[int, str]]) -> Flags:
-        config = self._context.config
-        error: ErrorCode | None = None
-        notice: ErrorCode | None = None
-        if len(decisions) == 1 and not config.vendors[0].prefix and not decisions[0].rejected:
-            decision = decisions[0]
-            variants, misses = decision.variants, decision.misses
-            error, notice = decision.error, decision.notice
-            owners: dict[str, int] = dict.fromkeys(variants, 0) if evicted else {}
-        else:
-            variants, misses, owners = self._merged(decisions)
-            error = next((decision.error for decision in decisions if decision.error), None)
-            notice = next((decision.notice for decision in decisions if decision.notice), None)
-        lost = {flag for n, alias in evicted if owners.get(flag := config.vendors[n].prefix + alias) == n}
-        if lost:
-            variants = {alias: variant for alias, variant in variants.items() if alias not in lost}
-            misses = {**misses, **dict.fromkeys(lost, ErrorCode.COOKIE_BUDGET)}
-        return Flags(
-            variants if self.override is None else self._overridden(variants),
-            defaults=config.defaults,
-            misses=misses,
-            error_code=error,
-            notice=notice,
-            on=config.on,
-            recorder=self,
-            hints={decision.vendor: decision.hints for decision in decisions if decision.hints},
-        )
-
-    def _merged(self, decisions: Sequence[Decision]) -> tuple[dict[str, Variant], dict[str, ErrorCode], dict[str, int]]:
-        """Return variants and misses of all vendors, and whose each variant is: the first that decides has it."""
-        variants: dict[str, Variant] = {}
-        misses: dict[str, ErrorCode] = {}
-        owners: dict[str, int] = {}
-        for n, (traits, decision) in enumerate(zip(self._context.traits, decisions, strict=True)):
-            prefix = traits.prefix
-            for alias, variant in decision.variants.items():
-                flag = prefix + alias
-                if flag not in variants:
-                    variants[flag] = variant if not prefix else variant.renamed(flag)
-                    owners[flag] = n
-            for alias, miss in decision.misses.items():
-                misses.setdefault(prefix + alias, miss)
-            for rejected in decision.rejected:
-                self._context.counts.add("answer_rejected", decision.vendor, rejected)
-        return variants, misses, owners
-
-    def _overridden(self, variants: Mapping[str, Variant]) -> dict[str, Variant]:
-        assert self.override is not None
-        chosen = {
-            alias: Variant(alias=alias, key=key, reason=Reason.STATIC, error_code=ErrorCode.OVERRIDDEN)
-            for alias, key in self.override.variants.items()
-        }
-        return {**variants, **chosen}
 
     def _given(self, flags: Flags) -> Flags:
         """Note the flags that the view gets, to report what it reads of them."""

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_jars",
                 "_locks",
                 "_log",
+                "_merge",
                 "_placed",
                 "_overrides",
                 "_recall",
