@@ -10,11 +10,10 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _overrides, _placed, _saved, _stored
+from flagmw import _gates, _overrides, _placed, _stored
 from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
-from flagmw._events import Events
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
@@ -22,15 +21,16 @@ from flagmw._merge import merge, overridden
 from flagmw._overrides import Override
 from flagmw._recall import Recall
 from flagmw._remember import Key, Remembered
+from flagmw._reports import SILENT, UNSEEN, Reports
 from flagmw._tracks import checked_data, checked_id
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
-from flagmw.types import EMPTY, Decision, Event, Put, Scalar, Variant, Visit, VisitorState
+from flagmw.types import EMPTY, Decision, Put, Scalar, Variant, Visit, VisitorState
 
 __all__ = ["Context", "Exchange", "failed"]
 
 
-class Exchange:
+class Exchange(Reports):
     """What one request and the vendors have to say to each other.
 
     Args:
@@ -44,40 +44,25 @@ class Exchange:
         override: what a tester has chosen.
         asks: whether this request is one that vendors are asked about.
         remembered: what is remembered of each vendor, after `recall`.
-        answered: whether the response has begun: what happens from then on waits for nothing, and goes away at once.
         loaded: whether the visitor's cookies were fetched from where they are kept.
         unkept: whether what becomes of them must not be kept, because they could not be fetched.
         known: the decisions that need not be asked for, None for each vendor that is to be asked; empty before that
             was looked at.
     """
 
-    __slots__ = (
-        "_context",
-        "_ended",
-        "_events",
-        "_jars",
-        "_own_lines",
-        "_read",
-        "_recall",
-        "_reported",
-        "_sink",
-        "_stored_key",
-        "_user",
-        "_visit",
-        "answered",
-        "asks",
-        "carried",
-        "consent",
-        "inbound",
-        "kept_from",
-        "known",
-        "loaded",
-        "now",
-        "override",
-        "remembered",
-        "states",
-        "unkept",
-    )
+    kept_from: ErrorCode | None = None
+    override: Override | None = None
+    asks = True
+    loaded = unkept = False
+    known: Sequence[Decision | None] = ()
+    consent = Consent.FULL
+    remembered: Sequence[Remembered | None] = ()
+    _ended = False
+    _jars: Jars | None = None
+    _own_lines: tuple[str, ...] = ()
+    _recall: Recall | None = None
+    _stored_key: str | None = None
+    _user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
     def __init__(
         self,
@@ -92,24 +77,8 @@ class Exchange:
         self._context, self._visit, self.states = context, visit, states
         self.inbound, self.carried = inbound, carried
         self.now = context.clock() if visit is None else visit.now
-        self.kept_from: ErrorCode | None = None
-        self.asks = True
-        self.loaded = self.unkept = False
-        self.known: Sequence[Decision | None] = ()
-        self.consent = Consent.FULL
-        self.override: Override | None = None
-        self.remembered: Sequence[Remembered | None] = ()
-        self._events: Events | None = None
-        self._sink = sink
-        # What the flags note, not the flags: they know this exchange, and a circle would be left to the collector.
-        self._read: Mapping[str, Variant] = EMPTY
-        self._jars: Jars | None = None
-        self.answered = self._ended = False
-        self._own_lines: tuple[str, ...] = ()
-        self._recall: Recall | None = None
-        self._reported = 0
-        self._stored_key: str | None = None
-        self._user: tuple[str | None, Mapping[str, Scalar]] | None = None
+        if sink is not None:
+            self._sink = sink
 
     def begun(self) -> Exchange:
         """Return this exchange; see `Deferred`."""
@@ -163,7 +132,7 @@ class Exchange:
 
     def _chosen(self, visit: Visit) -> Visit:
         """Return *visit* with what consent and a tester's override make of it."""
-        if self.consent is Consent.FULL and self.override is None and self.kept_from not in _SILENT:
+        if self.consent is Consent.FULL and self.override is None and self.kept_from not in SILENT:
             return visit
         override = self.override or Override()
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
@@ -409,21 +378,12 @@ class Exchange:
             # It fits these cookies no more, or there is no room for it: it would only make the header long.
             self._own_lines = (*self._own_lines, self._own_line(DECISION, "", 0))
 
-    def _given(self, flags: Flags) -> Flags:
-        """Note the flags that the view gets, to report what it reads of them."""
-        self._read = flags._exposed
-        return flags
-
-    def gave(self, flags: Flags) -> None:
-        """Note that the view has *flags* in its hands, which have taken over what was settled."""
-        self._read = flags._exposed
-
     # What the response needs
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie values that are due for this visitor."""
-        if self.kept_from in _UNSEEN:
+        if self.kept_from in UNSEEN:
             return ()
         if self._jars is None or (self._context.on_server and not self.brings_cookies):
             return self._own_lines
@@ -439,77 +399,9 @@ class Exchange:
         secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
         return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
 
-    # What `Flags` reports
-
-    def mismatch(self, alias: str) -> None:
-        self._context.counts.add("type_mismatch", "", ErrorCode.TYPE_MISMATCH)
-
-    def identified_late(self) -> None:
-        self._context.counts.add("identify_ignored", "", ErrorCode.LOADED_ALREADY)
-
-    def save(self) -> bytes:
-        return _saved.dump(self.visit, [self.jar(n) for n in range(len(self.states))])
-
-    def track(self, metric: str, **told: Any) -> str | None:
-        kept_from = self.kept_from if self.kept_from in _SILENT else None
-        if kept_from is None and not self.recorded:
-            kept_from = ErrorCode.NO_CONSENT
-        if kept_from is None and self.override is not None:
-            kept_from = ErrorCode.OVERRIDDEN
-        return self._happened().track(metric, kept_from, told)
-
-    def _happened(self) -> Events:
-        if self._events is None:
-            self._events = Events(self._context, self, self._sink)
-        if self.answered and self._events.sink is None and self._context.open_sink is not None:
-            self._events.sink = self._context.open_sink()
-        return self._events
-
-    # What the delivery takes
-
-    @property
-    def sink(self) -> Put | None:
-        """Where events go at once, if anywhere."""
-        return self._sink if self._events is None else self._events.sink
-
-    @sink.setter
-    def sink(self, sink: Put) -> None:
-        self._happened().sink = sink
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is something that the delivery should take."""
-        if self._events is not None and self._events:
-            return True
-        return self.has_reads
-
-    @property
-    def has_reads(self) -> bool:
-        """Whether the view has read variants whose vendors are to be told."""
-        return self._context.reads and len(self._read) > self._reported
-
-    def drain(self, *, expose: bool = True) -> list[Event]:
-        """Return the events collected so far and forget them; what was read is among them if *expose* says so."""
-        if expose:
-            self.expose()
-        return [] if self._events is None else self._events.drain()
-
-    def expose(self) -> None:
-        """Make events of what the view has read so far."""
-        read = [*self._read.values()][self._reported :]
-        if not read:
-            return
-        self._reported += len(read)
-        silent = self.kept_from is not None or self.override is not None
-        if not silent and self._context.reads and self.recorded:
-            self._happened().expose(read, self.now)
-
 
 # How many hosts' flags are kept ready for one Cookie header.
 _HOSTS_MAX = 4
-# Nobody is there who could be in a test; and there a cookie would be set without consent.
-_SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
-_UNSEEN = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT, ErrorCode.PREFETCH})
 
 
 def failed(vendor: str, code: ErrorCode, *, trips: bool = False) -> Decision:

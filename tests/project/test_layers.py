@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_overrides",
                 "_recall",
                 "_remember",
+                "_reports",
                 "_response",
                 "_saved",
                 "_shadow_report",
