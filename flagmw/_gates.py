@@ -52,7 +52,7 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
         return None
     if config.bots is True:
         agent = inbound.header("user-agent")
-        if agent and is_crawler(agent[:USER_AGENT_CHARS]):
+        if agent and is_crawler(agent if len(agent) <= USER_AGENT_CHARS else agent[:USER_AGENT_CHARS]):
             return ErrorCode.BOT
     else:
         try:

@@ -100,9 +100,8 @@ class Reports:
     @property
     def pending(self) -> bool:
         """Whether there is something that the delivery should take."""
-        if self._events is not None and self._events:
-            return True
-        return self.has_reads
+        events = self._events
+        return (self._context.reads and len(self._read) > self._reported) or (events is not None and bool(events))
 
     @property
     def has_reads(self) -> bool:

@@ -47,6 +47,7 @@ class FlagsMiddleware:
         self.app = app
         self.flagmw = flagmw
         self._lazy = flagmw.config.mode == "lazy"
+        self._leaves_alone = flagmw.leaves_alone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -57,7 +58,7 @@ class FlagsMiddleware:
             await self.app(scope, receive, send)
             return
         fm = self.flagmw
-        if fm.leaves_alone(scope["path"]):
+        if self._leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = fm.excluded
             set_current(None)
@@ -248,30 +249,36 @@ _WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    # Not the scope itself, in which the flags are, which know their request: circles are left to the collector.
-    __slots__ = ("_headers", "_named", "_query", "_raw_path", "method", "path", "peer", "scheme")
+    __slots__ = ("_headers", "_named", "_scope", "method", "path")
 
     def __init__(self, scope: Scope) -> None:
+        # Not the scope itself, into which flags come that know their request: circles are left to the collector.
+        self._scope = dict(scope)
         headers = scope["headers"]
         self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
-        get = scope.get
-        self.method: str = get("method", "GET")
+        self.method: str = scope.get("method", "GET")
         self.path: str = scope["path"]
-        self.scheme: str = get("scheme", "http")
-        self._raw_path: bytes | None = get("raw_path")
-        self._query: bytes = get("query_string", b"")
-        client = get("client")
-        self.peer: str | None = client[0] if client else None
+
+    @property
+    def scheme(self) -> str:
+        scheme: str = self._scope.get("scheme", "http")
+        return scheme
 
     @property
     def raw_path(self) -> str:
-        raw = self._raw_path
+        raw: bytes | None = self._scope.get("raw_path")
         return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.path)
 
     @property
     def query(self) -> str:
-        return self._query.decode("latin-1")
+        query: bytes = self._scope.get("query_string", b"")
+        return query.decode("latin-1")
+
+    @property
+    def peer(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
 
     def headers(self, name: str) -> list[str]:
         wanted = name.encode("latin-1")

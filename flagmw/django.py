@@ -221,6 +221,7 @@ class _Environ(wsgi._Request):
 
 class _Scope(asgi._Request):
     request: HttpRequest
+    scheme = ""
 
 
 def _inbound(request: HttpRequest) -> _Environ | _Scope:

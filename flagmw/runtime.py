@@ -45,6 +45,7 @@ class Flagmw:
 
     Attributes:
         config: all options, checked.
+        leaves_alone: says whether requests for a path are none of flagmw's business.
         shadows: whether there are vendors that are asked after responses, to compare.
 
     Raises:
@@ -91,7 +92,7 @@ class Flagmw:
         self.shadows = bool(shadows)
         self._defers = self._defers and not shadows
         self._all_lanes = self._lanes if self._shadow is None else [*self._lanes, *self._shadow.lanes]
-        self._decides_on, self._excluded = matcher(config.paths), matcher(config.exclude)
+        self._decides_on, self.leaves_alone = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
         self._context.open_sink = self._delivery.sink
         refreshed = {lane.vendor.name: lane for lane in self._all_lanes if hasattr(lane.vendor, "refresh")}
@@ -222,13 +223,9 @@ class Flagmw:
 
     # For the edges
 
-    def leaves_alone(self, path: str) -> bool:
-        """Say whether requests for *path* are none of flagmw's business."""
-        return self._excluded(path)
-
     def begin(self, inbound: Inbound) -> Exchange | None:
         """Return the exchange of a request; None to leave the request alone."""
-        return None if self._excluded(inbound.path) else self.take(inbound)
+        return None if self.leaves_alone(inbound.path) else self.take(inbound)
 
     def take(self, inbound: Inbound) -> Exchange:
         """Return the exchange of a request that is not left alone."""
