@@ -153,8 +153,8 @@ def _track(document: Any) -> Track:
 
 def _visit(document: Any) -> Visit:
     values = _visit_values(document)
-    url, host, path, secure, method, ip, agent, referer, language, cookies, size, user, data, *rest = values
-    staging, record, preview, now, fresh_id = rest
+    (url, host, path, secure, method, ip, agent, referer, language) = values[:9]
+    (cookies, size, user, data, staging, record, preview, now, fresh_id) = values[9:]
     if not (
         type(url) is type(host) is type(path) is type(method) is type(fresh_id) is str
         and type(secure) is type(staging) is type(record) is bool

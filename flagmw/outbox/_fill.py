@@ -17,11 +17,8 @@ def filler(cls: type[T]) -> Callable[..., T]:
     they are: there are no defaults, and `__post_init__` is not called.
     """
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-    twin: Any = make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False)
 
-    def fill(*values: Any) -> T:
-        made = twin(*values)
+    def freeze(made: Any) -> None:
         made.__class__ = cls
-        return made  # type: ignore[no-any-return]
 
-    return fill
+    return make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False, namespace={"__post_init__": freeze})

@@ -72,7 +72,6 @@ class Book:
         self.past = Past(connection, policy, seal, self.counts)
         self._rows = self._bytes = 0
         self._held: dict[str, _Held] = {}
-        self._leased: set[int] = set()
         self._busy: dict[str, Counter[str]] = {}
         self._oldest: dict[str, tuple[int, float]] = {}
         self._checked_clock = False
@@ -88,7 +87,7 @@ class Book:
         """Read the mirror from the file."""
         self.counts.load(self.connection)
         self._rows, self._bytes = self.counts.total("queued"), self.counts.total("bytes")
-        self._held, self._leased, self._busy, self._oldest = {}, set(), {}, {}
+        self._held, self._busy, self._oldest = {}, {}, {}
         self._unleased, self._removed = [], []
         self._parked = set(
             self.connection.execute("SELECT DISTINCT vendor, visitor FROM event WHERE parked = ?", (_BUSY,)).fetchall()
@@ -97,6 +96,8 @@ class Book:
         self.unreadable = self.connection.execute(
             "SELECT count(*) FROM event WHERE parked = ?", (_UNREADABLE,)
         ).fetchone()[0]
+        # A lease without its event, as salvage or a person may leave it, would hide the next event with that number.
+        self.connection.execute("DELETE FROM lease WHERE seq NOT IN (SELECT seq FROM event)")
         columns = ", ".join(f"event.{name}" for name in COLUMNS.split(", "))
         found = self.connection.execute(
             f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
@@ -107,11 +108,9 @@ class Book:
                 leased = row.read(self._seal)
             except Unreadable:
                 # In the hands of one who could read it: it stays there until such a one looks at the file again.
-                self._leased.add(row.seq)
                 continue
             held = self._held.setdefault(token, _Held(row.vendor, lease_s, until, {}))
             held.rows[row.id] = (row, leased)
-            self._leased.add(row.seq)
             self._busy.setdefault(row.vendor, Counter())[row.visitor] += 1
 
     def adopt(self, *, orphaned: bool) -> None:
@@ -281,7 +280,6 @@ class Book:
         if taken is not None:
             row = taken[0]
             self._unleased.append((row.seq,))
-            self._leased.discard(row.seq)
             busy = self._busy[row.vendor]
             busy[row.visitor] -= 1
             if busy[row.visitor] <= 0:
@@ -350,25 +348,21 @@ class Book:
         for vendor in self.counts.vendors("queued"):
             if vendor in passed:
                 continue
-            for seq, due in self.connection.execute(FIRST, (vendor, len(self._leased) + 1)):
-                if seq not in self._leased:
-                    if due <= self.now and (best is None or (due, seq) < best[:2]):
-                        best = (due, seq, vendor)
-                    break
+            first = self.connection.execute(FIRST, (vendor, self.now)).fetchone()
+            if first is not None and (best is None or first < best[:2]):
+                best = (*first, vendor)
         return None if best is None else best[2]
 
     def _due(self, vendor: str, limit: int) -> list[tuple[Row, Leased]]:
         """Return up to *limit* rows for one lease; park, on the way, those that cannot be had, and bury old ones."""
         busy = self._busy.get(vendor, Counter())
-        stride = limit + len(self._leased)
+        stride = limit
         while True:
             chosen: list[tuple[Row, Leased]] = []
             passed = seen = 0
             for values in self.connection.execute(DUE, (vendor, self.now, stride)).fetchall():
                 seen += 1
                 row = Row(*values)
-                if row.seq in self._leased:
-                    continue
                 if self._policy.too_old(row.created, self.now):
                     self._bury(row, ErrorCode.TOO_OLD)
                 elif busy.get(row.visitor):
@@ -401,7 +395,6 @@ class Book:
         )
         # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
         self._busy.setdefault(vendor, Counter()).update(row.visitor for row, _ in rows)
-        self._leased.update(row.seq for row, _ in rows)
         self._held[token] = _Held(vendor, lease_s, until, {row.id: (row, leased) for row, leased in rows})
         return Lease(token, vendor, tuple(leased for _, leased in rows))
 
@@ -410,13 +403,11 @@ class Book:
 
     def _first_due(self, vendor: str) -> float | None:
         busy = self._busy.get(vendor, Counter())
-        stride = len(self._leased) + 1
+        stride = 1
         while True:
             parked = False
             rows = self.connection.execute(WAITING, (vendor, stride)).fetchall()
             for seq, due, visitor in rows:
-                if seq in self._leased:
-                    continue
                 if not busy.get(visitor):
                     return float(due)
                 self._park(seq, _BUSY)
