@@ -60,16 +60,12 @@ class Packed:
     visitor: str
     key: bytes | None
     once: bool
+    size: int
     body: bytes = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + ROW_BYTES
 
     def values(self, now: float) -> tuple[object, ...]:
         """Return what is inserted at *now*, in the order of the statement."""
-        size = len(self.body) + ROW_BYTES
-        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, size, self.body)
+        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, self.size, self.body)
 
 
 def pack(event: Event, seal: Seal) -> Packed:
@@ -83,7 +79,8 @@ def pack(event: Event, seal: Seal) -> Packed:
         # An order may be started and paid, so the metric is part of it.
         key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
     body = seal.close(to_bytes(event))
-    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, body)
+    size = len(body) + ROW_BYTES
+    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
