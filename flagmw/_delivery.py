@@ -107,18 +107,18 @@ class Delivery:
 
     async def acommit(self, exchange: Exchange) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        import asyncio
-
         if exchange.has_reads and self._asks_elsewhere:
+            import asyncio
+
             # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
             self._hand_over(exchange, expose=False)
             await asyncio.shield(asyncio.to_thread(exchange.expose))
         stored = self._hand_over(exchange)
         if stored is None:
             return
-        try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s())
-        except TimeoutError:
+        from flagmw.outbox._bell import settled
+
+        if not await settled(stored, self._commit_wait_s()):
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
     def flush(self, timeout_s: float) -> bool:
