@@ -26,6 +26,9 @@ DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3" 
 FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
 WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names
 OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+# Why a row is not among those that claims look at.
+BUSY, UNREADABLE = 1, 2
+PARK = "UPDATE event SET parked = ? WHERE seq = ?"
 UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
 
 _leased_of = filler(Leased)
