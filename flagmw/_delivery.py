@@ -7,19 +7,21 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagmw._engine import Exchange
-from flagmw._guard import Breaker, Deadline
+from flagmw._guard import Deadline
 from flagmw._lane import Lane
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
+from flagmw.outbox._intake import Intake, Sink
 from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
-from flagmw.outbox.base import Leased, Outbox, OutboxStats
+from flagmw.outbox._running import Running
+from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
 
@@ -41,9 +43,9 @@ class Delivery:
         self._config, self._counts, self._throttle = config, counts, throttle
         self._lanes = {lane.vendor.name: lane for lane in lanes}
         # By pid: a forked child finds nothing of its own and makes it anew.
-        self._by_pid: dict[int, _Running] = {}
+        self._by_pid: dict[int, Running] = {}
         self._exit_pid = 0
-        self._ended = False
+        self._intake = Intake(counts, throttle)
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
@@ -107,18 +109,18 @@ class Delivery:
 
     async def acommit(self, exchange: Exchange) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        import asyncio
-
         if exchange.has_reads and self._asks_elsewhere:
+            import asyncio
+
             # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
             self._hand_over(exchange, expose=False)
             await asyncio.shield(asyncio.to_thread(exchange.expose))
         stored = self._hand_over(exchange)
         if stored is None:
             return
-        try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(stored)), self._commit_wait_s())
-        except TimeoutError:
+        from flagmw.outbox._bell import settled
+
+        if not await settled(stored, self._commit_wait_s()):
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
     def flush(self, timeout_s: float) -> bool:
@@ -138,7 +140,7 @@ class Delivery:
         for lane in self._lanes.values():
             lane.close()
 
-    def _close(self, running: _Running, end: float) -> None:
+    def _close(self, running: Running, end: float) -> None:
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
         if running.own_memory or trouble(running.outbox):
             # What only this process knows of is lost after this, so it gets the time there is.
@@ -206,68 +208,18 @@ class Delivery:
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         try:
-            from concurrent.futures import Future
-
             running = self._here()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
             return None
-        if self._ended and running.own_memory:
-            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
-            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
-            return None
-        if running.submits:
-            try:
-                stored = running.outbox.submit(events, running.worker.now())
-            except Exception:  # somebody else's store
-                self._store(running, events)
-                return None
-            if stored.done():
-                self._stored(running, len(events), stored.result)
-                return None
-            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
-            noted = Future[None]()
-
-            def note(done: Future[Sequence[str]]) -> None:
-                self._stored(running, len(events), done.result)
-                noted.set_result(None)
-
-            stored.add_done_callback(note)
-            return noted
-        if not running.own_memory:
-            try:
-                return running.committer.submit(self._store, running, events)
-            except RuntimeError:
-                pass  # closed just now, or the interpreter is on its way out: nothing is left that could be held up
-        self._store(running, events)
-        return None
-
-    def _store(self, running: _Running, events: Sequence[Event]) -> None:
-        self._stored(running, len(events), lambda: running.outbox.put_many(events, running.worker.now()))
-
-    def _stored(self, running: _Running, n: int, result: Callable[[], Sequence[str]]) -> None:
-        """Note how many of *n* events are in the outbox, as *result* says."""
-        try:
-            stored = len(result())
-        except Exception as error:
-            # Somebody else's error text may quote what a visitor sent.
-            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
-            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
-            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
-            return
-        running.opened = True
-        if stored and running.delivers:
-            running.worker.wake()
-        if stored < n:
-            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
-            self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
+        return self._intake.put(running, events)
 
     @property
-    def _running(self) -> _Running | None:
+    def _running(self) -> Running | None:
         return self._by_pid.get(os.getpid())
 
-    def _here(self) -> _Running:
+    def _here(self) -> Running:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
@@ -278,7 +230,7 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        made = _Running(self._config, self._made, self._deliver, self._outcome)
+        made = Running(self._config, self._made, self._deliver, self._outcome)
         running = self._by_pid.setdefault(pid, made)
         if running is made and self._config.outbox is None:
             self._throttle.change(
@@ -308,68 +260,8 @@ class Delivery:
             )
 
 
-class Sink:
-    """Where a request's events go at once; knows the last that may still be on its way."""
-
-    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
-        self._put = put
-        self.last: Future[Any] | None = None
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.last = self._put(events) or self.last
-
-
-class _Running:
-    """What one process has: the outbox and its worker. Made without starting anything."""
-
-    def __init__(
-        self,
-        config: Config,
-        made: Any,
-        deliver: Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Outcome]],
-        outcome: Callable[[Leased, Outcome], None],
-    ) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        from flagmw.outbox.worker import Worker
-
-        self.delivers = config.deliver == "inprocess"
-        self.owned = isinstance(made, Location)
-        self.opened = False
-        self.own_memory = self.owned and made.scheme == "memory"
-        self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
-        self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
-        vendors = {vendor.name: vendor for vendor in config.vendors}
-        self.worker = Worker(
-            self.outbox,
-            vendors,
-            deliver,
-            {name: Breaker() for name in vendors},
-            max_rate=config.max_rate,
-            on_outcome=outcome,
-        )
-        if self.owned and hasattr(self.outbox, "on_work"):
-            self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None
-        self.committer = ThreadPoolExecutor(1, "flagmw-commit")
-
-    def stored(self, timeout_s: float) -> bool:
-        """Wait until everything handed over so far is in the outbox; return whether it is."""
-        if self.own_memory:
-            return True
-        try:
-            last: Future[Any] = (
-                self.outbox.submit([], self.worker.now()) if self.submits else self.committer.submit(int)
-            )
-            last.result(timeout_s)
-        except Exception as error:
-            # A store that does not take events has told so for each of them, and somebody else's may raise anything;
-            # an interpreter on its way out has waited for it before it said so.
-            return not isinstance(error, TimeoutError)
-        return True
-
-
 def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
         delivery.close(EXIT_CLOSE_S)
-        delivery._ended = True
+        delivery._intake.ended = True

@@ -30,6 +30,14 @@ def is_low(directory: Path) -> bool:
     return disk.f_bavail * disk.f_frsize < floor
 
 
+def status(path: Path) -> os.stat_result | None:
+    """Return what the disk says of the file at *path*; None when there is none, or no way to it."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
 def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Return the type of the network file system that *directory* lies on; None if it is local or nobody knows.
 

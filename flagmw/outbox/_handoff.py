@@ -80,9 +80,7 @@ class HandOff:
         for index, row in enumerate(put.rows):
             if row is None:
                 continue
-            while self._full(row) and row.kind != "exposure" and self._exposures:
-                self._evict(*self._exposures.pop())
-            if self._full(row):
+            if self._full(row) and not self._make_room(row):
                 put.rows[index] = None
                 self.refused[row.vendor, ErrorCode.QUEUE_FULL] += 1
                 continue
@@ -93,6 +91,14 @@ class HandOff:
 
     def _full(self, row: Packed) -> bool:
         return self._events + 1 > self._max_events or self._bytes + row.size > self._max_bytes
+
+    def _make_room(self, row: Packed) -> bool:
+        """Have exposures give way to *row*; say whether it fits now."""
+        while row.kind != "exposure" and self._exposures:
+            self._evict(*self._exposures.pop())
+            if not self._full(row):
+                return True
+        return False
 
     def _evict(self, put: Put, index: int) -> None:
         row = put.rows[index]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
+from flagmw.outbox._fill import filler
 from flagmw.outbox._seal import Seal
 from flagmw.outbox.base import Leased
 from flagmw.types import Event
@@ -20,12 +21,17 @@ SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead 
 """
 KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELECT 1 FROM done WHERE what = ?1)"
 COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
-_OLDEST_DUE = "FROM event WHERE vendor = ?1 AND parked IS NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3"
-DUE = f"SELECT {COLUMNS} {_OLDEST_DUE}"
-FIRST = "SELECT seq, due FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
-WAITING = "SELECT seq, due, visitor FROM event WHERE vendor = ?1 AND parked IS NULL ORDER BY due, seq LIMIT ?2"
+_FREE = "event WHERE vendor = ?1 AND parked IS NULL AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.seq = event.seq)"
+DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3"  # noqa: S608 - our own names
+FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
+WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names
 OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+# Why a row is not among those that claims look at.
+BUSY, UNREADABLE = 1, 2
+PARK = "UPDATE event SET parked = ? WHERE seq = ?"
 UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
+
+_leased_of = filler(Leased)
 
 # Rows that one statement inserts at most. Each statement lets other threads run and must wait for them afterwards, so
 # that a group in one statement is done several times sooner.
@@ -57,16 +63,12 @@ class Packed:
     visitor: str
     key: bytes | None
     once: bool
+    size: int
     body: bytes = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + ROW_BYTES
 
     def values(self, now: float) -> tuple[object, ...]:
         """Return what is inserted at *now*, in the order of the statement."""
-        size = len(self.body) + ROW_BYTES
-        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, size, self.body)
+        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, self.size, self.body)
 
 
 def pack(event: Event, seal: Seal) -> Packed:
@@ -80,7 +82,8 @@ def pack(event: Event, seal: Seal) -> Packed:
         # An order may be started and paid, so the metric is part of it.
         key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
     body = seal.close(to_bytes(event))
-    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, body)
+    size = len(body) + ROW_BYTES
+    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +110,6 @@ class Row:
     size: int
     body: bytes
 
-    def leased(self, event: Event) -> Leased:
-        return Leased(
-            event=event,
-            attempts=self.attempts,
-            created=self.created,
-            refusals=self.refusals,
-            refused_at=self.refused_at,
-        )
-
     def read(self, seal: Seal) -> Leased:
         """Return the row with its event.
 
@@ -125,4 +119,4 @@ class Row:
         event = from_bytes(seal.open(self.body))
         if event.id != self.id or event.vendor != self.vendor:
             raise Unreadable("of another row")
-        return self.leased(event)
+        return _leased_of(event, self.attempts, self.created, self.refusals, self.refused_at)

@@ -15,12 +15,15 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._handoff import Job, Put, finish
 from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_files import ADOPT_S, Files, Options, told
+from flagmw.outbox._sqlite_files import Files
+from flagmw.outbox._sqlite_slot import Options, told
 from flagmw.outbox._sqlite_writer import Writer
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Event, Outcome
 
+# How often one looks for slots of dead processes.
+ADOPT_S = 5.0
 _LOW_S = 0.25
 _SPARE = "memory:"
 

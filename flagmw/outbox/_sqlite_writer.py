@@ -46,11 +46,13 @@ class Writer:
     ) -> None:
         self._group, self._tick = group, tick
         self._queue = hand_off or HandOff()
-        self._changed = threading.Condition()
+        # Taken as it is where nobody waits or is told: a condition takes it in Python, for each event that comes in.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         # Held while the store is used, by whichever thread does.
         self._use = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._idle = False
+        self._runs = self._idle = False
         self._stop = False
         _writers.add(self)
 
@@ -59,11 +61,12 @@ class Writer:
         if sys.is_finalizing():
             # The thread is frozen by now, and may hold any lock.
             return self._do([job])
-        with self._changed:
+        with self._lock:
             self._queue.add(job)
             # After `close` the thread may be about to end: nothing is left to it any more.
-            running = not self._stop and ((self._thread is not None and self._thread.is_alive()) or self._start())
+            running = not self._stop and (self._runs or self._start())
             if running and self._idle:
+                self._idle = False
                 self._changed.notify_all()
             jobs = [] if running else self._queue.take()
         if jobs:
@@ -85,12 +88,14 @@ class Writer:
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
         """Count an event that could not even be handed over."""
-        with self._changed:
+        with self._lock:
             self._queue.refused[vendor, code] += 1
 
     def take_refused(self) -> Counter[tuple[str, ErrorCode]]:
         """Return what the hand-off refused since the last call."""
-        with self._changed:
+        if not self._queue.refused:
+            return Counter()
+        with self._lock:
             refused, self._queue.refused = self._queue.refused, Counter()
         return refused
 
@@ -121,12 +126,12 @@ class Writer:
             time.sleep(0)
 
     def _start(self) -> bool:
-        thread = threading.Thread(target=self._loop, name="flagmw-store", daemon=True)
+        thread = threading.Thread(target=self._live, name="flagmw-store", daemon=True)
         try:
             thread.start()
         except RuntimeError:
             return False
-        self._thread = thread
+        self._thread, self._runs = thread, True
         return True
 
     def _run(self, jobs: Sequence[Job]) -> Sequence[Job]:
@@ -147,6 +152,13 @@ class Writer:
             self._use.release()
         if again:
             _fail(again, "the outbox is busy")
+
+    def _live(self) -> None:
+        try:
+            self._loop()
+        finally:
+            with self._lock:
+                self._runs = False
 
     def _loop(self) -> None:
         wait_s, quiet = 0.0, False

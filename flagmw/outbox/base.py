@@ -68,8 +68,15 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneStats:
-    """One vendor's part of the counts; see `OutboxStats`."""
+class Tally:
+    """What became of the events that were accepted.
+
+    Attributes:
+        delivered: taken by the vendor, among them *duplicates* that it said it had before.
+        queued: waiting or leased; *leased* is how many of them are in somebody's hands.
+        dead: dead letters that are kept now. One that is removed for age or room becomes *dropped*.
+        oldest_s: the age of the oldest queued event, in seconds.
+    """
 
     accepted: int = 0
     delivered: int = 0
@@ -83,6 +90,11 @@ class LaneStats:
     def balanced(self) -> bool:
         """Say whether every accepted event is accounted for."""
         return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStats(Tally):
+    """One vendor's part of the counts."""
 
     def plus(self, other: LaneStats) -> LaneStats:
         """Return the sums of both; the older of the two oldest events counts."""
@@ -102,32 +114,16 @@ NO_LANES: Mapping[str, LaneStats] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxStats:
+class OutboxStats(Tally):
     """Counts since the outbox was opened; a durable store counts on after a restart.
 
     Attributes:
-        delivered: taken by the vendor, among them *duplicates* that it said it had before.
-        queued: waiting or leased; *leased* is how many of them are in somebody's hands.
-        dead: dead letters that are kept now. One that is removed for age or room becomes *dropped*.
         refused: events that `put_many` did not store; they are not among *accepted*.
-        oldest_s: the age of the oldest queued event, in seconds.
         lanes: the same by vendor, where the store tells them apart.
     """
 
-    accepted: int = 0
-    delivered: int = 0
-    duplicates: int = 0
-    queued: int = 0
-    leased: int = 0
-    dead: int = 0
-    dropped: Mapping[ErrorCode, int] = field(default_factory=lambda: NO_COUNTS)
     refused: Mapping[ErrorCode, int] = field(default_factory=lambda: NO_COUNTS)
-    oldest_s: float = 0.0
     lanes: Mapping[str, LaneStats] = field(default_factory=lambda: NO_LANES)
-
-    def balanced(self) -> bool:
-        """Say whether every accepted event is accounted for."""
-        return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
 
     @classmethod
     def of(cls, lanes: Mapping[str, LaneStats], refused: Mapping[ErrorCode, int] = NO_COUNTS) -> OutboxStats:

@@ -18,8 +18,8 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox._disk import is_low
 from flagmw.outbox._handoff import Put
 from flagmw.outbox._seal import Clear, Seal
-from flagmw.outbox._sqlite_files import Options
 from flagmw.outbox._sqlite_rows import Limits, Packed, pack
+from flagmw.outbox._sqlite_slot import Options
 from flagmw.outbox._sqlite_store import Store
 from flagmw.outbox._sqlite_writer import answer
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from flagmw._guard import Breaker
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
+from flagmw.outbox._crews import Crew, Here, Turn
+from flagmw.outbox._sender import TROUBLE_S, Sender
 from flagmw.outbox.base import Lease, Leased, Outbox, PerProcess
 from flagmw.outbox.lanes import Delivers, Lanes, Run
 from flagmw.outbox.pace import CONCURRENCY, Pace
-from flagmw.outbox.parcels import Queue, by_visitor, parcel_size
+from flagmw.outbox.parcels import by_visitor
 from flagmw.outbox.policy import Policy
-from flagmw.types import Outcome, Retry
+from flagmw.types import Outcome
 
 logger = logging.getLogger("flagmw.outbox")
 
@@ -29,9 +28,6 @@ WIRE_S = 4.0
 _IDLE_S = 30.0  # an idle thread looks at the store this often, for what other processes put there
 _PAUSE_S = 0.02  # the shortest sleep after finding nothing: no store can make the thread spin
 _LOOK_S = 0.005  # nor can wakes: a store in which nothing was due is asked again after this
-_TROUBLE_S = 1.0  # the sleep after the store failed
-_LINGER_S = 10.0  # a vendor's thread without work ends after this
-_SHED_S = 30.0  # how much later a repeat comes for which the vendor's state left no room
 
 
 class Worker:
@@ -84,13 +80,14 @@ class Worker:
             raise ConfigError(f"concurrency needs at least one attempt; got {concurrency}")
         if not 0 < attempt_timeout_s < lease_s:
             raise ConfigError(f"lease_s must be longer than attempt_timeout_s={attempt_timeout_s}; got {lease_s}")
-        self._outbox, self._monotonic, self._on_outcome = outbox, monotonic, on_outcome
-        self._attempt_timeout_s, self._lease_s = attempt_timeout_s, lease_s
+        self._outbox, self._monotonic = outbox, monotonic
+        self._lease_s = lease_s
+        self._sender = Sender(outbox, self.now, monotonic, attempt_timeout_s, on_outcome)
         # No more than can be sent well before the lease runs out.
         self._batch = max(1, min(batch, int(max_rate * lease_s / 4)))
         self._epoch = wall() - monotonic()
 
-        def here() -> _Here:
+        def here() -> Here:
             throttle = Throttle(logger, clock=monotonic)
             lanes = Lanes(
                 vendors,
@@ -102,7 +99,7 @@ class Worker:
                 monotonic=monotonic,
                 concurrency=concurrency,
             )
-            return _Here(lanes, throttle, Pace(max_rate))
+            return Here(lanes, throttle, Pace(max_rate))
 
         self._here = PerProcess(here)
 
@@ -162,7 +159,7 @@ class Worker:
             here.nudge()
             threads = turn.threads()
         for queue in waiting:
-            self._release(here, queue.left)
+            self._sender.release(here, queue.left)
         if threading.current_thread() in threads:
             return False
         for thread in threads:
@@ -173,7 +170,7 @@ class Worker:
         with here.changed:
             begun = [queue for crew in turn.crews.values() for queue in crew.running]
         for queue in begun:
-            self._release(here, queue.left)
+            self._sender.release(here, queue.left)
         return False
 
     def health(self) -> dict[str, object]:
@@ -195,32 +192,23 @@ class Worker:
 
     # The thread that claims
 
-    def _ensure(self, here: _Here) -> bool:
+    def _ensure(self, here: Here) -> bool:
         if here.alive():
             return True
-        turn = _Turn()
+        turn = Turn()
         turn.thread = threading.Thread(target=self._loop, args=(here, turn), name="flagmw-outbox", daemon=True)
-        if not self._started(here, turn.thread):
+        if not here.started(turn.thread):
             return False
         here.turn = turn
         return True
 
-    def _started(self, here: _Here, thread: threading.Thread) -> bool:
-        try:
-            thread.start()
-        except RuntimeError:
-            here.failed_starts += 1
-            here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
-            return False
-        return True
-
-    def _loop(self, here: _Here, turn: _Turn) -> None:
+    def _loop(self, here: Here, turn: Turn) -> None:
         while not turn.stop.is_set():
             try:
                 wait_s = self._feed(here, turn)
             except Exception as error:
-                self._trouble(here, "delivery is held up", error)
-                wait_s = _TROUBLE_S
+                here.trouble("delivery is held up", error)
+                wait_s = TROUBLE_S
             if wait_s > 0:
                 turn.stop.wait(_LOOK_S)
                 with here.changed:
@@ -228,7 +216,7 @@ class Worker:
                         here.changed.wait(wait_s)
             here.nudged = False
 
-    def _feed(self, here: _Here, turn: _Turn) -> float:
+    def _feed(self, here: Here, turn: Turn) -> float:
         """Claim once for the lanes that have room; return the seconds until there may be more to do."""
         now = self._monotonic()
         resting = here.lanes.resting(now)
@@ -245,197 +233,34 @@ class Worker:
             due_s = self._outbox.next_due(self.now(), skip)
         return max(_PAUSE_S, min([*waits, _IDLE_S if due_s is None else due_s, _IDLE_S]))
 
-    def _limit(self, here: _Here, skip: set[str], now: float) -> int:
+    def _limit(self, here: Here, skip: set[str], now: float) -> int:
         on_trial = any(here.lanes.on_trial(name, now) for name in here.lanes.names - skip)
         return 1 if on_trial else self._batch
 
-    def _hand_out(self, here: _Here, turn: _Turn, lease: Lease, until: float) -> None:
+    def _hand_out(self, here: Here, turn: Turn, lease: Lease, until: float) -> None:
         if lease.vendor not in here.lanes.names:
             here.lanes.reject(lease.vendor)
-            self._release(here, lease)
+            self._sender.release(here, lease)
             return
         with here.changed:
-            crew = turn.crews.setdefault(lease.vendor, _Crew(threading.Condition(here.lock)))
+            crew = turn.crews.setdefault(lease.vendor, Crew(threading.Condition(here.lock)))
             crew.waiting.extend(by_visitor(lease, until))
             crew.ready.notify_all()
             staffed = self._staff(here, turn, crew, lease.vendor)
             back = turn.empty() if turn.stop.is_set() else [] if staffed else crew.empty()
         for queue in back:
-            self._release(here, queue.left)
+            self._sender.release(here, queue.left)
         if not staffed:
-            turn.stop.wait(_TROUBLE_S)
+            turn.stop.wait(TROUBLE_S)
 
-    def _staff(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> bool:
+    def _staff(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> bool:
         """Start as many threads as the lane can use now; say whether it has any."""
         crew.threads_max = here.lanes.width(vendor, self._monotonic())
         while len(crew.threads) < min(crew.threads_max, len(crew.running) + len(crew.waiting)):
             thread = threading.Thread(
-                target=self._work, args=(here, turn, crew, vendor), name=f"flagmw-outbox-{vendor}", daemon=True
+                target=self._sender.work, args=(here, turn, crew, vendor), name=f"flagmw-outbox-{vendor}", daemon=True
             )
-            if not self._started(here, thread):
+            if not here.started(thread):
                 break
             crew.threads.add(thread)
         return bool(crew.threads)
-
-    # The threads that send
-
-    def _work(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> None:
-        while (queue := self._next(here, turn, crew, vendor)) is not None:
-            try:
-                self._send(here, turn, queue, vendor)
-            except Exception as error:
-                self._trouble(here, "a delivery cannot be settled", error)
-                turn.stop.wait(_TROUBLE_S)
-            finally:
-                if queue.left.rows:
-                    self._release(here, queue.left)
-                with here.changed:
-                    crew.running.discard(queue)
-                    crew.ready.notify()
-                    here.nudge()
-
-    def _next(self, here: _Here, turn: _Turn, crew: _Crew, vendor: str) -> Queue | None:
-        """Wait for a visitor's queue; None when the thread is to end."""
-        end = time.monotonic() + _LINGER_S
-        with here.changed:
-            while not turn.stop.is_set():
-                if crew.waiting and len(crew.running) < here.lanes.width(vendor, self._monotonic()):
-                    queue = crew.waiting.popleft()
-                    crew.running.add(queue)
-                    here.nudge()
-                    return queue
-                left_s = end - time.monotonic()
-                if left_s <= 0:
-                    break
-                crew.ready.wait(left_s)
-            crew.threads.discard(threading.current_thread())
-            return None
-
-    def _send(self, here: _Here, turn: _Turn, queue: Queue, vendor: str) -> None:
-        """Make one attempt after the other and settle each at once, until something is in the way."""
-        lanes = here.lanes
-        while queue.left.rows:
-            size = parcel_size(queue.left.rows, lanes.batch_max(vendor))
-            if queue.left.rows[0].attempts and not lanes.may_repeat(vendor, size, self._monotonic()):
-                shed = queue.take(size)
-                self._outbox.ack(shed, [Retry(ErrorCode.SHED, after_s=_SHED_S)] * size, self.now())
-                continue
-            if not self._paced(here, turn, queue, size):
-                return
-            now = self._monotonic()
-            if vendor in lanes.resting(now) or not lanes.allow(vendor, now):
-                here.pace.give_back(size)
-                return
-            parcel = queue.take(size)
-            outcomes = lanes.attempt(vendor, parcel.rows)
-            lanes.note(vendor, outcomes, self._monotonic())
-            with here.changed:
-                here.attempts += 1
-                here.repeats += sum(row.attempts > 0 for row in parcel.rows)
-            self._outbox.ack(parcel, outcomes, self.now())
-            self._tell(here, parcel.rows, outcomes)
-            with here.changed:
-                here.changed.notify_all()
-
-    def _paced(self, here: _Here, turn: _Turn, queue: Queue, size: int) -> bool:
-        """Wait for the turn of *size* events; say whether it has come, with the lease good for an attempt still."""
-        at = here.pace.book(size, self._monotonic())
-        while not turn.stop.is_set():
-            # An attempt that might outlast the lease could be made twice at the same time.
-            now = self._monotonic()
-            if max(at, now) + self._attempt_timeout_s > queue.until:
-                break
-            if at <= now:
-                return True
-            turn.stop.wait(at - now)
-        here.pace.give_back(size)
-        return False
-
-    def _release(self, here: _Here, lease: Lease) -> None:
-        try:
-            self._outbox.release(lease, self.now())
-        except Exception as error:
-            self._trouble(here, "a lease is kept", error)
-
-    def _tell(self, here: _Here, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
-        if self._on_outcome is None:
-            return
-        for row, outcome in zip(rows, outcomes, strict=True):
-            try:
-                self._on_outcome(row, outcome)
-            except Exception as error:
-                here.throttle.log(logging.ERROR, ErrorCode.INTERNAL, "on_outcome failed", error=type(error).__name__)
-
-    def _trouble(self, here: _Here, message: str, error: Exception) -> None:
-        here.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, message, error=type(error).__name__)
-
-
-@dataclass(slots=True)
-class _Crew:
-    """One lane's threads and what they have to do.
-
-    Attributes:
-        ready: told when there is something to do; shares the lock of the process.
-        waiting: queues that nobody has begun.
-        running: queues in a thread's hands.
-        threads_max: how many threads the lane could use when it was last looked at.
-    """
-
-    ready: threading.Condition
-    waiting: deque[Queue] = field(default_factory=deque)
-    running: set[Queue] = field(default_factory=set)
-    threads: set[threading.Thread] = field(default_factory=set)
-    threads_max: int = 1
-
-    def empty(self) -> list[Queue]:
-        """Take out what nobody has begun."""
-        waiting = list(self.waiting)
-        self.waiting.clear()
-        return waiting
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One life of the threads, from a start to the next stop."""
-
-    thread: threading.Thread = field(init=False)
-    stop: threading.Event = field(default_factory=threading.Event)
-    crews: dict[str, _Crew] = field(default_factory=dict)
-
-    def threads(self) -> list[threading.Thread]:
-        return [self.thread, *(thread for crew in self.crews.values() for thread in crew.threads)]
-
-    def empty(self) -> list[Queue]:
-        return [queue for crew in self.crews.values() for queue in crew.empty()]
-
-
-class _Here:
-    """What the worker is in this process. `lock` guards all of it; `changed` is told when something happened."""
-
-    def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
-        self.lanes, self.throttle, self.pace = lanes, throttle, pace
-        self.lock = threading.RLock()
-        self.changed = threading.Condition(self.lock)
-        self.turn: _Turn | None = None
-        self.nudged = self.closed = False
-        self.attempts = self.repeats = self.failed_starts = 0
-
-    def nudge(self) -> None:
-        """Have the thread that claims look again, and all others that wait."""
-        self.nudged = True
-        self.changed.notify_all()
-        if self.turn is not None and self.turn.stop.is_set():
-            for crew in self.turn.crews.values():
-                crew.ready.notify_all()
-
-    def over(self) -> bool:
-        """Say whether the interpreter is shutting down, and count it: a start would hang before Python 3.12.
-
-        A thread that the shutdown froze may hold a lock for ever, so nothing may be waited for either.
-        """
-        finalizing = sys.is_finalizing()
-        self.failed_starts += finalizing
-        return finalizing
-
-    def alive(self) -> bool:
-        return self.turn is not None and self.turn.thread.is_alive() and not self.turn.stop.is_set()

@@ -77,6 +77,21 @@ def test_every_field_survives(event):
     assert from_bytes(to_bytes(event)) == event
 
 
+@given(EVENTS)
+def test_no_field_is_forgotten(event):
+    """The document, which is written out field by field, says what the encoder would find by itself."""
+    found = orjson.dumps({"v": 1, "event": event}, default=dict)
+    assert orjson.loads(to_bytes(event)) == orjson.loads(found)
+
+
+def test_an_empty_host_is_read_as_it_is_made(make_event):
+    """A visit without host and path, as other code may write it, takes both from its url."""
+    event = make_event(url="https://shop.example/a")
+    document = orjson.loads(to_bytes(event))
+    document["event"]["visit"] |= {"host": "", "path": ""}
+    assert from_bytes(orjson.dumps(document)) == event
+
+
 def test_text_that_is_no_unicode_survives(make_event):
     """Half a surrogate pair, as a server's decoding of strange headers leaves, is kept as it is."""
     event = make_event(url="https://shop.example/\udc80")

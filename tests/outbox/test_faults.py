@@ -838,3 +838,15 @@ def test_a_change_by_another_program_is_seen(folder, open_store, make_event):
     connection.close()
     assert store.stats(time.time()).queued == 1
     assert len(ids(store.claim(time.time(), 5, LEASE_S))) == 1
+
+
+def test_a_lease_without_its_event_hides_no_other(folder, open_store, make_event):
+    """A lease that salvage or a person has left behind does not keep the next event with its number from delivery."""
+    store = open_store()
+    store.open()
+    connection = sqlite3.connect(folder / "slot-0.db", isolation_level=None)
+    connection.execute("INSERT INTO lease VALUES (1, 'gone', 9e9, 60)")
+    connection.close()
+    event = make_event()
+    store.put_many([event], time.time())
+    assert ids(store.claim(time.time(), 5, LEASE_S)) == [event.id]

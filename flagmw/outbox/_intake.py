@@ -1,0 +1,90 @@
+"""How events get into the store that a process has, whatever that can do, and that none is lost uncounted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flagmw._log import Throttle
+from flagmw._stats import Counts
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox._running import Running
+from flagmw.types import Event
+
+
+class Intake:
+    """Store events and note how that went. Raises nothing.
+
+    Attributes:
+        ended: whether the process is at its end: what is in memory only is not delivered any more.
+    """
+
+    def __init__(self, counts: Counts, throttle: Throttle) -> None:
+        self._counts, self._throttle = counts, throttle
+        self.ended = False
+
+    def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
+        """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
+        if self.ended and running.own_memory:
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            return None
+        if running.submits:
+            try:
+                stored = running.outbox.submit(events, running.worker.now())
+            except Exception:  # somebody else's store
+                self._store(running, events)
+                return None
+            if stored.done():
+                self._stored(running, len(events), stored.result)
+                return None
+            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
+            noted = Future[None]()
+
+            def note(done: Future[Sequence[str]]) -> None:
+                self._stored(running, len(events), done.result)
+                noted.set_result(None)
+
+            stored.add_done_callback(note)
+            return noted
+        if not running.own_memory:
+            try:
+                return running.committer.submit(self._store, running, events)
+            except RuntimeError:
+                pass  # closed just now, or the interpreter is on its way out: nothing is left that could be held up
+        self._store(running, events)
+        return None
+
+    def _store(self, running: Running, events: Sequence[Event]) -> None:
+        self._stored(running, len(events), lambda: running.outbox.put_many(events, running.worker.now()))
+
+    def _stored(self, running: Running, n: int, result: Callable[[], Sequence[str]]) -> None:
+        """Note how many of *n* events are in the outbox, as *result* says."""
+        try:
+            stored = len(result())
+        except Exception as error:
+            # Somebody else's error text may quote what a visitor sent.
+            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
+            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
+            return
+        running.opened = True
+        if stored and running.delivers:
+            running.worker.wake()
+        if stored < n:
+            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
+            self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
+
+
+class Sink:
+    """Where a request's events go at once; knows the last that may still be on its way."""
+
+    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
+        self._put = put
+        self.last: Future[Any] | None = None
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.last = self._put(events) or self.last

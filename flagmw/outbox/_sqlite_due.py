@@ -1,0 +1,106 @@
+"""Which rows of one file come next: due, readable, young enough, and of visitors of whom nothing is under way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+
+from flagmw.codes import ErrorCode
+from flagmw.outbox._events import Unreadable
+from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_counts import Counts
+from flagmw.outbox._sqlite_leases import Leases
+from flagmw.outbox._sqlite_rows import DUE, FIRST, PARK, UNREADABLE, WAITING, Row
+from flagmw.outbox.base import Leased
+from flagmw.outbox.policy import Policy
+
+# Rows looked at in one go when a claim has to pass over many.
+_STRIDE = 500
+
+
+class Due:
+    """The search for rows to claim. What cannot be had is parked on the way, so that no claim looks at it again.
+
+    Args:
+        bury: lays a row aside for the reason that it is told.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        policy: Policy,
+        seal: Seal,
+        counts: Counts,
+        leases: Leases,
+        bury: Callable[[Row, ErrorCode], None],
+    ) -> None:
+        self._connection, self._policy, self._seal = connection, policy, seal
+        self._counts, self._leases, self._bury = counts, leases, bury
+        self.unreadable = 0
+
+    def load(self) -> None:
+        """Read from the file what is known in memory."""
+        found = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
+        self.unreadable = found.fetchone()[0]
+
+    def unpark(self) -> None:
+        """Look at everything again: this process may be able to read it."""
+        self._connection.execute("UPDATE event SET parked = NULL WHERE parked IS NOT NULL")
+        self.unreadable = 0
+
+    def vendor(self, passed: Collection[str], now: float) -> str | None:
+        """Return the vendor that is not in *passed* with the oldest due row that nobody holds."""
+        best: tuple[float, int, str] | None = None
+        for vendor in self._counts.vendors("queued"):
+            if vendor in passed:
+                continue
+            first = self._connection.execute(FIRST, (vendor, now)).fetchone()
+            if first is not None and (best is None or first < best[:2]):
+                best = (*first, vendor)
+        return None if best is None else best[2]
+
+    def rows(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+        """Return up to *limit* rows for one lease; those past their age are buried on the way."""
+        stride = limit
+        while True:
+            chosen: list[tuple[Row, Leased]] = []
+            passed = seen = 0
+            for values in self._connection.execute(DUE, (vendor, now, stride)).fetchall():
+                seen += 1
+                row = Row(*values)
+                if self._policy.too_old(row.created, now):
+                    self._bury(row, ErrorCode.TOO_OLD)
+                elif self._leases.is_busy(vendor, row.visitor):
+                    self._leases.park(row.seq, vendor, row.visitor)
+                else:
+                    try:
+                        leased = row.read(self._seal)
+                    except Unreadable:
+                        self._connection.execute(PARK, (UNREADABLE, row.seq))
+                        self.unreadable += 1
+                    else:
+                        if chosen and row.once:
+                            return chosen
+                        chosen.append((row, leased))
+                        if row.once or len(chosen) == limit:
+                            return chosen
+                        continue
+                passed += 1
+            if chosen or not passed or seen < stride:
+                return chosen
+            stride += _STRIDE
+
+    def first_at(self, vendor: str) -> float | None:
+        """Return when the first row that could be had is due; None when there is none."""
+        stride = 1
+        while True:
+            parked = False
+            rows = self._connection.execute(WAITING, (vendor, stride)).fetchall()
+            for seq, due, visitor in rows:
+                if not self._leases.is_busy(vendor, visitor):
+                    return float(due)
+                self._leases.park(seq, vendor, visitor)
+                parked = True
+            if not parked or len(rows) < stride:
+                return None
+            stride += _STRIDE
