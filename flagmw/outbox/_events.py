@@ -112,7 +112,7 @@ def _document(event: Event) -> dict[str, Any]:
             "fresh_id": visit.fresh_id,
         },
         "visitor_key": event.visitor_key,
-        "exposed": event.exposed,
+        "exposed": [_shown(variant) for variant in event.exposed],
         "at_most_once": event.at_most_once,
     }
 
@@ -122,6 +122,12 @@ def _parsed(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         return json.loads(data)
+
+
+def _shown(variant: Variant) -> dict[str, Any]:
+    found = {each.name: getattr(variant, each.name) for each in fields(variant)}
+    # A tuple with names would become a list without them.
+    return {**found, "factors": [factor._asdict() for factor in variant.factors]}
 
 
 def _plain(value: Any) -> Any:

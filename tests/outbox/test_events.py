@@ -80,7 +80,9 @@ def test_every_field_survives(event):
 @given(EVENTS)
 def test_no_field_is_forgotten(event):
     """The document, which is written out field by field, says what the encoder would find by itself."""
-    found = orjson.dumps({"v": 1, "event": event}, default=dict)
+    found = orjson.dumps(
+        {"v": 1, "event": event}, default=lambda value: value._asdict() if isinstance(value, Factor) else dict(value)
+    )
     assert orjson.loads(to_bytes(event)) == orjson.loads(found)
 
 
@@ -96,6 +98,8 @@ def test_text_that_is_no_unicode_survives(make_event):
     """Half a surrogate pair, as a server's decoding of strange headers leaves, is kept as it is."""
     event = make_event(url="https://shop.example/\udc80")
     assert from_bytes(to_bytes(event)) == event
+    seen = replace(event, exposed=(Variant(alias="ta_A", key="b", factors=(Factor("f", "v", 3), Factor("g", "w"))),))
+    assert from_bytes(to_bytes(seen)) == seen
 
 
 def test_data_without_a_form_is_refused_without_being_quoted(make_event):
