@@ -73,6 +73,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "sockets, threads and stores",
         frozenset(
             {
+                "_deciding",
                 "_delivery",
                 "_flights",
                 "_lane",
