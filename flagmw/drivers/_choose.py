@@ -12,6 +12,9 @@ from flagmw.drivers._transport import Setup, accept
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call
 
+# The least CPU a call of those that are made of well-kept parts; see docs/transports.md.
+DEFAULT = "httptools"
+
 
 class Transport(Protocol):
     """How blocking calls are made in one process."""
@@ -65,7 +68,7 @@ def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
             from flagmw.drivers._httptools import Httptools
 
             return lambda: Pooled(Httptools(setup.limits), setup)
-    raise ConfigError(f'blocking calls have no transport {transport!r}; use "httpx2" or "httptools"')
+    raise ConfigError(f'blocking calls have no transport {transport!r}; use "httptools" or "httpx2"')
 
 
 def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
@@ -94,18 +97,20 @@ def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
             from flagmw.drivers._aiohttp import Aiohttp
 
             return lambda: Aiohttp(setup)
-    raise ConfigError(f'async calls have no transport {transport!r}; use "httpx2", "httptools" or "aiohttp"')
+    raise ConfigError(f'async calls have no transport {transport!r}; use "httptools", "httpx2" or "aiohttp"')
 
 
 def _installed(name: str | None) -> str:
-    """Return the name of a transport whose package is there.
+    """Return the name of a transport whose package is there; that of the default for None.
 
     Raises:
         ConfigError: it is not installed.
     """
-    if name in ("httptools", "aiohttp"):
+    chosen = DEFAULT if name is None else name
+    if chosen in ("httptools", "aiohttp"):
         try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            raise ConfigError(f"transport {name!r} needs {name}: pip install 'flagmw[{name}]'") from None
-    return "httpx2" if name is None else name
+            importlib.import_module(chosen)
+        except ImportError:
+            cure = f"pip install {chosen}" + (', or choose transport="httpx2"' if chosen == DEFAULT else "")
+            raise ConfigError(f"transport {chosen!r} needs {chosen}: {cure}") from None
+    return chosen
