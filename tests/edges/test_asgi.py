@@ -69,7 +69,7 @@ async def collect(app: Any, scope: dict[str, Any], received: list[Any] | None = 
     return sent
 
 
-async def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+async def until(found: Callable[[], Any], seconds: float = 15.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (result := found()):
             await asyncio.sleep(0.005)
@@ -822,7 +822,7 @@ async def test_A3_websocket_through_a_real_server(amake: Make, vendor: SandboxSe
 async def test_A10_client_of_a_real_server_that_hangs_up(amake: Make, vendor: SandboxServer) -> None:
     """Clients that hang up while the vendor is asked, or in the middle of a stream, leave nothing behind."""
     app = FastAPI()
-    fm = amake(vendors=[webtrends(vendor.webtrends_url)], deadline_ms=400)
+    fm = amake(vendors=[webtrends(vendor.webtrends_url)])
     app.add_middleware(FlagsMiddleware, flagmw=fm)
     ended = threading.Event()
 
@@ -850,7 +850,7 @@ async def test_A10_client_of_a_real_server_that_hangs_up(amake: Make, vendor: Sa
         for _ in range(10):
             await asyncio.to_thread(hang_up, 0)
         await asyncio.to_thread(hang_up, 3000)
-        assert await asyncio.to_thread(ended.wait, 5)
+        assert await asyncio.to_thread(ended.wait, 15)
         await until(lambda: fm.health()["vendors"]["wt"]["in_flight"] == 0)
         await until(lambda: vendor.ledger(metric="opened")["conversions"])
         assert fm.health()["vendors"]["wt"]["breaker"] == "closed"

@@ -59,7 +59,7 @@ def total(fm: Flagmw, what: str, code: str | None = None) -> int:
     return sum(n for (name, _, found), n in fm.counts().items() if name == what and code in (None, found))
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 15.0) -> Any:
     """Poll until *found* returns something; fail when it does not."""
     end = time.monotonic() + seconds
     while not (result := found()):

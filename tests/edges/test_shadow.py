@@ -20,7 +20,7 @@ from tests.edges.driver import Answer, AsgiEdge, Edge, Make, Probe, Seen, Sent, 
 from tests.support.busy import HELD_UP_S
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> bool:
     end = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > end:
