@@ -681,7 +681,7 @@ def test_no_answer_reaches_another_call(colour: str, transport: str) -> None:
     rng = random.Random(3)
     with RawVendor(echo) as vendor:
         urls = [f"{vendor.url}/{number}" for number in range(600)]
-        lefts = [rng.random() * 0.06 for _ in urls]
+        lefts = [rng.random() * 0.1 for _ in urls]
         if colour == "blocking":
             driver = BlockingDriver(transport=transport)
             with ThreadPoolExecutor(16) as pool:
@@ -703,7 +703,7 @@ def test_no_answer_reaches_another_call(colour: str, transport: str) -> None:
 
             ends = asyncio.run(main())
     good = [(url, end) for url, end in zip(urls, ends, strict=True) if end.startswith("/")]
-    assert len(good) > 100
+    assert len(good) > 50
     assert set(ends) - {end for _, end in good} <= {"DEADLINE", "CONNECT"}
     assert all(url.endswith(end) and end.count("/") == 1 for url, end in good)
     assert vendor.connections > 10
