@@ -153,9 +153,10 @@ def test_outage_of_the_vendor(shop: Shop, visitor: Visitor) -> None:
 def test_sigterm_ends_cleanly_and_delivers(shop: Shop, visitor: Visitor) -> None:
     """A server that is told to stop stops, quietly and in time, and a purchase of the last moment arrives."""
     decided(visitor)
-    # Slow, so that the purchase is still under way when the signal comes.
-    shop.vendor.faults([{"kind": "delay", "ms": 300, "route": "track"}])
+    # Slow, so that the purchase is still under way when the signal comes: what is not begun stays for the next process.
+    shop.vendor.faults([{"kind": "delay", "ms": 1000, "route": "track"}])
     visitor.open("/buy", "POST")
+    wait_for(lambda: any(rule["hits"] for rule in shop.vendor.sandbox.faults.shown()), 20)
     visitor.http.close()
     code, elapsed = shop.terminate()
     print(f"{shop.name} stopped after {elapsed:.1f} s with {code}")
