@@ -142,7 +142,7 @@ def living(site: Site) -> Iterator[Flagmw]:
         fm.close(2)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 30.0) -> Any:
     end = time.monotonic() + seconds
     while not (result := found()):
         assert time.monotonic() < end, "it did not happen"

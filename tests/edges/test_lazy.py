@@ -225,7 +225,7 @@ async def test_reads_without_load_cost_a_newcomer_nothing(amake: Make, vendor: S
 
 async def test_read_while_loading_says_that_it_is_not_loaded(amake: Make, vendor: SandboxServer) -> None:
     """What is under way has decided nothing yet, and a read does not say that there is no such flag."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
 
     async def view(flags: Flags) -> str:
         loading = asyncio.create_task(flags.load())
@@ -253,7 +253,7 @@ async def test_A29_ten_coroutines_of_one_request(amake: Make, vendor: SandboxSer
 
 async def test_A29_one_of_ten_gives_up(amake: Make, vendor: SandboxServer) -> None:
     """A coroutine that is cancelled while it waits leaves the others their decision."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
 
     async def view(flags: Flags) -> str:
         tasks = [asyncio.create_task(flags.load()) for _ in range(10)]
@@ -371,7 +371,7 @@ async def test_identify_before_load(amake: Make, vendor: SandboxServer) -> None:
 
 async def test_identify_while_loading_counts_as_late(amake: Make, vendor: SandboxServer) -> None:
     """The question is on its way: whose it is cannot be changed any more."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
     fm = amake(**lazy(vendor))
 
     async def view(flags: Flags) -> str:

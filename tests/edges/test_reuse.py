@@ -517,7 +517,7 @@ async def test_cancelled_leader_leaves_the_others_their_answer(amake: Make, vend
     app = FlagsMiddleware(asgi_app(show), flagmw=fm)
     cookies = (await asgi_call(app, http_scope(Sent()))).cookies
     clock.ahead_s = 301
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 1200, "route": "control"}])
     tasks = [asyncio.create_task(asgi_call(app, http_scope(Sent(cookies=cookies)))) for _ in range(4)]
     await asyncio.sleep(0.1)
     tasks[0].cancel()

@@ -184,10 +184,11 @@ def test_missing_packages_are_named() -> None:
 
 def test_clearing_also_forgets_what_is_still_under_way(caller: Any, vendor: Any) -> None:
     """A request that began before the ledger was cleared does not turn up in it afterwards."""
-    vendor.faults([{"kind": "delay", "ms": 400}])
+    vendor.faults([{"kind": "delay", "ms": 800}])
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(caller.control, **{"_wt.track": "true"})
-        time.sleep(0.2)
+        while not vendor.sandbox.faults.shown()[0]["hits"] and not asked.done():
+            time.sleep(0.005)
         vendor.clear_ledger()
         assert asked.result()
     ledger = vendor.ledger()
