@@ -10,7 +10,7 @@ from tests.faults.load import DEADLINE_S, SERVERS
 from tests.faults.rows import ROWS
 from tests.faults.run import Result, run, table
 
-REQUESTS = 2000  # with half of it a row is so few that visitors who come at the same moment exceed its share
+REQUESTS = 2000
 # Several shops and their vendors share a small machine here; `make faults` is what measures.
 GRACE_S = 1.5
 
