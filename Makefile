@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests wait for servers and deadlines more than they compute: more of them at once than there are processors. What fails
-# side by side is tried once more alone, for a busy machine may have been late. A race can pass there too: look into it.
+# Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 3
 
 .PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
@@ -22,10 +21,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	@VENDORS=$(VENDORS) $(BIN)/python integrations/demo.py $(if $(SERVE),--serve)
 
+# Many tests start processes: with bytecode on disk each of them is there sooner.
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) || { \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS) && \
-		echo "WARNING: passed only alone; the first summary above names the tests that failed side by side"; }
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

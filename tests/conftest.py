@@ -19,6 +19,37 @@ settings.load_profile("flagmw")
 
 _CODES = frozenset(ErrorCode) | {""}
 
+# Files that take ten seconds and more, the longest first. They begin first: what is left at the end is short then, and
+# no worker is alone with a long one. (A file stays with one worker, for its servers are started once.)
+LONG = (
+    "servers/test_outbox_processes.py",
+    "project/test_benchmarks.py",
+    "outbox/test_faults.py",
+    "matrix/test_matrix.py",
+    "soak/test_soak.py",
+    "outbox/test_state_machine.py",
+    "leaks/test_leaks.py",
+    "faults/test_faults.py",
+    "catalogue/test_upstream.py",
+    "drivers/test_contract.py",
+    "drivers/test_hedging.py",
+    "cli/test_outbox.py",
+    "outbox/test_valkey_faults.py",
+    "servers/test_monetate_shop.py",
+    "drivers/test_lifecycle.py",
+    "fuzzing/test_fuzz.py",
+    "servers/test_killed_worker.py",
+    "isolation/test_isolation.py",
+    "edges/test_reuse.py",
+    "catalogue/test_transport.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first; with `--no-loadscope-reorder` files go out in this order."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:

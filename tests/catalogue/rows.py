@@ -63,7 +63,7 @@ def without_deliveries(counts: Counted) -> dict[tuple[str, str, str], int]:
     }
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 3.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> bool:
     """Wait until *holds* does; return whether it came to that."""
     end = time.monotonic() + within_s
     while not holds():

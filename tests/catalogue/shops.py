@@ -155,14 +155,18 @@ class Got:
 
 
 def exchange(
-    port: int, line: str, headers: Mapping[str, str] | list[tuple[str, str]] = (), host: str = "www.mysite.com"
+    port: int,
+    line: str,
+    headers: Mapping[str, str] | list[tuple[str, str]] = (),
+    host: str = "www.mysite.com",
+    timeout_s: float = 10,
 ) -> Got:
     """Send one request of exactly these lines on a connection of its own; return what comes until it is closed."""
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     lines = [line, f"Host: {host}", "Connection: close", *(f"{name}: {value}" for name, value in pairs), "", ""]
     received = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout_s) as sock:
             sock.sendall("\r\n".join(lines).encode("latin-1"))
             while data := sock.recv(65536):
                 received += data

@@ -18,6 +18,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Delivered, Event, Flow, Outcome, Track
 from tests.catalogue.rows import eventually
 from tests.edges.driver import Answer, Edge, Make, Probe, Seen
+from tests.support.busy import HELD_UP_S
 
 # What a late track tells: whether it was taken, what the application's own store has, and flagmw's counters.
 PRELUDE = """
@@ -109,7 +110,7 @@ class Stalled(Probe):
         self.go = threading.Event()
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        self.go.wait(10)
+        self.go.wait(3 * HELD_UP_S)
         return [Delivered() for _ in batch]
         yield
 
@@ -138,7 +139,7 @@ def test_P23_full_queue(edge: Edge, make: Make) -> None:
     page = edge.get(app)
     elapsed = time.monotonic() - started
     assert (page.status, page.body) == (200, b"p")
-    assert elapsed < 1.0
+    assert elapsed < HELD_UP_S
     assert eventually(lambda: fm.counts().get(("event_dropped", "", ErrorCode.QUEUE_FULL)) == 2)
     stats = fm.outbox_stats()
     assert (stats.accepted, stats.queued, stats.refused) == (10, 10, {ErrorCode.QUEUE_FULL: 6})

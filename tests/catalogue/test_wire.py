@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,8 @@ from tests.catalogue.shops import Got, exchange, serving
 from tests.catalogue.test_visitors import told
 from tests.edges.driver import DOMAIN
 from tests.faults.cookies import HEADER_BYTES, PAGES, overfill
-from tests.support.raw_vendor import Connection, RawVendor, forever, http, read_request, sleep
+from tests.support.busy import HELD_UP_S
+from tests.support.raw_vendor import Connection, RawVendor, forever, http, read_request
 
 SERVERS = ("uvicorn", "gunicorn")
 DECIDED = http(orjson.dumps(decided()))
@@ -180,25 +181,35 @@ def test_V15_a_browser_never_reaches_431(shop: Shop) -> None:
 
 
 def test_U34_saturation(tmp_path: Path) -> None:
-    """Ten times the calls that may be under way: those above 64 are shed within milliseconds, and the loop runs on."""
-    slow = forever(read_request, sleep(1.0), lambda connection: connection.send(DECIDED))
-    with RawVendor(slow) as vendor, serving("uvicorn", tmp_path, vendor.url, deadline_ms=3000) as port:
-        with ThreadPoolExecutor(160) as visitors:
-            started = time.monotonic()
-            pages = list(visitors.map(lambda _: exchange(port, "GET / HTTP/1.1"), range(640)))
-            elapsed = time.monotonic() - started
+    """Ten times the calls that may be under way: those above 64 are shed at once, and the loop runs on."""
+    refused = threading.Event()
+
+    def held(connection: Connection) -> None:
+        while not refused.is_set():
+            connection.sleep(0.02)
+        connection.send(DECIDED)
+
+    with (
+        RawVendor(forever(read_request, held)) as vendor,
+        serving("uvicorn", tmp_path, vendor.url, deadline_ms=60_000) as port,
+        ThreadPoolExecutor(160) as visitors,
+    ):
+        coming = [visitors.submit(exchange, port, "GET / HTTP/1.1", timeout_s=60) for _ in range(640)]
+        # The vendor answers nobody before all that were shed have their page.
+        try:
+            came = eventually(lambda: sum(each.done() for each in coming) >= 640 - 64, within_s=4 * HELD_UP_S)
+        finally:
+            refused.set()
+        pages = [each.result() for each in coming]
         said = json.loads(exchange(port, "GET /counted HTTP/1.1").body)
-    assert {page.status for page in pages} == {200}
+    assert came and {page.status for page in pages} == {200}
     shown = [page.body.decode().rsplit(" ", 1) for page in pages]
     outcomes = Counter(text for text, _ in shown)
     shed = sorted(float(ms) for text, ms in shown if text == "control ERROR SHED")
     lags = sorted(said["lags"])
-    p50, p99, lag = shed[len(shed) // 2], shed[len(shed) * 99 // 100], lags[len(lags) * 99 // 100] * 1000
-    print(f"{dict(outcomes)}; shed after p50 {p50:.1f}, p99 {p99:.1f} ms; lag p99 {lag:.1f} ms; {elapsed:.1f} s in all")
-    assert outcomes.keys() <= {"b SPLIT -", "control ERROR SHED"} and 64 <= outcomes["b SPLIT -"] <= 64 * 5
-    assert len(shed) >= 160 and len(vendor.requests) == outcomes["b SPLIT -"]
-    # The clients have the same two processors: what is asserted is far from the second that the vendor takes.
-    assert p50 < 100 and lag < 250
+    print(f"shed after p50 {shed[len(shed) // 2]:.1f} ms; lag p99 {lags[len(lags) * 99 // 100] * 1000:.1f} ms")
+    assert outcomes == {"b SPLIT -": 64, "control ERROR SHED": 576}
+    assert len(vendor.requests) == 64
     assert said["counts"]["undecided wt SHED"] == len(shed) and said["balanced"]
 
 
@@ -208,21 +219,20 @@ def test_P24_gevent_worker(tmp_path: Path) -> None:
     slow = http(orjson.dumps(decided(cookies=cookies)))
     converted = http(b'{"opcode":"conversion","body":{},"params":{"testAlias":"ta_A"}}')
 
+    together = threading.Barrier(8)  # nobody has an answer before all have asked
+
     def act(connection: Connection) -> None:
         while True:
             if "/track/" in connection.read_request().head:
                 connection.send(converted)
             else:
-                connection.sleep(0.4)
+                together.wait(2 * HELD_UP_S)
                 connection.send(slow)
 
-    with RawVendor(act) as vendor, serving("gunicorn gevent", tmp_path, vendor.url, deadline_ms=3000) as port:
+    with RawVendor(act) as vendor, serving("gunicorn gevent", tmp_path, vendor.url, deadline_ms=30_000) as port:
         with ThreadPoolExecutor(8) as visitors:
-            started = time.monotonic()
             pages = list(visitors.map(lambda _: exchange(port, "GET / HTTP/1.1"), range(8)))
-            elapsed = time.monotonic() - started
         assert [(page.status, page.body) for page in pages] == [(200, b"b SPLIT -")] * 8
-        assert elapsed < 1.6, "one after the other they would take 3.2 s"
 
         def said() -> dict[str, Any]:
             told: dict[str, Any] = json.loads(exchange(port, "GET /counted HTTP/1.1").body)

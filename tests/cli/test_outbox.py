@@ -17,6 +17,7 @@ import pytest
 
 from flagmw import Flagmw, Visit, cli
 from flagmw.codes import ErrorCode
+from flagmw.outbox import worker
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import ValkeyOutbox
@@ -141,7 +142,7 @@ def living(site: Site) -> Iterator[Flagmw]:
         fm.close(2)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 30.0) -> Any:
     end = time.monotonic() + seconds
     while not (result := found()):
         assert time.monotonic() < end, "it did not happen"
@@ -226,14 +227,16 @@ def test_dead_letters_are_settled(site: Site) -> None:
     assert len(site.vendor.ledger()["conversions"]) == 2
 
 
-def test_letters_of_a_living_process_are_settled(site: Site) -> None:
+def test_letters_of_a_living_process_are_settled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters in a slot that is in use are settled beside its owner, who delivers what is queued again."""
+    assert worker._IDLE_S == 30
+    monkeypatch.setattr(worker, "_IDLE_S", 0.5)  # nobody tells the owner: it looks for itself
     ids = site.bury(2)
     with living(site) as fm:
         wait_for(lambda: fm.outbox_stats().dead == 2)
         assert site.json("outbox", "dead", "drop", ids[0]) == {"events": 1}
         assert site.json("outbox", "dead", "retry", ids[1]) == {"events": 1}
-        wait_for(lambda: site.stats()["delivered"] == 1, 40)
+        wait_for(lambda: site.stats()["delivered"] == 1, 20)
     assert len(site.vendor.ledger()["conversions"]) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import threading
 import time
 import tracemalloc
 import zlib
@@ -16,6 +17,7 @@ import pytest
 from flagmw.drivers._body import Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
+from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import (
     Authority,
     RawVendor,
@@ -34,7 +36,7 @@ from tests.support.raw_vendor import (
     sleep,
 )
 
-SHORT_S = 0.15
+SHORT_S = 0.25
 # The machine that runs this may be busy: what counts is that the call is cut, not how fast.
 SLACK_S = 0.25
 
@@ -174,7 +176,7 @@ def test_U1_connection_refused(drive: Any) -> None:
     """A closed port fails at once, and surely nothing was sent."""
     answered = drive.ask(f"http://127.0.0.1:{free_port()}/")
     assert (answered.code, answered.error.sent) == ("CONNECT", False)
-    assert answered.elapsed_s < 1
+    assert best(lambda: drive.ask(f"http://127.0.0.1:{free_port()}/").elapsed_s, 0.5) < 0.5
 
 
 def test_U1_silent_host_costs_one_connection_attempt(own: Any) -> None:
@@ -187,20 +189,22 @@ def test_U1_silent_host_costs_one_connection_attempt(own: Any) -> None:
             filler.setblocking(False)
             filler.connect_ex(address)
             fillers.append(filler)
-        answered = own.ask(f"http://127.0.0.1:{address[1]}/", deadline_s=2)
+        answered = own.ask(f"http://127.0.0.1:{address[1]}/", deadline_s=3 * HELD_UP_S)
         for filler in fillers:
             filler.close()
     assert (answered.code, answered.error.sent) == ("CONNECT", False)
-    assert 0.09 < answered.elapsed_s < 1
+    assert 0.09 < answered.elapsed_s < HELD_UP_S
 
 
 def test_U2_slow_dns(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server that does not answer costs the deadline and no more."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.0) or [])
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(3 * HELD_UP_S) and [])
     # Callers that ask for one name share the lookup, so each run takes a name of its own.
     answered = own.ask(f"http://slow-{own.colour}-{own.library}.test/", deadline_s=SHORT_S)
+    release.set()
     assert (answered.code, answered.error.sent) == ("DEADLINE", False)
-    assert answered.elapsed_s < SHORT_S + SLACK_S
+    assert answered.elapsed_s < HELD_UP_S
 
 
 def test_U2_unknown_name(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +275,7 @@ def test_U3_tls_handshake_that_hangs(own: Any) -> None:
     with RawVendor(hang) as vendor:
         answered = own.ask(f"https://127.0.0.1:{vendor.port}/", deadline_s=SHORT_S)
         assert (answered.code, answered.error.sent) == ("DEADLINE", False)
-        assert answered.elapsed_s < SHORT_S + SLACK_S
+        assert answered.elapsed_s < HELD_UP_S
         assert vendor.wait_open(0)
 
 
@@ -315,21 +319,23 @@ def test_answer_before_the_whole_request_was_read(own: Any) -> None:
 
 def _assert_cut(answered: Any, vendor: RawVendor, own_transport: bool) -> None:
     assert (answered.code, answered.error.sent) == ("DEADLINE", True)
-    assert answered.elapsed_s < SHORT_S + SLACK_S
+    assert answered.elapsed_s < HELD_UP_S
     if own_transport:
         assert vendor.wait_open(0), "the connection of a late call must be closed"
 
 
 def test_U5_silence(drive: Any) -> None:
-    """A vendor that says nothing is cut at the deadline."""
+    """A vendor that says nothing is cut at the deadline, and not much later."""
     with RawVendor([read_request, hang]) as vendor:
         _assert_cut(drive.ask(vendor.url, deadline_s=SHORT_S), vendor, drive.own)
+        assert best(lambda: drive.ask(vendor.url, deadline_s=SHORT_S).elapsed_s, SHORT_S + SLACK_S) < SHORT_S + SLACK_S
 
 
 def test_U6_drip_headers(drive: Any) -> None:
     """Headers that come byte by byte are cut at the deadline of the whole call."""
     with RawVendor([read_request, drip(http(b"{}"), 0.03)]) as vendor:
         _assert_cut(drive.ask(vendor.url, deadline_s=SHORT_S), vendor, drive.own)
+        assert best(lambda: drive.ask(vendor.url, deadline_s=SHORT_S).elapsed_s, SHORT_S + SLACK_S) < SHORT_S + SLACK_S
 
 
 def test_U7_drip_body(drive: Any) -> None:
@@ -351,7 +357,7 @@ def test_U7_drip_body_over_tls(own: Any, authority: Authority) -> None:
 
 def test_vendor_that_does_not_read(own: Any) -> None:
     """A request that cannot be written is cut at the deadline."""
-    with RawVendor([sleep(5)]) as vendor:
+    with RawVendor([sleep(3 * HELD_UP_S)]) as vendor:
         answered = own.ask(vendor.url, method="POST", body=b"x" * 20_000_000, deadline_s=SHORT_S)
         _assert_cut(answered, vendor, own_transport=False)
 

@@ -29,6 +29,7 @@ from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
 from tests.drivers.conftest import NAMED
+from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Authority,
     RawVendor,
@@ -197,13 +198,13 @@ def test_transport_that_hangs_is_left_at_the_deadline() -> None:
     release = threading.Event()
 
     def handle(request: Any) -> Any:
-        release.wait(5)
+        release.wait(3 * HELD_UP_S)
         return httpx2.Response(200)
 
     driver = BlockingDriver(transport=httpx2.MockTransport(handle))
     started = time.monotonic()
     assert driver.run(ask("http://vendor.test"), soon(0.15)) == "DEADLINE"
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < HELD_UP_S
     release.set()
     driver.close()
 
@@ -368,7 +369,7 @@ def test_exit_does_not_wait_for_a_name_server() -> None:
         print(json.dumps(results))
     """)
     assert result == ["DEADLINE"] * 3
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3 * HELD_UP_S
 
 
 # P15, P16: forks.
@@ -521,7 +522,7 @@ def test_calls_beyond_the_bound_wait(transport: str) -> None:
 def test_slow_dns_leaves_the_default_executor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lookups that hang neither block the loop nor take the application's threads."""
     release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(5) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(3 * HELD_UP_S) and [])
 
     async def main() -> tuple[list[str], float]:
         driver = AsyncDriver()
@@ -535,7 +536,7 @@ def test_slow_dns_leaves_the_default_executor_alone(monkeypatch: pytest.MonkeyPa
     results, waited = asyncio.run(main())
     release.set()
     assert results == ["DEADLINE"] * 40
-    assert waited < 0.15
+    assert waited < HELD_UP_S
     assert sum(thread.name.startswith("flagmw-dns") for thread in threading.enumerate()) <= 4
 
 
@@ -644,12 +645,12 @@ def test_surplus_connections_are_closed(own: Any) -> None:
 
 def test_connection_that_idled_too_long_is_replaced(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection is not used again after the time when vendors hang up."""
-    monkeypatch.setattr(_link, "IDLE_S", 0.05)
+    monkeypatch.setattr(_link, "IDLE_S", 0.75)
     with RawVendor(always(b"{}")) as vendor:
         assert own.ask(vendor.url).body == b"{}"
         assert own.ask(vendor.url).body == b"{}"
         assert vendor.connections == 1
-        time.sleep(0.06)
+        time.sleep(0.8)
         assert own.ask(vendor.url).body == b"{}"
         assert vendor.connections == 2
         assert vendor.wait_open(1)
@@ -680,7 +681,7 @@ def test_no_answer_reaches_another_call(colour: str, transport: str) -> None:
     rng = random.Random(3)
     with RawVendor(echo) as vendor:
         urls = [f"{vendor.url}/{number}" for number in range(600)]
-        lefts = [rng.random() * 0.06 for _ in urls]
+        lefts = [rng.random() * 0.1 for _ in urls]
         if colour == "blocking":
             driver = BlockingDriver(transport=transport)
             with ThreadPoolExecutor(16) as pool:
@@ -702,7 +703,7 @@ def test_no_answer_reaches_another_call(colour: str, transport: str) -> None:
 
             ends = asyncio.run(main())
     good = [(url, end) for url, end in zip(urls, ends, strict=True) if end.startswith("/")]
-    assert len(good) > 100
+    assert len(good) > 50
     assert set(ends) - {end for _, end in good} <= {"DEADLINE", "CONNECT"}
     assert all(url.endswith(end) and end.count("/") == 1 for url, end in good)
     assert vendor.connections > 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import json
 import logging
 import socket
@@ -40,6 +39,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer
 from flagmw.types import VisitorState
 from tests.edges.driver import BROWSER, DOMAIN, Make, Page, Probe, Sent, asgi_call, http_scope, never, webtrends
+from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import RawVendor
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ async def collect(app: Any, scope: dict[str, Any], received: list[Any] | None = 
     return sent
 
 
-async def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+async def until(found: Callable[[], Any], seconds: float = 15.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (result := found()):
             await asyncio.sleep(0.005)
@@ -343,11 +343,15 @@ async def test_last_track_of_a_stream_is_stored_before_its_end(amake: Make, vend
 async def test_slow_outbox_does_not_hold_up_the_event_loop(amake: Make, vendor: SandboxServer) -> None:
     """While a request waits for its 50 ms the loop goes on serving others."""
 
+    writing, served = threading.Event(), threading.Event()
+    went_on: list[bool] = []
+
     class Slow(MemoryOutbox):
         submit = None  # it can only be waited for
 
         def put_many(self, events: Any, now: float) -> Any:
-            time.sleep(0.4)
+            writing.set()
+            went_on.append(served.wait(HELD_UP_S))
             return super().put_many(events, now)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -355,21 +359,17 @@ async def test_slow_outbox_does_not_hold_up_the_event_loop(amake: Make, vendor: 
         await send(start())
         await send(body())
 
-    beats: list[float] = []
-
-    async def beat() -> None:
-        while True:
-            beats.append(time.monotonic())
-            await asyncio.sleep(0.002)
-
     fm = amake(vendors=[webtrends(vendor.webtrends_url)], outbox=Slow())
-    heart = asyncio.ensure_future(beat())
-    await asgi_call(FlagsMiddleware(app, flagmw=fm), http_scope(Sent()))
-    await asyncio.to_thread(fm.flush, 5)
-    heart.cancel()
-    longest = max(b - a for a, b in itertools.pairwise(beats))
-    print(f"longest pause of the loop: {longest * 1000:.0f} ms")
-    assert longest < 0.25
+    page = asyncio.ensure_future(asgi_call(FlagsMiddleware(app, flagmw=fm), http_scope(Sent())))
+    # The store goes on only when the loop has turned a hundred times while it wrote, and another page was served.
+    await until(writing.is_set)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (await asgi_call(FlagsMiddleware(show, flagmw=fm), http_scope(Sent()))).status == 200
+    served.set()
+    assert (await page).status == 200
+    assert await asyncio.to_thread(fm.flush, 5)
+    assert went_on == [True]
 
 
 async def test_A11_server_that_tells_of_the_client_s_leaving(amake: Make, vendor: SandboxServer) -> None:
@@ -822,7 +822,7 @@ async def test_A3_websocket_through_a_real_server(amake: Make, vendor: SandboxSe
 async def test_A10_client_of_a_real_server_that_hangs_up(amake: Make, vendor: SandboxServer) -> None:
     """Clients that hang up while the vendor is asked, or in the middle of a stream, leave nothing behind."""
     app = FastAPI()
-    fm = amake(vendors=[webtrends(vendor.webtrends_url)], deadline_ms=400)
+    fm = amake(vendors=[webtrends(vendor.webtrends_url)])
     app.add_middleware(FlagsMiddleware, flagmw=fm)
     ended = threading.Event()
 
@@ -850,7 +850,7 @@ async def test_A10_client_of_a_real_server_that_hangs_up(amake: Make, vendor: Sa
         for _ in range(10):
             await asyncio.to_thread(hang_up, 0)
         await asyncio.to_thread(hang_up, 3000)
-        assert await asyncio.to_thread(ended.wait, 5)
+        assert await asyncio.to_thread(ended.wait, 15)
         await until(lambda: fm.health()["vendors"]["wt"]["in_flight"] == 0)
         await until(lambda: vendor.ledger(metric="opened")["conversions"])
         assert fm.health()["vendors"]["wt"]["breaker"] == "closed"
@@ -880,7 +880,7 @@ def test_A32_test_client_without_lifespan_ends_cleanly(vendor: SandboxServer) ->
         [sys.executable, "-W", "error", "-c", "\n".join(line[8:] for line in code.splitlines()), vendor.webtrends_url],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=40,
         cwd=ROOT,
         check=False,
     )
@@ -889,4 +889,4 @@ def test_A32_test_client_without_lifespan_ends_cleanly(vendor: SandboxServer) ->
     assert threads == 1
     assert variant in ("control", "variation")
     assert len(vendor.ledger(metric="at exit")["conversions"]) == 1
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2 * HELD_UP_S

@@ -148,7 +148,7 @@ def test_faults_are_defaults_with_a_code(
         seen_codes.append(seen.flags.error_code)
         return Answer(seen.flags["checkout"].encode())
 
-    fm = make(vendors=[project(personalize)], defaults={"checkout": "safe"}, deadline_ms=400)
+    fm = make(vendors=[project(personalize)], defaults={"checkout": "safe"}, deadline_ms=1500)
     page = edge.get(edge.mount(view, fm), cookies={USER: "u1", MANIFEST: '{"experiences":[]}'})
     assert (page.status, page.body, page.values("set-cookie")) == (200, b"safe", [])
     assert seen_codes == [code]

@@ -30,6 +30,7 @@ from tests.edges.driver import (
 )
 from tests.edges.test_both import plain, total
 from tests.edges.test_reuse import K1, asked
+from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import RawVendor, forever, hang, read_request
 
 ALIAS = "ta_Project1"
@@ -155,13 +156,18 @@ def test_wsgi_deadline(wmake: Make) -> None:
         fm.start()
 
         def view(seen: Seen) -> Answer:
-            started = time.monotonic()
-            keys = [seen.flags[ALIAS] for _ in range(3)]
-            return Answer(f"{keys} {time.monotonic() - started < 0.7} {seen.flags.error_code}".encode())
+            first = seen.flags[ALIAS]
+
+            def again() -> float:
+                started = time.monotonic()
+                assert seen.flags[ALIAS] == first
+                return time.monotonic() - started
+
+            return Answer(f"{first} {best(again, 0.1) < 0.1} {seen.flags.error_code}".encode())
 
         with WsgiEdge() as edge:
             page = edge.get(edge.mount(view, fm))
-    assert page.body == b"['calm', 'calm', 'calm'] True DEADLINE"
+    assert page.body == b"calm True DEADLINE"
 
 
 def test_hook_that_reads_flags_does_not_lock_up(wmake: Make, vendor: SandboxServer) -> None:
@@ -219,7 +225,7 @@ async def test_reads_without_load_cost_a_newcomer_nothing(amake: Make, vendor: S
 
 async def test_read_while_loading_says_that_it_is_not_loaded(amake: Make, vendor: SandboxServer) -> None:
     """What is under way has decided nothing yet, and a read does not say that there is no such flag."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
 
     async def view(flags: Flags) -> str:
         loading = asyncio.create_task(flags.load())
@@ -247,7 +253,7 @@ async def test_A29_ten_coroutines_of_one_request(amake: Make, vendor: SandboxSer
 
 async def test_A29_one_of_ten_gives_up(amake: Make, vendor: SandboxServer) -> None:
     """A coroutine that is cancelled while it waits leaves the others their decision."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
 
     async def view(flags: Flags) -> str:
         tasks = [asyncio.create_task(flags.load()) for _ in range(10)]
@@ -284,7 +290,7 @@ async def test_A16_worker_thread_waits_for_the_deadline_only(amake: Make) -> Non
         async def view(flags: Flags) -> str:
             started = time.monotonic()
             key = await asyncio.to_thread(lambda: flags[ALIAS])
-            return f"{key} {flags.error_code} {time.monotonic() - started < 0.7}"
+            return f"{key} {flags.error_code} {time.monotonic() - started < HELD_UP_S}"
 
         assert (await get(asynchronous(view, fm))).body == b"calm DEADLINE True"
 
@@ -365,7 +371,7 @@ async def test_identify_before_load(amake: Make, vendor: SandboxServer) -> None:
 
 async def test_identify_while_loading_counts_as_late(amake: Make, vendor: SandboxServer) -> None:
     """The question is on its way: whose it is cannot be changed any more."""
-    vendor.faults([{"kind": "delay", "ms": 200, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control"}])
     fm = amake(**lazy(vendor))
 
     async def view(flags: Flags) -> str:

@@ -12,6 +12,7 @@ from flagmw import AdobeTarget, Contentstack, Monetate, Static
 from flagmw.codes import ErrorCode, Reason
 from flagmw.sandbox import SandboxServer
 from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
+from tests.support.busy import best
 
 KEY = "k-0123456789abcdefghijklmnopqrstuvwxyz"
 # What each has in the scenario "shop", and how a fault rule names the requests by which it decides.
@@ -114,16 +115,21 @@ def test_one_dead_leaves_the_others_whole(edge: Edge, make: Make, vendor: Sandbo
 
 def test_two_of_four_hang(edge: Edge, make: Make, vendor: SandboxServer) -> None:
     """The page is there at the deadline, with all that the other two have decided."""
-    app = edge.mount(shown, make(vendors=four(vendor), deadline_ms=400))
-    edge.get(app)  # what a process does at its first page is no part of this
-    vendor.faults([{"route": ROUTES[name], "kind": "hang"} for name in ("wt", "cs")])
-    started = time.monotonic()
-    told = read(edge.get(app).body)
-    elapsed_s = time.monotonic() - started
-    assert elapsed_s < 0.4 + 0.3
-    assert {name: row[3] for name, row in told.items()} == {
-        "wt": "DEADLINE", "adobe": "None", "monetate": "None", "cs": "DEADLINE",
-    }  # fmt: skip
+
+    def took() -> float:
+        vendor.clear_faults()
+        app = edge.mount(shown, make(vendors=four(vendor), deadline_ms=1000))
+        edge.get(app)  # what a process does at its first page is no part of this
+        vendor.faults([{"route": ROUTES[name], "kind": "hang"} for name in ("wt", "cs")])
+        started = time.monotonic()
+        told = read(edge.get(app).body)
+        elapsed_s = time.monotonic() - started
+        assert {name: row[3] for name, row in told.items()} == {
+            "wt": "DEADLINE", "adobe": "None", "monetate": "None", "cs": "DEADLINE",
+        }  # fmt: skip
+        return elapsed_s
+
+    assert best(took, 1.3) < 1.3
 
 
 def test_they_are_asked_at_the_same_time(edge: Edge, make: Make, vendor: SandboxServer) -> None:
@@ -138,7 +144,7 @@ def test_they_are_asked_at_the_same_time(edge: Edge, make: Make, vendor: Sandbox
         assert all(row[3] == "None" for row in told.values())
         return time.monotonic() - started
 
-    assert 0.3 <= min(took() for _ in range(3)) < 0.6
+    assert 0.3 <= best(took, 0.55, tries=20) < 0.55
 
 
 def test_returning_visitor(edge: Edge, make: Make, vendor: SandboxServer) -> None:

@@ -438,10 +438,10 @@ def decided(vendor: SandboxServer, edge: Edge, make: Make) -> dict[str, str]:
 def test_late_answer_serves_the_next_page(edge: Edge, make: Make, vendor: SandboxServer) -> None:
     """An answer that misses the deadline of a known visitor's page is there for their next one."""
     jar = decided(vendor, edge, make)
-    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, deadline_ms=150)
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, deadline_ms=400)
     fm.start()
     visitor = Visitor(edge, edge.mount(show, fm), jar)
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control", "times": 1}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control", "times": 1}])
     calls = asked(vendor)
 
     def pages() -> bytes:
@@ -458,10 +458,10 @@ def test_late_answer_sets_its_cookies_with_the_next_page(edge: Edge, make: Make,
     """The cookies of an answer that came late come with the page that it serves."""
     jar = decided(vendor, edge, make)
     before = dict(jar)
-    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, deadline_ms=150)
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, deadline_ms=400)
     fm.start()
     visitor = Visitor(edge, edge.mount(show, fm), jar)
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control", "times": 1}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control", "times": 1}])
     assert visitor.get().values("set-cookie") == []
     wait_for(lambda: visitor.get("/x", method="HEAD").status and total(fm, "late_kept") == 1)
     assert visitor.get().cookies.keys() >= {"_wt.user-2490593"}
@@ -473,10 +473,10 @@ def test_late_answer_sets_its_cookies_with_the_next_page(edge: Edge, make: Make,
 def test_newcomers_call_ends_at_the_deadline(edge: Edge, make: Make) -> None:
     """Nobody could find a newcomer's late answer again, so its connection is closed and the thread is free."""
     with RawVendor(forever(read_request, hang)) as raw:
-        fm = make(vendors=[webtrends(raw.url)], reuse_s=300, deadline_ms=150)
+        fm = make(vendors=[webtrends(raw.url)], reuse_s=300, deadline_ms=400, late_ms=30_000)
         fm.start()
         assert said(edge.get(edge.mount(show, fm)))[1:] == ("ERROR", "DEADLINE")
-        assert raw.wait_open(0, 0.6)
+        assert raw.wait_open(0, 10)
         assert total(fm, "late_kept") == 0
 
 
@@ -485,24 +485,24 @@ def test_late_calls_leave_room_for_others(edge: Edge, make: Make, vendor: Sandbo
     jar = decided(vendor, edge, make)
     with RawVendor(forever(read_request, hang)) as raw:
         # Ten seconds to be late in: those calls are there as long as this test.
-        fm = make(vendors=[webtrends(raw.url)], deadline_ms=150, late_ms=10_000, pool_size=8, max_in_flight=8)
+        fm = make(vendors=[webtrends(raw.url)], deadline_ms=400, late_ms=10_000, pool_size=8, max_in_flight=8)
         fm.start()
         app = edge.mount(show, fm)
         # Eight different visitors, as far as flagmw can tell.
         sents = [Sent(cookies={**jar, f"_wt.control-2490593-x{n}": "WT3x~"}) for n in range(8)]
         edge.at_once(app, sents)
-        wait_for(lambda: edge.get(app, method="HEAD").status and fm.health()["vendors"]["wt"]["in_flight"] <= 2, 3)
+        wait_for(lambda: edge.get(app, method="HEAD").status and fm.health()["vendors"]["wt"]["in_flight"] <= 2, 8)
 
 
 def test_late_answer_does_not_break_a_hold(edge: Edge, make: Make, vendor: SandboxServer) -> None:
     """Who was shown the default keeps it for hold_s, also when the answer comes a moment later."""
     jar = decided(vendor, edge, make)
-    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, hold_s=60, deadline_ms=150, signing_keys=[K1])
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, hold_s=60, deadline_ms=400, signing_keys=[K1])
     fm.start()
     visitor = Visitor(edge, edge.mount(show, fm), jar)
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control", "times": 1}])
+    vendor.faults([{"kind": "delay", "ms": 800, "route": "control", "times": 1}])
     assert said(visitor.get())[1:] == ("ERROR", "DEADLINE")
-    end = time.monotonic() + 0.8
+    end = time.monotonic() + 1.5
     while time.monotonic() < end:
         assert said(visitor.get())[1:] == ("ERROR", "DEADLINE")
         time.sleep(0.02)
@@ -517,7 +517,7 @@ async def test_cancelled_leader_leaves_the_others_their_answer(amake: Make, vend
     app = FlagsMiddleware(asgi_app(show), flagmw=fm)
     cookies = (await asgi_call(app, http_scope(Sent()))).cookies
     clock.ahead_s = 301
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control"}])
+    vendor.faults([{"kind": "delay", "ms": 1200, "route": "control"}])
     tasks = [asyncio.create_task(asgi_call(app, http_scope(Sent(cookies=cookies)))) for _ in range(4)]
     await asyncio.sleep(0.1)
     tasks[0].cancel()
@@ -536,14 +536,15 @@ async def test_everybody_gone_ends_the_call(amake: Make, vendor: SandboxServer) 
     app = FlagsMiddleware(asgi_app(show), flagmw=fm)
     cookies = (await asgi_call(app, http_scope(Sent()))).cookies
     clock.ahead_s = 301
-    vendor.faults([{"kind": "delay", "ms": 400, "route": "control"}])
+    vendor.faults([{"kind": "hang", "route": "control"}])
     tasks = [asyncio.create_task(asgi_call(app, http_scope(Sent(cookies=cookies)))) for _ in range(3)]
     await asyncio.sleep(0.1)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.05)
-    assert fm.health()["vendors"]["wt"]["in_flight"] == 0
+    async with asyncio.timeout(3):
+        while fm.health()["vendors"]["wt"]["in_flight"]:
+            await asyncio.sleep(0.01)
     vendor.clear_faults()
     assert said(await asgi_call(app, http_scope(Sent(cookies=cookies))))[1] == "SPLIT"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flagmw._visitors import SqliteVisitors, open_store
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
 from tests.edges.driver import Answer, Edge, Make, Seen, webtrends
+from tests.support.busy import HELD_UP_S
 
 KEYS = ["a-signing-key-of-the-tests-0123456789"]
 
@@ -79,10 +81,10 @@ class Broken:
     """A store that is away, or that takes its time."""
 
     def __init__(self, wait_s: float = 0.0) -> None:
-        self.wait_s = wait_s
+        self.wait_s, self.go = wait_s, threading.Event()
 
     def load(self, key: str) -> bytes | None:
-        time.sleep(self.wait_s)
+        self.go.wait(self.wait_s)
         raise OSError("the store is away")
 
     save = load  # type: ignore[assignment]
@@ -124,10 +126,12 @@ def test_a_load_that_fails_does_not_overwrite_the_visitor(
 
 
 def test_a_slow_store_holds_no_page_past_the_deadline(edge: Edge, make: Make, vendor: SandboxServer) -> None:
-    fm = make(**options(vendor, Broken(2.0), identify=lambda inbound: Identity(user_id="ada"), deadline_ms=300))
+    store = Broken(3 * HELD_UP_S)
+    fm = make(**options(vendor, store, identify=lambda inbound: Identity(user_id="ada"), deadline_ms=300))
     started = time.monotonic()
     assert edge.get(edge.mount(variant, fm)).status == 200
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < HELD_UP_S
+    store.go.set()
 
 
 def test_cookies_that_the_caller_names_count(vendor: SandboxServer, store: SqliteVisitors) -> None:

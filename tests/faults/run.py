@@ -22,6 +22,8 @@ VISITORS = 8
 PER_ROW = 60
 JARS = 60
 BARE = 40
+# Visitors who come at the same moment are each asked for twice: only among more does it show that it is once.
+LEAST_TWICE = 160
 GROWTH_MB = 5.0
 PROMISED_S = DEADLINE_S + 0.025
 JUNK_MS = 1.0
@@ -107,7 +109,8 @@ class Lane:
     async def _row(self, row: Row, browsers: Sequence[Browser], memory: Memory) -> Result:
         self._vendor.clear_ledger()
         result = Result(row.name, self._server, allowed=row.allowed, grown_allowed_mb=GROWTH_MB if row.bomb else None)
-        jars = await self._healthy(result, browsers)
+        wanted = max(self._requests, LEAST_TWICE) if row.twice else self._requests
+        jars = await self._healthy(result, browsers, wanted)
         memory.start()
         if row.stopped:
             self._vendor.stop()
@@ -118,8 +121,8 @@ class Lane:
                 rules = [{"probability": share, "route": "control", **row.fault}, PASS]
             self._vendor.sandbox.faults.reset(SEED)  # the same calls are hit in every run
             self._vendor.faults(rules)
-            requests = self._requests // len(shares)
-            await self._phase(result, browsers, jars, requests if n else self._requests - requests * (len(shares) - 1))
+            requests = wanted // len(shares)
+            await self._phase(result, browsers, jars, requests if n else wanted - requests * (len(shares) - 1))
             hits = await self._hits()
             result.calls += sum(hits)
             result.hit += sum(hits[:-1])
@@ -129,13 +132,13 @@ class Lane:
         result.finish()
         return result
 
-    async def _healthy(self, result: Result, browsers: Sequence[Browser]) -> list[dict[str, str]]:
+    async def _healthy(self, result: Result, browsers: Sequence[Browser], requests: int) -> list[dict[str, str]]:
         """Wait until the shop has left the last row behind; time the page; return the cookies of visitors."""
         end = time.monotonic() + RECOVERY_S
         jars: list[dict[str, str]] = []
         for browser in browsers:
             await browser.close()  # servers hang up on connections that were idle for seconds
-        wanted = min(JARS, max(2, self._requests // 16))
+        wanted = min(JARS, max(2, requests // 16))
         while len(result.bare) < BARE or len(jars) < wanted:
             pages = await asyncio.gather(*(browser.open("/checkout") for browser in browsers))
             decided = [page for page in pages if page.decided]

@@ -18,9 +18,10 @@ VISITORS = 200
 PAGE = re.compile(r'data-code="(?P<code>.*?)" data-visitor="(?P<visitor>.*?)">(?P<variant>.*?)</p>')
 USER = "_wt.user-2490593"
 OPTIONS = {
-    # The machine may be small, and everything here runs on it. What is looked for is a mix-up, not the time.
-    "fastapi_shop": ((), {"deadline_ms": 5000, "max_in_flight": 256}),
-    "plain_wsgi": (("--threads", "32"), {"deadline_ms": 5000, "pool_size": 32}),
+    # The machine may be small, and everything here runs on it. What is looked for is a mix-up, not the time. Nor is it
+    # the moment at which a server hangs up on a connection that rests.
+    "fastapi_shop": (("--timeout-keep-alive", "60"), {"deadline_ms": 5000, "max_in_flight": 256}),
+    "plain_wsgi": (("--threads", "32", "--keep-alive", "60"), {"deadline_ms": 5000, "pool_size": 32}),
 }
 
 
@@ -88,7 +89,7 @@ async def test_everybody_gets_their_own(crowded: Shop, vendor: SandboxServer) ->
     """Each page shows that visitor's own id and variant, as the vendor's ledger has them, on both visits."""
     started = time.monotonic()
     limits = httpx2.Limits(max_connections=VISITORS, max_keepalive_connections=VISITORS)
-    async with httpx2.AsyncClient(limits=limits, timeout=30) as http:
+    async with httpx2.AsyncClient(limits=limits, timeout=60) as http:
         browsers = [Browser(n, http, crowded.url) for n in range(VISITORS)]
         await asyncio.gather(*(browser.visit() for browser in browsers))
     elapsed, again = time.monotonic() - started, sum(browser.again for browser in browsers)
@@ -111,7 +112,7 @@ async def test_everybody_gets_their_own(crowded: Shop, vendor: SandboxServer) ->
     assert {browser.pages[0]["variant"] for browser in browsers} == {"control", "variation"}
 
     # Who bought, bought once, as themselves.
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while len(vendor.ledger()["conversions"]) < VISITORS // 10 and time.monotonic() < end:
         await asyncio.sleep(0.05)
     assert sorted(entry["system_uid"] for entry in vendor.ledger()["conversions"]) == sorted(

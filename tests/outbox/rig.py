@@ -39,7 +39,7 @@ class ScriptedVendor:
         if isinstance(self.step, TransportError):
             raise self.step
         if isinstance(self.step, threading.Event):
-            self.step.wait(10)
+            self.step.wait(60)
             self.step = Delivered()
         return Reply(status=200, headers={})
 
@@ -136,7 +136,7 @@ class Rig:
         return self.store.stats(self.worker.now())
 
 
-def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
+def eventually(condition: Callable[[], object], within_s: float = 20.0) -> None:
     """Wait for *condition*, at most *within_s* seconds."""
     end = time.monotonic() + within_s
     while not condition():

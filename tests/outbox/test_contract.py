@@ -327,16 +327,20 @@ def test_claims_stay_cheap_with_a_long_queue(store, clock, make_event, claim):
     """Thousands of events of a busy visitor are not looked at again by every claim."""
 
     def deliver_s() -> float:
-        store.put_many([make_event() for _ in range(1_000)], clock.now)
-        begin = time.perf_counter()
-        for _ in range(1_000):
-            store.ack(claim(), [Delivered()], clock.now)
-        return time.perf_counter() - begin
+        """Deliver 400 events; return what the quickest 20 of them took."""
+        store.put_many([make_event() for _ in range(400)], clock.now)
+        times = []
+        for _ in range(20):
+            begin = time.perf_counter()
+            for _ in range(20):
+                store.ack(claim(), [Delivered()], clock.now)
+            times.append(time.perf_counter() - begin)
+        return min(times)
 
     alone_s = deliver_s()
     store.put_many([make_event(visitor="ann") for _ in range(5_000)], clock.now)
     held = claim()
-    assert deliver_s() < 4 * alone_s + 0.5
+    assert deliver_s() < 4 * alone_s + 0.02
     store.release(held, clock.now)
 
 
@@ -802,7 +806,7 @@ def test_many_threads_share_a_store(store, clock, make_event):
     others = [threading.Thread(target=take, args=(n,)) for n in range(4)] + [threading.Thread(target=watch)]
     for thread in [*putters, *others]:
         thread.start()
-    finished = done.wait(10)
+    finished = done.wait(60)
     done.set()
     for thread in [*putters, *others]:
         thread.join()

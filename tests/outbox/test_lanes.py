@@ -15,6 +15,7 @@ from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import WIRE_S
 from flagmw.types import Dead, Delivered, Retry, Suspend
 from tests.outbox.rig import BusyVendor, CountingOutbox, codes, eventually
+from tests.support.busy import HELD_UP_S
 
 
 def lane_threads() -> list[threading.Thread]:
@@ -33,7 +34,7 @@ def held(gate: threading.Event) -> BusyVendor:
     """Return a vendor that answers nobody before the gate is open."""
 
     def judge(batch):
-        gate.wait(20)
+        gate.wait(6 * HELD_UP_S)
         return [Delivered()] * len(batch)
 
     return BusyVendor(judge)
@@ -45,10 +46,8 @@ def test_a_hung_vendor_holds_up_nobody(rig, make_event, gate):
     rig = rig(vendors=vendors, real_time=True, concurrency=4)
     rig.put(*[make_event(vendor="hung") for _ in range(60)])
     eventually(lambda: len(vendors["hung"].batches) == 4)
-    begin = time.perf_counter()
     rig.put(*[make_event() for _ in range(100)])
-    eventually(lambda: rig.stats.delivered == 100)
-    assert time.perf_counter() - begin < 2.0
+    eventually(lambda: rig.stats.delivered == 100, HELD_UP_S)
     assert len(vendors["hung"].batches) == 4
     gate.set()
     assert rig.worker.flush(5)
@@ -203,8 +202,12 @@ def test_repeats_make_way_for_what_is_new(rig, clock, make_event):
         breakers={},
     )
     for _ in range(120):
+        before = len(rig.attempts)
         rig.put(*[make_event() for _ in range(6)])
         rig.pass_time(1.0)
+        end = time.monotonic() + 0.03  # a lane that is narrowed or rests sends nothing at all in some turns
+        while len(rig.attempts) == before and time.monotonic() < end:
+            time.sleep(0.001)
         time.sleep(0.004)
     sent = len(rig.attempts)
     repeats = sum(attempt > 1 for _, attempt in rig.attempts)
@@ -254,8 +257,8 @@ def test_P18_close_waits_four_seconds_for_the_wire(rig, make_event, gate, caplog
     rig.put(*[make_event() for _ in range(30)])
     eventually(lambda: len(rig.vendors["wt"].batches) == 4)
     begin = time.perf_counter()
-    assert not rig.worker.close(8)
-    assert WIRE_S - 0.1 < time.perf_counter() - begin < WIRE_S + 1
+    assert not rig.worker.close(5 * HELD_UP_S)
+    assert WIRE_S - 0.1 < time.perf_counter() - begin < WIRE_S + HELD_UP_S
     assert (rig.stats.queued, rig.stats.leased) == (30, 4)
     assert codes(caplog) == ["DEADLINE"]
     gate.set()

@@ -352,7 +352,7 @@ class ValkeyMachine(OutboxMachine):
 
 @pytest.mark.parametrize(
     ("machine", "examples"),
-    [(OutboxMachine, 120), (SqliteMachine, 50), (ValkeyMachine, 100)],
+    [(OutboxMachine, 100), (SqliteMachine, 20), (ValkeyMachine, 40)],
     ids=["memory", "sqlite", "valkey"],
 )
 def test_the_outbox_keeps_its_promises(make_event, machine, examples):

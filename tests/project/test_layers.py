@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,7 @@ class Import:
         return f"{self.module} (line {self.line}) imports {self.target}"
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return the package's modules by name: "" for the package itself, "drivers" for a package in it."""
     found = {}
@@ -201,6 +203,7 @@ def imports(module: str, path: Path) -> Iterator[Import]:
     yield from walk(tree, False, False)
 
 
+@cache
 def inner_imports() -> list[Import]:
     """Return all arrows inside the package, with targets named as modules are: "" is the package itself."""
     return [

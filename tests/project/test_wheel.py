@@ -21,7 +21,7 @@ from flagmw import __version__
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: str | Path, cwd: Path | None = None, timeout: float = 30) -> str:
+def run(*command: str | Path, cwd: Path | None = None, timeout: float = 120) -> str:
     """Run *command* without the project's folder in sight; return what it prints."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "FLAGMW_"))

@@ -15,6 +15,7 @@ import pytest
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, create_app, serve
 from flagmw.sandbox.ledger import Ledger
+from tests.support.busy import HELD_UP_S
 
 DOMAIN = 2490593
 
@@ -116,7 +117,7 @@ def test_stopping_cuts_what_hangs() -> None:
 
         def ask() -> None:
             try:
-                httpx2.post(f"{server.webtrends_url}/control/{DOMAIN}", json={}, timeout=5)
+                httpx2.post(f"{server.webtrends_url}/control/{DOMAIN}", json={}, timeout=60)
             except httpx2.TransportError as error:
                 outcome.append(type(error).__name__)
 
@@ -125,8 +126,8 @@ def test_stopping_cuts_what_hangs() -> None:
         while not server.ledger()["requests"]:
             time.sleep(0.005)
         before = time.monotonic()
-    thread.join(2)
-    assert time.monotonic() - before < 1.5 and outcome and "Timeout" not in outcome[0]
+    thread.join(20)
+    assert time.monotonic() - before < HELD_UP_S and outcome and "Timeout" not in outcome[0]
 
 
 def test_many_at_once(vendor: Any) -> None:
@@ -183,10 +184,11 @@ def test_missing_packages_are_named() -> None:
 
 def test_clearing_also_forgets_what_is_still_under_way(caller: Any, vendor: Any) -> None:
     """A request that began before the ledger was cleared does not turn up in it afterwards."""
-    vendor.faults([{"kind": "delay", "ms": 400}])
+    vendor.faults([{"kind": "delay", "ms": 800}])
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(caller.control, **{"_wt.track": "true"})
-        time.sleep(0.2)
+        while not vendor.sandbox.faults.shown()[0]["hits"] and not asked.done():
+            time.sleep(0.005)
         vendor.clear_ledger()
         assert asked.result()
     ledger = vendor.ledger()

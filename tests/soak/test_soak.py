@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.soak import crash, outage
 
-KILLS = 20
-OUTAGE_S = 6.0
+KILLS = 10
+OUTAGE_S = 4.0
 
 
 def test_no_acknowledged_event_is_lost_in_crashes() -> None:

@@ -218,7 +218,7 @@ class RawVendor:
         with self._lock:
             return len(self._open)
 
-    def wait_open(self, count: int, timeout: float = 2.0) -> bool:
+    def wait_open(self, count: int, timeout: float = 15.0) -> bool:
         """Wait until at most *count* connections are open."""
         end = time.monotonic() + timeout
         while self.open > count and time.monotonic() < end:

@@ -388,9 +388,9 @@ def test_a_rule_that_never_ends() -> None:
     for _ in range(3):
         product = {"reduce": [numbers, {"+": [product, 1]}, 0]}
     vendor = on_device(written(rule({">": [product, 0]})))
-    started = time.perf_counter()
+    started = time.thread_time()
     assert keys(vendor) == {}
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_ten_activities_are_decided_in_microseconds() -> None:

@@ -234,9 +234,9 @@ def test_another_number_of_vendors_remembers_nothing() -> None:
 def test_a_token_that_explodes_is_nothing() -> None:
     """What 2 KB unpack to is bounded, and cut JSON is none."""
     text = urlsafe_b64encode(zlib.compress(b"[" + b"1," * 1_000_000 + b"1]", 9)).decode()
-    started = time.monotonic()
+    started = time.thread_time()
     assert unpack(text, VENDORS) == {}
-    assert time.monotonic() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def variant(n: int) -> Variant:

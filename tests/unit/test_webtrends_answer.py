@@ -587,7 +587,7 @@ def sound(decision: Decision) -> None:
     assert len({change.name for change in decision.cookies}) == len(decision.cookies)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(mutated(), mutated(), st.booleans())
 def test_mutated_answers(first: bytes, second: bytes, encrypted: bool) -> None:
     """Whatever an answer holds, and the next, deciding raises nothing, asks at most twice and keeps all limits."""
