@@ -26,7 +26,7 @@ def warm() -> tuple[str, ...]:
 def options(mode: str) -> dict[str, Any]:
     """Return flagmw's options for *mode*, with a page's deadline and the transport of `BENCH_TRANSPORT`."""
     reused = visitor.reuses().get(mode.removeprefix("flagmw, "), visitor.asking())
-    return {"deadline_ms": 150, "pool_size": 16, "transport": os.environ.get("BENCH_TRANSPORT", "httpx2"), **reused}
+    return {"deadline_ms": 150, "pool_size": 16, "transport": os.environ.get("BENCH_TRANSPORT"), **reused}
 
 
 class Naive:

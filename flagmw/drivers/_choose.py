@@ -111,6 +111,10 @@ def _installed(name: str | None) -> str:
         try:
             importlib.import_module(chosen)
         except ImportError:
-            cure = f"pip install {chosen}" + (', or choose transport="httpx2"' if chosen == DEFAULT else "")
+            cure = (
+                "pip install 'flagmw[aiohttp]'"
+                if chosen == "aiohttp"
+                else 'pip install it, or choose transport="httpx2"'
+            )
             raise ConfigError(f"transport {chosen!r} needs {chosen}: {cure}") from None
     return chosen

@@ -29,7 +29,7 @@ class AsyncDriver:
 
     Args:
         max_connections: connections per event loop; more calls than that wait, within their deadlines.
-        transport: "httptools" (the default) or another name of `docs/transports.md`; or an own `httpx2.AsyncBaseTransport` or
+        transport: "httptools", the default, or another name (`docs/transports.md`); an `httpx2.AsyncBaseTransport` or
             `httpx.AsyncBaseTransport`, which is never closed here.
         trust_env: use the proxies that the environment names.
         ca_file: trust these certificate authorities instead of the system's.

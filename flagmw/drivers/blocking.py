@@ -27,7 +27,7 @@ class BlockingDriver:
 
     Args:
         pool_size: threads of `submit`, and idle connections that are kept.
-        transport: "httptools" (the default) or another name of `docs/transports.md`; or an own `httpx2.BaseTransport` or
+        transport: "httptools", the default, or another name of `docs/transports.md`; or an `httpx2.BaseTransport` or
             `httpx.BaseTransport`, which is never closed here.
         trust_env: use the proxies that the environment names.
         ca_file: trust these certificate authorities instead of the system's.

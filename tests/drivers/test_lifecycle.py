@@ -111,7 +111,7 @@ def test_missing_library_is_named(make: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "httpcore2", None)
     monkeypatch.setitem(sys.modules, "httpcore", None)
     with pytest.raises(ConfigError, match="pip install httpx2"):
-        make().prepare()
+        make(transport="httpx2").prepare()
 
 
 def test_prepare_opens_no_connection(plain: Any, authority: Authority) -> None:
@@ -787,18 +787,22 @@ def test_connection_made_while_the_loop_was_busy_counts() -> None:
 @pytest.mark.parametrize(("make", "name"), [(BlockingDriver, "aiohttp"), (AsyncDriver, "urllib"), (BlockingDriver, "")])
 def test_unknown_transport_is_refused_with_those_there_are(make: Any, name: str) -> None:
     """A name that means no transport of this colour is refused when the driver is made."""
-    with pytest.raises(ConfigError, match=rf'no transport {name!r}; use "httpx2"'):
+    with pytest.raises(ConfigError, match=rf'no transport {name!r}; use "httptools"'):
         make(transport=name)
 
 
 @pytest.mark.parametrize(
     ("make", "name"), [(BlockingDriver, "httptools"), (AsyncDriver, "httptools"), (AsyncDriver, "aiohttp")]
 )
-def test_missing_package_of_a_transport_names_its_extra(make: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transport whose package is not installed is refused with the command that installs it."""
+def test_missing_package_of_a_transport_names_the_cure(make: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport whose package is not installed is refused with the cure, the default as well."""
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'flagmw\[{name}\]'"):
+    cure = r"pip install 'flagmw\[aiohttp\]'" if name == "aiohttp" else 'pip install it, or choose transport="httpx2"'
+    with pytest.raises(ConfigError, match=cure):
         make(transport=name)
+    if name == "httptools":
+        with pytest.raises(ConfigError, match=cure):
+            make()
 
 
 def test_loop_that_ends_without_aclose_leaves_aiohttp_usable() -> None:
