@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flagmw import _cookies
 from flagmw._generations import Generations
@@ -32,9 +32,21 @@ RULE = CookieRule(
 )
 
 
+class After(NamedTuple):
+    """What becomes of a visitor's cookies: each vendor's as they are after the response, and the lines for it."""
+
+    now: Sequence[Mapping[str, str]]
+    set_cookies: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What makes the flags of a visitor again, between two moments in seconds since the epoch."""
+    """What makes the flags of a visitor again, between two moments in seconds since the epoch.
+
+    Attributes:
+        after: what the visitor lacked when they came with this header: the vendors' cookies as they are after the
+            response, and the Set-Cookie values that make it so; None for one who has them all.
+    """
 
     since: float
     until: float
@@ -42,6 +54,7 @@ class Ready:
     misses: Mapping[str, ErrorCode]
     notice: ErrorCode | None
     hints: Mapping[str, Mapping[str, Any]]
+    after: After | None = None
 
 
 class Carried:
@@ -54,7 +67,7 @@ class Carried:
         rejected: why cookies were left out.
         known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
-        ready: by host, flags that were made of remembered decisions and may be given again.
+        ready: by host and scheme, flags that were made of remembered decisions and may be given again.
         size: about how much memory it takes, in bytes.
         vendor_bytes, token_bytes: how much of the header is the vendors', and the decision token's.
     """
@@ -79,7 +92,7 @@ class Carried:
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
         self.token_bytes = len(DECISION) + len(own[DECISION]) + 3 if DECISION in own else 0
         self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
-        self.ready: dict[str | None, Ready] = {}
+        self.ready: dict[tuple[str | None, str], Ready] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
 
 

@@ -11,7 +11,7 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _gates, _overrides, _placed, _stored
-from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, Carried, Ready
+from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, After, Carried, Ready
 from flagmw._context import Context
 from flagmw._cookies import format_set_cookie
 from flagmw._gates import Consent
@@ -58,7 +58,7 @@ class Exchange(Reports):
     consent = Consent.FULL
     remembered: Sequence[Remembered | None] = ()
     _ended = False
-    _jars: Jars | None = None
+    _jars: Jars | After | None = None
     _own_lines: tuple[str, ...] = ()
     _recall: Recall | None = None
     _stored_key: str | None = None
@@ -227,9 +227,10 @@ class Exchange(Reports):
         if carried is None or not carried.ready or not self._ordinary():
             return None
         assert self.inbound is not None
-        ready = carried.ready.get(self.inbound.header("host"))
+        ready = carried.ready.get((self.inbound.header("host"), self.inbound.scheme))
         if ready is None or not ready.since <= self.now < ready.until:
             return None
+        self._jars = ready.after
         config = self._context.config
         made = Flags(
             ready.variants,
@@ -257,13 +258,15 @@ class Exchange(Reports):
         assert self.inbound is not None
         oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
         if len(carried.ready) < _HOSTS_MAX:
-            carried.ready[self.inbound.header("host")] = Ready(
+            jars = self._jars
+            carried.ready[self.inbound.header("host"), self.inbound.scheme] = Ready(
                 since=oldest - 60.0,
                 until=oldest + self._context.config.reuse_s,
                 variants=flags._variants,
                 misses=flags._misses,
                 notice=flags._notice,
                 hints=flags._hints,
+                after=None if jars is None else After(jars.now, jars.set_cookies),
             )
 
     def recall(self) -> list[Decision | None]:
@@ -331,14 +334,15 @@ class Exchange(Reports):
         ]
         evicted: set[tuple[int, str]] = set()
         changes = any(decision.cookies for decision in settled) or not self._room_enough()
-        if changes:
-            self._jars = Jars(self._context, self.visit, self.states)
-            evicted = self._jars.change(settled)
+        jars = Jars(self._context, self.visit, self.states) if changes else None
+        if jars is not None:
+            evicted = jars.change(settled)
+            self._jars = jars
         if (fresh or changes) and self._recall is not None and self.override is None:
-            self._keep(settled, fresh)
+            self._keep(settled, fresh, jars)
         flags = self._given(merge(self._context, settled, evicted, self.override, self))
         self._recall = None  # it knows this exchange: no circles
-        if not fresh and self._jars is None:
+        if not fresh and (jars is None or self._lasts(jars)):
             self._come_again(settled, flags)
         return flags
 
@@ -360,15 +364,21 @@ class Exchange(Reports):
         self._context.counts.add("stale", decision.vendor, decision.error)
         return replace(part.stale(decision.error), cookies=(*part.cookies, *decision.cookies))
 
-    def _keep(self, decisions: Sequence[Decision], fresh: set[int]) -> None:
+    def _lasts(self, jars: Jars) -> bool:
+        """Say whether the response says the same of cookies whenever the visitor comes with the same ones."""
+        config = self._context.config
+        as_proxies_say = config.cookie_secure == "auto" and bool(config.trusted_proxies)
+        return jars.lasting and not self._own_lines and not as_proxies_say
+
+    def _keep(self, decisions: Sequence[Decision], fresh: set[int], jars: Jars | None) -> None:
         """Remember what was decided, here and at the visitor."""
         assert self._recall is not None
-        jars = [self.jar(n) for n in range(len(self.states))]
-        parts = self._recall.keep(decisions, self.remembered, fresh, jars)
+        after = [self.jar(n) for n in range(len(self.states))]
+        parts = self._recall.keep(decisions, self.remembered, fresh, after)
         if not self._context.config.signing_keys or self.carried is None or self._context.on_server:
             return
         own = self.carried.own.get(DECISION)
-        room = (self._jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
+        room = (jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
         if own is not None and len(own) <= room and self._recall.told(parts):
             return
         token = self._recall.token(parts, room)

@@ -32,12 +32,15 @@ class Jars:
     Attributes:
         now: each vendor's cookies by name, as the visitor has them after this response.
         set_cookies: the Set-Cookie values that make it so.
+        lasting: whether the same lines are due whenever the visitor comes like this: none merely renews a cookie, and
+            none was dropped for want of room.
     """
 
     def __init__(self, context: Context, visit: Visit, states: Sequence[VisitorState]) -> None:
         self._context, self._visit, self._states = context, visit, states
         self.now = [dict(state.cookies) for state in states]
         self.set_cookies: tuple[str, ...] = ()
+        self.lasting = True
 
     def change(self, decisions: Sequence[Decision]) -> set[tuple[int, str]]:
         """Take in what *decisions* (one per vendor, in order) do to cookies.
@@ -49,8 +52,10 @@ class Jars:
         for n, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
             held = self._states[n].cookies
             for change in {change.name: change for change in decision.cookies}.values():
-                if held.get(change.name) == change.value and not self._due(change):
-                    continue  # the visitor has it already, as nearly all have
+                if held.get(change.name) == change.value:
+                    if not self._due(change):
+                        continue  # the visitor has it already, as nearly all have
+                    self.lasting = False
                 fault = _cookies.writable(change.name, change.value, vendor.cookies)
                 if fault is None:
                     wanted.append((n, change))
@@ -74,6 +79,7 @@ class Jars:
         self.set_cookies = tuple(lines)
         if not evicted:
             return set()
+        self.lasting = False
         vendors = self._context.config.vendors
         return {(n, alias) for n, name in evicted if (alias := vendors[n].cookies.alias_of(name))}
 

@@ -273,7 +273,7 @@ async def test_A4_start_that_fails_does_not_keep_the_application_down(
     """Without any HTTP library the application starts and serves its pages with defaults; the failure is counted."""
     monkeypatch.setitem(sys.modules, "httpcore2", None)
     monkeypatch.setitem(sys.modules, "httpcore", None)
-    fm = amake(vendors=[webtrends(vendor.webtrends_url)])
+    fm = amake(vendors=[webtrends(vendor.webtrends_url)], transport="httpx2")
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":

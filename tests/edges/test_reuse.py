@@ -596,6 +596,25 @@ def test_cookies_come_when_they_could_not_come_before(edge: Edge, make: Make) ->
     assert len(probe.visits) == 1
 
 
+def test_cookies_that_never_arrive_come_with_each_page(edge: Edge, make: Make) -> None:
+    """Whoever comes with the old cookies again gets the new ones again, without a call; tracks carry the new ones."""
+    probe, saved = Asked(decides_by="site"), list[bytes]()
+
+    def save(request: Seen) -> Answer:
+        saved.append(request.flags.save())
+        return Answer(request.flags["ta_probe"].encode())
+
+    app = edge.mount(save, make(vendors=[probe], reuse_s=300))
+    for _ in range(5):
+        page = edge.call(app, Sent(cookies={"probeid": "p1"}))
+        assert (page.body, page.cookies) == (b"p", {"probesession": "s1"})
+    assert len(probe.visits) == 1
+    assert all(b'"probesession":"s1"' in each for each in saved)
+    # Over http the same cookies come without "Secure", though the answer is as well remembered.
+    plain = edge.call(app, Sent(cookies={"probeid": "p1"}, scheme="http"))
+    assert "Secure" in page.values("set-cookie")[0] and "Secure" not in plain.values("set-cookie")[0]
+
+
 def test_undelivered_cookies_of_a_user(edge: Edge, make: Make, vendor: SandboxServer) -> None:
     """The same for a visitor who is known by the site's own id."""
     fm = make(vendors=[webtrends(vendor.webtrends_url)], reuse_s=300, identify=by_user, signing_keys=[K1])
