@@ -50,16 +50,19 @@ def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
     """
     found = Inbound([{} for _ in rules])
     budget, pairs = HEADER_MAX_BYTES, PAIRS_MAX
-    prefixes = tuple(prefix for rule in rules for prefix in rule.prefixes)
+    prefixes = _prefixes(*[rule.prefixes for rule in rules])
     for header in headers:
         found.site_bytes += len(header)
         looked_at = header if len(header) <= budget else _whole_pairs(header, budget)
         budget -= min(len(header), budget)
         for pair in looked_at.split(";", pairs)[:pairs]:
             pairs -= 1
+            pair = pair.lstrip(" \t")
+            if not pair.startswith(prefixes):
+                continue
             name, equals, value = pair.partition("=")
-            name = name.strip(" \t")
-            if not equals or not name.startswith(prefixes):
+            name = name.rstrip(" \t")
+            if not equals:
                 continue
             for own, rule in zip(found.own, rules, strict=True):
                 if not rule.reads(name):
@@ -89,9 +92,17 @@ def _fault(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
         return ErrorCode.COOKIE_NAME
     # One pair of quotes around a value is some client's doing; the codec strips it.
     bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-    if not _PRINTABLE.fullmatch(bare) or not rule.value_ok(bare):
-        return ErrorCode.COOKIE_VALUE
-    return None
+    return None if _value_ok(bare, rule) else ErrorCode.COOKIE_VALUE
+
+
+def _value_ok(value: str, rule: CookieRule) -> bool:
+    # Cookie-octets are all printable, and most vendors' values are nothing else.
+    return rule.value_ok(value) and (rule.value_ok is octets_ok or _PRINTABLE.fullmatch(value) is not None)
+
+
+@lru_cache(maxsize=64)
+def _prefixes(*each: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(prefix for prefixes in each for prefix in prefixes)
 
 
 def writable(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
@@ -100,9 +111,7 @@ def writable(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
         return ErrorCode.COOKIE_NAME
     if len(value) > rule.max_bytes or len(name) + len(value) > 4096:
         return ErrorCode.COOKIE_SIZE
-    if not _PRINTABLE.fullmatch(value) or not rule.value_ok(value):
-        return ErrorCode.COOKIE_VALUE
-    return None
+    return None if _value_ok(value, rule) else ErrorCode.COOKIE_VALUE
 
 
 def octets_ok(value: str) -> bool:

@@ -29,11 +29,11 @@ def edit(
     """
     if status < 200 or status == 304 or not (touched or cookies or no_store):
         return None
-    if touched and not cookies and not no_store and _says_nothing_of_caches(headers):
-        return [*headers, ("cache-control", "private"), ("vary", "Cookie")]
+    if touched and not no_store and _says_nothing_of_caches(headers):
+        # The common case, without taking everything apart.
+        return [*headers, ("cache-control", "private"), ("vary", "Cookie"), *_added(headers, cookies)]
     if not touched and not no_store and shared_cacheable(headers):
         return None
-    taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"}
     edited = [
         header for header in headers if header[0].lower() not in ("cache-control", "vary") and not _invites(*header)
     ]
@@ -44,8 +44,14 @@ def edit(
         vary = _with_cookie(vary)
     if vary:
         edited.append(("vary", vary))
-    edited.extend(("set-cookie", cookie) for cookie in cookies if _cookie_name(cookie) not in taken)
+    edited += _added(headers, cookies)
     return edited
+
+
+def _added(headers: Sequence[Header], cookies: Sequence[str]) -> list[Header]:
+    """Return *cookies* as header lines, without those that the application sets itself."""
+    taken = {_cookie_name(value) for name, value in headers if name.lower() == "set-cookie"} if cookies else ()
+    return [("set-cookie", cookie) for cookie in cookies if _cookie_name(cookie) not in taken]
 
 
 # Of no matter to caches, as the frameworks spell them.

@@ -179,9 +179,12 @@ class _Responder:
             return message
         try:
             raw = list(message.get("headers") or ())
-            if not cookies and not no_store and self._plain and _plain_answer(message, raw):
-                # The common case, without taking everything apart: nothing was said of caches so far.
-                return {**message, "headers": [*raw, *_PRIVATE]}
+            if touched and not no_store and self._plain and _plain_answer(message, raw, bool(cookies)):
+                # The common case, without taking everything apart: nothing was said of caches, and no cookie set.
+                return {
+                    **message,
+                    "headers": [*raw, *_PRIVATE, *((b"set-cookie", c.encode("latin-1")) for c in cookies)],
+                }
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
             if self._plain:
                 edited = _response.edit(
@@ -208,14 +211,16 @@ _OF_NO_MATTER = frozenset({b"content-type", b"content-length", b"set-cookie", b"
 _CACHES = frozenset({b"cache-control", b"vary", b"expires", b"surrogate-control", b"edge-control", b"x-accel-expires"})
 
 
-def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]]) -> bool:
-    """Say whether this is an ordinary response that says nothing to caches."""
+def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies: bool) -> bool:
+    """Say whether this is an ordinary response that says nothing to caches, nor sets cookies where more are added."""
     if not 200 <= message["status"] < 600 or message["status"] == 304:
         return False
     for name, _ in raw:
-        if name in _OF_NO_MATTER:
+        if name in _OF_NO_MATTER and not (adds_cookies and name == b"set-cookie"):
             continue
         name = name.lower()
+        if adds_cookies and name == b"set-cookie":
+            return False
         if name in _CACHES or name.endswith(b"cdn-cache-control"):
             return False
     return True
