@@ -71,7 +71,8 @@ class Deciding:
             exchange.admit()
         return exchange
 
-    def _late(self, inbound: Inbound) -> Exchange:
+    def _take_deferred(self, inbound: Inbound) -> Exchange:
+        """As `take`, but raise nothing: the view is running already."""
         try:
             return self.take(inbound)
         except Exception as error:
@@ -99,7 +100,7 @@ class Deciding:
         """
         if not self._defers or not self._asks(inbound):
             return None
-        return Deferred(lambda: self._late(inbound))
+        return Deferred(lambda: self._take_deferred(inbound))
 
     def lazily(self, exchange: Exchange | Deferred, *, on_loop: bool) -> Flags:
         """Return flags that are decided when they are first read.

@@ -9,7 +9,7 @@ from typing import Any
 
 from flagmw._context import Context
 from flagmw._engine import failed
-from flagmw._flights import Asked, Flights
+from flagmw._flights import Asked, Flights, ended
 from flagmw._guard import Breaker, Deadline, Gate
 from flagmw._remember import Key, Remembered
 from flagmw.codes import ErrorCode
@@ -166,7 +166,7 @@ class Lane:
 
         started = time.monotonic()
         try:
-            await _ended(asked.future, deadline.left(started))
+            await ended(asked.future, deadline.left(started))
         except asyncio.CancelledError:
             if self._flights.leave(asked) and not asked.future.done():
                 self.breaker.abandon()
@@ -191,12 +191,12 @@ class Lane:
     def _begin(self, asked: Asked, gate: Gate) -> Asked:
         """Let others join *asked*, which holds its place in *gate* until it ends, whether anybody waits or not."""
 
-        def ended(future: Any) -> None:
+        def over(future: Any) -> None:
             gate.leave()
             self._landed(asked, future)
 
         self._flights.begin(asked)
-        asked.future.add_done_callback(ended)
+        asked.future.add_done_callback(over)
         return asked
 
     def _may_be_late(self, key: Key | None, limit: int) -> bool:
@@ -306,21 +306,3 @@ def _checked(decision: Decision) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError("not a decision")
     return decision
-
-
-async def _ended(future: Any, seconds: float) -> None:
-    """Wait until *future* ends, so many seconds at most. What `asyncio.wait` does for many, at a third of its cost."""
-    loop = future.get_loop()
-    waiter = loop.create_future()
-
-    def wake(*_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = loop.call_later(seconds, wake)
-    future.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        timer.cancel()
-        future.remove_done_callback(wake)

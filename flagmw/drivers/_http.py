@@ -119,7 +119,8 @@ def request_head(call: Call, to: Target, *, absolute: bool) -> bytes:
     lines = [_checked_start(call.method.encode("ascii", "replace"), where), _host_line(to.authority)]
     asked = False
     for name, value in call.headers.items():
-        line, asks = _call_line(name, value)
+        # What is long is one visitor's own: it would fill the memory and be of no use to the next.
+        line, asks = _call_line(name, value) if len(value) <= _KEPT_CHARS else _call_line.__wrapped__(name, value)
         lines.append(line)
         asked = asked or asks
     if not asked:
@@ -133,6 +134,9 @@ def request_head(call: Call, to: Target, *, absolute: bool) -> bytes:
 @lru_cache(maxsize=256)
 def _host_line(authority: str) -> bytes:
     return _checked_line(b"host", authority.encode("ascii"))
+
+
+_KEPT_CHARS = 256
 
 
 @lru_cache(maxsize=1024)

@@ -64,6 +64,20 @@ def test_A28_no_read_no_call(edge: Edge, make: Make, vendor: SandboxServer) -> N
     assert fm.counts() == {}
 
 
+@pytest.mark.parametrize(("more", "before"), [({}, 0), ({"overrides": True, "signing_keys": [K1]}, 1)])
+def test_who_is_let_through_is_asked_at_the_first_read(
+    edge: Edge, make: Make, vendor: SandboxServer, more: dict[str, Any], before: int
+) -> None:
+    """Consent is asked when the view first looks; before the view only where the response depends on the visitor."""
+    told: list[str] = []
+    fm = make(**lazy(vendor, consent=lambda inbound: told.append(inbound.path) or True, **more))
+    edge.get(edge.mount(plain, fm))
+    assert len(told) == before
+    edge.get(edge.mount(lambda seen: Answer(seen.flags[ALIAS].encode()), fm))
+    assert len(told) == before + 1
+    assert asked(vendor) == 1
+
+
 def test_A28_repr_is_no_read(edge: Edge, make: Make, vendor: SandboxServer) -> None:
     """A debugger that shows the flags does not make a call."""
     fm = make(**lazy(vendor))

@@ -70,5 +70,4 @@ def test_from_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert sum(kept._young.values()) >= 0
     assert len(kept._young) == kept._weight <= 100
