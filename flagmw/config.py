@@ -70,7 +70,7 @@ class Config:
         new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
-        max_rate: events delivered per second and process.
+        max_rate: events delivered per second and process at most; None for as many as the vendors take well.
         commit_wait_ms: how long a response waits at most until its events are stored; afterwards they may be lost with
             the process for a moment, which is counted.
         debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
@@ -116,7 +116,7 @@ class Config:
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"
-    max_rate: float = 50.0
+    max_rate: float | None = None
     commit_wait_ms: int = 50
     debug: bool = False
     transport: Any = None

@@ -96,11 +96,23 @@ class Book:
             rows.append(row)
             if row.event.at_most_once:
                 break
-        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
-        lane.busy.update(row.event.visitor_key for row in rows)
-        token = str(next(self._numbers))
-        self._held[token] = _Held(name, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
-        return Lease(token, name, tuple(row.leased() for row in rows))
+        return self._lease(name, rows, lease_s)
+
+    def claim_newest(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        for name, lane in self._lanes.items():
+            if name in skip or limit < 1:
+                continue
+            rows: list[Row] = []
+            for row in lane.newest_first(4 * limit, self._now):
+                if self._policy.too_old(row.created, self._now) or (rows and row.event.at_most_once):
+                    continue  # left to the claims that go by age, and to one of its own
+                rows.append(row)
+                if row.event.at_most_once or len(rows) == limit:
+                    break
+            if rows:
+                lane.take(rows)
+                return self._lease(name, rows, lease_s)
+        return None
 
     def take_back(self, token: str, id: str) -> Row | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
@@ -190,6 +202,13 @@ class Book:
         for table in (self._rows, self._keys, self._recent, self._held):
             table.clear()
         self._bytes = 0
+
+    def _lease(self, vendor: str, rows: list[Row], lease_s: float) -> Lease:
+        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
+        self._lanes[vendor].busy.update(row.event.visitor_key for row in rows)
+        token = str(next(self._numbers))
+        self._held[token] = _Held(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
+        return Lease(token, vendor, tuple(row.leased() for row in rows))
 
     def _fresh_head(self, lane: Queue) -> Row | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""

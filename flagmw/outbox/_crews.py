@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.lanes import Lanes
-from flagmw.outbox.pace import Pace
+from flagmw.outbox.pace import Arrivals, Pace
 from flagmw.outbox.parcels import Queue
 
 
@@ -21,21 +22,36 @@ class Crew:
 
     Attributes:
         ready: told when there is something to do; shares the lock of the process.
-        waiting: queues that nobody has begun.
+        waiting: queues that nobody has begun, oldest events first.
+        newest: the same of the newest events, which take turns with them while something fails.
         running: queues in a thread's hands.
         threads_max: how many threads the lane could use when it was last looked at.
     """
 
     ready: threading.Condition
     waiting: deque[Queue] = field(default_factory=deque)
+    newest: deque[Queue] = field(default_factory=deque)
     running: set[Queue] = field(default_factory=set)
     threads: set[threading.Thread] = field(default_factory=set)
     threads_max: int = 1
+    newest_next: bool = True
+
+    def idle(self) -> bool:
+        """Say whether nothing waits to be begun."""
+        return not self.waiting and not self.newest
+
+    def take(self) -> Queue:
+        """Take out the next queue to begin, of the oldest and the newest events in turn."""
+        self.newest_next = bool(self.newest) and (self.newest_next or not self.waiting)
+        queue = self.newest.popleft() if self.newest_next else self.waiting.popleft()
+        self.newest_next = not self.newest_next
+        return queue
 
     def empty(self) -> list[Queue]:
         """Take out what nobody has begun."""
-        waiting = list(self.waiting)
+        waiting = [*self.waiting, *self.newest]
         self.waiting.clear()
+        self.newest.clear()
         return waiting
 
 
@@ -59,6 +75,9 @@ class Here:
 
     def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
         self.lanes, self.throttle, self.pace = lanes, throttle, pace
+        self.arrivals = Arrivals()
+        self.arrived = False
+        self.looked_at = -math.inf
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.turn: Turn | None = None

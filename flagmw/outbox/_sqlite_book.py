@@ -103,6 +103,14 @@ class Book:
             passed.add(vendor)
         return None
 
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        self.advance(now)
+        for vendor in self._counts.vendors("queued"):
+            rows = [] if vendor in skip or limit < 1 else self._due.newest(vendor, limit, self.now)
+            if rows:
+                return self._leases.take(vendor, rows, lease_s, self.now)
+        return None
+
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         self.advance(now)
         rulings = [

@@ -10,7 +10,7 @@ from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
-from flagmw.outbox._sqlite_rows import DUE, FIRST, PARK, UNREADABLE, WAITING, Row
+from flagmw.outbox._sqlite_rows import DUE, FIRST, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Policy
 
@@ -89,6 +89,26 @@ class Due:
             if chosen or not passed or seen < stride:
                 return chosen
             stride += _STRIDE
+
+    def newest(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+        """Return up to *limit* rows for one lease, the first one of each of the visitors who came last."""
+        chosen: list[tuple[Row, Leased]] = []
+        passed: set[str] = set()
+        for values in self._connection.execute(NEWEST, (vendor, now, 4 * limit)).fetchall():
+            visitor = Row(*values).visitor
+            if visitor in passed or self._leases.is_busy(vendor, visitor):
+                continue
+            passed.add(visitor)
+            row = Row(*self._connection.execute(VISITORS_FIRST, (vendor, now, visitor)).fetchone())
+            if self._policy.too_old(row.created, now) or (chosen and row.once):
+                continue  # left to the claims that go by age, and to one of its own
+            try:
+                chosen.append((row, row.read(self._seal)))
+            except Unreadable:
+                continue
+            if row.once or len(chosen) == limit:
+                break
+        return chosen
 
     def first_at(self, vendor: str) -> float | None:
         """Return when the first row that could be had is due; None when there is none."""

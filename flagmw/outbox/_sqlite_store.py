@@ -78,15 +78,19 @@ class Store:
         """Count an event that no row can be made of; from any thread."""
         self.writer.refuse(vendor, code)
 
-    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+    def claim(
+        self, now: float, limit: int, lease_s: float, skip: Collection[str], *, newest: bool = False
+    ) -> Lease | None:
         opened = self.files.all()
         for index in range(len(opened)):
-            one = self.files.begun(opened[(self._turn + index) % len(opened)])
-            lease = one.book.claim(now, limit, lease_s, skip)
+            book = self.files.begun(opened[(self._turn + index) % len(opened)]).book
+            lease = (book.claim_newest if newest else book.claim)(now, limit, lease_s, skip)
             if lease is not None:
                 self._turn += index + 1
                 return lease
-        spare = self._spare.claim(now, limit, lease_s, skip) if self._spare else None
+        if self._spare is None:
+            return None
+        spare = (self._spare.claim_newest if newest else self._spare.claim)(now, limit, lease_s, skip)
         return replace(spare, token=_SPARE + spare.token) if spare else None
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:

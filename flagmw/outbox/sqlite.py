@@ -109,6 +109,16 @@ class SqliteOutbox:
         store = self._stores.get()
         return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip))
 
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
+        """Lease due events as `claim` does, the first one of each of the visitors who came last."""
+        store = self._stores.get()
+        return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip, newest=True))
+
+    def adopt(self) -> bool:
+        """Take over what dead processes have left, as is done every few seconds; return whether there was anything."""
+        store = self._stores.get()
+        return store.writer.ask(store.files.adopt)
+
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         if len(outcomes) != len(lease.rows):
             raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")

@@ -199,7 +199,6 @@ def test_repeats_make_way_for_what_is_new(rig, clock, make_event):
     rig = rig(
         vendors={"wt": BusyVendor(lambda batch: [Retry(ErrorCode.HTTP_STATUS) if rng.random() < 0.4 else Delivered()])},
         policy=policy,
-        breakers={},
     )
     for _ in range(120):
         before = len(rig.attempts)
