@@ -24,6 +24,8 @@ class Crew:
         ready: told when there is something to do; shares the lock of the process.
         waiting: queues that nobody has begun, oldest events first.
         newest: the same of the newest events, which take turns with them while something fails.
+        turn: whose turn it is.
+        asks: whether a thread waits for the newest event to be claimed.
         running: queues in a thread's hands.
         threads_max: how many threads the lane could use when it was last looked at.
     """
@@ -34,18 +36,22 @@ class Crew:
     running: set[Queue] = field(default_factory=set)
     threads: set[threading.Thread] = field(default_factory=set)
     threads_max: int = 1
-    newest_next: bool = True
+    turn: int = 0
+    asks: bool = False
 
     def idle(self) -> bool:
         """Say whether nothing waits to be begun."""
         return not self.waiting and not self.newest
 
-    def take(self) -> Queue:
+    def is_newests_turn(self, one_in: int) -> bool:
+        """Say whether the newest events are next: the oldest have one turn of *one_in*."""
+        return self.turn % one_in != 0
+
+    def take(self, one_in: int) -> Queue:
         """Take out the next queue to begin, of the oldest and the newest events in turn."""
-        self.newest_next = bool(self.newest) and (self.newest_next or not self.waiting)
-        queue = self.newest.popleft() if self.newest_next else self.waiting.popleft()
-        self.newest_next = not self.newest_next
-        return queue
+        newest = bool(self.newest) and (self.is_newests_turn(one_in) or not self.waiting)
+        self.turn += 1
+        return self.newest.popleft() if newest else self.waiting.popleft()
 
     def empty(self) -> list[Queue]:
         """Take out what nobody has begun."""

@@ -14,7 +14,7 @@ _LOT = 64
 
 
 def claim_newest(outbox: Outbox, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
-    """Lease due events as `Outbox.claim` does, of the visitors who came last; never a visitor's later event first.
+    """Lease due events as `Outbox.claim` does, of visitors with the newest untried ones; of each the first comes first.
 
     Stores that have such a claim of their own look at all events, others at the next few dozen.
     """
@@ -26,7 +26,7 @@ def claim_newest(outbox: Outbox, now: float, limit: int, lease_s: float, skip: C
     if lease is None or len(lease.rows) == 1:
         return lease
     queues = by_visitor(lease, 0.0)
-    newest = max(queues, key=lambda queue: queue.left.rows[0].created)
+    newest = max(queues, key=lambda queue: (not queue.left.rows[0].attempts, queue.left.rows[0].created))
     kept = {row.event.id for row in newest.left.rows[:limit]}
     outbox.release(others(lease, kept), now)
     return replace(lease, rows=newest.left.rows[:limit])

@@ -71,7 +71,7 @@ class Queue:
         return None
 
     def newest_first(self, n: int, now: float) -> list[Row]:
-        """Return the first due row of each of the *n* free visitors who have the newest due rows, newest first."""
+        """Return the first due row of each of the *n* free visitors with the newest untried ones, newest first."""
         first: dict[str, tuple[float, int, Row]] = {}
         last: dict[str, tuple[float, int, Row]] = {}
         for entry in self.waiting:
@@ -79,7 +79,7 @@ class Queue:
                 visitor = entry[2].event.visitor_key
                 if visitor not in first or entry < first[visitor]:
                     first[visitor] = entry
-                if visitor not in last or entry > last[visitor]:
+                if not entry[2].attempts and (visitor not in last or entry > last[visitor]):
                     last[visitor] = entry
         newest = heapq.nlargest(n, (entry for visitor, entry in last.items() if visitor not in self.busy))
         return [first[entry[2].event.visitor_key][2] for entry in newest]

@@ -61,11 +61,18 @@ class Sender:
         end = time.monotonic() + _LINGER_S
         with here.changed:
             while not turn.stop.is_set():
-                if not crew.idle() and len(crew.running) < here.lanes.places(vendor, self._monotonic()):
-                    queue = crew.take()
-                    crew.running.add(queue)
-                    here.nudge()
-                    return queue
+                now = self._monotonic()
+                if not crew.idle() and len(crew.running) < here.lanes.places(vendor, now):
+                    one_in = here.lanes.oldest_one_in(vendor, now)
+                    if not crew.newest and crew.is_newests_turn(one_in) and here.lanes.picks_newest(vendor, now):
+                        # Chosen now and not before: the next one may be newer.
+                        crew.asks = True
+                        here.nudge()
+                    else:
+                        queue = crew.take(one_in)
+                        crew.running.add(queue)
+                        here.nudge()
+                        return queue
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     break

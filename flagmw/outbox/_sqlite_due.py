@@ -91,7 +91,7 @@ class Due:
             stride += _STRIDE
 
     def newest(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
-        """Return up to *limit* rows for one lease, the first one of each of the visitors who came last."""
+        """Return up to *limit* rows for one lease, the first one of each visitor with the newest untried rows."""
         chosen: list[tuple[Row, Leased]] = []
         passed: set[str] = set()
         for values in self._connection.execute(NEWEST, (vendor, now, 4 * limit)).fetchall():

@@ -23,7 +23,7 @@ KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELEC
 COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
 _FREE = "event WHERE vendor = ?1 AND parked IS NULL AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.seq = event.seq)"
 DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3"  # noqa: S608 - our own names
-NEWEST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due DESC, seq DESC LIMIT ?3"  # noqa: S608 - our own names
+NEWEST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND attempts = 0 ORDER BY due DESC, seq DESC LIMIT ?3"  # noqa: S608
 VISITORS_FIRST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND visitor = ?3 ORDER BY due, seq LIMIT 1"  # noqa: S608
 FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
 WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names

@@ -17,7 +17,7 @@ from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox._health import Health
 from flagmw.outbox._rulings import is_trouble, with_waits
 from flagmw.outbox.base import Leased
-from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, Chance, Pace, RetryBudget, Turns, Width
+from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
 from flagmw.outbox.parcels import Queue
 from flagmw.outbox.policy import Policy
 from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
@@ -33,12 +33,9 @@ Run: TypeAlias = Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Out
 """Drives a flow of the named vendor to its result in the calling thread; raises `TransportError` when the deadline,
 a point on the monotonic clock, ends it."""
 
-# An attempt that takes longer than this, and than several usual ones, leaves its place to another while the vendor
-# answers others: it may be this event that hangs it.
+# An attempt that takes longer than this, and than several usual ones, leaves its place to another: it may be this event
+# that hangs the vendor.
 _STUCK_S = 0.5
-_STUCK_MAX = 16
-# While it answers nobody another one may begin each half second, up to so many: the next event may not hang it.
-_SEARCH_MAX = 8
 SLOW_S = 0.15
 """A vendor whose answers take longer than this gets no more than twice what comes in meanwhile."""
 
@@ -68,6 +65,7 @@ class Lanes:
     ) -> None:
         self._run, self._policy, self._throttle = run, policy, throttle
         self._attempt_timeout_s, self._monotonic = attempt_timeout_s, monotonic
+        self._search_s = attempt_timeout_s / STUCK_MAX
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._lanes = {
             name: _Lane(vendor, Width(concurrency, concurrency_max), getattr(vendor, "batch_max", 1))
@@ -113,8 +111,9 @@ class Lanes:
         return self._lanes[vendor].health.on_trial()
 
     def doubtful(self, vendor: str, now: float) -> bool:
-        """Say whether something failed lately, so that it matters whose event is tried next."""
-        return self._lanes[vendor].health.doubtful(now)
+        """Say whether something fails or hangs, so that it matters whose event is tried next."""
+        lane = self._lanes[vendor]
+        return lane.health.doubtful(now) or lane.stuck(now) > 0
 
     def least_suspect(self, vendor: str, queues: Sequence[Queue]) -> Queue:
         """Return the one of *queues* whose visitor's event is the likeliest to be taken."""
@@ -129,16 +128,22 @@ class Lanes:
     def places(self, vendor: str, now: float) -> int:
         """Return how many attempts may be under way now, those that seem to hang among them."""
         lane = self._lanes[vendor]
-        begun = list(lane.begun.values())
         if lane.health.on_trial():
-            return len(begun) + 1
-        after_s = max(_STUCK_S, 8 * lane.width.answer_s)
-        stuck = sum(now - at > after_s for at in begun)
+            return len(lane.begun) + 1
+        stuck = lane.stuck(now)
         if not stuck:
             return lane.width.limit
-        if lane.health.alive(now):
-            return lane.width.limit + min(stuck, _STUCK_MAX)
-        return lane.width.limit + min(stuck, _SEARCH_MAX, int((now - min(begun)) / _STUCK_S))
+        # One at a time, so that there is a place left at any moment until the first of them is given up.
+        oldest = min(list(lane.begun.values()), default=now)
+        return lane.width.limit + min(stuck, STUCK_MAX, int((now - oldest) / self._search_s))
+
+    def oldest_one_in(self, vendor: str, now: float) -> int:
+        """Return of how many turns the oldest events have one, while something fails."""
+        return 4 if self._lanes[vendor].stuck(now) else 2
+
+    def picks_newest(self, vendor: str, now: float) -> bool:
+        """Say whether the newest events are to have turns."""
+        return not self.on_trial(vendor) and self.doubtful(vendor, now)
 
     def batch_max(self, vendor: str) -> int:
         """Return how many events of one visitor the vendor takes at once."""
@@ -246,8 +251,9 @@ class Lanes:
                     logging.ERROR, refusal.code, "a vendor refuses us, its events wait", vendor=vendor
                 )
         elif troubles:
-            # What fails again while others are taken says nothing of how much the vendor can bear.
-            if not (repeat and lane.health.alive(now)):
+            # What fails again, or hangs, while others are taken says nothing of how much the vendor can bear.
+            own = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
+            if not own:
                 lane.width.failure(now)
             rests = [
                 self._policy.rest_s(outcome.after_s)
@@ -314,6 +320,15 @@ class _Lane:
     turns: Turns = field(default_factory=Turns)
     pace: Pace = field(default_factory=lambda: Pace(None))
     begun: dict[object, float] = field(default_factory=dict)
+
+    def stuck_after_s(self) -> float:
+        """Return how long an attempt may take before it is held to hang."""
+        return max(_STUCK_S, 8 * self.width.answer_s)
+
+    def stuck(self, now: float) -> int:
+        """Return how many attempts seem to hang."""
+        after_s = self.stuck_after_s()
+        return sum(now - at > after_s for at in list(self.begun.values()))
 
 
 def _place(error: BaseException) -> str:

@@ -53,7 +53,7 @@ class MemoryOutbox:
             return book.claim(limit, lease_s, skip)
 
     def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
-        """Lease due events as `claim` does, the first one of each of the visitors who came last."""
+        """Lease due events as `claim` does, the first one of each visitor with the newest untried events."""
         with self._book(now) as book:
             return book.claim_newest(limit, lease_s, skip)
 

@@ -13,6 +13,11 @@ CONCURRENCY = 4
 CONCURRENCY_MAX = 16
 """And as long as more of them do not make its answers slower."""
 
+STUCK_MAX = 16
+"""So many more may be under way of which nothing is heard, so that they hold up no others."""
+
+ATTEMPTS_MAX = CONCURRENCY_MAX + STUCK_MAX
+
 _BURST_S = 0.1
 
 

@@ -110,7 +110,7 @@ class SqliteOutbox:
         return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip))
 
     def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
-        """Lease due events as `claim` does, the first one of each of the visitors who came last."""
+        """Lease due events as `claim` does, the first one of each visitor with the newest untried events."""
         store = self._stores.get()
         return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip, newest=True))
 

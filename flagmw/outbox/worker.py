@@ -270,19 +270,25 @@ class Worker:
             trial = here.lanes.on_trial(vendor)
             if trial:
                 taken = len(crew.running) > here.lanes.under_way(vendor)
-                sides = [] if taken or not crew.idle() else [crew.newest_next, not crew.newest_next]
+                newest_first = crew.is_newests_turn(here.lanes.oldest_one_in(vendor, now))
+                sides = [] if taken or not crew.idle() else [newest_first, not newest_first]
             else:
-                sides = ([] if crew.newest else [True]) + ([] if len(crew.waiting) >= crew.threads_max else [False])
+                asks, crew.asks = crew.asks, False
+                sides = ([True] if asks else []) + ([] if len(crew.waiting) >= crew.threads_max else [False])
         if not sides:
             return None
         skip = (here.lanes.names | here.lanes.unknown) - {vendor}
         for newest in sides:
             lease = (
-                claim_newest(self._outbox, self.now(), _FEW, self._lease_s, skip)
+                claim_newest(self._outbox, self.now(), _FEW if trial else 1, self._lease_s, skip)
                 if newest
                 else self._outbox.claim(self.now(), _FEW, self._lease_s, skip)
             )
             if lease is None:
+                if newest and not trial:
+                    with here.changed:
+                        crew.turn = 0
+                        crew.ready.notify_all()
                 continue
             queues = by_visitor(lease, now + self._lease_s)
             if trial and lease.vendor == vendor:
