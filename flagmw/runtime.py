@@ -199,6 +199,20 @@ class Flagmw(Deciding):
             await lane.aio.aclose()
         await asyncio.to_thread(self.close, timeout_s)
 
+    async def arest(self) -> None:
+        """Let go of what belongs to the event loop, which may end, and go on with the rest: see `Delivery.rest`.
+
+        For the end of an ASGI lifespan: servers and adapters have one for each worker, for each test, or for each call
+        of a serverless function. It waits for no delivery.
+        """
+        import asyncio
+
+        if self._shadow is not None:
+            await self._shadow.cancel()
+        for lane in self._all_lanes:
+            await lane.aio.aclose()
+        await asyncio.to_thread(self._delivery.rest, self.close)
+
     def health(self) -> dict[str, Any]:
         """Return a small, plain picture for readiness endpoints and people."""
         return {"vendors": {lane.vendor.name: lane.health() for lane in self._lanes}, **self._delivery.health()}

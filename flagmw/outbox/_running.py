@@ -28,6 +28,8 @@ class Running:
         owned: whether the outbox was made here, to be closed here; *own_memory*: in memory, so that it ends here.
         opened: whether it has stored anything yet.
         submits: whether it stores without being waited for.
+        puts: how often events came.
+        closed: whether its store is closed, or about to be.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class Running:
 
         self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)
-        self.opened = False
+        self.opened = self.closed = False
+        self.puts = 0
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))

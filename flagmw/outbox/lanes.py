@@ -273,9 +273,7 @@ class Lanes:
                 self._throttle.change(logging.WARNING, ErrorCode.BREAKER_OPEN, "delivery works again", vendor=vendor)
         return alone
 
-    def _ruled(
-        self, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], *, alone: bool
-    ) -> list[Outcome]:
+    def _ruled(self, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], *, alone: bool) -> list[Outcome]:
         """Return *outcomes* with the wait of what failed, as the vendor's state asks for.
 
         An event's wait grows with those of its failures that the vendor's state does not explain: it is long for an

@@ -11,8 +11,8 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._crews import Crew, Here, Turn
-from flagmw.outbox._sender import TROUBLE_S, Sender
 from flagmw.outbox._picks import claim_newest, is_empty, others
+from flagmw.outbox._sender import TROUBLE_S, Sender
 from flagmw.outbox.base import Leased, Outbox, PerProcess
 from flagmw.outbox.lanes import Delivers, Lanes, Run
 from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
@@ -312,9 +312,7 @@ class Worker:
                 here.arrivals.total(name, stats.lanes[name].accepted, now)
             here.lanes.live(name, here.arrivals.rate(name, now) if name in slow else 0.0)
 
-    def _hand_out(
-        self, here: Here, turn: Turn, vendor: str, queues: Sequence[Queue], *, newest: bool = False
-    ) -> None:
+    def _hand_out(self, here: Here, turn: Turn, vendor: str, queues: Sequence[Queue], *, newest: bool = False) -> None:
         if vendor not in here.lanes.names:
             here.lanes.reject(vendor)
             for queue in queues:

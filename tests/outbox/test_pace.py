@@ -143,5 +143,11 @@ def test_a_lease_becomes_one_queue_per_visitor(make_event):
 )
 def test_what_goes_into_one_attempt(make_event, kinds, batch_max, size):
     """n: new, t: tried once, T: tried more often, r: refused before, o: at most once. Only n and t are put together."""
-    made = {"n": {}, "t": {"attempts": 1}, "T": {"attempts": 2}, "r": {"attempts": 1, "refusals": 1}, "o": {"at_most_once": True}}
+    made = {
+        "n": {},
+        "t": {"attempts": 1},
+        "T": {"attempts": 2},
+        "r": {"attempts": 1, "refusals": 1},
+        "o": {"at_most_once": True},
+    }
     assert parcel_size([row(make_event, **made[kind]) for kind in kinds], batch_max) == size
