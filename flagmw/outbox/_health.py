@@ -14,8 +14,10 @@ STREAK = 5
 QUIET_S = 1.0
 PAUSE_S = 1.0  # the first pause of a vendor that fails; doubled with each failed probe
 PAUSE_MAX_S = 3.0  # a backlog must not wait long for somebody to notice that the vendor is back
+REFUSAL_S = 1.0  # the first rest of a vendor that refuses us: that may be a firewall's word on one event
 DOUBT_S = 5.0  # so long after a failure old and new events take turns
 ALIVE_S = 2.0  # so long after a success a vendor that does not answer others is alive
+_SERVED_S = 60.0
 _SUSPECT_S = 600.0
 _SUSPECTS = 2_000
 
@@ -38,7 +40,9 @@ class Health:
         self._down_until: float | None = None
         self._pause_s = PAUSE_S
         self._held_until = -math.inf
+        self._refusal_s = REFUSAL_S
         self._refused: set[str] = set()
+        self._alone: OrderedDict[str, None] = OrderedDict()
         self._set_back: OrderedDict[str, float] = OrderedDict()
         self.suspended: ErrorCode | None = None
 
@@ -48,7 +52,11 @@ class Health:
 
     def doubtful(self, now: float) -> bool:
         """Say whether something failed lately, so that it matters whose event is tried next."""
-        return self.on_trial() or bool(self._refused) or now - self._failure_at < DOUBT_S
+        return self.on_trial() or self.refuses_some() or now - self._failure_at < DOUBT_S
+
+    def refuses_some(self) -> bool:
+        """Say whether the vendor refused somebody's event and has taken nobody's since."""
+        return bool(self._refused)
 
     def alive(self, now: float) -> bool:
         """Say whether the vendor took somebody's event just now."""
@@ -102,7 +110,12 @@ class Health:
             was_down, self._down_until = self._down_until is not None, None
             self._success_at, self._pause_s = now, PAUSE_S
             self._streak.clear()
+            # Those were refused alone: when they are again it is their own.
+            self._alone.update(dict.fromkeys(self._refused))
             self._refused.clear()
+            self._alone.pop(visitor, None)
+            while len(self._alone) > _SUSPECTS:
+                self._alone.popitem(last=False)
             self._suspects.pop(visitor, None)
             self._set_back.pop(visitor, None)
             return was, was_down
@@ -131,19 +144,27 @@ class Health:
             return True
 
     def refusal(self, visitor: str, code: ErrorCode, rest_s: float, now: float) -> tuple[bool, bool]:
-        """Note that the vendor refused us; return whether that is news, and whether it refuses this event alone.
+        """Note a refusal of us; return whether the vendor is held to refuse us by that, and whether just this event.
 
-        A vendor that takes others' events may refuse one for what is in it, as firewalls do: it refuses us when a
-        second visitor's is refused too.
+        It is the event's own when it was refused before and others' were taken since.
+
+        Args:
+            rest_s: the longest time until it is asked again; it is asked soon at first.
         """
         with self._lock:
+            alone = visitor in self._alone
             self._suspect(visitor, now)
-            if self.suspended is None and now - self._success_at < DOUBT_S and self._refused <= {visitor}:
-                self._refused.add(visitor)
-                return False, True
+            self._refused.add(visitor)
+            # A vendor that takes others' events may refuse one for what is in it, as firewalls do.
+            others = now - self._success_at < _SERVED_S
+            enough = len(self._refused) >= STREAK and now - self._success_at >= QUIET_S / 2
+            if self.suspended is None and others and not enough:
+                return False, alone
             news, self.suspended = self.suspended is None, code
-            self._held_until = max(self._held_until, now + rest_s)
-            return news, False
+            self._alone.clear()
+            self._refusal_s = min(REFUSAL_S if news else self._refusal_s * 1.5, rest_s)
+            self._held_until = max(self._held_until, now + self._refusal_s)
+            return news, alone
 
     def _suspect(self, visitor: str, now: float) -> None:
         self._suspects[visitor] = now

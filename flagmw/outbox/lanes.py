@@ -39,6 +39,7 @@ _STUCK_S = 0.5
 SLOW_S = 0.15
 """A vendor whose answers take longer than this gets no more than twice what comes in meanwhile."""
 
+SLOW_FACTOR = 1.9  # a little less, for nobody measures it to the event
 SLOW_RATE = 5.0
 """But so many events a second at least, lest what waits stay for ever when nothing comes in."""
 
@@ -130,6 +131,8 @@ class Lanes:
         lane = self._lanes[vendor]
         if lane.health.on_trial():
             return len(lane.begun) + 1
+        if lane.health.refuses_some():
+            return 1
         stuck = lane.stuck(now)
         if not stuck:
             return lane.width.limit
@@ -182,7 +185,7 @@ class Lanes:
 
     def live(self, vendor: str, rate: float) -> None:
         """Take note that *rate* events a second come in for the vendor."""
-        self._lanes[vendor].pace.rate = max(SLOW_RATE, 2.0 * rate) if self.is_slow(vendor) else None
+        self._lanes[vendor].pace.rate = max(SLOW_RATE, SLOW_FACTOR * rate) if self.is_slow(vendor) else None
 
     def allow(self, vendor: str, now: float) -> bool:
         """Say whether an attempt may be made now; the caller must make it then, for it may be the only probe."""

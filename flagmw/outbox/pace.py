@@ -78,7 +78,7 @@ class Width:
     def success(self, took_s: float = 0.0) -> None:
         with self._lock:
             self.answer_s += (took_s - self.answer_s) * (0.2 if self.answer_s else 1.0)
-            self._best_s = min(took_s, self._best_s * 1.001)
+            self._best_s = min(took_s, self._best_s * 1.0001)
             self._good += 1
             enough = self._GOOD_TO_COME_BACK if self.limit < self._usual else self._GOOD_FOR_ONE_MORE
             if self._good < enough:

@@ -28,6 +28,7 @@ WIRE_S = 4.0
 _IDLE_S = 30.0  # an idle thread looks at the store this often, for what other processes put there
 _PAUSE_S = 0.02  # the shortest sleep after finding nothing: no store can make the thread spin
 _AGAIN_S = 0.1  # nor is it long until a lane with something in hand is looked at again
+_RATES_S = 0.25  # how often the rates are looked at
 _FEW = 8  # so many events are claimed at once for a lane in which something fails
 _LOOK_S = 0.005  # nor can wakes: a store in which nothing was due is asked again after this
 
@@ -301,8 +302,8 @@ class Worker:
         return False
 
     def _look(self, here: Here, now: float) -> None:
-        """Once a second, see how many events come in for vendors that answer slowly."""
-        if now < here.looked_at + 1.0:
+        """Every now and then, see how many events come in for vendors that answer slowly."""
+        if now < here.looked_at + _RATES_S:
             return
         here.looked_at = now
         slow = [name for name in here.lanes.names if here.lanes.is_slow(name)]
