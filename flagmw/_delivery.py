@@ -323,5 +323,6 @@ class Delivery:
 def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
+        delivery._intake.ending = True
         delivery.close(EXIT_CLOSE_S)
         delivery._intake.ended = True

@@ -19,6 +19,7 @@ class Intake:
     """Store events and note how that went. Raises nothing.
 
     Attributes:
+        ending: whether the process is about to end, so that nothing is kept in memory any more.
         ended: whether the process is at its end: what is in memory only is not delivered any more.
 
     Args:
@@ -27,7 +28,7 @@ class Intake:
 
     def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], Running]) -> None:
         self._counts, self._throttle, self._renew = counts, throttle, renew
-        self.ended = False
+        self.ending = self.ended = False
 
     def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
         """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
@@ -70,7 +71,7 @@ class Intake:
         try:
             stored = len(result())
         except Exception as error:
-            if running.closed and not self.ended:
+            if running.closed and not (self.ending and running.own_memory):
                 # It was closed between the choice of the store and this: the next one takes them.
                 self.put(self._renew(), events)
                 return
