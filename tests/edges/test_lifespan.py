@@ -229,7 +229,7 @@ def test_uvicorn_ends_with_events_in_memory_delivered(tmp_path: Path) -> None:
 
     (tmp_path / "shop_app.py").write_text(APP)
     notes, port = tmp_path / "delivered", free_port()
-    environ = {**os.environ, "DELIVERED": str(notes), "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    environ = {**os.environ, "DELIVERED": str(notes), "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
     command = [sys.executable, "-m", "uvicorn", "shop_app:app", "--port", str(port), "--log-level", "error"]
     with subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[2]) as server:
         try:

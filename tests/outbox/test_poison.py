@@ -215,7 +215,7 @@ def test_a_batch_is_taken_apart_until_the_bad_event_is_found(rig, clock, make_ev
 
 
 def test_an_event_that_a_firewall_refuses_ends_with_that_reason(rig, clock, make_event):
-    """The vendor answers 403 to one event and takes all others: it is not held to refuse us, and the event is buried."""
+    """The vendor answers 403 to one event and takes all others: the lane goes on, and the event is buried."""
     vendor = judging(Suspend(ErrorCode.UNAUTHORIZED))
     rig = rig(vendors={"wt": vendor})
     rig.put(make_event())

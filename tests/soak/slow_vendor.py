@@ -73,8 +73,8 @@ class _Server:
                 time.sleep(self.answer_s)
                 self.got.append((time.monotonic(), str(json.loads(body)["data"]["order"])))
                 answer = json.dumps(CONVERTED).encode()
-                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
-                connection.sendall(head + answer)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+                connection.sendall(b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
 
 
 def main() -> None:
