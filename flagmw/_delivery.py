@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flagmw._engine import Exchange
 from flagmw._guard import Deadline
 from flagmw._lane import Lane
+from flagmw._linger import close_when_idle
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
@@ -36,11 +36,8 @@ EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 # What is left of that for writing back the log and freeing the slot.
 STORE_CLOSE_S = 1.5
-# After the end of a lifespan, which need not be the process's: how long a page may wait for the disk there, when what
-# is not used any more is closed, and how often that is looked at.
+# How long the end of a lifespan, for which a page may wait, waits for the disk.
 REST_S = 0.25
-LINGER_S = 30.0
-LINGER_LOOK_S = 1.0
 
 
 class Delivery:
@@ -151,38 +148,16 @@ class Delivery:
     def rest(self, close: Callable[[], None]) -> None:
         """Wait for what is on its way to the store, not for delivery, which goes on.
 
-        Call *close* when nothing is left to deliver, or after `LINGER_S` where events are on disk anyway, unless there
-        is a new start before.
+        Call *close* when nothing is left to deliver, or after half a minute where events are on disk anyway, unless
+        there is a new start before.
         """
         running = self._running
         if running is None:
             return
         running.stored(REST_S)
         self._rests += 1
-        lingering = threading.Thread(
-            target=self._linger, args=(running, self._rests, close), name="flagmw-linger", daemon=True
-        )
-        try:
-            lingering.start()
-        except RuntimeError:
-            pass  # the interpreter is on its way out, and closes all by itself
-
-    def _linger(self, running: Running, rests: int, close: Callable[[], None]) -> None:
-        end = time.monotonic() + LINGER_S
-        used = running.puts
-        while True:
-            time.sleep(LINGER_LOOK_S)
-            if self._rests != rests or self._by_pid.get(os.getpid()) is not running:
-                return
-            if running.puts != used:
-                # Requests come although the application said that it has shut down.
-                used, end = running.puts, time.monotonic() + LINGER_S
-            elif is_empty(running.outbox, running.worker.now()) or (
-                time.monotonic() > end and not running.own_memory and not trouble(running.outbox)
-            ):
-                break
-        if self._rests == rests:
-            close()
+        rests = self._rests
+        close_when_idle(running, lambda: self._rests == rests and self._running is running, close)
 
     def close(self, timeout_s: float) -> None:
         """Deliver what can be delivered within *timeout_s* seconds, stop worker and drivers, close the outbox."""

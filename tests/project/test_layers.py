@@ -79,6 +79,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_flights",
                 "_lane",
                 "_lazy",
+                "_linger",
                 "_refresh",
                 "_shadow",
                 "_shadow_file",
@@ -90,7 +91,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             }
         ),
     ),
-    ("edges", frozenset({"asgi", "wsgi"})),
+    ("edges", frozenset({"_ending", "asgi", "wsgi"})),
     ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
     (
         "tools",
