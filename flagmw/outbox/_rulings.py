@@ -73,11 +73,12 @@ def _with_wait(
             rest_s = policy.rest_s(outcome.after_s)
             # What the vendor asks to have later says nothing against the event.
             counted = outcome.code is not ErrorCode.RATE_LIMITED or rest_s <= 0
-            return Later(outcome.code, aliases=outcome.aliases, wait_s=max(own_s, rest_s), counted=counted)
+            wait_s = max(own_s, rest_s)
+            return Later(outcome.code, wait_s, outcome.aliases, wait_s=wait_s, counted=counted)
         case Suspend():
-            return Later(outcome.code, wait_s=short_s, counted=False)
+            return Later(outcome.code, short_s, wait_s=short_s, counted=False)
         case Ambiguous() if not row.event.at_most_once:
-            return Later(outcome.code, wait_s=own_s)
+            return Later(outcome.code, own_s, wait_s=own_s)
         case Dead(verdict=False) if many:
-            return Later(outcome.code, wait_s=short_s, refused=True)
+            return Later(outcome.code, short_s, wait_s=short_s, refused=True)
     return outcome

@@ -89,7 +89,9 @@ class Sender:
             hold_s = lanes.hold_s(vendor, rows, self._monotonic())
             if hold_s > 0:
                 held = queue.take(size)
-                self._outbox.ack(held, [Later(ErrorCode.SHED, wait_s=hold_s, counted=False)] * size, self._now())
+                self._outbox.ack(
+                    held, [Later(ErrorCode.SHED, hold_s, wait_s=hold_s, counted=False)] * size, self._now()
+                )
                 continue
             if not self._paced(here, turn, queue, vendor, size):
                 return

@@ -172,26 +172,28 @@ class Chance:
 
 
 class Arrivals:
-    """How many events a second come in for each vendor, over the last ten seconds."""
+    """How many events a second come in for each vendor, over the last ten seconds.
+
+    Without a lock, as this stands in the way of each event: a few that are counted at once may count as one.
+    """
 
     _WINDOW_S = 10
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._seconds: dict[str, deque[list[int]]] = {}
         self._totals: dict[str, int] = {}
 
     def add(self, vendor: str, n: int, now: float) -> None:
         """Count *n* events that were stored now."""
         second = int(now)
-        with self._lock:
-            seconds = self._seconds.get(vendor)
-            if seconds is None:
-                seconds = self._seconds[vendor] = deque(maxlen=self._WINDOW_S + 1)
-            if seconds and seconds[-1][0] == second:
-                seconds[-1][1] += n
-            else:
-                seconds.append([second, n])
+        seconds = self._seconds.get(vendor)
+        if seconds is None:
+            seconds = self._seconds.setdefault(vendor, deque([[second, 0]], maxlen=self._WINDOW_S + 1))
+        last = seconds[-1]
+        if last[0] == second:
+            last[1] += n
+        else:
+            seconds.append([second, n])
 
     def total(self, vendor: str, accepted: int, now: float) -> None:
         """Take note of all that was ever stored, where others store it."""
@@ -200,8 +202,7 @@ class Arrivals:
         self.add(vendor, max(0, grown), now)
 
     def rate(self, vendor: str, now: float) -> float:
-        with self._lock:
-            recent = [(at, n) for at, n in self._seconds.get(vendor, ()) if at > now - self._WINDOW_S - 1]
+        recent = [(at, n) for at, n in list(self._seconds.get(vendor, ())) if at > now - self._WINDOW_S - 1]
         if not recent:
             return 0.0
         return sum(n for _, n in recent) / max(1.0, min(float(self._WINDOW_S), now - recent[0][0]))

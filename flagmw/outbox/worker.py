@@ -121,7 +121,9 @@ class Worker:
 
     def wake(self) -> None:
         """Tell the thread that there is work, and start it at the first time; nothing after `close`."""
-        here = self._here.get()
+        self._wake(self._here.get())
+
+    def _wake(self, here: Here) -> None:
         if here.over():
             return
         with here.changed:
@@ -135,7 +137,7 @@ class Worker:
         here.arrived = True
         for event in events:
             here.arrivals.add(event.vendor, 1, now)
-        self.wake()
+        self._wake(here)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the outbox is empty; return whether it is, after *timeout_s* at the latest.
