@@ -120,11 +120,14 @@ class Health:
             self._set_back.pop(visitor, None)
             return was, was_down
 
-    def failure(self, visitor: str, begun: float, now: float, hold_s: float = 0.0) -> bool:
+    def failure(
+        self, visitor: str, begun: float, now: float, hold_s: float = 0.0, *, costs_event: bool = False
+    ) -> bool:
         """Note a failed attempt that began at *begun*; return whether the vendor is held to be down by that.
 
         Args:
             hold_s: the rest that the vendor asked for (Retry-After), during which it gets nothing at all.
+            costs_event: whether the event is lost by that, as one that may not be sent twice; it shortens the patience.
         """
         with self._lock:
             self._failure_at = now
@@ -137,7 +140,7 @@ class Health:
                     self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
                     self._down_until = max(self._down_until, now + self._pause_s)
                 return False
-            quiet = now - self._success_at >= QUIET_S
+            quiet = now - self._success_at >= (QUIET_S / 4 if costs_event else QUIET_S)
             if hold_s <= 0 and not (len(self._streak) >= STREAK and quiet):
                 return False
             self._down_since, self._down_until = now, now + self._pause_s

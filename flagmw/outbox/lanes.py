@@ -263,7 +263,8 @@ class Lanes:
                 for outcome in troubles
                 if isinstance(outcome, Retry) and outcome.code is ErrorCode.RATE_LIMITED
             ]
-            if lane.health.failure(visitor, begun, now, max(rests, default=0.0)):
+            once = rows[0].event.at_most_once
+            if lane.health.failure(visitor, begun, now, max(rests, default=0.0), costs_event=once):
                 self._throttle.change(logging.WARNING, troubles[0].code, "delivery fails and pauses", vendor=vendor)
         elif any(getattr(outcome, "code", None) is not ErrorCode.INTERNAL for outcome in outcomes):
             lane.width.success(now - begun)

@@ -40,16 +40,17 @@ def bad_and_good(make_event, order: str, **more):
     return mixed[order], {event.id for event in good}
 
 
-@pytest.mark.parametrize("order", ["first", "last", "between"])
 @pytest.mark.parametrize(
-    ("failure", "at_most_once"),
+    ("failure", "at_most_once", "order"),
     [
-        (Retry(ErrorCode.HTTP_STATUS), False),
-        (Retry(ErrorCode.VENDOR_500), False),
-        (TransportError(ErrorCode.RESET), False),
-        (Dead(ErrorCode.REFUSED, verdict=False), False),
-        (KeyError("bug"), False),
-        (Retry(ErrorCode.HTTP_STATUS), True),
+        (Retry(ErrorCode.HTTP_STATUS), False, "first"),
+        (Retry(ErrorCode.HTTP_STATUS), False, "last"),
+        (TransportError(ErrorCode.RESET), False, "between"),
+        (TransportError(ErrorCode.CONNECT, sent=False), False, "first"),
+        (Retry(ErrorCode.VENDOR_500), False, "first"),
+        (Dead(ErrorCode.REFUSED, verdict=False), False, "first"),
+        (KeyError("bug"), False, "first"),
+        (Ambiguous(ErrorCode.HTTP_STATUS), True, "first"),
     ],
 )
 def test_bad_events_hold_up_no_good_ones(rig, make_event, failure, at_most_once, order):
