@@ -17,6 +17,9 @@ from cachetools import LRUCache
 
 from flagmw._locks import Lock
 
+LATE_S = 0.1
+"""A deadline that is noticed later than this says nothing of who was asked: this process was not there to see it."""
+
 BreakerState = Literal["closed", "open", "half-open"]
 
 

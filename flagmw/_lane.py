@@ -11,7 +11,7 @@ from typing import Any
 from flagmw._context import Context
 from flagmw._engine import failed
 from flagmw._flights import Asked, Flights, Question, ended
-from flagmw._guard import Breaker, Deadline, Gate
+from flagmw._guard import LATE_S, Breaker, Deadline, Gate
 from flagmw._pulse import pulse_of, thread_still_since, wait
 from flagmw._remember import Key, Remembered
 from flagmw._suspects import KNOWN, SUSPECT, Suspects, without_cookies
@@ -23,8 +23,6 @@ from flagmw.vendors.base import Vendor
 
 SLOT_WAIT_S = 0.005
 DELIVERY_CONNECT_S = 2.0
-LATE_S = 0.1
-"""A deadline that is noticed later than this says nothing of the vendor: this process was not there to see it."""
 # Failures that may be due to a process which stood still, rather than to the vendor.
 _TIMED = frozenset(
     {

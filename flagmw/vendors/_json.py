@@ -38,13 +38,21 @@ _TRAILING_COMMAS = re.compile(rb",(?=\s*+[}\]])")
 _BACKSLASH, _QUOTE = b"\x01", b"\x02"
 
 
+def blank(text: str) -> bool:
+    """Say whether nothing is left of *text* but the marks of broken characters."""
+    return not text.strip("\ufffd")
+
+
 def sound(text: str) -> str:
     """Return *text* without broken Unicode."""
     return text if text.isascii() else BROKEN.sub("", text)
 
 
-def loads(body: bytes) -> Any:
+def loads(body: bytes, most: int | None = MAX_CONTAINERS) -> Any:
     """Return the document in *body*. Characters that were cut in half are replaced by U+FFFD.
+
+    Args:
+        most: how many objects and lists it may have; None where no visitor waits for it.
 
     Raises:
         ProtocolError: `EMPTY` for no text at all, `SHAPE` for what lies too deep, `NOT_JSON` for anything else.
@@ -55,7 +63,7 @@ def loads(body: bytes) -> Any:
     # There are no more containers, and nothing lies deeper, than there are opening brackets. Counting those is quick,
     # and counts too many where there are some in strings.
     brackets = _brackets(body)
-    if brackets > MAX_CONTAINERS and _too_many(body):
+    if most is not None and brackets > most and _too_many(body, most):
         raise ProtocolError(ErrorCode.NOT_JSON)
     try:
         document = orjson.loads(body)
@@ -80,8 +88,8 @@ def loads_tolerant(body: bytes) -> Any:
     return loads(_repaired(body.removeprefix(b"\xef\xbb\xbf")))
 
 
-def _too_many(body: bytes) -> bool:
-    return _brackets(b"".join(_hidden(body).split(b'"')[::2])) > MAX_CONTAINERS
+def _too_many(body: bytes, most: int) -> bool:
+    return _brackets(b"".join(_hidden(body).split(b'"')[::2])) > most
 
 
 def _repairable(body: bytes) -> bool:
