@@ -45,8 +45,9 @@ class Breaker:
     seconds: what ends many calls at once, or one visitor's calls again and again, is one reason to doubt the vendor.
 
     Opens after evidence *streak* times in a row, with no success for *quiet_s* seconds, or when at least *sample* calls
-    of the last *window_s* seconds failed by *ratio*. Stays open for *open_s*, doubling with each failed probe up to
-    *open_max_s*.
+    of the last *window_s* seconds failed by *ratio*. Where each of the failed visitors brought something that may have
+    been the cause, the row itself has to last, and longer. Stays open for *open_s*, doubling with each failed probe up
+    to *open_max_s*.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Breaker:
         self._failures = 0
         self._streak = 0
         self._streak_since = 0.0
+        self._doubtful = False
         self._good_at = self._known_at = self._opened_at = -math.inf
         self._open_until: float | None = None
         self._next_open_s = open_s
@@ -104,7 +106,13 @@ class Breaker:
             return reopened
 
     def failure(
-        self, now: float, hold_s: float | None = None, *, began: float | None = None, who: Hashable | None = None
+        self,
+        now: float,
+        hold_s: float | None = None,
+        *,
+        began: float | None = None,
+        who: Hashable | None = None,
+        doubtful: bool = False,
     ) -> bool:
         """Note a failed call; return whether this opened the breaker.
 
@@ -113,6 +121,7 @@ class Breaker:
                 has just answered somebody else.
             began: when the call began; *now* if left out, as of a call that nothing else could have spoiled.
             who: whose call it was; None where nothing tells.
+            doubtful: they brought something that may have been the cause.
         """
         with self._lock:
             began = now if began is None else began
@@ -124,17 +133,15 @@ class Breaker:
                 self._opened_at, self._open_until = now, now + max(self._next_open_s, hold_s or 0.0)
                 return False
             self._forget(now)
-            quiet_since = self._good_at
             if began >= self._known_at and (who is None or who not in self._blamed):
                 self._known_at = now
                 if not self._streak:
-                    self._streak_since = now
+                    self._streak_since, self._doubtful = now, True
                 self._streak += 1
+                self._doubtful = self._doubtful and doubtful
                 self._note(now, failed=True, who=who)
-                quiet_since = max(quiet_since, self._streak_since)
-                lasting = self._streak >= self._streak_limit and now - quiet_since >= self._quiet()
                 failing = len(self._calls) >= self._sample and self._failures >= self._ratio * len(self._calls)
-                if lasting or failing:
+                if failing or (self._streak >= self._streak_limit and self._lasts(now)):
                     return self._open(now, hold_s)
             if hold_s and now - self._good_at >= self._quiet_s:
                 return self._open(now, hold_s)
@@ -165,12 +172,15 @@ class Breaker:
         self._opened_at, self._open_until = now, now + max(self._open_s, hold_s or 0.0)
         return True
 
-    def _quiet(self) -> float:
-        """Return how long no success must have come: longer where they come seldom anyway, within limits."""
+    def _lasts(self, now: float) -> bool:
+        """Say whether no success has come for long enough; where they come seldom anyway, that is longer."""
+        since, parts = self._good_at, 1.0
+        if self._doubtful:
+            since, parts = max(since, self._streak_since), _DOUBTFUL
         good = len(self._calls) - self._failures
-        if good < _OFTEN * self._window_s:
-            return self._quiet_s
-        return self._quiet_s * min(max(_PAUSES * self._window_s / good, 1.0), _QUIET_MOST)
+        if good >= _OFTEN * self._window_s:
+            parts = max(parts, min(_PAUSES * self._window_s / good, _QUIET_MOST))
+        return now - since >= self._quiet_s * parts
 
     def _note(self, now: float, *, failed: bool = False, who: Hashable | None = None) -> None:
         self._calls.append((now, failed, who))
@@ -190,7 +200,7 @@ class Breaker:
 # longer than this times the usual quiet: a vendor that fails for everybody is left alone within two seconds.
 _OFTEN = 1.0
 _PAUSES = 6.0
-_QUIET_MOST = 1.8
+_DOUBTFUL, _QUIET_MOST = 1.4, 1.8
 
 
 class Gate:

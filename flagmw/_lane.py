@@ -322,7 +322,9 @@ class Lane:
                 self._suspects.failed(who, now)
             if who is not None and self._visitors_own(who, now):
                 self.breaker.abandon()
-            elif self.breaker.failure(now, decision.retry_after_s, began=question.began, who=who):
+            elif self.breaker.failure(
+                now, decision.retry_after_s, began=question.began, who=who, doubtful=who is not None
+            ):
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
         return self._tell(decision, elapsed_s)
 

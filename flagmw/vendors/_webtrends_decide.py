@@ -15,6 +15,7 @@ from flagmw.vendors._webtrends_cookies import Cookies
 
 UNTRUSTED_REST_S = 30.0
 MAX_COOKIES = answers.MAX_COOKIES
+CHANGES = 5_000  # each element of an answer repeats those of the elements before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Settler:
                     rejected.append(made)
             elif element.alias is not None:
                 misses[element.alias] = miss
-            if len(changes) <= 4 * MAX_COOKIES:
+            if len(changes) <= CHANGES:
                 changes += self._changes(element, answer)
         if len(answer.elements) > len(taken):
             rejected.append(ErrorCode.TOO_MANY)
