@@ -105,8 +105,8 @@ def test_U32_failed_probes_double_the_rest() -> None:
     now += breaker.open_for(now)
     assert breaker.allow(now)
     breaker.success(now)
-    fail(breaker, 5, now)
-    assert breaker.open_for(now) == pytest.approx(2.0)
+    fail(breaker, 5, now + 1.0)
+    assert breaker.open_for(now + 1.0) == pytest.approx(2.0)
 
 
 def test_late_failures_change_nothing() -> None:
