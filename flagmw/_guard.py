@@ -65,8 +65,8 @@ class Breaker:
         self._ratio, self._sample, self._window_s = ratio, sample, window_s
         self._open_s, self._open_max_s = open_s, open_max_s
         self._lock = Lock()
-        # When each call ended, whether it failed, and whose it was.
-        self._calls: deque[tuple[float, bool, Hashable | None]] = deque()
+        # When each call ended, whether it failed, whose it was, and whether that may have been the cause.
+        self._calls: deque[tuple[float, bool, Hashable | None, bool]] = deque()
         self._blamed: set[Hashable] = set()
         self._failures = 0
         self._past_calls = self._past_failures = 0.0
@@ -138,8 +138,8 @@ class Breaker:
                     self._streak_since, self._doubtful = now, True
                 self._streak += 1
                 self._doubtful = self._doubtful and doubtful
-                self._note(now, failed=True, who=who)
-                if self._fails_often() or (self._streak >= self._streak_limit and self._lasts(now)):
+                self._note(now, failed=True, who=who, doubtful=doubtful)
+                if self._fails_often(now) or (self._streak >= self._streak_limit and self._lasts(now)):
                     return self._open(now, hold_s)
             if hold_s and now - self._good_at >= self._quiet_s:
                 return self._open(now, hold_s)
@@ -170,10 +170,13 @@ class Breaker:
         self._opened_at, self._open_until = now, now + max(self._open_s, hold_s or 0.0)
         return True
 
-    def _fails_often(self) -> bool:
+    def _fails_often(self, now: float) -> bool:
         """Say whether more calls fail than always do: a steady share of them is due to visitors who provoke it."""
         ratio = max(self._ratio, min(self._share_before() + _MORE, _MOST))
-        return len(self._calls) >= self._sample and self._failures >= ratio * len(self._calls)
+        if len(self._calls) < self._sample or self._failures < ratio * len(self._calls):
+            return False
+        failures = [(at, doubtful) for at, failed, _, doubtful in self._calls if failed]
+        return not all(doubtful for _, doubtful in failures) or now - failures[0][0] >= self._quiet_s * _DOUBTFUL
 
     def _lasts(self, now: float) -> bool:
         """Say whether no success has come for long enough; where they come seldom anyway, that is longer."""
@@ -190,8 +193,8 @@ class Breaker:
         """Return the share of failures among the calls before the window; low while there were only a few."""
         return self._past_failures / (self._past_calls + self._sample)
 
-    def _note(self, now: float, *, failed: bool = False, who: Hashable | None = None) -> None:
-        self._calls.append((now, failed, who))
+    def _note(self, now: float, *, failed: bool = False, who: Hashable | None = None, doubtful: bool = False) -> None:
+        self._calls.append((now, failed, who, doubtful))
         self._failures += failed
         if who is not None:
             self._blamed.add(who)
@@ -199,7 +202,7 @@ class Breaker:
 
     def _forget(self, now: float) -> None:
         while self._calls and self._calls[0][0] < now - self._window_s:
-            _, failed, who = self._calls.popleft()
+            _, failed, who, _ = self._calls.popleft()
             self._failures -= failed
             self._blamed.discard(who)
             self._past_calls += 1.0
