@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from flagmw._locks import Lock
 from flagmw._remember import Key
+
+
+class Question:
+    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+
+    Attributes:
+        who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
+        began: when the vendor was to be asked.
+        started: when that happened; None while it waits for a thread.
+        visitors: the vendor was shown to fail over what this visitor brought.
+    """
+
+    __slots__ = ("began", "started", "visitors", "who")
+
+    def __init__(self, who: Hashable | None, began: float) -> None:
+        self.who, self.began = who, began
+        self.started: float | None = None
+        self.visitors = False
 
 
 class Asked:
@@ -19,12 +38,16 @@ class Asked:
         waiting: how many wait for it.
         overdue: whether somebody's deadline has passed over it.
         noted: whether its outcome was counted.
+        question: whose it is, and how it went.
     """
 
-    __slots__ = ("future", "key", "late", "noted", "overdue", "waiting", "where")
+    __slots__ = ("future", "key", "late", "noted", "overdue", "question", "waiting", "where")
 
-    def __init__(self, future: Any, key: Key | None, late: bool, where: object = None) -> None:
+    def __init__(
+        self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
+    ) -> None:
         self.future, self.key, self.late, self.where = future, key, late, where
+        self.question = question or Question(None, 0.0)
         self.waiting = 1
         self.overdue = self.noted = False
 

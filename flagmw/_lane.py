@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from typing import Any
 
 from flagmw._context import Context
 from flagmw._engine import failed
-from flagmw._flights import Asked, Flights, ended
-from flagmw._guard import Breaker, Deadline, Gate
+from flagmw._flights import Asked, Flights, Question, ended
+from flagmw._guard import LATE_S, Breaker, Deadline, Gate
+from flagmw._pulse import pulse_of, thread_still_since, wait
 from flagmw._remember import Key, Remembered
+from flagmw._suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.pace import CONCURRENCY
-from flagmw.types import Decision, DecisionNote, Visit, VisitorState
+from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
 SLOT_WAIT_S = 0.005
 DELIVERY_CONNECT_S = 2.0
+# Failures that may be due to a process which stood still, rather than to the vendor.
+_TIMED = frozenset(
+    {
+        ErrorCode.DEADLINE,
+        ErrorCode.DNS,
+        ErrorCode.CONNECT,
+        ErrorCode.TLS,
+        ErrorCode.RESET,
+        ErrorCode.TRUNCATED,
+        ErrorCode.TRANSPORT,
+    }
+)
+_STILL_S = 0.05
 
 
 class Lane:
@@ -37,6 +53,7 @@ class Lane:
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
         self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
         self._late_s = config.late_ms / 1000
+        self._identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
         self.reset()
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw.drivers._body import Limits
@@ -55,7 +72,7 @@ class Lane:
 
     def reset(self) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
-        self.breaker = Breaker()
+        self.breaker, self._suspects = Breaker(), Suspects()
         self._threads, self._tasks = Gate(self._config.pool_size), Gate(self._config.max_in_flight)
         self._flights = Flights()
 
@@ -83,9 +100,9 @@ class Lane:
         gate = self._threads
         if not gate.enter(SLOT_WAIT_S):
             return self._shed()
-        late = self._may_be_late(key, self._config.pool_size)
+        late, question = self._may_be_late(key, self._config.pool_size), self._question(visit, state)
         try:
-            future = self.blocking.submit(self.vendor.decide(visit, state), self._until(deadline, late))
+            future = self.blocking.submit(self._flow(question, visit, state), self._until(deadline, late))
         except Exception as error:
             from concurrent.futures import Future
 
@@ -94,7 +111,7 @@ class Lane:
         except BaseException:
             gate.leave()
             raise
-        return self._begin(Asked(future, key, late), gate)
+        return self._begin(Asked(future, key, late, question=question), gate)
 
     def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
         """Wait for what `submit` began, until the deadline at the latest."""
@@ -102,7 +119,8 @@ class Lane:
             return self._tell(asked, 0.0)
         started = time.monotonic()
         try:
-            decision = _checked(asked.future.result(deadline.left(started)))
+            wait(asked.future, deadline.left(started))
+            decision = _checked(asked.future.result(0))
         except TimeoutError:
             decision = self._missed(asked)
         except TransportError as error:
@@ -113,7 +131,8 @@ class Lane:
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         except Exception as error:
             decision = self._bug(error)
-        return self._note(asked, decision, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        return self._note(asked.question, decision, elapsed_s, deadline, thread_still_since, asked)
 
     # On a loop
 
@@ -139,24 +158,27 @@ class Lane:
                 raise
             if not gate.enter():
                 return self._tell(self._shed(), 0.0)
+        question = self._question(visit, state)
         if key is not None:
             late = self._may_be_late(key, self._config.max_in_flight)
-            task = loop.create_task(self._run(visit, state, self._until(deadline, late)))
-            return await self._wait(self._begin(Asked(task, key, late, loop), gate), deadline)
+            task = loop.create_task(self._run(question, visit, state, self._until(deadline, late)))
+            return await self._wait(self._begin(Asked(task, key, late, loop, question), gate), deadline)
         # Nobody can share it: no task of its own is needed.
-        started = time.monotonic()
+        pulse = pulse_of(loop)
+        pulse.enter(loop)
         try:
-            decision = await self._run(visit, state, deadline)
+            decision = await self._run(question, visit, state, deadline)
         except asyncio.CancelledError:
             self.breaker.abandon()
             raise
         finally:
+            pulse.leave()
             gate.leave()
-        return self._note(None, decision, time.monotonic() - started)
+        return self._note(question, decision, time.monotonic() - question.began, deadline, pulse.still_since)
 
-    async def _run(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
+    async def _run(self, question: Question, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
         try:
-            return _checked(await self.aio.run(self.vendor.decide(visit, state), deadline))
+            return _checked(await self.aio.run(self._flow(question, visit, state), deadline))
         except Exception as error:
             return self._bug(error)
 
@@ -164,7 +186,9 @@ class Lane:
         """Wait for a call that others may wait for too; the last to be cancelled ends it."""
         import asyncio
 
-        started = time.monotonic()
+        started, loop = time.monotonic(), asked.future.get_loop()
+        pulse = pulse_of(loop)
+        pulse.enter(loop)
         try:
             await ended(asked.future, deadline.left(started))
         except asyncio.CancelledError:
@@ -172,13 +196,16 @@ class Lane:
                 self.breaker.abandon()
                 asked.future.cancel()
             raise
+        finally:
+            pulse.leave()
         if not asked.future.done():
             decision = self._missed(asked)
         elif asked.future.cancelled():
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         else:
             decision = asked.future.result()
-        return self._note(asked, decision, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        return self._note(asked.question, decision, elapsed_s, deadline, pulse.still_since, asked)
 
     # Calls that are shared, and calls that come late
 
@@ -264,21 +291,79 @@ class Lane:
         self._throttle.log(
             logging.ERROR, ErrorCode.INTERNAL, "deciding failed", vendor=self.vendor.name, error=type(error).__name__
         )
-        return failed(self.vendor.name, ErrorCode.INTERNAL, trips=True)
+        return failed(self.vendor.name, ErrorCode.INTERNAL)
 
-    def _note(self, asked: Asked | None, decision: Decision, elapsed_s: float) -> Decision:
+    def _note(
+        self,
+        question: Question,
+        decision: Decision,
+        elapsed_s: float,
+        deadline: Deadline,
+        still_since: Callable[[float], float],
+        asked: Asked | None = None,
+    ) -> Decision:
         """Learn from *decision* how the vendor is, once for all who waited for it."""
-        name, now = self.vendor.name, time.monotonic()
+        name, now, who = self.vendor.name, time.monotonic(), question.who
         if asked is not None and asked.noted:
             return decision
         if asked is not None:
             asked.noted = True
-        if decision.error is not None and decision.trips:
-            if self.breaker.failure(now, decision.retry_after_s):
+        if decision.error is None or (not decision.trips and decision.error is not ErrorCode.INTERNAL):
+            if who is not None:
+                self._suspects.served(who)
+            if question.visitors:
+                self._counts.add("cookies_replaced", name)
+            if self.breaker.success(now):
+                self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
+        elif self._ours(question, decision.error, deadline, still_since(question.began), now):
+            self.breaker.abandon()
+        else:
+            if who is not None:
+                self._suspects.failed(who, now)
+            if who is not None and self._visitors_own(who, now):
+                self.breaker.abandon()
+            elif self.breaker.failure(
+                now, decision.retry_after_s, began=question.began, who=who, doubtful=who is not None
+            ):
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
-        elif self.breaker.success(now):
-            self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
         return self._tell(decision, elapsed_s)
+
+    # Whose a failure is
+
+    def _question(self, visit: Visit, state: VisitorState) -> Question:
+        who: Hashable | None = None
+        try:
+            identity = self._identity(state) if state.cookies and self._identity is not None else ""
+            if identity or visit.user_id:
+                who = hash((identity, visit.user_id))
+        except Exception:
+            who = None  # a vendor written elsewhere; deciding will tell of its defect
+        return Question(who, time.monotonic())
+
+    def _flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Ask, and note when that begins; ask without their cookies for a visitor whom only these seem to fail."""
+        question.started = time.monotonic()
+        who = question.who
+        if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
+            return (yield from self.vendor.decide(visit, state))
+        if self.breaker.fails_others(who, question.started):
+            return (yield from self.vendor.decide(visit, state))
+        decision, question.visitors = yield from without_cookies(self.vendor, visit, state)
+        return decision
+
+    def _visitors_own(self, who: Hashable, now: float) -> bool:
+        """Say whether the vendor fails for *who* again and again, and for nobody else."""
+        return self._suspects.failures(who, now) >= KNOWN and not self.breaker.fails_others(who, now)
+
+    def _ours(self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float) -> bool:
+        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late question."""
+        if code not in _TIMED:
+            return code is ErrorCode.INTERNAL
+        if question.started is None or still_s > max(_STILL_S, (now - question.began) / 3):
+            return True
+        if code is not ErrorCode.DEADLINE:
+            return False
+        return now > deadline.at + LATE_S or deadline.at - question.started < self._config.deadline_ms / 3000
 
     def _tell(self, decision: Decision, elapsed_s: float) -> Decision:
         code, name = decision.error or decision.notice, self.vendor.name

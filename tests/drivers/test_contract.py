@@ -388,7 +388,7 @@ def test_U14_slow_interim_flood(own: Any) -> None:
 def test_U14_switching_protocols_is_refused(own: Any) -> None:
     """A 101 that nobody asked for is no answer, and its connection is closed."""
     with RawVendor([read_request, send(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n"), hang]) as vendor:
-        assert own.ask(vendor.url).code == "TRANSPORT"
+        assert own.ask(vendor.url).code == "PROTOCOL"
         assert vendor.wait_open(0)
 
 
