@@ -33,7 +33,7 @@ CREATE TABLE lease (seq INTEGER PRIMARY KEY, token TEXT NOT NULL, until REAL NOT
 CREATE TABLE dead (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, vendor TEXT NOT NULL, kind TEXT NOT NULL, visitor TEXT NOT NULL,
     key BLOB, once INTEGER NOT NULL, attempts INTEGER NOT NULL, code TEXT NOT NULL, at REAL NOT NULL,
-    size INTEGER NOT NULL, body BLOB NOT NULL);
+    size INTEGER NOT NULL, body BLOB NOT NULL, seen REAL);
 CREATE TABLE done (n INTEGER PRIMARY KEY, what NOT NULL UNIQUE, at REAL NOT NULL);
 """
 
@@ -75,6 +75,8 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
         _settle(connection, full_sync=full_sync, new=new)
         if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] == 0:
             _create(connection, path)
+        elif "seen" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(dead)")}:
+            connection.execute("ALTER TABLE dead ADD COLUMN seen REAL")
         _check_meta(connection, path, adopt_copies)
         end = time.monotonic() + CHECK_S
         if not new and sound(connection, lambda: time.monotonic() < end) is False:

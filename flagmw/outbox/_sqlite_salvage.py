@@ -116,7 +116,7 @@ def _old_counts(source: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
 def _recount(target: sqlite3.Connection, old: dict[tuple[str, str, str], int]) -> int:
     """Write counters that agree with the rows: what was accepted and is nowhere any more is dropped as `DAMAGED`."""
     new = {label: n for label, n in old.items() if label[1] in ("accepted", "delivered", "duplicates", "dropped")}
-    new |= {label: n for label, n in old.items() if label[1] == "refused"}
+    new |= {label: n for label, n in old.items() if label[1] in ("refused", "now", "unseen")}
     for table, what, size in (("event", "queued", "bytes"), ("dead", "dead", "dead_bytes")):
         for vendor, n, total in target.execute(f"SELECT vendor, count(*), sum(size) FROM {table} GROUP BY vendor"):  # noqa: S608
             new[vendor, what, ""], new[vendor, size, ""] = n, total

@@ -162,8 +162,7 @@ class Store:
                 parts.append(book.stats(book.now))
             self.files.shut(one)
         if self._spare:
-            self._spare.close()
-            parts.append(self._spare.stats(0.0))
+            parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
         self.files.closed = True
 
