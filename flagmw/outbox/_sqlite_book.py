@@ -20,6 +20,7 @@ from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_queue import Queue
 from flagmw.outbox._sqlite_rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox._sqlite_salvage import Salvage
 from flagmw.outbox._sqlite_settle import Settlement
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.policy import Policy
@@ -208,6 +209,21 @@ class Book:
     def unreadable(self) -> int:
         """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
         return self._due.unreadable
+
+    def salvaged(self, salvage: Salvage) -> bool:
+        """Take some more rows of a damaged file; return whether that was the end."""
+        done = salvage.step(self.connection, self._counts)
+        self._queue.load()
+        self._past.load()
+        return done
+
+    def stood_still(self, seconds: float) -> None:
+        """Let every lease run longer by the time in which its holder could not do anything."""
+        self._leases.extend(seconds)
+
+    def shortest_lease_s(self) -> float | None:
+        """Return how long the shortest lease lasts; None when nothing is leased."""
+        return self._leases.shortest_s()
 
     def idle(self) -> bool:
         """Say whether nothing is left that this process could deliver."""

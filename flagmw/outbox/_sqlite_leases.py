@@ -72,6 +72,18 @@ class Leases:
         """Let no lease run longer than it may, after the clock was set to *now*; the caller loads the file again."""
         self._connection.execute("UPDATE lease SET until = min(until, ? + lease_s)", (now,))
 
+    def extend(self, seconds: float) -> None:
+        """Let every lease that a living process holds end later."""
+        living = [held for token, held in self._held.items() if token not in self._ghosts]
+        if living:
+            self._connection.execute("UPDATE lease SET until = until + ?", (seconds,))
+        for held in living:
+            held.until += seconds
+
+    def shortest_s(self) -> float | None:
+        """Return how long the shortest lease lasts from its beginning; None when there is none."""
+        return min((held.lease_s for held in self._held.values()), default=None)
+
     def take(self, vendor: str, rows: Sequence[tuple[Row, Leased]], lease_s: float, now: float) -> Lease:
         self._numbers += 1
         token, until = f"{self._tag}{self._numbers}", now + lease_s

@@ -96,7 +96,7 @@ class Directory:
             OutboxError: the file is locked for too long, or damaged.
         """
         try:
-            with closing(self._connect(number)) as connection:
+            with _slots.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
                 result = do(book)
@@ -109,7 +109,7 @@ class Directory:
     def _read(self, number: int, do: Callable[[Book], T]) -> T:
         """As `_in`, for what only looks: nothing is written, not even what SQLite would tidy up."""
         try:
-            with closing(self._connect(number, "ro")) as connection:
+            with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
                 connection.execute("BEGIN")
                 return do(self._book(connection, number))
         except sqlite3.Error as error:
@@ -152,7 +152,7 @@ class Directory:
                 continue
 
     def _known(self, number: int) -> bool:
-        with closing(self._connect(number, "ro")) as connection:
+        with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
             reader = marks(connection).get("reader")
             return isinstance(reader, int) and reader <= SCHEMA
 
