@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw._locks import Lock
+from flagmw._places import Turn
 from flagmw._remember import Key
 
 
@@ -19,14 +20,20 @@ class Asked:
         waiting: how many wait for it.
         overdue: whether somebody's deadline has passed over it.
         noted: whether its outcome was counted.
+        at: the latest deadline of those who wait for it.
+        turn: its place among the calls under way, or its wait for one.
+        made: whether the vendor was called, and not only waited for.
     """
 
-    __slots__ = ("future", "key", "late", "noted", "overdue", "waiting", "where")
+    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "turn", "waiting", "where")
 
     def __init__(self, future: Any, key: Key | None, late: bool, where: object = None) -> None:
         self.future, self.key, self.late, self.where = future, key, late, where
         self.waiting = 1
         self.overdue = self.noted = False
+        self.at = float("-inf")
+        self.turn: Turn | None = None
+        self.made = True
 
 
 class Flights:
@@ -37,8 +44,12 @@ class Flights:
         self._under_way: dict[Key, Asked] = {}
         self._late = 0
 
-    def join(self, key: Key | None, where: object = None) -> Asked | None:
-        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for."""
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
+
+        Args:
+            until: the deadline of who joins.
+        """
         if key is None:
             return None
         with self._lock:
@@ -46,6 +57,7 @@ class Flights:
             if asked is None or asked.where is not where or asked.overdue or asked.future.done():
                 return None
             asked.waiting += 1
+            asked.at = max(asked.at, until)
             return asked
 
     def begin(self, asked: Asked) -> Asked:

@@ -65,8 +65,8 @@ class Config:
         referer: what vendors are told of the Referer: "origin", "full" or "off".
         send_query: query parameters that may be sent on with the page's URL.
         identify: called with the request; returns an `Identity`, or None for a visitor without one.
-        max_in_flight: decisions under way at once, per vendor, in async servers.
-        pool_size: threads per vendor that make decisions in blocking servers.
+        max_in_flight: decisions under way at once, per vendor and process. Further ones wait their turn.
+        pool_size: threads per vendor that make decisions in blocking servers, where they are to be fewer than that.
         new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
@@ -112,7 +112,7 @@ class Config:
     send_query: tuple[str, ...] = ()
     identify: Callable[[Any], Any] | None = None
     max_in_flight: int = 64
-    pool_size: int = 8
+    pool_size: int | None = None
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"
