@@ -338,7 +338,6 @@ class Lane:
             "breaker": self.breaker.state(now),
             "next_probe_s": round(self.breaker.open_for(now), 3),
             "in_flight": sum(places.inside for places in {self._threads, self._tasks}),
-            "waiting": sum(places.waiting for places in {self._threads, self._tasks}),
             "hedges": self.blocking.hedges + self.aio.hedges,
         }
 
