@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from flagmw._locks import Lock
 from flagmw._places import Turn
 from flagmw._remember import Key
+
+
+class Question:
+    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+
+    Attributes:
+        who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
+        began: when the vendor was to be asked.
+        started: when that happened; None while it waits for a thread.
+        visitors: the vendor was shown to fail over what this visitor brought.
+    """
+
+    __slots__ = ("began", "started", "visitors", "who")
+
+    def __init__(self, who: Hashable | None, began: float) -> None:
+        self.who, self.began = who, began
+        self.started: float | None = None
+        self.visitors = False
 
 
 class Asked:
@@ -23,12 +42,16 @@ class Asked:
         at: the latest deadline of those who wait for it.
         turn: its place among the calls under way, or its wait for one.
         made: whether the vendor was called, and not only waited for.
+        question: whose it is, and how it went.
     """
 
-    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "turn", "waiting", "where")
+    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "question", "turn", "waiting", "where")
 
-    def __init__(self, future: Any, key: Key | None, late: bool, where: object = None) -> None:
+    def __init__(
+        self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
+    ) -> None:
         self.future, self.key, self.late, self.where = future, key, late, where
+        self.question = question or Question(None, 0.0)
         self.waiting = 1
         self.overdue = self.noted = False
         self.at = float("-inf")

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from typing import Any
 
 from flagmw._context import Context
 from flagmw._engine import failed
-from flagmw._flights import Asked, Flights, ended
-from flagmw._guard import Breaker, Deadline
+from flagmw._flights import Asked, Flights, Question, ended
+from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._places import Places, Turn, hand_on
+from flagmw._pulse import pulse_of, thread_still_since, wait
 from flagmw._remember import Key, Remembered
+from flagmw._suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.pace import CONCURRENCY
-from flagmw.types import Decision, DecisionNote, Visit, VisitorState
+from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
 DELIVERY_CONNECT_S = 2.0
 _NOT_ASKED = frozenset({ErrorCode.SHED, ErrorCode.BREAKER_OPEN})
+# Failures that may be due to a process which stood still, rather than to the vendor.
+_TIMED = frozenset(
+    {
+        ErrorCode.DEADLINE,
+        ErrorCode.DNS,
+        ErrorCode.CONNECT,
+        ErrorCode.TLS,
+        ErrorCode.RESET,
+        ErrorCode.TRUNCATED,
+        ErrorCode.TRANSPORT,
+    }
+)
+_STILL_S = 0.05
 
 
 class Lane:
@@ -38,6 +54,7 @@ class Lane:
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
         self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
         self._late_s = config.late_ms / 1000
+        self._identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
         self.reset()
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw.drivers._body import Limits
@@ -57,7 +74,7 @@ class Lane:
 
     def reset(self) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
-        self.breaker = Breaker()
+        self.breaker, self._suspects = Breaker(), Suspects(self._context.shares.tracks)
         most, threads = self._config.max_in_flight, self._config.pool_size
         self._tasks = Places(most)
         # Where threads are not to be fewer, both kinds of callers stand in one line.
@@ -88,7 +105,7 @@ class Lane:
         from concurrent.futures import Future
 
         future: Future[Decision] = Future()
-        asked = self._asked(future, key, self._threads, deadline)
+        asked = self._asked(future, key, self._threads, deadline, self._question(visit, state))
         places, now = self._threads, time.monotonic()
 
         def start(turn: Turn) -> bool:
@@ -114,7 +131,7 @@ class Lane:
             future.set_result(refused)
             return False
         try:
-            made = self.blocking.submit(self.vendor.decide(visit, state), self._until(asked))
+            made = self.blocking.submit(self._flow(asked.question, visit, state), self._until(asked))
         except Exception as error:
             turn.declined = turn.waited
             future.set_exception(error)
@@ -132,7 +149,8 @@ class Lane:
             return self._tell(asked, 0.0)
         started = time.monotonic()
         try:
-            decision = _checked(asked.future.result(deadline.left(started)))
+            wait(asked.future, deadline.left(started))
+            decision = _checked(asked.future.result(0))
         except TimeoutError:
             decision = self._missed(asked, self._threads)
         except TransportError as error:
@@ -144,7 +162,8 @@ class Lane:
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         except Exception as error:
             decision = self._bug(error)
-        return self._note(asked, decision, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        return self._note(asked, decision, elapsed_s, deadline, thread_still_since)
 
     # On a loop
 
@@ -162,7 +181,7 @@ class Lane:
         if refused is not None:
             return self._tell(refused, 0.0)
         places, now = self._tasks, time.monotonic()
-        asked = self._asked(None, key, places, deadline)
+        asked = self._asked(None, key, places, deadline, self._question(visit, state))
         asked.where = loop
         asked.turn, line = places.enter(now), None
         if asked.turn is None:
@@ -175,7 +194,8 @@ class Lane:
             asked.future = loop.create_task(self._in_turn(asked, line, visit, state))
             return await self._wait(self._begin(asked, places), deadline)
         # Nobody can share it: no task of its own is needed.
-        learn = False
+        pulse, learn = pulse_of(loop), False
+        pulse.enter(loop)
         try:
             decision = await self._in_turn(asked, line, visit, state)
             learn = True
@@ -183,8 +203,9 @@ class Lane:
             self.breaker.abandon()
             raise
         finally:
+            pulse.leave()
             places.leave(asked.turn, time.monotonic(), learn=learn and asked.made)
-        return self._note(asked, decision, time.monotonic() - now)
+        return self._note(asked, decision, time.monotonic() - now, deadline, pulse.still_since)
 
     async def _in_turn(self, asked: Asked, line: Any, visit: Visit, state: VisitorState) -> Decision:
         """Make the call when there is a place for it; *line* ends then, or when it is of no use any more."""
@@ -195,7 +216,7 @@ class Lane:
             if refused is not None:
                 asked.made = False
                 return refused
-        return await self._run(visit, state, self._until(asked))
+        return await self._run(asked.question, visit, state, self._until(asked))
 
     async def _stand(self, asked: Asked, line: Any) -> Decision | None:
         """Wait in line; return why there is no call, None when the place is there."""
@@ -241,9 +262,9 @@ class Lane:
             return False
         return refused is None
 
-    async def _run(self, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
+    async def _run(self, question: Question, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
         try:
-            return _checked(await self.aio.run(self.vendor.decide(visit, state), deadline))
+            return _checked(await self.aio.run(self._flow(question, visit, state), deadline))
         except Exception as error:
             return self._bug(error)
 
@@ -251,7 +272,9 @@ class Lane:
         """Wait for a call that others may wait for too; the last to be cancelled ends it."""
         import asyncio
 
-        started = time.monotonic()
+        started, loop = time.monotonic(), asked.future.get_loop()
+        pulse = pulse_of(loop)
+        pulse.enter(loop)
         try:
             await ended(asked.future, deadline.left(started))
         except asyncio.CancelledError:
@@ -259,13 +282,16 @@ class Lane:
                 self.breaker.abandon()
                 asked.future.cancel()
             raise
+        finally:
+            pulse.leave()
         if not asked.future.done():
             decision = self._missed(asked, self._tasks)
         elif asked.future.cancelled():
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         else:
             decision = asked.future.result()
-        return self._note(asked, decision, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        return self._note(asked, decision, elapsed_s, deadline, pulse.still_since)
 
     # Calls that are shared, and calls that come late
 
@@ -275,10 +301,10 @@ class Lane:
             self._counts.add("joined", self.vendor.name)
         return asked
 
-    def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline) -> Asked:
+    def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question) -> Asked:
         """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
         late = key is not None and self._late_s > 0 and self._flights.may_be_late(max(1, places.limit // 4))
-        asked = Asked(future, key, late)
+        asked = Asked(future, key, late, question=question)
         asked.at = deadline.at
         return asked
 
@@ -370,27 +396,82 @@ class Lane:
         self._throttle.log(
             logging.ERROR, ErrorCode.INTERNAL, "deciding failed", vendor=self.vendor.name, error=type(error).__name__
         )
-        return failed(self.vendor.name, ErrorCode.INTERNAL, trips=True)
+        return failed(self.vendor.name, ErrorCode.INTERNAL)
 
-    def _note(self, asked: Asked | None, decision: Decision, elapsed_s: float) -> Decision:
+    def _note(
+        self,
+        asked: Asked,
+        decision: Decision,
+        elapsed_s: float,
+        deadline: Deadline,
+        still_since: Callable[[float], float],
+    ) -> Decision:
         """Learn from *decision* how the vendor is, once for all who waited for it."""
-        name, now = self.vendor.name, time.monotonic()
-        if asked is not None and asked.noted:
+        question = asked.question
+        name, now, who = self.vendor.name, time.monotonic(), question.who
+        if asked.noted:
             return decision
         if decision.error in _NOT_ASKED:
             return self._tell(decision, elapsed_s)
-        if asked is not None:
-            asked.noted = True
-            if decision.error is ErrorCode.DEADLINE and asked.turn is not None and asked.turn.waited:
-                # It began late, because others were before it: that says nothing of the vendor.
+        asked.noted = True
+        if decision.error is None or (not decision.trips and decision.error is not ErrorCode.INTERNAL):
+            if who is not None:
+                self._suspects.served(who)
+            if question.visitors:
+                self._counts.add("cookies_replaced", name)
+            if self.breaker.success(now):
+                self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
+        elif decision.error is ErrorCode.DEADLINE and asked.turn is not None and asked.turn.waited:
+            self.breaker.abandon()  # it was made late, because others were before it: that says nothing of the vendor
+        elif self._ours(question, decision.error, deadline, still_since(question.began), now):
+            self.breaker.abandon()
+        else:
+            if who is not None:
+                self._suspects.failed(who, now)
+            if who is not None and self._visitors_own(who, now):
                 self.breaker.abandon()
-                return self._tell(decision, elapsed_s)
-        if decision.error is not None and decision.trips:
-            if self.breaker.failure(now, decision.retry_after_s):
+            elif self.breaker.failure(
+                now, decision.retry_after_s, began=question.started or question.began, who=who, doubtful=who is not None
+            ):
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
-        elif self.breaker.success(now):
-            self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
         return self._tell(decision, elapsed_s)
+
+    # Whose a failure is
+
+    def _question(self, visit: Visit, state: VisitorState) -> Question:
+        who: Hashable | None = None
+        try:
+            identity = self._identity(state) if state.cookies and self._identity is not None else ""
+            if identity or visit.user_id:
+                who = hash((identity, visit.user_id))
+        except Exception:
+            who = None  # a vendor written elsewhere; deciding will tell of its defect
+        return Question(who, time.monotonic())
+
+    def _flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Ask, and note when that begins; ask without their cookies for a visitor whom only these seem to fail."""
+        question.started = time.monotonic()
+        who = question.who
+        if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
+            return (yield from self.vendor.decide(visit, state))
+        if self.breaker.fails_others(who, question.started):
+            return (yield from self.vendor.decide(visit, state))
+        decision, question.visitors = yield from without_cookies(self.vendor, visit, state)
+        return decision
+
+    def _visitors_own(self, who: Hashable, now: float) -> bool:
+        """Say whether the vendor fails for *who* again and again, and for nobody else."""
+        return self._suspects.failures(who, now) >= KNOWN and not self.breaker.fails_others(who, now)
+
+    def _ours(self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float) -> bool:
+        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late question."""
+        if code not in _TIMED:
+            return code is ErrorCode.INTERNAL
+        if question.started is None or still_s > max(_STILL_S, (now - question.began) / 3):
+            return True
+        if code is not ErrorCode.DEADLINE:
+            return False
+        return now > deadline.at + LATE_S or deadline.at - question.started < self._config.deadline_ms / 3000
 
     def _tell(self, decision: Decision, elapsed_s: float) -> Decision:
         code, name = decision.error or decision.notice, self.vendor.name

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flagmw._engine import Exchange
-from flagmw._guard import Breaker, Deadline
+from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._log import Throttle
 from flagmw._places import Places, in_turn
 from flagmw._stats import Counts
@@ -35,16 +35,16 @@ class Visiting:
 
     def load(self, exchange: Exchange, deadline: Deadline) -> None:
         """Give *exchange* its visitor's cookies, from a thread."""
-        asked = self._asked(exchange, deadline)
+        began, asked = time.monotonic(), self._asked(exchange, deadline)
         if asked is not None:
             try:
                 self._take(exchange, asked.result(deadline.left(time.monotonic())))
             except Exception as error:
-                self._missed(exchange, None if asked.cancel() else error)
+                self._missed(exchange, None if asked.cancel() else error, began, deadline.at)
 
     async def aload(self, exchange: Exchange, deadline: Deadline) -> None:
         """As `load`, from an event loop."""
-        asked = self._asked(exchange, deadline)
+        began, asked = time.monotonic(), self._asked(exchange, deadline)
         if asked is not None:
             import asyncio
 
@@ -52,27 +52,27 @@ class Visiting:
                 found = await asyncio.wait_for(asyncio.wrap_future(asked), deadline.left(time.monotonic()))
                 self._take(exchange, found)
             except Exception as error:
-                self._missed(exchange, None if asked.cancelled() else error)
+                self._missed(exchange, None if asked.cancelled() else error, began, deadline.at)
 
     def save(self, exchange: Exchange) -> None:
         """Keep what is new of the visitor; wait for that a moment only."""
-        asked = self._kept(exchange)
+        began, asked = time.monotonic(), self._kept(exchange)
         if asked is not None:
             try:
                 asked.result(SAVE_WAIT_S)
             except Exception as error:
-                self._failed(error)
+                self._failed(error, began, began + SAVE_WAIT_S)
 
     async def asave(self, exchange: Exchange) -> None:
         """As `save`, from an event loop."""
-        asked = self._kept(exchange)
+        began, asked = time.monotonic(), self._kept(exchange)
         if asked is not None:
             import asyncio
 
             try:
                 await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), SAVE_WAIT_S)
             except Exception as error:
-                self._failed(error)
+                self._failed(error, began, began + SAVE_WAIT_S)
 
     def close(self) -> None:
         """End this process's threads and the store's connections; a later use starts anew."""
@@ -106,7 +106,7 @@ class Visiting:
         if self._crew.get().places.waiting < _SAVES_WAITING:
             asked = self._begin(time.monotonic() + _SAVE_S, self._store.save, *kept, LIFE_S)
         if asked is None:
-            self._failed(None)
+            self._failed(None, 0.0, 0.0)
         return asked
 
     def _begin(self, until: float, work: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
@@ -123,15 +123,20 @@ class Visiting:
         self._crew.get().breaker.success(time.monotonic())
         exchange.stored(value)
 
-    def _missed(self, exchange: Exchange, error: Exception | None) -> None:
+    def _missed(self, exchange: Exchange, error: Exception | None, began: float = 0.0, due: float = 0.0) -> None:
         """Go on with a new visitor, who must not take the place of the one that is kept."""
         exchange.stored(None)
         exchange.unkept = True
-        self._failed(error)
+        self._failed(error, began, due)
 
-    def _failed(self, error: Exception | None) -> None:
+    def _failed(self, error: Exception | None, began: float, due: float) -> None:
+        """Note that the store, asked at *began*, did not answer; that it should have by *due*."""
         if error is not None:
-            self._crew.get().breaker.failure(time.monotonic())
+            breaker, now = self._crew.get().breaker, time.monotonic()
+            if isinstance(error, TimeoutError) and now > due + LATE_S:
+                breaker.abandon()  # this process stood still: it could not have noticed an answer
+            else:
+                breaker.failure(now, began=began)
         self._counts.add("visitor_store_failed")
         said = "BREAKER_OPEN or no thread in time" if error is None else type(error).__name__
         self._throttle.log(logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=said)

@@ -217,7 +217,13 @@ def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits
 
 
 def reply(answer: Answer, elapsed_s: float) -> Reply:
-    """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us."""
+    """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us.
+
+    Raises:
+        TransportError: `PROTOCOL` for an interim answer that was to be the last (RFC 9110 section 15.2).
+    """
+    if answer.status < 200:
+        raise TransportError(ErrorCode.PROTOCOL)
     headers: dict[str, str] = {}
     for name, value in answer.headers:
         low = name.decode("latin-1").lower()

@@ -24,7 +24,8 @@ from flagmw.vendors import _adobe_events as events
 from flagmw.vendors import _adobe_options as checks
 from flagmw.vendors import _adobe_preview as previews
 from flagmw.vendors import _adobe_request as requests
-from flagmw.vendors._adobe_cookies import MBOX, Cookies, Known
+from flagmw.vendors._adobe_clusters import Clusters
+from flagmw.vendors._adobe_cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors.base import Participation
 
@@ -136,6 +137,7 @@ class AdobeTarget:
             fixed["property"] = {"token": property_token}
         organization = checks.org_id(owner, org_id)
         self._account = requests.Account(client=self.client, org_id=organization, base_url=own_host, fixed=fixed)
+        self._clusters = Clusters()
         self._own = Cookies(organization)
         self.cookies = self._own.rule()
         self.decisioning = one_of(owner, "decisioning", decisioning, ("server", "on-device", "hybrid"))
@@ -184,7 +186,12 @@ class AdobeTarget:
         third_party = self._third_party_id(visit)
         if decisions.is_others(answer, known.device, merges=bool(third_party or known.ecid)):
             answer = decisions.Answer(fault=ErrorCode.PROTOCOL)
-        changes = self._own.changes(visit, known, known.session or visit.fresh_id, answer.device, answer.edge_host)
+        confirmed = self._clusters.knows(known.edge)
+        if answer.fault is None:
+            self._learn(answer, known)
+        changes = self._own.changes(
+            visit, known, known.session or visit.fresh_id, answer.device, answer.edge_host, confirmed=confirmed
+        )
         decision = decisions.settle(
             self.name, answer, self._asked, as_attributes=self._attributes, cookies=changes if not answer.fault else ()
         )
@@ -208,14 +215,28 @@ class AdobeTarget:
         if self.debug and self._trace is not None:
             body["trace"] = {"authorizationToken": self._trace.reveal()}
         # A visitor whom Target knows gets the same answer twice; a new one would become two.
-        call = self._account.call(
-            known.edge, known.session or visit.fresh_id, body, hedge_safe=not counted and known.device is not None
-        )
+        safe, session = not counted and known.device is not None, known.session or visit.fresh_id
+        edge, began = self._clusters.pick(known.edge)
+        if edge is not None:
+            answer = yield from self._answer(self._account.call(edge, session, body, hedge_safe=safe), request_id)
+            if answer.answered:
+                self._clusters.answered(edge)
+                return answer
+            self._clusters.failed(edge, began)
+        return (yield from self._answer(self._account.call(None, session, body, hedge_safe=safe), request_id))
+
+    def _answer(self, call: Call, request_id: str) -> Generator[Call, Reply, decisions.Answer]:
         try:
             reply = yield call
         except TransportError as error:
             return decisions.Answer(fault=error.code)
         return decisions.read(reply, request_id)
+
+    def _learn(self, answer: decisions.Answer, known: Known) -> None:
+        """Take note of the clusters that *answer* names, but not of what only echoes the visitor's own id."""
+        if self._account.base_url is None:
+            given = suffix_of(answer.device)
+            self._clusters.named(cluster_of(answer.edge_host), None if given == known.suffix else given)
 
     def _body(self, visit: Visit, known: Known, given: requests.Facts, request_id: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -298,13 +319,30 @@ class AdobeTarget:
         except ValueError:
             return ()
 
-    def _told(self, event: Event, fields: Mapping[str, Any], request_id: str) -> Call:
-        """Return the request with *fields* on behalf of the event's visitor."""
+    def _told(self, event: Event, fields: Mapping[str, Any], request_id: str) -> Generator[Call, Reply, Reply]:
+        """Send *fields* on behalf of the event's visitor; a cluster that fails is made up for by the account's host."""
         visit = event.visit
         known = self._own.read(visit.cookies, visit.now)
         given = requests.facts(visit.data, self._params, self._profile)
         session = known.session or hashlib.blake2b(event.visitor_key.encode(), digest_size=16).hexdigest()
-        return self._account.call(known.edge, session, {**self._body(visit, known, given, request_id), **fields})
+        body = {**self._body(visit, known, given, request_id), **fields}
+        edge, began = self._clusters.pick(known.edge)
+        if edge is not None:
+            try:
+                reply = yield self._account.call(edge, session, body)
+            except TransportError as error:
+                self._clusters.failed(edge, began)
+                if error.sent and event.at_most_once:
+                    raise
+            else:
+                if reply.status < 500:
+                    self._clusters.answered(edge)
+                    return reply
+                self._clusters.failed(edge, began)
+                if event.at_most_once:
+                    return reply
+        reply = yield self._account.call(None, session, body)
+        return reply
 
 
 _NO_RULES = "the rules for on-device decisioning are not there yet: see that artifact_url can be reached and is enabled"

@@ -157,8 +157,6 @@ class Contentstack:
         try:
             manifest = manifests.read(reply.body)
         except ProtocolError as error:
-            if error.code is ErrorCode.EMPTY:
-                return Decision(vendor=self.name, notice=error.code, rejected=odd)
             return Decision(vendor=self.name, error=error.code, trips=True, rejected=odd)
         uid, identity = self._identity(reply, sent)
         cookies = self._changes(manifest, uid, state)
