@@ -257,17 +257,18 @@ class Exchange(Reports):
             return
         assert self.inbound is not None
         oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
-        if len(carried.ready) < _HOSTS_MAX:
-            jars = self._jars
-            carried.ready[self.inbound.header("host"), self.inbound.scheme] = Ready(
-                since=oldest - 60.0,
-                until=oldest + self._context.config.reuse_s,
-                variants=flags._variants,
-                misses=flags._misses,
-                notice=flags._notice,
-                hints=flags._hints,
-                after=None if jars is None else After(jars.now, jars.set_cookies),
-            )
+        jars = self._jars
+        ready = Ready(
+            since=oldest - 60.0,
+            until=oldest + self._context.config.reuse_s,
+            variants=flags._variants,
+            misses=flags._misses,
+            notice=flags._notice,
+            hints=flags._hints,
+            after=None if jars is None else After(jars.now, jars.set_cookies),
+        )
+        weight = sum([part.weigh() for part in self.remembered if part is not None])
+        self._context.read.make_ready(carried, self.inbound.header("host"), self.inbound.scheme, ready, weight)
 
     def recall(self) -> list[Decision | None]:
         """Return the decision of each vendor that need not be asked, None for those that are to be.
@@ -408,10 +409,6 @@ class Exchange(Reports):
         config = self._context.config
         secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
         return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
-
-
-# How many hosts' flags are kept ready for one Cookie header.
-_HOSTS_MAX = 4
 
 
 def failed(vendor: str, code: ErrorCode, *, trips: bool = False) -> Decision:

@@ -14,7 +14,6 @@ from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState
 
-_KNOWN_MAX = 16
 Part = tuple[bytes, Remembered]
 
 
@@ -183,8 +182,7 @@ class Recall:
         known = carried.known.get((n, address, recorded))
         if known is None:
             known = binder.key(state, address, None, data, recorded=recorded)
-            if len(carried.known) < _KNOWN_MAX:
-                carried.known[n, address, recorded] = known
+            self._context.read.know(carried, n, address, recorded, known)
         return known
 
     def _token_parts(self) -> Mapping[Key, Remembered]:

@@ -143,7 +143,7 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
     try:
         if isinstance(default, int):
             return int(text)
-        if option == "hedge_ms":
+        if option in ("hedge_ms", "pool_size"):
             return int(text)
         if isinstance(default, float) or option == "new_visitors_per_s":
             return float(text)

@@ -75,8 +75,9 @@ class Config:
         send_query: Query parameters that stay in the page's address for vendors. Webtrends gets none.
         identify: A function of the request that returns an `Identity(user_id, data)`, or None for an anonymous
             visitor.
-        max_in_flight: Decisions under way at once, per vendor.
-        pool_size: Threads per vendor that decide in blocking servers.
+        max_in_flight: Decisions under way at once, per vendor and process. Further ones wait their turn.
+        pool_size: A lower cap on the threads per vendor that decide in blocking servers. None lets them grow to
+            `max_in_flight`.
         new_visitors_per_s: New visitors that are decided for, per second and process. Others get defaults
             (`NEW_VISITORS`). None for no limit.
         tracks_per_visitor: Tracks of one visitor that are accepted in a minute, per process.
@@ -126,7 +127,7 @@ class Config:
     send_query: tuple[str, ...] = ()
     identify: Callable[[Any], Any] | None = None
     max_in_flight: int = 64
-    pool_size: int = 8
+    pool_size: int | None = None
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"
