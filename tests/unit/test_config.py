@@ -711,7 +711,7 @@ def test_vendor_of_the_application_by_its_path() -> None:
     config = from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "name": "own"}]}, environ={})
     assert config.vendors[0].name == "own"
     for kind in ("no.such.module:Vendor", "flagmw.testing:NoSuchVendor", ":x", "flagmw.testing:"):
-        with pytest.raises(ConfigError, match="package.module:Class"):
+        with pytest.raises(ConfigError, match=r"package\.module:Class"):
             from_mapping({"vendors": [{"type": kind}]}, environ={})
-    with pytest.raises(ConfigError, match="unknown option 'nmae'; did you mean 'name'"):
+    with pytest.raises(ConfigError, match=r"unknown option 'nmae'; did you mean 'name'"):
         from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "nmae": "own"}]}, environ={})
