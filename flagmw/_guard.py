@@ -64,10 +64,11 @@ class Breaker:
         self._ratio, self._sample, self._window_s = ratio, sample, window_s
         self._open_s, self._open_max_s = open_s, open_max_s
         self._lock = Lock()
-        # When each call ended, whether it failed, and whose it was.
-        self._calls: deque[tuple[float, bool, Hashable | None]] = deque()
+        # When each call ended, whether it failed, whose it was, and whether that may have been the cause.
+        self._calls: deque[tuple[float, bool, Hashable | None, bool]] = deque()
         self._blamed: set[Hashable] = set()
         self._failures = 0
+        self._past_calls = self._past_failures = 0.0
         self._streak = 0
         self._streak_since = 0.0
         self._doubtful = False
@@ -98,9 +99,7 @@ class Breaker:
             self._streak, self._probe_until, self._next_open_s = 0, None, self._open_s
             self._good_at = max(self._good_at, now)
             if reopened:
-                self._calls.clear()
-                self._blamed.clear()
-                self._failures = 0
+                self._forget(math.inf)
             self._note(now)
             return reopened
 
@@ -138,9 +137,8 @@ class Breaker:
                     self._streak_since, self._doubtful = now, True
                 self._streak += 1
                 self._doubtful = self._doubtful and doubtful
-                self._note(now, failed=True, who=who)
-                failing = len(self._calls) >= self._sample and self._failures >= self._ratio * len(self._calls)
-                if failing or (self._streak >= self._streak_limit and self._lasts(now)):
+                self._note(now, failed=True, who=who, doubtful=doubtful)
+                if self._fails_often(now) or (self._streak >= self._streak_limit and self._lasts(now)):
                     return self._open(now, hold_s)
             if hold_s and now - self._good_at >= self._quiet_s:
                 return self._open(now, hold_s)
@@ -171,6 +169,14 @@ class Breaker:
         self._opened_at, self._open_until = now, now + max(self._open_s, hold_s or 0.0)
         return True
 
+    def _fails_often(self, now: float) -> bool:
+        """Say whether more calls fail than always do: a steady share of them is due to visitors who provoke it."""
+        ratio = max(self._ratio, min(self._share_before() + _MORE, _MOST))
+        if len(self._calls) < self._sample or self._failures < ratio * len(self._calls):
+            return False
+        failures = [(at, doubtful) for at, failed, _, doubtful in self._calls if failed]
+        return not all(doubtful for _, doubtful in failures) or now - failures[0][0] >= self._quiet_s * _DOUBTFUL
+
     def _lasts(self, now: float) -> bool:
         """Say whether no success has come for long enough; where they come seldom anyway, that is longer."""
         since, parts = self._good_at, 1.0
@@ -178,11 +184,16 @@ class Breaker:
             since, parts = max(since, self._streak_since), _DOUBTFUL
         good = len(self._calls) - self._failures
         if good >= _OFTEN * self._window_s:
-            parts = max(parts, min(_PAUSES * self._window_s / good, _QUIET_MOST))
+            most = _QUIET_MOST if self._share_before() < _FLOOD else _QUIET_FLOODED
+            parts = max(parts, min(_PAUSES * self._window_s / good, most))
         return now - since >= self._quiet_s * parts
 
-    def _note(self, now: float, *, failed: bool = False, who: Hashable | None = None) -> None:
-        self._calls.append((now, failed, who))
+    def _share_before(self) -> float:
+        """Return the share of failures among the calls before the window; low while there were only a few."""
+        return self._past_failures / (self._past_calls + self._sample)
+
+    def _note(self, now: float, *, failed: bool = False, who: Hashable | None = None, doubtful: bool = False) -> None:
+        self._calls.append((now, failed, who, doubtful))
         self._failures += failed
         if who is not None:
             self._blamed.add(who)
@@ -190,9 +201,14 @@ class Breaker:
 
     def _forget(self, now: float) -> None:
         while self._calls and self._calls[0][0] < now - self._window_s:
-            _, failed, who = self._calls.popleft()
+            _, failed, who, _ = self._calls.popleft()
             self._failures -= failed
             self._blamed.discard(who)
+            self._past_calls += 1.0
+            self._past_failures += failed
+            if self._past_calls > _PAST_CALLS:
+                self._past_calls /= 2
+                self._past_failures /= 2
 
 
 # Where a vendor answers once a second or more often, its silence has to last for so many of the usual pauses, but not
@@ -200,6 +216,11 @@ class Breaker:
 _OFTEN = 1.0
 _PAUSES = 6.0
 _DOUBTFUL, _QUIET_MOST = 1.4, 1.8
+# Where so many calls always fail, a little silence says less.
+_FLOOD, _QUIET_FLOODED = 0.1, 4.0
+# By how much the share of failures has to exceed that of the calls before, and what is too much whatever was before.
+_MORE, _MOST = 0.35, 0.9
+_PAST_CALLS = 1_000.0
 
 
 class Gate:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -87,17 +88,17 @@ def read(body: bytes) -> Manifest:
 
 
 def _pairs(document: Any) -> list[tuple[Any, Any]]:
-    """Return (short uid, active variant's short uid) as they stand in *document*."""
+    """Return (short uid, active variant's short uid) as they stand in *document*, one more than are taken."""
     if not isinstance(document, dict):
         raise ProtocolError(ErrorCode.SHAPE)
     listed, older = document.get("experiences"), document.get("activeVariants")
     if isinstance(listed, list):
         return [
             (entry.get("shortUid"), entry.get("activeVariantShortUid")) if isinstance(entry, dict) else (None, None)
-            for entry in listed
+            for entry in listed[: MAX_EXPERIENCES + 1]
         ]
     if isinstance(older, dict):
-        return list(older.items())
+        return list(islice(older.items(), MAX_EXPERIENCES + 1))
     raise ProtocolError(ErrorCode.SHAPE)
 
 
