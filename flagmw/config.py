@@ -41,7 +41,7 @@ class Config:
         late_ms: how long an answer that misses the deadline is still waited for, to be used at the next page; 0 for not
             at all.
         hedge_ms: ask once more when there is no answer after this time and a repeat is harmless; None for never.
-        memory_mb: MiB for remembered visitors, per process.
+        memory_mb: MiB for all that is remembered of visitors, per process.
         signing_keys: what decisions, overrides and visitor ids are signed with, newest first; 32 random bytes or more.
         consent: called with the request; returns what the visitor has agreed to: "full" or True, "functional" (decide
             and set cookies, report nothing), "none" or False. None for a site that needs no consent.
@@ -67,7 +67,8 @@ class Config:
         identify: called with the request; returns an `Identity`, or None for a visitor without one.
         max_in_flight: decisions under way at once, per vendor and process. Further ones wait their turn.
         pool_size: threads per vendor that make decisions in blocking servers, where they are to be fewer than that.
-        new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
+        new_visitors_per_s: visitors whom neither the site nor a vendor has named that are decided for, per second and
+            process; None for all.
         tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
         deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
         max_rate: events delivered per second and process.
