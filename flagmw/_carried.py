@@ -74,6 +74,7 @@ class Carried:
         rejected: why cookies were left out.
         known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
+        given: what the token says of who the visitor is to vendors; see `Known`.
         ready: by host and scheme, flags that were made of remembered decisions and may be given again.
         header: the header itself; empty where it is not kept.
         size: about how much memory it takes, in bytes.
@@ -81,6 +82,7 @@ class Carried:
     """
 
     __slots__ = (
+        "given",
         "header",
         "known",
         "own",
@@ -110,6 +112,7 @@ class Carried:
         self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
         self.ready: dict[tuple[str | None, str], Ready] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
+        self.given: Sequence[str] = ()
 
 
 class Reader:

@@ -9,6 +9,7 @@ from flagmw._carried import Reader
 from flagmw._exposures import MemorySeen, Seen
 from flagmw._generations import Generations
 from flagmw._guard import PerMinute
+from flagmw._known import Known
 from flagmw._log import Throttle
 from flagmw._memory import Shares
 from flagmw._remember import Binder, Key, Remembered, memory
@@ -67,6 +68,7 @@ class Context:
     tracks: PerMinute = field(init=False)
     refreshed: Refreshed = field(init=False)
     seen: Seen = field(init=False)
+    known: Known | None = field(init=False)
     read: Reader = field(init=False)
     memory: Generations[Key, Remembered] = field(init=False)
     traits: tuple[Traits, ...] = field(init=False)
@@ -77,7 +79,10 @@ class Context:
     def __post_init__(self) -> None:
         self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
         self.reads = any(traits.reads for traits in self.traits)
-        self.shares = shares = Shares.of(self.config.memory_mb, seen=self.reads)
+        self.shares = shares = Shares.of(
+            self.config.memory_mb, seen=self.reads, known=self.config.new_visitors_per_s is not None
+        )
+        self.known = Known(self.config.vendors, shares.known) if shares.known else None
         self.read, self.memory = Reader(self.config.vendors, shares.headers), memory(shares.decisions)
         self.tracks = PerMinute(self.config.tracks_per_visitor, shares.tracks)
         self.refreshed, self.seen = Refreshed(shares.refreshed), MemorySeen(shares.seen)

@@ -20,7 +20,8 @@ class Shares:
         headers: bytes for Cookie headers that were read, and what was made of them.
         decisions: bytes for remembered decisions.
         shadows: bytes for the cookies that shadow vendors have set.
-        refreshed, seen, tracks: entries for cookies sent, exposures reported, and visitors who track.
+        refreshed, seen, tracks, known: entries for cookies sent, exposures reported, visitors who track, and visitors
+            whom vendors know.
     """
 
     headers: int
@@ -29,16 +30,18 @@ class Shares:
     refreshed: int
     seen: int
     tracks: int
+    known: int
 
     @classmethod
-    def of(cls, memory_mb: int, *, seen: bool) -> Shares:
+    def of(cls, memory_mb: int, *, seen: bool, known: bool) -> Shares:
         """Return the shares of *memory_mb* MiB.
 
         Args:
             seen: whether exposures are reported, so that it has to be remembered which.
+            known: whether new visitors are limited, so that it has to be remembered who is none.
         """
         room = memory_mb * MIB
-        large = room * (5 if seen else 7) // 16
+        large = room * (13 - 4 * seen) // 32
         return cls(
             headers=large,
             decisions=large,
@@ -46,6 +49,7 @@ class Shares:
             refreshed=room // 16 // _NUMBER_BYTES,
             seen=room // 4 // _NUMBER_BYTES if seen else 0,
             tracks=room // 32 // _PAIR_BYTES,
+            known=room // 16 // _NUMBER_BYTES if known else 0,
         )
 
 
