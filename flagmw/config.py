@@ -43,7 +43,7 @@ class Config:
         hedge_ms: Milliseconds without an answer after which a call is made once more, where a repeat is
             harmless: Webtrends with another `exposure` than `"decide"`, for visitors in a test. At most one
             call in ten is repeated. None never repeats.
-        memory_mb: MiB for remembered visitors, per process.
+        memory_mb: MiB for everything that is remembered of visitors, per process: decisions, cookies, exposures.
         signing_keys: Keys that sign decisions in cookies, overrides, and visitor ids of `visitor_store`, newest
             first. Each has 32 random bytes or more.
         consent: A function of the request that returns what the visitor agreed to: `"full"` or True,
@@ -79,7 +79,7 @@ class Config:
         pool_size: A lower cap on the threads per vendor that decide in blocking servers. None lets them grow to
             `max_in_flight`.
         new_visitors_per_s: New visitors that are decided for, per second and process. Others get defaults
-            (`NEW_VISITORS`). None for no limit.
+            (`NEW_VISITORS`). A new visitor is one whom neither the site nor a vendor has named. None for no limit.
         tracks_per_visitor: Tracks of one visitor that are accepted in a minute, per process.
         deliver: `"inprocess"` delivers events in threads of this process. `"off"` leaves delivery to `flagmw
             deliver`, and needs an outbox on Valkey.
