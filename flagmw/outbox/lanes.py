@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
-from flagmw._guard import Deadline
+from flagmw._guard import LATE_S, Deadline
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
@@ -253,6 +253,8 @@ class Lanes:
                 self._throttle.change(
                     logging.ERROR, refusal.code, "a vendor refuses us, its events wait", vendor=vendor
                 )
+        elif troubles and now > begun + self._attempt_timeout_s + LATE_S:
+            pass  # this process stood still: it could not have noticed an answer
         elif troubles:
             # What fails again, or hangs, while others are taken says nothing of how much the vendor can bear.
             own = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())

@@ -117,7 +117,7 @@ class SqliteOutbox:
     def adopt(self) -> bool:
         """Take over what dead processes have left, as is done every few seconds; return whether there was anything."""
         store = self._stores.get()
-        return store.writer.ask(store.files.adopt)
+        return store.writer.ask(lambda: store.files.adopt() or store.files.salvages())
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         if len(outcomes) != len(lease.rows):
