@@ -15,6 +15,7 @@ from flagmw._locks import Lock
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
+from flagmw.outbox._once import only_once
 from flagmw.outbox.base import Leased
 from flagmw.outbox.pace import CONCURRENCY, RetryBudget, Width
 from flagmw.outbox.policy import Policy
@@ -139,7 +140,10 @@ class Lanes:
         deadline = Deadline.after(self._attempt_timeout_s, now)
         lane.budget.sent(len(rows), sum(row.attempts > 0 for row in rows), now)
         try:
-            outcomes = list(self._run(vendor, lane.vendor.deliver([row.event for row in rows]), deadline))
+            flow = lane.vendor.deliver([row.event for row in rows])
+            if any(row.event.at_most_once for row in rows):
+                flow = only_once(flow)
+            outcomes = list(self._run(vendor, flow, deadline))
             if len(outcomes) != len(rows) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
                 raise TypeError("not one outcome for each event")
         except TransportError as error:

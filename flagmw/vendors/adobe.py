@@ -207,9 +207,14 @@ class AdobeTarget:
         }
         if self.debug and self._trace is not None:
             body["trace"] = {"authorizationToken": self._trace.reveal()}
-        # A visitor whom Target knows gets the same answer twice; a new one would become two.
         call = self._account.call(
-            known.edge, known.session or visit.fresh_id, body, hedge_safe=not counted and known.device is not None
+            known.edge,
+            known.session or visit.fresh_id,
+            body,
+            # A repeat counts nothing twice: it has the same impression's id.
+            replay_safe=True,
+            # A visitor whom Target knows gets the same answer twice; a new one would become two.
+            hedge_safe=not counted and known.device is not None,
         )
         try:
             reply = yield call
