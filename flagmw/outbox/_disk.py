@@ -38,6 +38,19 @@ def status(path: Path) -> os.stat_result | None:
         return None
 
 
+def sync(path: Path) -> None:
+    """Have what was written to the file at *path* on the disk.
+
+    Raises:
+        OSError: it cannot be opened or synced.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Return the type of the network file system that *directory* lies on; None if it is local or nobody knows.
 

@@ -186,6 +186,11 @@ class Book:
         """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
         return self._due.unreadable
 
+    def took_proof(self) -> bool:
+        """Say whether an event that must not be sent twice was handed out since this was last asked."""
+        taken, self._leases.handed_out_once = self._leases.handed_out_once, False
+        return taken
+
     def idle(self) -> bool:
         """Say whether nothing is left that this process could deliver."""
         return self._queue.rows <= self.unreadable

@@ -10,7 +10,7 @@ from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
-from flagmw.outbox._sqlite_rows import DUE, FIRST, PARK, UNREADABLE, WAITING, Row
+from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, PARK, UNREADABLE, WAITING, Row
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Policy
 
@@ -70,6 +70,9 @@ class Due:
                 row = Row(*values)
                 if self._policy.too_old(row.created, now):
                     self._bury(row, ErrorCode.TOO_OLD)
+                elif row.once == HANDED_OUT:
+                    # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                    self._bury(row, ErrorCode.AMBIGUOUS)
                 elif self._leases.is_busy(vendor, row.visitor):
                     self._leases.park(row.seq, vendor, row.visitor)
                 else:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flagmw.exceptions import OutboxError
+from flagmw.outbox._sqlite_log import lost_commits
+from flagmw.outbox._sqlite_rows import DOUBT_ALL
 
 SCHEMA = 1
 BUSY_S = 5.0
@@ -73,9 +75,14 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
     connection = connect(path)
     try:
         _settle(connection, full_sync=full_sync, new=new)
-        if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] == 0:
+        made = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] != 0
+        # Looked at before anything is written, which might begin the log anew.
+        doubtful = made and lost_commits(path)
+        if not made:
             _create(connection, path)
         _check_meta(connection, path, adopt_copies)
+        if doubtful:
+            connection.execute(DOUBT_ALL)
         end = time.monotonic() + CHECK_S
         if not new and sound(connection, lambda: time.monotonic() < end) is False:
             raise Damaged
@@ -176,5 +183,8 @@ def _check_meta(connection: sqlite3.Connection, path: Path, adopt_copies: bool) 
             "add ?copies=adopt to the outbox to deliver them here, or remove the file"
         )
     connection.execute("BEGIN IMMEDIATE")
+    if known.get("inode") != path.stat().st_ino:
+        # What must not be sent twice may have been sent by whoever has, or had, the other copy.
+        connection.execute(DOUBT_ALL)
     _own(connection, path)
     connection.execute("COMMIT")

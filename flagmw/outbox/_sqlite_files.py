@@ -13,7 +13,7 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import remote_type, status
+from flagmw.outbox._disk import remote_type, status, sync
 from flagmw.outbox._sqlite_adoption import Adoption
 from flagmw.outbox._sqlite_file import NotOurs, is_damage, mark, sound
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
@@ -95,6 +95,9 @@ class Files:
                 one.book.save()
                 one.connection.execute("COMMIT")
                 one.begun, one.used = False, True
+                if one.book.took_proof() and not self._options.full_sync:
+                    # The proof that an event may have been sent must not be undone while the event itself is not.
+                    sync(Path(one.log))
 
     def rollback(self) -> None:
         for one in self.held():

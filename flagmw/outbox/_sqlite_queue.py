@@ -52,7 +52,7 @@ class Queue:
             return False
         self._connection.execute(
             "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?1, attempts, size, body FROM dead WHERE n = ?2",
+            "SELECT id, vendor, kind, visitor, key, min(once, 1), ?1, ?1, attempts, size, body FROM dead WHERE n = ?2",
             (now, n),
         )
         self._count(vendor, 1, size)

@@ -26,6 +26,12 @@ DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3" 
 FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
 WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names
 OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+# What `once` says of a row that must not be sent twice. The row itself has the mark that it may have been sent, and not
+# the lease alone: a page that is lost must not take the proof and leave the event.
+UNSENT, HANDED_OUT = 1, 2
+HAND_OUT = f"UPDATE event SET once = {HANDED_OUT} WHERE seq = ?"  # noqa: S608 - our own names
+TAKE_BACK = f"UPDATE event SET once = {UNSENT} WHERE seq = ?"  # noqa: S608 - our own names
+DOUBT_ALL = f"UPDATE event SET once = {HANDED_OUT} WHERE once"  # noqa: S608 - our own names
 # Why a row is not among those that claims look at.
 BUSY, UNREADABLE = 1, 2
 PARK = "UPDATE event SET parked = ? WHERE seq = ?"

@@ -11,6 +11,7 @@ from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._sqlite_file import connect
+from flagmw.outbox._sqlite_rows import DOUBT_ALL
 
 _COPIED = {
     "event": (
@@ -45,18 +46,26 @@ def set_aside(path: Path) -> Path | None:
 
 
 def copy_from_file(damaged: Path, target: sqlite3.Connection) -> int:
-    """Copy what is readable of *damaged* into the empty *target*; return how many queued events that were."""
+    """Copy what is readable of *damaged* into the empty *target*; return how many queued events that were.
+
+    What was written last may be missing, so that any event may have been sent: those that must not be sent twice are
+    marked as being in doubt.
+    """
     source = connect(damaged)
     try:
         # What makes SQLite read a file that is shorter than its header says ("PRAGMA writable_schema").
         source.execute("PRAGMA writable_schema = ON")
-        return copy_from(source, target)
+        return copy_from(source, target, sure=False)
     finally:
         source.close()
 
 
-def copy_from(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
-    """Copy what is readable of *source* into the empty *target*; return how many queued events that were."""
+def copy_from(source: sqlite3.Connection, target: sqlite3.Connection, *, sure: bool = True) -> int:
+    """Copy what is readable of *source* into the empty *target*; return how many queued events that were.
+
+    Args:
+        sure: whether nothing of it can be missing or out of date.
+    """
     target.execute("BEGIN IMMEDIATE")
     try:
         for table, (number, columns, kinds) in _COPIED.items():
@@ -65,9 +74,13 @@ def copy_from(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
             for row in _rows(source, table, number, columns):
                 if all(isinstance(value, kind) for value, kind in zip(row[1:], kinds, strict=True)):
                     target.execute(insert, row)
-        with contextlib.suppress(sqlite3.Error):
+        try:
             for lease in source.execute("SELECT seq, token, until, lease_s FROM lease").fetchall():
                 target.execute("INSERT OR IGNORE INTO lease VALUES (?, ?, ?, ?)", lease)
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError):
+            sure = False
+        if not sure:
+            target.execute(DOUBT_ALL)
         saved = _recount(target, _old_counts(source))
         target.execute("COMMIT")
         return saved
