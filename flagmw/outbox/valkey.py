@@ -81,6 +81,10 @@ class ValkeyOutbox:
         clock: what the callers' *now* is taken from, seconds since the epoch.
         shared_clock: translate it to the server's, as machines whose clocks differ must.
 
+    Attributes:
+        at_most_once: whether events will come that must not be sent twice; set it before the first use to have warnings
+            where the server cannot keep that promise.
+
     Raises:
         ConfigError: the address cannot work.
     """
@@ -107,9 +111,14 @@ class ValkeyOutbox:
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.on_work: Callable[[], None] | None = None
-        self._here = PerProcess(
-            lambda: Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
-        )
+        self.at_most_once = False
+
+        def here() -> Here:
+            made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            made.link.at_most_once = self.at_most_once
+            return made
+
+        self._here = PerProcess(here)
 
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
@@ -137,7 +146,7 @@ class ValkeyOutbox:
         """Why events wait on this machine, or are not even there; None when all is well."""
         here = self._here.get()
         local = getattr(here.local, "trouble", None)
-        found = here.link.trouble or here.forwarder.held
+        found = here.trouble
         told = None if found is None else f"the Valkey server takes no events: {found.value}, {ADVICE[found]}"
         return local if isinstance(local, str) else told
 
@@ -176,7 +185,7 @@ class ValkeyOutbox:
         if self.on_work is not None:
             here.listener.start(self.on_work)
         try:
-            return here.stream.claim(here.at(now), limit, lease_s, skip)
+            return here.claim(here.at(now), limit, lease_s, skip)
         except ServerTrouble:
             return None
 
@@ -227,7 +236,10 @@ class ValkeyOutbox:
         if here.closed:
             return None
         try:
-            due_s = here.stream.next_due(here.at(now), skip)
+            unsure = here.unsure()
+            due_s = here.stream.next_due(here.at(now), {*skip, *unsure})
+            rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
+            due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
         except ServerTrouble:
             return max(0.1, here.link.rest_s())
         waits_s = here.local.next_due(now, skip)
@@ -266,7 +278,7 @@ class ValkeyOutbox:
     def health(self) -> dict[str, object]:
         """Return whether the server can be used, and what to know about it."""
         here = self._here.get()
-        trouble = here.link.trouble or here.forwarder.held
+        trouble = here.trouble
         return {
             "server": self.address.name,
             "up": here.link.trouble is None,
