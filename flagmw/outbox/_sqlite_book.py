@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
 from flagmw.outbox._events import Unreadable, from_bytes
+from flagmw.outbox._keys import DONE, WAITING, Change, Held, Keys
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_due import Due
@@ -49,6 +51,11 @@ class Book:
         self._leases = Leases(connection, tag, seal)
         self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue)
         self._due = Due(connection, policy, seal, self._counts, self._leases, self._bury)
+
+        # What has changed of business keys since the last commit, in order; and who says which are another's.
+        self.key_changes: list[Change] = []
+        self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
+        self.keys: Keys | None = None
 
     # Its own life
 
@@ -127,9 +134,11 @@ class Book:
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         self.advance(now)
         revived = 0
-        for n, _, vendor, key, size in self._past.numbers(ids):
-            if self._queue.revive(n, vendor, key, size, self.now):
+        for n, id, vendor, key, size in self._past.numbers(ids):
+            if not self._taken(key, id) and self._queue.revive(n, vendor, key, size, self.now):
                 self._past.delete(n, vendor, size)
+                if key is not None:
+                    self.key_changes.append(Change(key, id, WAITING))
                 revived += 1
         return revived
 
@@ -195,7 +204,47 @@ class Book:
         """Say whether nothing is left that this process could deliver."""
         return self._queue.rows <= self.unreadable
 
+    def has_keys(self) -> bool:
+        """Say whether any event of the file, waiting or settled lately, has a business key."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM event WHERE key IS NOT NULL) "
+            "OR EXISTS (SELECT 1 FROM done WHERE typeof(what) = 'blob')"
+        )
+        return bool(self.connection.execute(query).fetchone()[0])
+
+    def enter_keys(self, keys: Keys) -> None:
+        """Enter the business keys of the file where all processes look; an event whose key is another's goes.
+
+        Raises:
+            OutboxError: that place cannot be used.
+        """
+        now = max(self.now, self._counts.get("", "now"))
+        held = self.connection.execute("SELECT key, id FROM event WHERE key IS NOT NULL").fetchall()
+        if held:
+            for id in keys.enter([Held(*one) for one in held]):
+                self._leases.take_from_all(id)
+                row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
+                if row is not None:
+                    self._settlement.remove(row, now, remember_key=False)
+                    self._counts.add(row.vendor, "dropped", 1, ErrorCode.DUPLICATE_KEY)
+            self._flush()
+        done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
+        self.key_changes += [Change(what, "", DONE) for (what,) in done]
+
+    def give_up_keys(self, rows: Iterable[Packed]) -> None:
+        """Let others have the business keys of *rows*, which are not stored."""
+        self.key_changes += [Change(row.key, row.id, None) for row in rows if row.key is not None]
+
     # Parts
+
+    def _taken(self, key: bytes | None, id: str) -> bool:
+        """Say whether another event than dead letter *id* holds its key, in this slot or another."""
+        if key is None or self.keys is None:
+            return False
+        try:
+            return bool(self.keys.reserve([Held(key, id)]))
+        except OutboxError:
+            return False
 
     def _flush(self) -> None:
         """Write what the settling of rows has collected."""

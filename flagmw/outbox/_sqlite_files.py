@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flagmw._log import Throttle
@@ -14,8 +14,10 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import remote_type, status, sync
+from flagmw.outbox._keys import Held, Keys
 from flagmw.outbox._sqlite_adoption import Adoption
 from flagmw.outbox._sqlite_file import NotOurs, is_damage, mark, sound
+from flagmw.outbox._sqlite_rows import Packed
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
@@ -33,7 +35,8 @@ class Files:
         self.trouble: str | None = None
         self.closed = False
         self.throttle = Throttle(logger)
-        self._opener = Opener(options, self.throttle)
+        self.keys = Keys(options.directory, options.policy, allow_network=options.allow_network)
+        self._opener = Opener(options, self.throttle, self.keys)
         self._adoption = Adoption(options, self._opener, self.throttle, self.shut)
         self._own: Open | None = None
         self._current: Open | None = None
@@ -95,6 +98,7 @@ class Files:
                 one.book.save()
                 one.connection.execute("COMMIT")
                 one.begun, one.used = False, True
+                self.keep_keys(one)
                 if one.book.took_proof() and not self._options.full_sync:
                     # The proof that an event may have been sent must not be undone while the event itself is not.
                     sync(Path(one.log))
@@ -104,9 +108,33 @@ class Files:
             if one.begun:
                 one.begun = False
                 one.version = -1  # so that the mirror is read anew
+                one.book.key_changes.clear()
                 with contextlib.suppress(sqlite3.Error):
                     if one.connection.in_transaction:
                         one.connection.execute("ROLLBACK")
+
+    # Business keys
+
+    def taken(self, one: Open, rows: Sequence[Packed], now: float) -> set[str]:
+        """Return the ids of those of *rows*, for slot *one*, whose business key another event has in whichever slot."""
+        keyed = [Held(row.key, row.id) for row in rows if row.key is not None]
+        if not keyed:
+            return set()
+        # What is old enough is given up first.
+        one.book.advance(now)
+        self.keep_keys(one)
+        try:
+            return self.keys.reserve(keyed)
+        except OutboxError:
+            return set()  # told by whoever asked before; the slot itself knows its own
+
+    def keep_keys(self, one: Open) -> None:
+        """Note what the last commit has changed of business keys."""
+        if one.book.key_changes:
+            changes = list(one.book.key_changes)
+            one.book.key_changes.clear()
+            if not self.keys.apply(changes):
+                self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "the file of business keys cannot be written")
 
     # Bad times
 
@@ -171,7 +199,18 @@ class Files:
 
     def adopt(self) -> bool:
         """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
+        self._renew_keys()
         return self._adoption.turn(self._own)
+
+    def _renew_keys(self) -> None:
+        """Do what could not be done to the keys, and enter them anew in a file that replaced another."""
+        self.keys.apply()
+        self.keys.tidy()
+        for one in self.held():
+            if one.keys_in != self.keys.instance:
+                self.begun(one)
+                self._opener.enter_keys(one)
+                self.commit()
 
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
@@ -180,6 +219,7 @@ class Files:
             mark(one.connection, "clean", 1)
             one.book.save()
             one.connection.execute("COMMIT")
+            self.keep_keys(one)
             one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {told(error)}")

@@ -17,6 +17,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import Reserve, is_low
+from flagmw.outbox._keys import Keys
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import Damaged, mark, marks, open_file
@@ -62,6 +63,7 @@ class Open:
     file: str = ""
     log: str = ""
     seen_at: float = 0.0
+    keys_in: str = ""
 
     def __post_init__(self) -> None:
         self.file, self.log = str(self.slot.path), f"{self.slot.path}-wal"
@@ -70,8 +72,8 @@ class Open:
 class Opener:
     """Open slots' files and replace them. What was lost by that is told once."""
 
-    def __init__(self, options: Options, throttle: Throttle) -> None:
-        self._options, self._throttle = options, throttle
+    def __init__(self, options: Options, throttle: Throttle, keys: Keys) -> None:
+        self._options, self._throttle, self._keys = options, throttle, keys
         self._left_alone: set[int] = set()
 
     def open(self, slot: _slots.Slot) -> Open:
@@ -104,15 +106,34 @@ class Opener:
         slot.connection = connection
         tag = f"{slot.number}.{os.urandom(4).hex()}."
         book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+        book.keys = self._keys
         connection.execute("BEGIN IMMEDIATE")
         book.load()
         # A process that ended without closing holds nothing any more: its leases are over.
-        book.adopt(orphaned=marks(connection).get("clean") != 1)
+        clean = marks(connection).get("clean") == 1
+        book.adopt(orphaned=not clean)
         mark(connection, "clean", 0)
-        connection.execute("COMMIT")
         reserve = Reserve(slot.path.with_suffix(".reserve"))
         version = connection.execute("PRAGMA data_version").fetchone()[0]
-        return Open(slot, connection, book, reserve, slot.path.stat().st_ino, version, used=True)
+        one = Open(slot, connection, book, reserve, slot.path.stat().st_ino, version, used=True)
+        self.enter_keys(one, closed_well=clean)
+        book.save()
+        connection.execute("COMMIT")
+        self._keys.apply(book.key_changes)
+        book.key_changes.clear()
+        return one
+
+    def enter_keys(self, one: Open, *, closed_well: bool = False) -> None:
+        """Enter the slot's business keys where all processes look, unless that was done and cannot have been undone."""
+        try:
+            if one.book.has_keys():
+                instance = self._keys.identity()
+                if not closed_well or marks(one.connection).get("keys") != instance:
+                    one.book.enter_keys(self._keys)
+                    mark(one.connection, "keys", instance)
+        except OutboxError:
+            return  # tried again with the next look for slots of dead processes
+        one.keys_in = self._keys.instance
 
     def refile(self, one: Open, why: str) -> None:
         """Set the file of *one* aside and go on with a new one that holds what can be saved."""

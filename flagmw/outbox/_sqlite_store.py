@@ -71,7 +71,13 @@ class Store:
                 own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
             self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
             return [[] for _ in puts]
-        safe = own.book.put(rows, puts[-1].now)
+        taken = self.files.taken(own, rows, puts[-1].now)
+        for row in rows if taken else ():
+            if row.id in taken:
+                own.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        safe = own.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
+        if len(safe) < len(rows):
+            own.book.give_up_keys(row for row in rows if row.id not in safe)
         return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
@@ -165,6 +171,7 @@ class Store:
             self._spare.close()
             parts.append(self._spare.stats(0.0))
         self._last = OutboxStats.merged(parts, self._refusals())
+        self.files.keys.close()
         self.files.closed = True
 
     # Groups of jobs

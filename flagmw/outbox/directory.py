@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
+from flagmw.outbox._keys import Keys
 from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import BUSY_S, SCHEMA, marks
@@ -98,9 +99,12 @@ class Directory:
                 connection.execute("BEGIN IMMEDIATE")
                 book = Book(connection, f"{number}.admin.", self._policy, _NO_LIMITS, self._seal, random.Random())  # noqa: S311
                 book.load()
-                result = do(book)
-                book.save()
-                connection.execute("COMMIT")
+                with closing(Keys(self._directory, self._policy)) as keys:
+                    book.keys = keys
+                    result = do(book)
+                    book.save()
+                    connection.execute("COMMIT")
+                    keys.apply(book.key_changes)
                 return result
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
