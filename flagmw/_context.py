@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flagmw._carried import Reader
@@ -13,7 +13,7 @@ from flagmw._log import Throttle
 from flagmw._remember import Binder, Key, Remembered, memory
 from flagmw._stats import Counts
 from flagmw.config import Config
-from flagmw.types import Put
+from flagmw.types import Event, Put
 from flagmw.vendors.base import Vendor
 
 REFRESH_S = 86_400.0
@@ -65,6 +65,7 @@ class Context:
     refreshed: Refreshed = field(default_factory=Refreshed)
     seen: Seen = field(default_factory=MemorySeen)
     open_sink: Callable[[], Put] | None = None
+    reserve: Callable[[Sequence[Event]], list[Event]] | None = None
     read: Reader = field(init=False)
     memory: Generations[Key, Remembered] = field(init=False)
     traits: tuple[Traits, ...] = field(init=False)

@@ -104,6 +104,9 @@ class Keys:
             OutboxError: the file cannot be used.
         """
         with self._transaction() as (connection, at):
+            for change in list(self._todo):
+                # Committed in a slot, and not noted here so far.
+                self._change(connection, change, at)
             return {one.id for one in wanted if not self._take(connection, one, PENDING, at)}
 
     def enter(self, held: Sequence[Held]) -> set[str]:
@@ -254,6 +257,15 @@ class Keys:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._allow_network and remote_type(self._directory) is not None:
             raise OutboxError("business keys cannot be kept on a network file system")
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._set_aside()
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
         inode = os.fstat(descriptor).st_ino
         os.close(descriptor)
@@ -267,6 +279,8 @@ class Keys:
         return connection
 
     def _settle(self, connection: sqlite3.Connection) -> None:
+        # Making the file syncs nothing either: what a power cut leaves of it is set aside, and the slots know the keys.
+        connection.execute("PRAGMA synchronous = OFF")
         end = time.monotonic() + BUSY_S
         while True:
             try:
@@ -303,11 +317,14 @@ class Keys:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.close()
                 self._connection = None
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-            with contextlib.suppress(OSError):
-                self._path.rename(self._path.with_name(f"{_NAME}.damaged-{stamp}"))
-                for name in (f"{_NAME}-wal", f"{_NAME}-shm"):
-                    (self._directory / name).unlink(missing_ok=True)
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        with contextlib.suppress(OSError):
+            self._path.rename(self._path.with_name(f"{_NAME}.damaged-{stamp}"))
+            for name in (f"{_NAME}-wal", f"{_NAME}-shm"):
+                (self._directory / name).unlink(missing_ok=True)
 
 
 # Connections of a parent process, kept alive for good.

@@ -77,16 +77,20 @@ class Packed:
         return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, self.size, self.body)
 
 
+def key_of(event: Event, seal: Seal) -> bytes | None:
+    """Return a digest of what is told once: an order may be started and paid, so the metric is part of it."""
+    if event.track.key is None:
+        return None
+    return seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+
+
 def pack(event: Event, seal: Seal) -> Packed:
     """Return *event* in the form of the table.
 
     Raises:
         ValueError: it holds what cannot be stored.
     """
-    key = None
-    if event.track.key is not None:
-        # An order may be started and paid, so the metric is part of it.
-        key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+    key = key_of(event, seal)
     body = seal.close(to_bytes(event))
     size = len(body) + ROW_BYTES
     return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)

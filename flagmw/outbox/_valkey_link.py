@@ -33,6 +33,7 @@ _ALLOW_FULL = "#!lua flags=allow-oom\n"
 _PARTS = {
     "forward": ("#!lua\n", "common", "server", "add", "forward"),
     "claim": (_ALLOW_FULL, "common", "server", "queue", "claim"),
+    "reserve": (_ALLOW_FULL, "reserve"),
     "settle": (_ALLOW_FULL, "common", "settle"),
     "next_due": (_ALLOW_FULL, "common", "queue", "next_due"),
     "stats": (_ALLOW_FULL, "common", "stats"),
@@ -206,9 +207,10 @@ class Link:
         found = []
         then = "at-most-once events that wait on the server are laid aside as AMBIGUOUS then"
         if not self.keeps_all:
-            found.append(f"a restart may undo the last claims, without appendfsync always (or +config|get to see it): {then}")
+            cure = "set appendfsync always, and let the user see it (+config|get)"
+            found.append(f"a restart may undo the last claims, {cure}: {then}")
         if connected > self.address.replicas:
-            found.append(f"a failover may undo the last claims, with fewer replicas= than the {connected} connected: {then}")
+            found.append(f"a failover may undo the last claims, set replicas={connected}: {then}")
         return found
 
     def _check_schema(self, client: Valkey) -> None:

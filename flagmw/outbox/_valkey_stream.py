@@ -16,6 +16,7 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_rows import key_of
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
@@ -202,10 +203,7 @@ class Stream:
             start = f"({page[-1][0].decode()}"
 
     def _key_of(self, event: Event) -> str:
-        """Return what is told once, as a digest: an order may be started and paid, so the metric is part of it."""
-        if event.track.key is None:
-            return ""
-        return self._seal.digest("\0".join((event.vendor, event.track.metric, event.track.key))).hex()
+        return (key_of(event, self._seal) or b"").hex()
 
     def _event(self, body: bytes, aliases: bytes) -> Event:
         event = from_bytes(self._seal.open(body))

@@ -41,6 +41,7 @@ from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox._seal import Seal, seal_from_environment
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_here import Here
+from flagmw.outbox._valkey_keys import ServerKeys
 from flagmw.outbox._valkey_near import ValkeySeen, ValkeyVisitors
 from flagmw.outbox._valkey_sums import total
 from flagmw.outbox._valkey_url import Address, parse
@@ -112,6 +113,7 @@ class ValkeyOutbox:
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.on_work: Callable[[], None] | None = None
         self.at_most_once = False
+        self._keys = ServerKeys(self.address, seal)
 
         def here() -> Here:
             made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
@@ -135,6 +137,7 @@ class ValkeyOutbox:
         if callable(opens):
             opens()
         here.forwarder.wake()
+        self._keys.connect()
         try:
             here.link.use(lambda client: client.ping())
         except ServerTrouble as trouble:
@@ -164,6 +167,20 @@ class ValkeyOutbox:
         future = here.local.submit(events, now)
         future.add_done_callback(lambda _: here.forwarder.wake())
         return future
+
+    def reserve(self, events: Sequence[Event]) -> set[str]:
+        """Return the ids of *events* whose business key another event holds, here or on the server.
+
+        The server is asked for some hundredths of a second at most. Where it does not answer in time, it decides when
+        the event is forwarded: one whose key is another's then counts as refused (`DUPLICATE_KEY`), and goes nowhere.
+
+        Raises:
+            OutboxError: the machine's own store cannot be used.
+        """
+        here = self._open()
+        reserve = getattr(here.local, "reserve", None)
+        taken: set[str] = reserve(events) if callable(reserve) else set()
+        return taken | self._keys.taken([event for event in events if event.id not in taken])
 
     def forward(self, now: float) -> int:
         """Hand over to the server what waits on this machine, as the thread does by itself; return how much that was.
@@ -295,6 +312,7 @@ class ValkeyOutbox:
             here.listener.close()
             here.forwarder.close(3.0)
             here.link.close()
+            self._keys.close()
             here.local.close()
 
     def _open(self) -> Here:

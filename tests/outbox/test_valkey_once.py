@@ -80,7 +80,7 @@ def pair(serve: Callable[..., ValkeyServer], **config: object) -> tuple[ValkeySe
 
 
 def test_nothing_is_sent_that_no_replica_knows_of(serve, opened, make_event) -> None:
-    """While the replica does not confirm, at-most-once events wait and others go; it then takes over, and all go once."""
+    """While the replica does not confirm, at-most-once events wait and others go; after a failover all go, once."""
     primary, replica = pair(serve)
     before = opened(primary, replicas=1)
     ids = put(before, make_event)
