@@ -30,6 +30,8 @@ from flagmw.types import Event, Outcome
 _JUMP_S = 60.0
 # Rows that one call of `purge` looks at.
 _STRIDE = 500
+# Rows that a process may have accepted at most before it was killed, and not noted where all look for keys.
+_LATEST = 20_000
 
 
 class Book:
@@ -212,24 +214,30 @@ class Book:
         )
         return bool(self.connection.execute(query).fetchone()[0])
 
-    def enter_keys(self, keys: Keys) -> None:
+    def enter_keys(self, keys: Keys, *, all: bool) -> None:
         """Enter the business keys of the file where all processes look; an event whose key is another's goes.
+
+        Args:
+            all: everything, where that place may know nothing of this file; else what was accepted last.
 
         Raises:
             OutboxError: that place cannot be used.
         """
         now = max(self.now, self._counts.get("", "now"))
-        held = self.connection.execute("SELECT key, id FROM event WHERE key IS NOT NULL").fetchall()
-        if held:
-            for id in keys.enter([Held(*one) for one in held]):
+        recent = "" if all else f"AND seq > (SELECT max(seq) FROM event) - {_LATEST}"
+        found = self.connection.execute(f"SELECT key, id FROM event WHERE key IS NOT NULL {recent}")  # noqa: S608
+        # Some at a time: other processes' requests wait for this.
+        while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
+            for id in keys.enter(held):
                 self._leases.take_from_all(id)
                 row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
                 if row is not None:
                     self._settlement.remove(row, now, remember_key=False)
                     self._counts.add(row.vendor, "dropped", 1, ErrorCode.DUPLICATE_KEY)
-            self._flush()
-        done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
-        self.key_changes += [Change(what, "", DONE) for (what,) in done]
+        self._flush()
+        if all:
+            done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
+            self.key_changes += [Change(what, "", DONE) for (what,) in done]
 
     def give_up_keys(self, rows: Iterable[Packed]) -> None:
         """Let others have the business keys of *rows*, which are not stored."""

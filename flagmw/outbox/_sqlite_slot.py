@@ -128,8 +128,9 @@ class Opener:
         try:
             if one.book.has_keys():
                 instance = self._keys.identity()
-                if not closed_well or marks(one.connection).get("keys") != instance:
-                    one.book.enter_keys(self._keys)
+                known = marks(one.connection).get("keys") == instance
+                if not closed_well or not known:
+                    one.book.enter_keys(self._keys, all=not known)
                     mark(one.connection, "keys", instance)
         except OutboxError:
             return  # tried again with the next look for slots of dead processes

@@ -56,6 +56,8 @@ class Here:
         self._audit_at = 0.0
         self._asked_at: float | None = None
         self._settling = threading.Lock()
+        # Vendors whose last claim was not confirmed, and until when they rest.
+        self._unconfirmed: set[str] = set()
         self._unsure: dict[str, float] = {}
         self._throttle = Throttle(logger)
 
@@ -82,12 +84,13 @@ class Here:
         Raises:
             ServerTrouble: the server does not answer.
         """
-        while (lease := self.stream.claim(at, limit, lease_s, {*skip, *self.unsure()})) is not None:
+        while (lease := self.stream.claim(at, limit, lease_s, {*skip, *(unsure := self.unsure())})) is not None:
             if not lease.rows[0].event.at_most_once:
                 return lease
             kept = False
             try:
                 kept = self.link.confirmed()
+                (self._unconfirmed.discard if kept else self._unconfirmed.add)(lease.vendor)
             finally:
                 self.stream.sure(lease, kept=kept)
                 if not kept:
@@ -102,12 +105,14 @@ class Here:
                     self.settle(lease, [Requeue(due_at=at, counted=False)], at)
             if kept:
                 return lease
+        if not unsure:
+            self._unconfirmed &= set(skip)
         return None
 
     @property
     def trouble(self) -> Trouble | None:
         """Why the server takes or gives no events, None when it does."""
-        return self.link.trouble or self.forwarder.held or (Trouble.REPLICAS if self.unsure() else None)
+        return self.link.trouble or self.forwarder.held or (Trouble.REPLICAS if self._unconfirmed else None)
 
     def unsure(self) -> dict[str, float]:
         """Return the vendors whose claims no replica has confirmed a moment ago, with the seconds that they rest."""

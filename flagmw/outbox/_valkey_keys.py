@@ -39,7 +39,7 @@ class ServerKeys:
         words = [word for key, id in keyed for word in (key.hex(), id)]
 
         def ask(client: Any) -> Any:
-            return client.eval(self._script, 1, self._server.prefix, _RESERVED_MS, *words)
+            return client.register_script(self._script)(keys=[self._server.prefix], args=[_RESERVED_MS, *words])
 
         try:
             free = self._server.ask(ask)

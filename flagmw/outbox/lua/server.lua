@@ -7,6 +7,16 @@
 local SERVER = P .. 'server'
 local watched
 
+-- The number of the last entry, also where the counter was lost and a stream was not.
+local function last_entry()
+  local last = tonumber(call('GET', P .. 'seq') or 0)
+  for _, v in ipairs(vendors()) do
+    local found = call('XREVRANGE', stream(v), '+', '-', 'COUNT', 1)[1]
+    if found then last = math.max(last, tonumber(string.match(found[1], '^%d+'))) end
+  end
+  return last
+end
+
 local function watch(own_weak, confirming, seen_epoch, seen_n)
   if watched then return watched end
   local info = call('INFO', 'server', 'replication')
@@ -29,7 +39,7 @@ local function watch(own_weak, confirming, seen_epoch, seen_n)
   end
   if lost then
     epoch, n = math.max(epoch, seen_epoch) + 1, 0
-    call('HSET', SERVER, 'n', 0, 'doubt', call('GET', P .. 'seq') or 0, 'since', text(now))
+    call('HSET', SERVER, 'n', 0, 'doubt', text(last_entry()), 'since', text(now))
     known = fields(call('HGETALL', SERVER))
   end
   local kept = (string.find(weak, 'r') and 'r' or '') .. (string.find(weak, 'f') and 'f' or '')
