@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -266,9 +267,14 @@ class Keys:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        inode = os.fstat(descriptor).st_ino
-        os.close(descriptor)
+        # Made by us first: SQLite would use the umask alone. One that is there is not opened beside SQLite: closing it
+        # would drop the locks of this process ("How To Corrupt An SQLite Database File", section 2.2).
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        found = self._path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise OutboxError("the file of business keys is something else, such as a link; remove it")
+        inode = found.st_ino
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             self._settle(connection)

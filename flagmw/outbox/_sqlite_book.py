@@ -224,10 +224,10 @@ class Book:
             OutboxError: that place cannot be used.
         """
         now = max(self.now, self._counts.get("", "now"))
-        query = "SELECT key, id FROM event WHERE key IS NOT NULL"
-        if not all:
-            query += f" AND seq > (SELECT max(seq) FROM event) - {_LATEST}"
-        found = self.connection.execute(query)
+        found = self.connection.execute(
+            "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
+            (all, _LATEST),
+        )
         # Some at a time: other processes' requests wait for this.
         while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
             for id in keys.enter(held):

@@ -77,7 +77,7 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
         _settle(connection, full_sync=full_sync, new=new)
         made = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] != 0
         # Looked at before anything is written, which might begin the log anew.
-        doubtful = made and lost_commits(path)
+        doubtful = made and lost_commits(connection, path)
         if not made:
             _create(connection, path)
         _check_meta(connection, path, adopt_copies)

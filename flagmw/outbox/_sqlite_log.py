@@ -7,31 +7,32 @@ Format", section 2.1.
 
 from __future__ import annotations
 
-import sys
+import sqlite3
 from pathlib import Path
 from typing import Literal
 
 _HEADER, _FRAME_HEADER = 32, 24
 
 
-def lost_commits(path: Path) -> bool:
-    """Say whether the log of the open database *path* holds commits that were not read.
+def lost_commits(connection: sqlite3.Connection, path: Path) -> bool:
+    """Say whether the log of the database *path*, which *connection* has read, holds commits that were not read.
 
     A commit that was cut off by a power failure looks the same: it was promised to nobody, but cannot be told apart.
     """
+    name = path.with_name(f"{path.name}-wal")
     try:
-        with path.with_name(f"{path.name}-shm").open("rb") as index:
-            # Of this machine's byte order: how many frames are in use.
-            in_use = _native(index.read(_FRAME_HEADER)[16:20])
-        with path.with_name(f"{path.name}-wal").open("rb") as log:
+        if name.stat().st_size <= _HEADER:
+            return False
+        # What SQLite itself says, for its index must not be opened beside it: closing that would drop its locks
+        # ("How To Corrupt An SQLite Database File", section 2.2).
+        busy, in_use, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        with name.open("rb") as log:
             header = log.read(_HEADER)
-            if len(header) < _HEADER:
-                return False
             if not _sound(header):
                 return True
             step = _FRAME_HEADER + int.from_bytes(header[8:12], "big")
-            place = _HEADER + in_use * step
-            while True:
+            place = _HEADER + max(0, in_use) * step
+            while not busy:
                 log.seek(place)
                 frame = log.read(_FRAME_HEADER)
                 if len(frame) < _FRAME_HEADER:
@@ -40,8 +41,9 @@ def lost_commits(path: Path) -> bool:
                 if frame[8:16] == header[16:24] and frame[4:8] != bytes(4):
                     return True
                 place += step
-    except OSError:
-        return False
+    except (OSError, sqlite3.Error):
+        pass
+    return False
 
 
 def _sound(header: bytes) -> bool:
@@ -52,7 +54,3 @@ def _sound(header: bytes) -> bool:
         one = (one + int.from_bytes(header[start : start + 4], order) + other) & 0xFFFFFFFF
         other = (other + int.from_bytes(header[start + 4 : start + 8], order) + one) & 0xFFFFFFFF
     return header[24:32] == one.to_bytes(4, "big") + other.to_bytes(4, "big")
-
-
-def _native(octets: bytes) -> int:
-    return int.from_bytes(octets, sys.byteorder)
