@@ -15,14 +15,16 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import remote_type, status
+from flagmw.outbox._disk import is_low, remote_type, reserve_bytes, status
 from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import is_damage, mark, sound
+from flagmw.outbox._sqlite_file import is_damage, is_full, mark, sound
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
 _PULSES = 8
-_VACUUM_PAGES = 2_000
+_VACUUM_PAGES = 64
+# Pages that are kept for the next events, unless the disk has no room.
+_FREE_PAGES = 256
 _LONG_LOG_BYTES = 64 * 1024 * 1024
 
 # What a process runs out of, which says nothing of a slot.
@@ -138,18 +140,43 @@ class Files:
             self._adoption.slots.pop(one.slot.number, None)
         return False
 
-    def release_reserve(self) -> bool:
-        """Make room for a delete on a full disk; return whether there was any to make."""
+    def make_room(self) -> bool:
+        """Make room for a delete on a full disk; return whether any was made.
+
+        A log that is written back is used from its beginning again. What it holds may need room in the database,
+        which the reserve has.
+        """
+        made = [self._write_back(one) for one in self.held()]
+        if any(made):
+            return True
         released = [one.reserve.release() for one in self.held()]
+        for one in self.held():
+            one.reserved, one.reserve_at = False, time.monotonic() + RETRY_S
+            self._write_back(one)
         return any(released)
 
     def keep_reserves(self) -> None:
         """Take what room deletes may need one day; not while a slot is opened, when a request may be waiting."""
         for one in self.held():
-            if not one.reserved:
-                one.reserved = True
-                if not self._options.disk_is_low(self._options.directory):
-                    one.reserve.keep()
+            if not one.reserved and time.monotonic() >= one.reserve_at:
+                one.reserve_at = time.monotonic() + RETRY_S
+                one.reserved = not self.is_low() and one.reserve.keep()
+
+    def is_low(self) -> bool:
+        """Say whether the disk has too little room for new events, beside what a reserve needs that was given up."""
+        directory = self._options.directory
+        if self._options.disk_is_low(directory):
+            return True
+        given_up = any(not one.reserved and one.reserve_at > 0 for one in self.held())
+        return given_up and is_low(directory, reserve_bytes(directory))
+
+    def _write_back(self, one: Open) -> bool:
+        """Write the log of *one* back as far as that needs no room; return whether it begins anew."""
+        try:
+            busy, pages, written = one.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy and 0 < pages == written
 
     # Upkeep
 
@@ -167,10 +194,11 @@ class Files:
                 if verdict is False:
                     self._opener.refile(one)
                 one.checked = verdict is not None
-            one.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            low = self.is_low()
+            self._give_back(one, 0 if low else _FREE_PAGES, go_on)
+            # On a disk that is nearly full the log keeps its room: nobody else would give it back.
+            one.connection.execute(f"PRAGMA wal_checkpoint({'RESTART' if low else 'TRUNCATE'})").fetchall()
             one.used = False
-            one.reserved = False
             log = status(one.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
@@ -181,6 +209,8 @@ class Files:
     def adopt(self) -> bool:
         """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
         for one in self.held():
+            if vanished(one, sure=True):
+                self._rehouse(one)
             with contextlib.suppress(OSError):
                 one.slot.keep()
         return self._adoption.turn(self._own)
@@ -208,11 +238,13 @@ class Files:
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
         try:
-            self.begun(one, sure=True)
-            mark(one.connection, "clean", 1)
-            one.book.save()
-            one.connection.execute("COMMIT")
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            try:
+                self._end(one)
+            except sqlite3.Error as error:
+                self.rollback()
+                if not is_full(error) or not self.make_room():
+                    raise
+                self._end(one)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {told(error)}")
         drop(one)
@@ -220,6 +252,25 @@ class Files:
             self._own = None
         else:
             self._adoption.slots.pop(one.slot.number, None)
+
+    def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
+        """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
+        before = None
+        while go_on():
+            pages = one.connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if pages <= free or pages == before:
+                return
+            before = pages
+            # Not with `execute`, which ends after the first page.
+            one.connection.executescript(f"PRAGMA incremental_vacuum({min(pages - free, _VACUUM_PAGES)})")
+
+    def _end(self, one: Open) -> None:
+        self.begun(one, sure=True)
+        mark(one.connection, "clean", 1)
+        one.book.save()
+        one.connection.execute("COMMIT")
+        one.begun = False
+        one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # Opening
 

@@ -16,7 +16,7 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import Reserve, is_low
+from flagmw.outbox._disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import Damaged, mark, mark_moved, marks, open_file
@@ -69,6 +69,7 @@ class Open:
     used: bool = False
     checked: bool = False
     reserved: bool = False
+    reserve_at: float = 0.0
     adrift: str | None = None
     retry_at: float = 0.0
     salvage: Salvage | None = None
@@ -108,14 +109,17 @@ class Opener:
             NotOurs: it must be left alone.
             sqlite3.Error, OSError, OutboxError: it cannot be opened.
         """
-        options = self._options
         try:
-            connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
+            return self._open(slot)
         except Damaged:
             one = self._replaced(slot)
             slot.free()
             return one
-        return self._opened(slot, connection, orphaned=True)
+        except sqlite3.Error:
+            # Index and log need some room, which a full disk has only in the reserve.
+            if not is_low(slot.path.parent) or not _reserve(slot.path).release():
+                raise
+            return self._open(slot)
 
     def leave(self, number: int, error: Exception) -> None:
         """Leave slot *number* alone from now on, and say once why."""
@@ -125,6 +129,11 @@ class Opener:
         if self.left.get(number) != why:
             self.left[number] = why
             self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
+
+    def _open(self, slot: _slots.Slot) -> Open:
+        options = self._options
+        connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
+        return self._opened(slot, connection, orphaned=True)
 
     def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
@@ -146,7 +155,7 @@ class Opener:
             connection.close()
             raise
         self.left.pop(slot.number, None)
-        reserve = Reserve(slot.path.with_suffix(".reserve"))
+        reserve = _reserve(slot.path)
         files = tuple(_inode(path) for path in _paths(slot.path))
         return Open(slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage)
 
@@ -289,6 +298,10 @@ def drop(one: Open) -> None:
         one.connection.close()
     one.slot.connection = None
     one.slot.free()
+
+
+def _reserve(path: Path) -> Reserve:
+    return Reserve(path.with_suffix(".reserve"), reserve_bytes(path.parent))
 
 
 def _paths(path: Path) -> tuple[str, ...]:

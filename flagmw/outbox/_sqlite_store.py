@@ -25,6 +25,7 @@ from flagmw.types import Event, Outcome
 # How often one looks for slots of dead processes.
 ADOPT_S = 5.0
 _LOW_S = 0.25
+_GROUP_BYTES = 1 << 20
 _SPARE = "memory:"
 
 
@@ -171,10 +172,17 @@ class Store:
 
     # Groups of jobs
 
-    def _group(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again."""
+    def _group(self, jobs: Sequence[Job], tries: int = 2) -> Sequence[Job]:
+        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again.
+
+        Args:
+            tries: how often room is made for one of them on a full disk.
+        """
         self._refused.update(self.writer.take_refused())
         jobs = [job for job in jobs if not job.future.cancelled()]
+        if len(jobs) > 1 and sum(_size(job) for job in jobs) > _GROUP_BYTES:
+            # The log must not grow past what it may by one transaction.
+            return [again for part in _parts(jobs) for again in self._group(part)]
         try:
             # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
             puts = [job for job in jobs if isinstance(job, Put)]
@@ -186,7 +194,7 @@ class Store:
         except Exception as error:
             self.files.rollback()
             if len(jobs) == 1:
-                return self._failed(jobs[0], error)
+                return self._failed(jobs[0], error, tries)
             if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return jobs
             return [again for job in jobs for again in self._group([job])]
@@ -194,7 +202,7 @@ class Store:
             finish(job, result)
         return ()
 
-    def _failed(self, job: Job, error: Exception) -> Sequence[Job]:
+    def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
         """Mend what made *job* fail alone and have it done, or tell whoever waits."""
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -207,8 +215,8 @@ class Store:
                 self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
                 finish(job, [])
                 return ()
-            if self.files.release_reserve():
-                return self._group([job])
+            if tries and self.files.make_room():
+                return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
         if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
@@ -262,7 +270,7 @@ class Store:
     def _disk_is_low(self) -> bool:
         until, low = self._low
         if time.monotonic() >= until:
-            low = self._options.disk_is_low(self._options.directory)
+            low = self.files.is_low()
             self._low = (time.monotonic() + _LOW_S, low)
         return low
 
@@ -280,6 +288,23 @@ class Place:
     slot: int
     table: str = "event"
     after: int = -1
+
+
+def _size(job: Job) -> int:
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+
+
+def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return *jobs* in parts, each of which fits into one transaction if a single job does."""
+    parts: list[list[Job]] = [[]]
+    size = 0
+    for job in jobs:
+        size += _size(job)
+        if size > _GROUP_BYTES and parts[-1]:
+            parts.append([])
+            size = _size(job)
+        parts[-1].append(job)
+    return parts
 
 
 def _lost(stats: OutboxStats) -> OutboxStats:
