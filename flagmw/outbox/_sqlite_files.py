@@ -255,14 +255,18 @@ class Files:
 
     def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
         """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
+        one.connection.execute("PRAGMA incremental_vacuum(1)")
         before = None
         while go_on():
             pages = one.connection.execute("PRAGMA freelist_count").fetchone()[0]
             if pages <= free or pages == before:
                 return
             before = pages
-            # Not with `execute`, which ends after the first page.
-            one.connection.executescript(f"PRAGMA incremental_vacuum({min(pages - free, _VACUUM_PAGES)})")
+            self.begun(one)
+            for _ in range(min(pages - free, _VACUUM_PAGES)):
+                # One call ends after one page, whatever number it is given.
+                one.connection.execute("PRAGMA incremental_vacuum(1)")
+            self.commit()
 
     def _end(self, one: Open) -> None:
         self.begun(one, sure=True)
