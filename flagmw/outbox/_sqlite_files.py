@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -13,16 +15,22 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import remote_type, status, sync
+from flagmw.outbox._disk import is_low, remote_type, reserve_bytes, status, sync
 from flagmw.outbox._keys import Held, Keys
 from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import NotOurs, is_damage, mark, sound
+from flagmw.outbox._sqlite_file import is_damage, is_full, mark, sound
 from flagmw.outbox._sqlite_rows import Packed
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
-_VACUUM_PAGES = 2_000
+_PULSES = 8
+_VACUUM_PAGES = 64
+# Pages that are kept for the next events, unless the disk has no room.
+_FREE_PAGES = 256
 _LONG_LOG_BYTES = 64 * 1024 * 1024
+
+# What a process runs out of, which says nothing of a slot.
+_OF_THE_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 logger = logging.getLogger("flagmw.outbox")
 
@@ -32,7 +40,7 @@ class Files:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.trouble: str | None = None
+        self._trouble: str | None = None
         self.closed = False
         self.throttle = Throttle(logger)
         self.keys = Keys(options.directory, options.policy, allow_network=options.allow_network)
@@ -41,6 +49,12 @@ class Files:
         self._own: Open | None = None
         self._current: Open | None = None
         self._retry_at = 0.0
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong at the moment, for people; None when nothing is."""
+        adrift = next((one.adrift for one in self.held() if one.adrift is not None), None)
+        return self._trouble or adrift or next(iter(self._opener.left.values()), None)
 
     def own(self) -> Open:
         """Return the slot of this process, taken at the first call.
@@ -51,15 +65,15 @@ class Files:
         if self.closed:
             raise OutboxError("the outbox is closed; make a new one")
         if self._own is None:
-            if self.trouble is not None and time.monotonic() < self._retry_at:
-                raise OutboxError(self.trouble)
+            if self._trouble is not None and time.monotonic() < self._retry_at:
+                raise OutboxError(self._trouble)
             try:
                 self._own = self._take_own()
             except (OSError, sqlite3.Error, OutboxError) as error:
                 self._failing(error)
-                raise OutboxError(self.trouble) from None
-            if self.trouble is not None:
-                self.trouble = None
+                raise OutboxError(self._trouble) from None
+            if self._trouble is not None:
+                self._trouble = None
                 self.throttle.change(logging.WARNING, ErrorCode.OUTBOX_FAILED, "events are kept on disk again")
         return self._own
 
@@ -79,8 +93,8 @@ class Files:
         if one.begun:
             return one
         self._current = one
-        if vanished(one, sure=sure):
-            self._opener.refile(one, "somebody removed a file of the outbox while it was in use")
+        if vanished(one, sure=sure) and (sure or time.monotonic() >= one.retry_at):
+            self._rehouse(one)
         # IMMEDIATE: a transaction that first reads and then writes could fail at once, whatever the time to wait.
         one.connection.execute("BEGIN IMMEDIATE")
         one.begun = True
@@ -101,7 +115,7 @@ class Files:
                 self.keep_keys(one)
                 if one.book.took_proof() and not self._options.full_sync:
                     # The proof that an event may have been sent must not be undone while the event itself is not.
-                    sync(Path(one.log))
+                    sync(one.log)
 
     def rollback(self) -> None:
         for one in self.held():
@@ -145,7 +159,7 @@ class Files:
             return False
         if isinstance(error, sqlite3.Error) and is_damage(error):
             try:
-                self._opener.refile(one, "a file of the outbox is damaged")
+                self._opener.refile(one)
                 return True
             except (sqlite3.Error, OSError, OutboxError) as worse:
                 error = worse if isinstance(worse, sqlite3.Error | OSError) else error
@@ -157,18 +171,43 @@ class Files:
             self._adoption.slots.pop(one.slot.number, None)
         return False
 
-    def release_reserve(self) -> bool:
-        """Make room for a delete on a full disk; return whether there was any to make."""
+    def make_room(self) -> bool:
+        """Make room for a delete on a full disk; return whether any was made.
+
+        A log that is written back is used from its beginning again. What it holds may need room in the database,
+        which the reserve has.
+        """
+        made = [self._write_back(one) for one in self.held()]
+        if any(made):
+            return True
         released = [one.reserve.release() for one in self.held()]
+        for one in self.held():
+            one.reserved, one.reserve_at = False, time.monotonic() + RETRY_S
+            self._write_back(one)
         return any(released)
 
     def keep_reserves(self) -> None:
         """Take what room deletes may need one day; not while a slot is opened, when a request may be waiting."""
         for one in self.held():
-            if not one.reserved:
-                one.reserved = True
-                if not self._options.disk_is_low(self._options.directory):
-                    one.reserve.keep()
+            if not one.reserved and time.monotonic() >= one.reserve_at:
+                one.reserve_at = time.monotonic() + RETRY_S
+                one.reserved = not self.is_low() and one.reserve.keep()
+
+    def is_low(self) -> bool:
+        """Say whether the disk has too little room for new events, beside what a reserve needs that was given up."""
+        directory = self._options.directory
+        if self._options.disk_is_low(directory):
+            return True
+        given_up = any(not one.reserved and one.reserve_at > 0 for one in self.held())
+        return given_up and is_low(directory, reserve_bytes(directory))
+
+    def _write_back(self, one: Open) -> bool:
+        """Write the log of *one* back as far as that needs no room; return whether it begins anew."""
+        try:
+            busy, pages, written = one.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy and 0 < pages == written
 
     # Upkeep
 
@@ -184,13 +223,14 @@ class Files:
             if not one.checked:
                 verdict = sound(one.connection, go_on)
                 if verdict is False:
-                    self._opener.refile(one, "a file of the outbox is damaged")
+                    self._opener.refile(one)
                 one.checked = verdict is not None
-            one.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            low = self.is_low()
+            self._give_back(one, 0 if low else _FREE_PAGES, go_on)
+            # On a disk that is nearly full the log keeps its room: nobody else would give it back.
+            one.connection.execute(f"PRAGMA wal_checkpoint({'RESTART' if low else 'TRUNCATE'})").fetchall()
             one.used = False
-            one.reserved = False
-            log = status(Path(one.log))
+            log = status(one.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
                     logging.WARNING, ErrorCode.OUTBOX_FAILED, "a reader keeps the outbox's log from shrinking"
@@ -199,6 +239,11 @@ class Files:
 
     def adopt(self) -> bool:
         """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
+        for one in self.held():
+            if vanished(one, sure=True):
+                self._rehouse(one)
+            with contextlib.suppress(OSError):
+                one.slot.keep()
         self._renew_keys()
         return self._adoption.turn(self._own)
 
@@ -212,15 +257,36 @@ class Files:
                 self._opener.enter_keys(one)
                 self.commit()
 
+    def salvage(self) -> bool:
+        """Copy some rows out of damaged files; return whether more are left."""
+        for one in self.held():
+            if one.salvage is not None:
+                self._current = one
+                self._opener.salvage(one)
+        return any(one.salvage is not None for one in self.held())
+
+    def stood_still(self, seconds: float) -> None:
+        """Let no lease run out for a time in which the process, or its disk, stood still: its holder lives."""
+        for one in self.held():
+            if one.book.shortest_lease_s() is not None:
+                self.begun(one).book.stood_still(seconds)
+        self.commit()
+
+    def pulse_s(self) -> float:
+        """Return how often one must look at the time to notice that it stood still."""
+        leases = [lease_s for one in self.held() if (lease_s := one.book.shortest_lease_s()) is not None]
+        return max(0.05, min(leases, default=float("inf")) / _PULSES)
+
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
         try:
-            self.begun(one, sure=True)
-            mark(one.connection, "clean", 1)
-            one.book.save()
-            one.connection.execute("COMMIT")
-            self.keep_keys(one)
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            try:
+                self._end(one)
+            except sqlite3.Error as error:
+                self.rollback()
+                if not is_full(error) or not self.make_room():
+                    raise
+                self._end(one)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {told(error)}")
         drop(one)
@@ -228,6 +294,30 @@ class Files:
             self._own = None
         else:
             self._adoption.slots.pop(one.slot.number, None)
+
+    def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
+        """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
+        one.connection.execute("PRAGMA incremental_vacuum(1)")
+        before = None
+        while go_on():
+            pages = one.connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if pages <= free or pages == before:
+                return
+            before = pages
+            self.begun(one)
+            for _ in range(min(pages - free, _VACUUM_PAGES)):
+                # One call ends after one page, whatever number it is given.
+                one.connection.execute("PRAGMA incremental_vacuum(1)")
+            self.commit()
+
+    def _end(self, one: Open) -> None:
+        self.begun(one, sure=True)
+        mark(one.connection, "clean", 1)
+        one.book.save()
+        one.connection.execute("COMMIT")
+        one.begun = False
+        self.keep_keys(one)
+        one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # Opening
 
@@ -241,21 +331,48 @@ class Files:
                 "choose a local directory, or add ?network=allow"
             )
         for number in range(_slots.MAX_SLOTS):
-            slot = _slots.take(directory, number)
-            if slot is None:
-                continue
-            try:
-                return self._opener.open(slot)
-            except NotOurs as error:
-                self._opener.tell_left(number, error)
-                slot.free()
-            except BaseException:
-                slot.free()
-                raise
+            one = self._take(directory, number)
+            if one is not None:
+                return one
         raise OutboxError(f"all {_slots.MAX_SLOTS} slots of the outbox are taken")
 
+    def _take(self, directory: Path, number: int) -> Open | None:
+        """Return slot *number*; None if another has it or it cannot be opened, which says nothing of the others.
+
+        Raises:
+            sqlite3.Error, OSError, OutboxError: not even a new one can be made there.
+        """
+        path = _slots.file_of(directory, number)
+        new = not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".lock"))
+        slot = None
+        try:
+            slot = _slots.take(directory, number)
+            return None if slot is None else self._opener.open(slot)
+        except (OutboxError, OSError, sqlite3.Error) as error:
+            if new:
+                # No empty files are left behind with every try.
+                for made in (path, path.with_suffix(".lock")) if slot is not None else ():
+                    made.unlink(missing_ok=True)
+            if slot is not None:
+                slot.free()
+            if new or (isinstance(error, OSError) and error.errno in _OF_THE_PROCESS):
+                raise
+            self._opener.leave(number, error)
+            return None
+
+    def _rehouse(self, one: Open) -> None:
+        try:
+            self._opener.rehouse(one)
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            one.retry_at = time.monotonic() + RETRY_S
+            one.adrift = (
+                f"somebody removed the outbox's files, and new ones cannot be made ({told(error)}): "
+                "events are kept in open files, which end with this process"
+            )
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, one.adrift)
+
     def _failing(self, error: Exception) -> None:
-        self.trouble = told(error)
+        self._trouble = told(error)
         self._retry_at = time.monotonic() + RETRY_S
         how = "nothing is stored" if self._options.required else "events are kept in memory only"
-        self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"{how}: {self.trouble}")
+        self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"{how}: {self._trouble}")

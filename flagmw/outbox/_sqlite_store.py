@@ -25,6 +25,7 @@ from flagmw.types import Event, Outcome
 # How often one looks for slots of dead processes.
 ADOPT_S = 5.0
 _LOW_S = 0.25
+_GROUP_BYTES = 1 << 20
 _SPARE = "memory:"
 
 
@@ -33,7 +34,7 @@ class Store:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.writer = Writer(self._group, self._tick)
+        self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
         self.files = Files(options)
         self._spare: MemoryOutbox | None = None
         self._adopt_at = 0.0
@@ -65,6 +66,8 @@ class Store:
             if self._options.required or self.files.closed:
                 raise
             return [self._put_in_memory(put) for put in puts]
+        if own.adrift is not None and self._options.required:
+            raise OutboxError(own.adrift)
         rows = [row for put in puts for row in put.rows if row is not None]
         if self._disk_is_low():
             for row in rows:
@@ -165,21 +168,28 @@ class Store:
         for one in self.files.held():
             with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
                 book = self.files.begun(one, sure=True).book
-                parts.append(book.stats(book.now))
+                stats = book.stats(book.now)
+                parts.append(stats if one.adrift is None or one.slot.linked() else _lost(stats))
             self.files.shut(one)
         if self._spare:
-            self._spare.close()
-            parts.append(self._spare.stats(0.0))
+            parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
         self.files.keys.close()
         self.files.closed = True
 
     # Groups of jobs
 
-    def _group(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again."""
+    def _group(self, jobs: Sequence[Job], tries: int = 2) -> Sequence[Job]:
+        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again.
+
+        Args:
+            tries: how often room is made for one of them on a full disk.
+        """
         self._refused.update(self.writer.take_refused())
         jobs = [job for job in jobs if not job.future.cancelled()]
+        if len(jobs) > 1 and sum(_size(job) for job in jobs) > _GROUP_BYTES:
+            # The log must not grow past what it may by one transaction.
+            return [again for part in _parts(jobs) for again in self._group(part)]
         try:
             # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
             puts = [job for job in jobs if isinstance(job, Put)]
@@ -191,7 +201,7 @@ class Store:
         except Exception as error:
             self.files.rollback()
             if len(jobs) == 1:
-                return self._failed(jobs[0], error)
+                return self._failed(jobs[0], error, tries)
             if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return jobs
             return [again for job in jobs for again in self._group([job])]
@@ -199,7 +209,7 @@ class Store:
             finish(job, result)
         return ()
 
-    def _failed(self, job: Job, error: Exception) -> Sequence[Job]:
+    def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
         """Mend what made *job* fail alone and have it done, or tell whoever waits."""
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -212,8 +222,8 @@ class Store:
                 self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
                 finish(job, [])
                 return ()
-            if self.files.release_reserve():
-                return self._group([job])
+            if tries and self.files.make_room():
+                return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
         if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
@@ -232,12 +242,22 @@ class Store:
                 if self.files.adopt():
                     self._options.on_work()
             self.files.keep_reserves()
+            if self.files.salvage():
+                return 0.0
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
             self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
             return ADOPT_S
-        return 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+        wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+        return min(wait_s, self.files.pulse_s())
+
+    def _stood_still(self, seconds: float) -> None:
+        try:
+            self.files.stood_still(seconds)
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            self.files.rollback()
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
 
     # Parts
 
@@ -245,8 +265,7 @@ class Store:
         return [self.files.begun(one).book for one in self.files.all()]
 
     def _book_of(self, lease: Lease) -> Book | None:
-        number = lease.token.partition(".")[0]
-        found = [one for one in self.files.held() if str(one.slot.number) == number]
+        found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
         return self.files.begun(found[0]).book if found else None
 
     def _put_in_memory(self, put: Put) -> list[str]:
@@ -258,7 +277,7 @@ class Store:
     def _disk_is_low(self) -> bool:
         until, low = self._low
         if time.monotonic() >= until:
-            low = self._options.disk_is_low(self._options.directory)
+            low = self.files.is_low()
             self._low = (time.monotonic() + _LOW_S, low)
         return low
 
@@ -276,6 +295,34 @@ class Place:
     slot: int
     table: str = "event"
     after: int = -1
+
+
+def _size(job: Job) -> int:
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+
+
+def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return *jobs* in parts, each of which fits into one transaction if a single job does."""
+    parts: list[list[Job]] = [[]]
+    size = 0
+    for job in jobs:
+        size += _size(job)
+        if size > _GROUP_BYTES and parts[-1]:
+            parts.append([])
+            size = _size(job)
+        parts[-1].append(job)
+    return parts
+
+
+def _lost(stats: OutboxStats) -> OutboxStats:
+    """Return *stats* of a file that nobody can find any more: what waits in it ends with the process."""
+    lanes = {
+        vendor: replace(
+            lane, queued=0, leased=0, dropped={**lane.dropped, ErrorCode.LOST_AT_EXIT: lane.queued}, oldest_s=0.0
+        )
+        for vendor, lane in stats.lanes.items()
+    }
+    return OutboxStats.of(lanes, stats.refused)
 
 
 def _primary(error: Exception) -> int | None:
