@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable
@@ -12,7 +13,7 @@ from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, PARK, UNREADABLE, WAITING, Row
 from flagmw.outbox.base import Leased
-from flagmw.outbox.policy import Policy
+from flagmw.outbox.policy import Discard, Policy
 
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500
@@ -70,9 +71,6 @@ class Due:
                 row = Row(*values)
                 if self._policy.too_old(row.created, now):
                     self._bury(row, ErrorCode.TOO_OLD)
-                elif row.once == HANDED_OUT:
-                    # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
-                    self._bury(row, ErrorCode.AMBIGUOUS)
                 elif self._leases.is_busy(vendor, row.visitor):
                     self._leases.park(row.seq, vendor, row.visitor)
                 else:
@@ -82,6 +80,14 @@ class Due:
                         self._connection.execute(PARK, (UNREADABLE, row.seq))
                         self.unreadable += 1
                     else:
+                        if row.once == HANDED_OUT and isinstance(self._policy.doubt(leased, now, row.due), Discard):
+                            # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                            self._bury(row, ErrorCode.AMBIGUOUS)
+                            passed += 1
+                            continue
+                        if row.once == HANDED_OUT:
+                            # Of a store that only hands on: whoever gets it has to look whether it came before.
+                            leased = replace(leased, attempts=max(1, leased.attempts))
                         if chosen and row.once:
                             return chosen
                         chosen.append((row, leased))
