@@ -29,8 +29,11 @@ from flagmw.outbox.policy import Policy
 
 PENDING, WAITING, DONE = 0, 1, 2
 PENDING_S = 60.0
-# Nobody waits longer than this for another process, which may have been stopped in the middle.
-BUSY_S = 0.05
+# Nobody waits longer than this for another process, and hardly at all for a while after that was in vain: it may have
+# been stopped in the middle.
+BUSY_S, HURRY_S = 0.25, 0.01
+_HURRY_FOR_S = 5.0
+_AGAIN_S = 0.002
 # What is added to the clock at once: it may be set forward, and a process may have been down for a long time.
 _STEP_S = 3600.0
 _SLACK_S = 3600.0
@@ -92,6 +95,7 @@ class Keys:
         self._owner = Owner(directory)
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._hurry_until = 0.0
         self._changed = 0
         self._todo: list[Change] = []
         # Of the file that is open: slots that have entered their keys in another one do so again.
@@ -224,8 +228,7 @@ class Keys:
         """
         with self._lock:
             try:
-                connection = self._open()
-                connection.execute("BEGIN IMMEDIATE")
+                connection = self._begin()
                 yield connection, self._advance(connection)
                 connection.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
@@ -234,6 +237,21 @@ class Keys:
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _begin(self) -> sqlite3.Connection:
+        """Begin a transaction; what is in the way is most likely another process, for some microseconds."""
+        now = time.monotonic()
+        end = now + (HURRY_S if now < self._hurry_until else BUSY_S)
+        while True:
+            try:
+                connection = self._open()
+                connection.execute("BEGIN IMMEDIATE")
+                return connection
+            except sqlite3.OperationalError:
+                if time.monotonic() >= end:
+                    self._hurry_until = time.monotonic() + _HURRY_FOR_S
+                    raise
+            time.sleep(_AGAIN_S)
 
     def _advance(self, connection: sqlite3.Connection) -> float:
         now = self._clock()
@@ -275,7 +293,7 @@ class Keys:
         if not stat.S_ISREG(found.st_mode):
             raise OutboxError("the file of business keys is something else, such as a link; remove it")
         inode = found.st_ino
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=_AGAIN_S, isolation_level=None, check_same_thread=False)
         try:
             self._settle(connection)
         except BaseException:
@@ -287,16 +305,7 @@ class Keys:
     def _settle(self, connection: sqlite3.Connection) -> None:
         # Making the file syncs nothing either: what a power cut leaves of it is set aside, and the slots know the keys.
         connection.execute("PRAGMA synchronous = OFF")
-        end = time.monotonic() + BUSY_S
-        while True:
-            try:
-                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                break
-            except sqlite3.OperationalError:
-                # Another process does the same just now, for which SQLite does not wait.
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise OutboxError("the directory does not support SQLite's write-ahead log")
         # A commit syncs nothing: `apply` does, when the event is in its slot. Nor does anybody write back by the way.

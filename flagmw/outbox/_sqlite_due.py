@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable
@@ -13,7 +14,7 @@ from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, PARK, UNREADABLE, WAITING, Row
 from flagmw.outbox.base import Leased
-from flagmw.outbox.policy import Policy
+from flagmw.outbox.policy import Discard, Policy
 
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500
@@ -73,9 +74,6 @@ class Due:
                 # An earlier version could leave 0 for the time: how old such a row is nobody knows.
                 if row.created > 0 and self._policy.too_old(row.created, self._clock.seen):
                     self._bury(row, ErrorCode.TOO_OLD)
-                elif row.once == HANDED_OUT:
-                    # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
-                    self._bury(row, ErrorCode.AMBIGUOUS)
                 elif self._leases.is_busy(vendor, row.visitor):
                     self._leases.park(row.seq, vendor, row.visitor)
                 else:
@@ -85,6 +83,14 @@ class Due:
                         self._connection.execute(PARK, (UNREADABLE, row.seq))
                         self.unreadable += 1
                     else:
+                        if row.once == HANDED_OUT and isinstance(self._policy.doubt(leased, now, row.due), Discard):
+                            # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                            self._bury(row, ErrorCode.AMBIGUOUS)
+                            passed += 1
+                            continue
+                        if row.once == HANDED_OUT:
+                            # Of a store that only hands on: whoever gets it has to look whether it came before.
+                            leased = replace(leased, attempts=max(1, leased.attempts))
                         if chosen and row.once:
                             return chosen
                         chosen.append((row, leased))

@@ -16,12 +16,14 @@ import pytest
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.valkey import LocalPolicy
 from flagmw.types import Delivered, Retry
 
 # A process that takes three events in each directory, hands them out, and is killed while they are on their way.
 _HOLDER = """
 import os, signal, sys, time
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.valkey import LocalPolicy
 from flagmw.types import Event, Track, Visit
 def event(n, once):
     return Event(id=f"e{n}", vendor="wt", kind="track", track=Track(id=f"t{n}", metric="purchase"), aliases=("a",),
@@ -41,7 +43,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     Not copies, which would be in doubt for that alone.
     """
-    directories = [tmp_path_factory.mktemp("killed") / "ob" for _ in range(len(BREAK) + 1)]
+    directories = [tmp_path_factory.mktemp("killed") / "ob" for _ in range(len(BREAK) + 2)]
     holder = [sys.executable, "-c", _HOLDER, *map(str, directories)]
     assert subprocess.run(holder, timeout=60).returncode == -signal.SIGKILL
     return iter(directories)
@@ -186,4 +188,15 @@ def test_a_salvaged_file_sends_nothing_twice(tmp_path: Path, make_event) -> None
     often = {event.id for event in events if not event.at_most_once}
     assert sent and set(sent) <= often
     assert stats.dead >= 10 and stats.balanced()
+    outbox.close()
+
+
+def test_a_store_that_only_hands_on_buries_nothing(killed: Iterator[Path]) -> None:
+    """In the store that a Valkey outbox forwards from, doubt is the server's to settle: it is told of the first try."""
+    directory = next(killed)
+    lose_leases(directory)
+    outbox = SqliteOutbox(directory, LocalPolicy())
+    leases = [lease for _ in range(4) if (lease := outbox.claim(time.time(), 1, 60.0)) is not None]
+    again = {row.event.id: row.attempts for lease in leases for row in lease.rows}
+    assert again == {"e0": 1, "e1": 1, "e2": 1, "e9": 0}
     outbox.close()
