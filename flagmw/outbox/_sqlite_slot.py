@@ -20,7 +20,8 @@ from flagmw.outbox._disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox._keys import Keys
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_file import Damaged, mark, mark_moved, marks, open_file
+from flagmw.outbox._sqlite_file import Damaged, is_damage, mark, mark_moved, marks, open_file
+from flagmw.outbox._sqlite_header import fits
 from flagmw.outbox._sqlite_rows import Limits
 from flagmw.outbox._sqlite_salvage import Salvage, set_aside
 from flagmw.outbox.policy import Policy
@@ -135,7 +136,13 @@ class Opener:
     def _open(self, slot: _slots.Slot) -> Open:
         options = self._options
         connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
-        return self._opened(slot, connection, orphaned=True)
+        try:
+            return self._opened(slot, connection, orphaned=True)
+        except sqlite3.Error as error:
+            # Some damage shows with the first write only.
+            if is_damage(error) or not fits(slot.path):
+                raise Damaged from error
+            raise
 
     def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
