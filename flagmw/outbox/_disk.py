@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -127,8 +128,12 @@ class Reserve:
     def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
         self._path, self._size = path, size
 
-    def keep(self) -> bool:
-        """Make the file, unless it is there or there is no room for it; return whether it is there."""
+    def keep(self, *, partly: bool = False) -> bool:
+        """Make the file, unless it is there or there is no room for it; return whether it is there.
+
+        Args:
+            partly: whether to keep what there is room for.
+        """
         try:
             # Not through a link, which somebody else may have put there to have another file overwritten.
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -137,15 +142,16 @@ class Reserve:
                 self._fill(descriptor)
             finally:
                 os.close(descriptor)
-        except OSError:
-            self.release()
+        except OSError as error:
+            if not partly or error.errno not in (None, errno.ENOSPC, errno.EDQUOT):
+                self.release()
             return False
         return True
 
     def _fill(self, descriptor: int) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
-            raise OSError(f"{self._path.name} is not ours")
+            raise PermissionError(errno.EPERM, f"{self._path.name} is not ours")
         if found.st_size == self._size:
             return
         os.ftruncate(descriptor, 0)

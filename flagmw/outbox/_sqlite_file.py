@@ -99,9 +99,9 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_full(error: sqlite3.Error) -> bool:
-    """Say whether *error* means that the disk has no room."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+def lacks_room(error: sqlite3.Error) -> bool:
+    """Say whether *error* may mean that the disk has no room: that of the index is told as a failure to write."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def sound(connection: sqlite3.Connection, go_on: Callable[[], bool]) -> bool | None:

@@ -18,13 +18,14 @@ from flagmw.outbox import _slots
 from flagmw.outbox._disk import is_low, remote_type, reserve_bytes, status, sync
 from flagmw.outbox._keys import Held, Keys
 from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import is_damage, is_full, mark, sound
+from flagmw.outbox._sqlite_file import is_damage, lacks_room, mark, sound
 from flagmw.outbox._sqlite_rows import Packed
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
 _PULSES = 8
 _VACUUM_PAGES = 64
+_BUSY_STEPS = 4
 # Pages that are kept for the next events, unless the disk has no room.
 _FREE_PAGES = 256
 _LONG_LOG_BYTES = 64 * 1024 * 1024
@@ -284,16 +285,25 @@ class Files:
                 self._end(one)
             except sqlite3.Error as error:
                 self.rollback()
-                if not is_full(error) or not self.make_room():
+                if not lacks_room(error) or not self.make_room():
                     raise
                 self._end(one)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {told(error)}")
         drop(one)
+        if not one.reserved and (one.reserve_at > 0 or self.is_low()):
+            # The room of the log and the index, which whoever opens the file next needs again.
+            one.reserve.keep(partly=True)
         if one is self._own:
             self._own = None
         else:
             self._adoption.slots.pop(one.slot.number, None)
+
+    def give_back(self) -> None:
+        """Give some room of the databases back while there is work: on a full disk nobody can wait for quiet."""
+        for one in self.held():
+            steps = iter(range(_BUSY_STEPS))
+            self._give_back(one, 0, lambda steps=steps: next(steps, None) is not None)  # type: ignore[misc]
 
     def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
         """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
@@ -356,6 +366,8 @@ class Files:
             if slot is not None:
                 slot.free()
             if new or (isinstance(error, OSError) and error.errno in _OF_THE_PROCESS):
+                raise
+            if isinstance(error, sqlite3.Error) and lacks_room(error) and is_low(directory):
                 raise
             self._opener.leave(number, error)
             return None

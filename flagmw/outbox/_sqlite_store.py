@@ -244,6 +244,8 @@ class Store:
             self.files.keep_reserves()
             if self.files.salvage():
                 return 0.0
+            if self._low[1] and not quiet:
+                self.files.give_back()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()

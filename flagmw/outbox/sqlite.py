@@ -95,7 +95,7 @@ class SqliteOutbox:
 
     @property
     def trouble(self) -> str | None:
-        """Why events are not on disk at the moment; None when all is well."""
+        """Why events are not on disk at the moment, or which slot is left alone; None when all is well."""
         return self._stores.get().trouble
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:

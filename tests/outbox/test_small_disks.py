@@ -65,8 +65,7 @@ store.close()
 """
 
 
-@pytest.mark.parametrize("how", ["by itself", "by others", "restarted"])
-@pytest.mark.parametrize("mib", [8, 16])
+@pytest.mark.parametrize(("mib", "how"), [(8, "by itself"), (12, "by others"), (16, "restarted")])
 def test_P6_a_small_volume_that_was_full_goes_on(tmp_path, mib, how):
     """All that was accepted is delivered on the full disk, with a log below the reserve, and then there is room.
 
@@ -93,7 +92,7 @@ def test_P6_a_small_volume_that_was_full_goes_on(tmp_path, mib, how):
 
 def _limited(body: str, mib: int) -> str:
     """Return *body* with a limit of pages, which SQLite answers as it does a full disk."""
-    pages = (mib << 20) // 4096 // 2
+    pages = (mib << 20) // 4096 // 4
     limit = f"""
 inner = store._stores.get()
 store.open()
