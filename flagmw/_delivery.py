@@ -22,6 +22,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox._intake import Intake, Sink
 from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox._picks import is_empty
+from flagmw.outbox._reserving import Reserving
 from flagmw.outbox._running import Running
 from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
@@ -50,6 +51,7 @@ class Delivery:
         self._by_pid: dict[int, Running] = {}
         self._exit_pid = 0
         self._intake = Intake(counts, throttle, self._here)
+        self._reserving = Reserving(counts, throttle)
         self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
@@ -102,6 +104,14 @@ class Delivery:
     def sink(self) -> Sink:
         """Return where one exchange's events go at once."""
         return Sink(self._put)
+
+    def reserve(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
+        try:
+            running = self._here()
+        except ImportError:
+            return list(events)  # the interpreter takes its modules apart
+        return self._reserving.free(running.outbox, events)
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""

@@ -92,6 +92,7 @@ class Flagmw(Deciding):
         self._decides_on, self.leaves_alone = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
         self._context.open_sink = self._delivery.sink
+        self._context.reserve = self._delivery.reserve
         refreshed = {lane.vendor.name: lane for lane in self._all_lanes if hasattr(lane.vendor, "refresh")}
         self._refresher = Refresher(
             {name: lane.vendor for name, lane in refreshed.items()},  # type: ignore[misc]

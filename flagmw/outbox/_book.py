@@ -6,6 +6,7 @@ import heapq
 import itertools
 import random
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from flagmw.types import Event, Outcome
 
 # A clock may step back a little between two threads; only more than this is a jump that due times must follow.
 _JUMP_S = 60.0
+_RESERVED_S = 60.0  # how long a business key is kept for an event that was not put yet
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Book:
         self._rows: dict[str, Row] = {}
         self._keys: set[tuple[str, str, str]] = set()
         self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
+        self._reserved: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
         self._lanes: dict[str, Queue] = {}
         self._held: dict[str, _Held] = {}
         self._bytes = self._dead_bytes = 0
@@ -74,6 +77,21 @@ class Book:
             return False
         self._admit(event, size)
         self._queue(event.vendor).accepted += 1
+        return True
+
+    def reserve(self, event: Event) -> bool:
+        """Keep the business key of *event* for it, for a minute; return whether no other event has it."""
+        key = _business_key(event)
+        if key is None:
+            return True
+        beat = time.monotonic()
+        while self._reserved and next(iter(self._reserved.values()))[1] <= beat - _RESERVED_S:
+            self._reserved.popitem(last=False)
+        holder, _ = self._reserved.get(key, (event.id, beat))
+        if holder != event.id or (self._key_taken(event) and event.id not in self._rows):
+            return False
+        self._reserved[key] = event.id, beat
+        self._reserved.move_to_end(key)
         return True
 
     def enqueue(self, row: Row) -> None:
@@ -199,7 +217,7 @@ class Book:
         self.closed = True
         for queue in self._lanes.values():
             queue.lose_all()
-        for table in (self._rows, self._keys, self._recent, self._held):
+        for table in (self._rows, self._keys, self._recent, self._reserved, self._held):
             table.clear()
         self._bytes = 0
 
@@ -256,6 +274,7 @@ class Book:
         key = _business_key(event)
         if key is not None:
             self._keys.add(key)
+            self._reserved.pop(key, None)
         self._bytes += size
         queue.push(row)
 

@@ -60,6 +60,8 @@ class Running:
         )
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None
+        if self.owned and hasattr(self.outbox, "at_most_once"):
+            self.outbox.at_most_once = any(vendor.at_most_once for vendor in config.vendors)
         self.committer = ThreadPoolExecutor(1, "flagmw-commit")
 
     def stored(self, timeout_s: float) -> bool:

@@ -15,6 +15,7 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox._health import Health
+from flagmw.outbox._once import only_once
 from flagmw.outbox._rulings import is_trouble, with_waits
 from flagmw.outbox.base import Leased
 from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
@@ -208,7 +209,10 @@ class Lanes:
 
     def _outcomes(self, vendor: str, lane: _Lane, rows: Sequence[Leased], deadline: Deadline) -> list[Outcome]:
         try:
-            outcomes = list(self._run(vendor, lane.vendor.deliver([row.event for row in rows]), deadline))
+            flow = lane.vendor.deliver([row.event for row in rows])
+            if any(row.event.at_most_once for row in rows):
+                flow = only_once(flow)
+            outcomes = list(self._run(vendor, flow, deadline))
             if len(outcomes) != len(rows) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
                 raise TypeError("not one outcome for each event")
         except TransportError as error:
