@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from flagmw import _response
-from flagmw._current import set_current
+from flagmw._current import set_current, swap_current
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
+from flagmw._own_state import own_state
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
@@ -61,8 +62,11 @@ class FlagsMiddleware:
         if self._leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = fm.excluded
-            set_current(None)
-            await self.app(scope, receive, send)
+            outer = swap_current(None)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                set_current(outer)
             return
         exchange: Exchange | Deferred | None
         flags: Flags
@@ -77,8 +81,12 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
             exchange, flags = None, Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
-        scope[KEY] = scope.setdefault("state", {})["flags"] = flags
-        set_current(flags)
+        scope[KEY] = flags
+        # Some servers give all requests of a connection the same state, some of which are served at the same time.
+        given = scope.get("state")
+        scope["state"] = own_state(given, flags)
+        # This may be a request that a view makes of its own application: the view's flags come back afterwards.
+        outer = swap_current(flags)
         try:
             if exchange is None:
                 await self.app(scope, receive, send)
@@ -95,7 +103,9 @@ class FlagsMiddleware:
             if fm.shadows and kind == "http":
                 fm.shadow(exchange.begun(), flags, on_loop=True)
         finally:
-            set_current(None)
+            set_current(outer)
+            if given is not None:
+                scope["state"] = given
 
     async def _lazily(self, request: _Request) -> tuple[Exchange | Deferred, Flags]:
         """Return flags that decide when they are first read, or at once where there is nothing to ask."""

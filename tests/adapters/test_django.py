@@ -174,6 +174,36 @@ def test_A17_current_lasts_through_a_stream(django_site: Site, make: Make, every
     assert current().error_code is ErrorCode.NO_REQUEST
 
 
+@pytest.mark.parametrize("path", ["/part", "/excluded"])
+def test_view_that_calls_its_own_site(make: Make, path: str) -> None:
+    """Afterwards the view's own flags are the current ones again."""
+
+    class PerUser(FakeVendor):
+        def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+            who = Variant(alias="ta_Who", key=visit.user_id or "nobody", vendor=self.name)
+            return Decision(vendor=self.name, variants={"ta_Who": who})
+            yield
+
+    fm = make(
+        vendors=[PerUser({"ta_Who": "x"})],
+        identify=lambda inbound: Identity(inbound.header("x-visitor") or "nobody"),
+        exclude=["/excluded"],
+    )
+
+    def view(request: Any) -> HttpResponse:
+        if request.path == path:
+            return HttpResponse(current()["ta_Who"])
+        before = current()["ta_Who"]
+        inner = Client().get(path, headers={"x-visitor": "inner"}).content.decode()
+        return HttpResponse(f"{before} {inner} {current()['ta_Who']}")
+
+    with DjangoWsgi() as site:
+        site.project(view, MIDDLEWARE=[OURS], FLAGMW=fm)
+        page = Client().get("/page", headers={"x-visitor": "outer"})
+        assert page.content == f"outer {'control' if path == '/excluded' else 'inner'} outer".encode()
+        assert current().error_code is ErrorCode.NO_REQUEST
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync content", "async content"])
 def test_what_a_stream_reads_and_tracks_is_put_away(django_site: Site, make: Make, is_async: bool) -> None:
     """What a stream does for a piece is in the outbox before that piece leaves, and what comes after the last too."""
