@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "pure rules",
         frozenset(
             {
+                "_addresses",
                 "_carried",
                 "_checks",
                 "_context",
@@ -45,6 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_merge",
                 "_placed",
                 "_overrides",
+                "_own_state",
                 "_recall",
                 "_remember",
                 "_reports",
