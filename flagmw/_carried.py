@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 from flagmw import _cookies
 from flagmw._generations import Generations
+from flagmw._link_token import OVERRIDE
 from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import CookieRule, Vendor
 
-DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
-_OWN = frozenset({DECISION, OVERRIDE, VISITOR})
+DECISION, VISITOR = "flagmw", "flagmw_visitor"
+# Binds the question whether an override's link is to be kept to the browser that was asked.
+ASKED = f"{OVERRIDE}_asked"
+_OWN = frozenset({DECISION, OVERRIDE, ASKED, VISITOR})
 # What is kept beside the header itself: names, objects, tables. And what a character of a token unpacks to. Estimates,
 # in bytes.
 _BESIDE = 2500

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
-from flagmw._carried import OVERRIDE
 from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
+from flagmw._link_token import OVERRIDE
 from flagmw._overrides import HEADER, Override, mint
 
 app = typer.Typer(no_args_is_help=True, help="Choose variants by a signed token, for quality assurance.")

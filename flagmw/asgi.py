@@ -13,6 +13,7 @@ from flagmw import _response
 from flagmw._current import set_current, swap_current
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
+from flagmw._link_page import Page
 from flagmw._own_state import own_state
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
@@ -81,6 +82,9 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
             exchange, flags = None, Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
+        if exchange is not None and exchange.instead is not None:
+            await _send_page(send, exchange.instead, exchange.set_cookies)
+            return
         scope[KEY] = flags
         # Some servers give all requests of a connection the same state, some of which are served at the same time.
         given = scope.get("state")
@@ -117,6 +121,14 @@ class FlagsMiddleware:
         await fm.fetch(exchange)
         flags = fm.lazily(exchange, on_loop=True) if exchange.asks else fm.ready(exchange)
         return exchange, await fm.asettle(exchange) if flags is None else flags
+
+
+async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
+    """Send a response of ours in place of the application's."""
+    lines = [*page.headers, ("content-length", str(len(page.body))), *(("set-cookie", cookie) for cookie in cookies)]
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines]
+    await send({"type": "http.response.start", "status": page.status, "headers": headers})
+    await send({"type": "http.response.body", "body": page.body})
 
 
 class _Responder:

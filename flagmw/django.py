@@ -13,7 +13,7 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from http.cookies import Morsel
 from typing import Any
@@ -22,7 +22,7 @@ try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
     from django import template
     from django.core import checks
-    from django.http import HttpRequest, StreamingHttpResponse
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.http.response import HttpResponseBase
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
@@ -31,6 +31,7 @@ from flagmw import _response, asgi, wsgi
 from flagmw._current import current, known_current, set_current, swap_current
 from flagmw._django_settings import examine, from_settings, misplaced
 from flagmw._engine import Exchange
+from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 
@@ -74,6 +75,8 @@ class FlagsMiddleware:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=False)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
             if asked is not None:
                 _put(request, self.flagmw.settle(asked))
         try:
@@ -97,6 +100,8 @@ class FlagsMiddleware:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=True)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
             if exchange is not None:
                 await self.flagmw.fetch(exchange)
             if asked is not None:
@@ -235,6 +240,15 @@ def _put(request: HttpRequest, flags: Flags) -> None:
     _holder(request)[asgi.KEY] = flags
     request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
     set_current(flags)
+
+
+def _page(page: Page, cookies: Sequence[str]) -> HttpResponse:
+    """Return a response of ours in place of the view's."""
+    response = HttpResponse(page.body, status=page.status, headers=dict(page.headers))
+    for line in cookies:
+        cookie = _Cookie(line)
+        response.cookies[cookie.key] = cookie
+    return response
 
 
 class _Environ(wsgi._Request):

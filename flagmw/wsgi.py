@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,6 +10,7 @@ from flagmw import _response
 from flagmw._current import set_current, swap_current
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
+from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
@@ -45,6 +46,8 @@ class FlagsMiddleware:
         if KEY in environ:
             return self.app(environ, start_response)
         flags, exchange = self._decide(environ)
+        if exchange is not None and exchange.instead is not None:
+            return _send_page(start_response, exchange.instead, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self.flagmw.excluded if flags is None else flags
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
@@ -105,6 +108,14 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
             return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
+
+
+def _send_page(start_response: StartResponse, page: Page, cookies: Sequence[str]) -> list[bytes]:
+    """Send a response of ours in place of the application's."""
+    length = ("Content-Length", str(len(page.body)))
+    status = {200: "200 OK", 303: "303 See Other"}[page.status]
+    start_response(status, [*page.headers, length, *(("Set-Cookie", cookie) for cookie in cookies)])
+    return [page.body]
 
 
 def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[2] / "flagmw"
 
 # From the bottom up. A name with `.*` stands for a package and what is in it; the longest name that fits counts.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("words", frozenset({"codes", "exceptions", "types", "_secret"})),
+    ("words", frozenset({"codes", "exceptions", "types", "_secret", "_link_token"})),
     (
         "pure rules",
         frozenset(
@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_inbound",
                 "_jars",
                 "_locks",
+                "_link_page",
                 "_log",
                 "_merge",
                 "_placed",
