@@ -55,6 +55,12 @@ def sandbox(
     scenario: Annotated[str | None, typer.Option(help="A scenario's TOML file, or the name of one that ships.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make assignments the same in every run.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Listen beyond this machine.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name by which it, and pages that use it, are reached.")
+    ] = None,
+    control_token: Annotated[
+        str | None, typer.Option(help="Let only those change it who send this in the header Sandbox-Token.")
+    ] = None,
 ) -> None:
     """Run an emulator of the vendors, to develop and test without an account."""
     try:
@@ -63,7 +69,15 @@ def sandbox(
         fail(str(error))
     typer.echo(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
     try:
-        server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
+        server.serve(
+            host,
+            port,
+            scenario,
+            seed=seed,
+            allow_remote=allow_remote,
+            allow_hosts=allow_host or (),
+            control_token=control_token,
+        )
     except OSError as error:
         fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
