@@ -105,6 +105,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_cli_outbox",
                 "_cli_override",
                 "_cli_shadow",
+                "_cli_text",
                 "cli",
                 "sandbox.*",
                 "testing",
