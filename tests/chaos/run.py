@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats a run; a new one where omitted, printed at the start")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long attacks go on")
     parser.add_argument("--settle", type=float, default=60.0, help="seconds for what is left when they are over")
+    parser.add_argument("--sweep", type=float, default=90.0, help="seconds for `flagmw deliver --once` after that")
     parser.add_argument("--only", nargs="+", choices=list(ATTACKS), default=(), help="these attacks alone")
     parser.add_argument("--visitors", type=int, default=3, help="honest visitors of each shop who buy all the time")
     parser.add_argument("--at-once", type=int, default=3, help="attacks at a time on each shop")
@@ -28,6 +29,7 @@ def main() -> int:
         only=given.only,
         server=not given.no_server,
         settle_s=given.settle,
+        sweep_s=given.sweep,
         visitors=given.visitors,
         at_once=given.at_once,
     )

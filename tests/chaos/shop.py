@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Shop:
         outbox: where its events wait, as the option says it.
         sold: the track id of each order whose answer was read whole, and whose event was on disk by then.
         refused: orders that were not taken, and why.
+        at_most_once: orders that were to be reported to a vendor that cannot tell a repeat.
         honest: how many pages honest visitors got, and how many of them were the vendor's.
     """
 
@@ -68,6 +70,7 @@ class Shop:
     sold: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     honest: list[int] = field(default_factory=lambda: [0, 0])
+    at_most_once: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         for name in ("notes", "forks"):
@@ -153,6 +156,8 @@ class Shop:
 
     def buy(self, order: str, visitor: str, vendor: str = "wt", *, path: str = "/buy", **more: str) -> bool:
         """Buy something; return whether the shop has promised to report it."""
+        if vendor == "monetate":
+            self.at_most_once.add(order)
         cookies = f"{USER}={visitor}; {CONTROL}=x; mt.v=2.{sum(visitor.encode())}.1"
         query = urlencode({"order": order, "vendor": vendor, **more})
         status, track, late = self.get(f"{path}?{query}", method="POST", cookie=cookies)
@@ -205,8 +210,8 @@ class Shop:
 class Visitors:
     """Honest visitors of a shop, each in a thread, who look at pages and buy."""
 
-    def __init__(self, shop: Shop, number: int, pause_s: float) -> None:
-        self._shop, self._pause_s = shop, pause_s
+    def __init__(self, shop: Shop, number: int, pause_s: float, vendors: Sequence[str]) -> None:
+        self._shop, self._pause_s, self._vendors = shop, pause_s, vendors
         self._orders, self._stop = itertools.count(1), threading.Event()
         self._threads = [threading.Thread(target=self._visit, args=(n,), daemon=True) for n in range(number)]
 
@@ -225,7 +230,7 @@ class Visitors:
     def _visit(self, n: int) -> None:
         while not self._stop.wait(self._pause_s):
             order = next(self._orders)
-            self._shop.buy(f"o-{self._shop.name}-{order}", f"u{n}", ("wt", "wt", "monetate")[order % 3])
+            self._shop.buy(f"o-{self._shop.name}-{order}", f"u{n}", self._vendors[order % len(self._vendors)])
             if order % 4 == 0:
                 status, text, _ = self._shop.get("/checkout", cookie=f"{USER}=u{n}")
                 if status == 200:
