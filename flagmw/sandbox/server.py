@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from flagmw._addresses import is_loopback
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import contentstack, monetate
 from flagmw.sandbox.adobe import ASSETS
-from flagmw.sandbox.app import create_app
+from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.guard import access
 from flagmw.sandbox.scenario import Scenario, load_scenario
@@ -34,6 +34,7 @@ class SandboxServer:
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible.
         port: 0 takes a free one; it stays the same over `stop()` and `start()`.
+        vendors: emulators of more vendors, beside those that ship with flagmw.
         allow_hosts: further names that its Host header, and the pages that use it, may have.
         control_token: what control calls that change something must then bring in the header `Sandbox-Token`.
     """
@@ -47,9 +48,11 @@ class SandboxServer:
         port: int = 0,
         allow_hosts: Iterable[str] = (),
         control_token: str | None = None,
+        vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
-        self._app = create_app(scenario, seed=seed, access=access(allow_hosts, token=control_token))
+        allowed = access(allow_hosts, token=control_token)
+        self._app = create_app(scenario, seed=seed, access=allowed, vendors=vendors)
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
