@@ -29,6 +29,7 @@ time.time = wall_clock
 from flagmw import Flagmw  # noqa: E402
 from flagmw.types import EventNote, Visit  # noqa: E402
 from flagmw.wsgi import FlagsMiddleware, flags_from  # noqa: E402
+from tests.support.late import saying_late  # noqa: E402
 
 
 def append(name: str, line: str) -> None:
@@ -85,21 +86,7 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     return [body.encode()]
 
 
-inner = FlagsMiddleware(shop, flagmw=fm)
-
-
-def late() -> int:
-    return sum(n for (what, _, _), n in fm.counts().items() if what == "commit_late")
-
-
-def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Say in a header whether the disk took longer than a response waits for it: that event is not promised yet."""
-    before = late()
-
-    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, ("X-Commit-Late", str(late() - before))], *more)
-
-    return inner(environ, start)
+app = saying_late(FlagsMiddleware(shop, flagmw=fm), fm)
 
 
 def job(order: str) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def run(
     report, names = Report(seed), list(only) or list(ATTACKS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flagmw-chaos-")))
-        vendor = stack.enter_context(Vendor(seed))
+        vendor = stack.enter_context(closing(Vendor(seed)))
         disk = stack.enter_context(small_disk(folder)) if "fill-disk" in names else None
         shops = [Shop("files", folder / "files", f"sqlite://{(disk or folder) / 'outbox'}", vendor)]
         keeper = stack.enter_context(Keeper()) if server else None

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.outbox.on_valkey import started
+from tests.support.listening import Listening
 
 SETTINGS = {"appendonly": "yes", "appendfsync": "always", "save": "", "repl-diskless-sync-delay": "0"}
 WAIT_S = 15.0
@@ -27,15 +28,14 @@ class Keeper:
         self._main = started(config=dict(SETTINGS))
         self._replica = self._follower()
         self._links: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listening = Listening(self._pass_on)
+        self.port = self._listening.port
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self._listening.close()
         self._cut()
         for server in (self._main, self._replica):
             server.terminate()
@@ -86,21 +86,16 @@ class Keeper:
 
     # The proxy
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection(("127.0.0.1", self._main.port), 2)
-            except OSError:
-                link.close()
-                continue
-            far.settimeout(None)
-            self._links += [link, far]
-            for one, other in ((link, far), (far, link)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+    def _pass_on(self, link: socket.socket) -> None:
+        try:
+            far = socket.create_connection(("127.0.0.1", self._main.port), 2)
+        except OSError:
+            link.close()
+            return
+        far.settimeout(None)
+        self._links += [link, far]
+        for one, other in ((link, far), (far, link)):
+            threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
 
     @staticmethod
     def _pump(one: socket.socket, other: socket.socket) -> None:

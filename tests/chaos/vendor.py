@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.support.listening import Listening
 
 DOMAIN = 2490593
 USER, CONTROL = f"_wt.user-{DOMAIN}", f"_wt.control-{DOMAIN}-ta_A"
@@ -30,29 +31,15 @@ class Vendor:
         self.took: Counter[str] = Counter()
         self.poisoned = 0
         self._rng, self._lock = random.Random(seed), threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.close()
+        self._listening = Listening(self._serve)
+        self.port = self._listening.port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+    def close(self) -> None:
+        self._listening.close()
 
     def _serve(self, link: socket.socket) -> None:
         buffer = b""
