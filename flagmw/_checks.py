@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from flagmw import _addresses
 from flagmw._domains import canonical_domain, is_public_suffix
 from flagmw._token import Keys
 from flagmw.exceptions import ConfigError
@@ -154,7 +154,7 @@ def _networks(option: str, value: Any) -> tuple[Any, ...]:
     networks = []
     for text in _texts(option, value):
         try:
-            networks.append(ipaddress.ip_network(text, strict=False))
+            networks.append(_addresses.network(text))
         except ValueError:
             raise ConfigError(f'{option}: {text!r} is no network; write "10.0.0.0/8" or one address') from None
     return tuple(networks)

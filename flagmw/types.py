@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from flagmw._link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class Visit:
             parts = urlsplit(self.url)
             object.__setattr__(self, "host", self.host or (parts.hostname or ""))
             object.__setattr__(self, "path", self.path or parts.path or "/")
+        # Vendors, the outbox and logs see of an address what is here.
+        for name, address in (("url", self.url), ("path", self.path), ("referer", self.referer)):
+            if address and (clean := without_token(address)) is not address:
+                object.__setattr__(self, name, clean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,16 +165,18 @@ async def test_start_without_headers(amake: Make, split: Static) -> None:
 
 
 async def test_state_of_the_request_keeps_what_is_there(amake: Make, split: Static) -> None:
-    """The flags are at `scope["state"]["flags"]`, beside what others put there."""
+    """The flags are at `scope["state"]["flags"]`, beside what others put there, while the application runs."""
     got: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         got.append((scope["state"]["flags"] is flags_from(scope), scope["state"]["mine"]))
 
     state = {"mine": 1}
-    await collect(FlagsMiddleware(app, flagmw=amake(vendors=[split])), http_scope(Sent(), state=state))
+    scope = http_scope(Sent(), state=state)
+    await collect(FlagsMiddleware(app, flagmw=amake(vendors=[split])), scope)
     assert got == [(True, 1)]
-    assert state.keys() == {"mine", "flags"}
+    assert scope["state"] is state
+    assert state == {"mine": 1}
 
 
 # Lifespan.

@@ -18,11 +18,12 @@ PACKAGE = Path(__file__).parents[2] / "flagmw"
 
 # From the bottom up. A name with `.*` stands for a package and what is in it; the longest name that fits counts.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("words", frozenset({"codes", "exceptions", "types", "_secret"})),
+    ("words", frozenset({"codes", "exceptions", "types", "_secret", "_link_token"})),
     (
         "pure rules",
         frozenset(
             {
+                "_addresses",
                 "_carried",
                 "_checks",
                 "_context",
@@ -41,10 +42,12 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_inbound",
                 "_jars",
                 "_locks",
+                "_link_page",
                 "_log",
                 "_merge",
                 "_placed",
                 "_overrides",
+                "_own_state",
                 "_recall",
                 "_remember",
                 "_reports",
@@ -105,6 +108,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_cli_outbox",
                 "_cli_override",
                 "_cli_shadow",
+                "_cli_text",
                 "cli",
                 "sandbox.*",
                 "testing",
