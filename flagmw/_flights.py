@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from flagmw._locks import Lock
+from flagmw._places import Turn
 from flagmw._remember import Key
 
 
@@ -38,10 +39,13 @@ class Asked:
         waiting: how many wait for it.
         overdue: whether somebody's deadline has passed over it.
         noted: whether its outcome was counted.
+        at: the latest deadline of those who wait for it.
+        turn: its place among the calls under way, or its wait for one.
+        made: whether the vendor was called, and not only waited for.
         question: whose it is, and how it went.
     """
 
-    __slots__ = ("future", "key", "late", "noted", "overdue", "question", "waiting", "where")
+    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "question", "turn", "waiting", "where")
 
     def __init__(
         self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
@@ -50,6 +54,9 @@ class Asked:
         self.question = question or Question(None, 0.0)
         self.waiting = 1
         self.overdue = self.noted = False
+        self.at = float("-inf")
+        self.turn: Turn | None = None
+        self.made = True
 
 
 class Flights:
@@ -60,8 +67,12 @@ class Flights:
         self._under_way: dict[Key, Asked] = {}
         self._late = 0
 
-    def join(self, key: Key | None, where: object = None) -> Asked | None:
-        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for."""
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
+
+        Args:
+            until: the deadline of who joins.
+        """
         if key is None:
             return None
         with self._lock:
@@ -69,6 +80,7 @@ class Flights:
             if asked is None or asked.where is not where or asked.overdue or asked.future.done():
                 return None
             asked.waiting += 1
+            asked.at = max(asked.at, until)
             return asked
 
     def begin(self, asked: Asked) -> Asked:

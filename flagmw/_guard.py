@@ -13,8 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-from cachetools import LRUCache
-
+from flagmw._generations import Generations
 from flagmw._locks import Lock
 
 LATE_S = 0.1
@@ -277,15 +276,15 @@ class PerMinute:
     def __init__(self, limit: int, size: int = 10_000) -> None:
         self._limit = limit
         self._lock = Lock()
-        self._seen: LRUCache[Hashable, tuple[float, int]] = LRUCache(size)
+        self._seen: Generations[Hashable, tuple[float, int]] = Generations(size, lambda _: 1)
 
     def take(self, key: Hashable, now: float) -> bool:
         """Count one more for *key*; return whether it is within the limit of its minute."""
         with self._lock:
-            began, count = self._seen.get(key, (now, 0))
+            began, count = self._seen.get(key) or (now, 0)
             if not 0 <= now - began < 60.0:
                 began, count = now, 0
             if count >= self._limit:
                 return False
-            self._seen[key] = began, count + 1
+            self._seen.put(key, (began, count + 1))
             return True
