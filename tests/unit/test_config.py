@@ -704,3 +704,14 @@ def test_patterns_take_no_time() -> None:
     start = time.thread_time()
     assert test("/x" * 4000) is False
     assert time.thread_time() - start < 0.05
+
+
+def test_vendor_of_the_application_by_its_path() -> None:
+    """A type with a colon names a class of the application; what cannot be imported says how to write it."""
+    config = from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "name": "own"}]}, environ={})
+    assert config.vendors[0].name == "own"
+    for kind in ("no.such.module:Vendor", "flagmw.testing:NoSuchVendor", ":x", "flagmw.testing:"):
+        with pytest.raises(ConfigError, match=r"package\.module:Class"):
+            from_mapping({"vendors": [{"type": kind}]}, environ={})
+    with pytest.raises(ConfigError, match=r"unknown option 'nmae'; did you mean 'name'"):
+        from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "nmae": "own"}]}, environ={})
