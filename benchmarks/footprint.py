@@ -13,7 +13,8 @@ from benchmarks import asgi_calls, imports, visitor
 from benchmarks.answers import webtrends
 from benchmarks.harness import Settings, Stub, timed
 from benchmarks.table import Column, Goal, Section, Table, interleave
-from flagmw import Flagmw, Static, _cookies
+from flagmw import Flagmw, Static
+from flagmw._cookies import header as cookie_header
 from flagmw.asgi import FlagsMiddleware
 from flagmw.types import Reply, VisitorState
 
@@ -100,4 +101,4 @@ def decided(projects: int) -> Callable[[], None]:
 def cookies_read(count: int) -> Callable[[], object]:
     rule = visitor.webtrends("https://example.test").cookies
     line = visitor.header({**{f"site{n}": "x" * 40 for n in range(count)}, **visitor.vendor_cookies()})
-    return lambda: _cookies.read([line], [rule])
+    return lambda: cookie_header.read([line], [rule])

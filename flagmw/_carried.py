@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sys import getsizeof
 from typing import Any, NamedTuple
 
-from flagmw import _cookies
+from flagmw._cookies import header as cookie_header
 from flagmw._generations import Generations
 from flagmw._link_token import OVERRIDE
 from flagmw._memory import weight_of
@@ -138,7 +138,7 @@ class Reader:
         carried = self._read.get(header)
         if carried is not None:
             return carried
-        found = _cookies.read(headers, self._rules)
+        found = cookie_header.read(headers, self._rules)
         *states, own = found.own
         read = [VisitorState(each) for each in states]
         carried = Carried(read, own, found.site_bytes, found.rejected, header)

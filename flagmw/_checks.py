@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flagmw import _addresses
-from flagmw._domains import canonical_domain, is_public_suffix
+from flagmw._cookies.domains import canonical_domain, is_public_suffix
 from flagmw._token import Keys
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location

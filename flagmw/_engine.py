@@ -13,7 +13,7 @@ from typing import Any
 from flagmw import _gates, _link_page, _overrides, _placed, _stored
 from flagmw._carried import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
 from flagmw._context import REFRESH_S, Context
-from flagmw._cookies import format_set_cookie
+from flagmw._cookies.header import format_set_cookie
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for

@@ -10,7 +10,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from flagmw import _addresses
-from flagmw._domains import host_name, in_url
+from flagmw._cookies.domains import host_name, in_url
 from flagmw.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from logging import ERROR, WARNING
 
-from flagmw import _cookies
 from flagmw._context import Context
-from flagmw._domains import cookie_domain, is_address, registrable_domain
+from flagmw._cookies import header as cookie_header
+from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.types import CookieChange, Decision, Visit, VisitorState
@@ -56,7 +56,7 @@ class Jars:
                     if not self._due(change):
                         continue  # the visitor has it already, as nearly all have
                     self.lasting = False
-                fault = _cookies.writable(change.name, change.value, vendor.cookies)
+                fault = cookie_header.writable(change.name, change.value, vendor.cookies)
                 if fault is None:
                     wanted.append((n, change))
                     continue
@@ -152,6 +152,6 @@ class Jars:
         http_only = vendor.cookies.http_only or not config.hybrid
         # A deletion has to name the domain the cookie was set with, which nobody knows: say both.
         for where in (None, domain) if delete and domain is not None else (domain,):
-            yield _cookies.format_set_cookie(
+            yield cookie_header.format_set_cookie(
                 change.name, change.value, max_age_s=change.max_age_s, domain=where, secure=secure, http_only=http_only
             )

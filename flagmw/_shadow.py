@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flagmw import _cookies
 from flagmw._context import Context
+from flagmw._cookies import header as cookie_header
 from flagmw._engine import Exchange
 from flagmw._gates import Consent
 from flagmw._generations import Generations
@@ -147,7 +147,7 @@ class Shadow:
         with self._lock:
             kept = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
         # Where the vendor's own tag has set cookies, as in a site that moves from one vendor to another, they count.
-        found = _cookies.read(exchange.inbound.headers("cookie"), self._rules).own
+        found = cookie_header.read(exchange.inbound.headers("cookie"), self._rules).own
         states = [VisitorState({**(kept[n] if kept else EMPTY), **own}) for n, own in enumerate(found)]
         asked = replace(visit, record=False, cookies=EMPTY, preview=EMPTY)
         return _Question(asked, states, tuple(known), flags._variants)
@@ -229,7 +229,7 @@ class Shadow:
         for change in decision.cookies:
             if change.max_age_s == 0:
                 jar.pop(change.name, None)
-            elif _cookies.writable(change.name, change.value, vendor.cookies) is None:
+            elif cookie_header.writable(change.name, change.value, vendor.cookies) is None:
                 jar[change.name] = change.value
 
     def _write(self, running: _Running) -> None:

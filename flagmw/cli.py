@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cli_outbox, _cli_override, _cli_shadow, _cookies
+from flagmw import _cli_outbox, _cli_override, _cli_shadow
 from flagmw._cli_common import (
     FAILED,
     SAMPLE_URL,
@@ -30,6 +30,7 @@ from flagmw._cli_common import (
 from flagmw._cli_deliver import deliver
 from flagmw._cli_opened import purge
 from flagmw._cli_text import cell, console, say, say_json, shown
+from flagmw._cookies import header as cookie_header
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
@@ -212,7 +213,7 @@ def main() -> None:
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:
-    found = _cookies.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
+    found = cookie_header.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
     return {name: value for own in found.own for name, value in own.items()}
 
 

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from flagmw import Flagmw, Webtrends, _cookies, _response, _saved, _tracks
+from flagmw import Flagmw, Webtrends, _response, _saved, _tracks
+from flagmw._cookies import header as cookie_header
 from flagmw._inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Identity
@@ -80,11 +81,11 @@ class Request:
 def cookie_reader(data: bytes) -> None:
     """Read Cookie headers: only the vendor's own names, printable, in bounds."""
     headers = [part.decode("latin-1") for part in data.split(SPLIT)]
-    found = _cookies.read(headers, RULES)
+    found = cookie_header.read(headers, RULES)
     ensure(0 <= found.site_bytes <= sum(map(len, headers)), "the site's share is part of the header")
     taken = len(found.own[0]) + len(found.rejected)
-    ensure(taken <= _cookies.PAIRS_MAX, "at most 200 pairs are looked at")
-    ensure(sum(len(n) + len(v) for n, v in found.own[0].items()) <= _cookies.HEADER_MAX_BYTES, "at most 16 KiB")
+    ensure(taken <= cookie_header.PAIRS_MAX, "at most 200 pairs are looked at")
+    ensure(sum(len(n) + len(v) for n, v in found.own[0].items()) <= cookie_header.HEADER_MAX_BYTES, "at most 16 KiB")
     for name, value in found.own[0].items():
         ensure(RULES[0].reads(name) and not _CONTROL.search(name + value), "only sound cookies of the vendor's")
         ensure(name.isascii() and value.isascii() and ";" not in value, "only cookie octets")
@@ -104,9 +105,11 @@ def set_cookie_writer(data: bytes) -> None:
 
 
 def _one_line(name: str, value: str, max_age_s: int | None, domain: str | None) -> None:
-    allowed = _cookies.writable(name, value, RULES[0]) is None
+    allowed = cookie_header.writable(name, value, RULES[0]) is None
     try:
-        line = _cookies.format_set_cookie(name, value, max_age_s=max_age_s, domain=domain, secure=True, http_only=False)
+        line = cookie_header.format_set_cookie(
+            name, value, max_age_s=max_age_s, domain=domain, secure=True, http_only=False
+        )
     except ValueError:
         bare = domain is None
         ensure(not (allowed and bare), "what may be written can be written")
@@ -282,7 +285,7 @@ def visit(data: bytes) -> None:
     config = _CONFIGS[head % len(_CONFIGS)]
     request = Request("GET", scheme, raw_path or "/", raw_path, query, peer or None, fields)
     errors: list[Exception] = []
-    found = _cookies.read(request.headers("cookie"), RULES)
+    found = cookie_header.read(request.headers("cookie"), RULES)
     states = [VisitorState(own) for own in found.own]
     made = visit_of(request, config, states, found.site_bytes, NOW, errors.append)
     ensure(all(isinstance(error, ValueError) for error in errors), "identify fails by its own contract only")

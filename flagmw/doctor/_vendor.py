@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from flagmw._domains import in_url
+from flagmw._cookies.domains import in_url
 from flagmw._guard import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.config import Config

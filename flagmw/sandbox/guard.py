@@ -16,7 +16,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flagmw._addresses import is_loopback, parsed
-from flagmw._domains import host_name
+from flagmw._cookies.domains import host_name
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox.console import PREFIX
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-from flagmw._cookies import octets_ok
-from flagmw._domains import registrable_domain
+from flagmw._cookies.domains import registrable_domain
+from flagmw._cookies.header import octets_ok
 from flagmw.types import CookieChange, Visit
 from flagmw.vendors.base import CookieRule
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flagmw._cookies import octets_ok
+from flagmw._cookies.header import octets_ok
 from flagmw.vendors.base import CookieRule
 
 USER = "cs-personalize-user-uid"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from flagmw._cookies import octets_ok
+from flagmw._cookies.header import octets_ok
 from flagmw.vendors._webtrends_answer import ALIAS
 from flagmw.vendors.base import CookieRule
 

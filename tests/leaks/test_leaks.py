@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from flagmw import ConfigError, Flagmw, Flags, Identity, Static, Visit, Webtrends, cli
-from flagmw._cookies import read
+from flagmw._cookies.header import read
 from flagmw.codes import ErrorCode
 from flagmw.doctor import examine, render, to_json
 from flagmw.exceptions import OutboxError, ProtocolError, TransportError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagmw._cookies import octets_ok
+from flagmw._cookies.header import octets_ok
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import TransportError
 from tests.unit.adobe import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw import _cookies
+from flagmw._cookies import header as cookie_header
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call, CookieChange, VisitorState
@@ -213,38 +213,38 @@ def test_cookies_survive_the_way_to_the_visitor_and_back() -> None:
     decision, _ = decide(vendor, sample("manifest").reply)
     jar = cookies_of(decision)
     for name, value in jar.items():
-        assert _cookies.writable(name, value, vendor.cookies) is None
+        assert cookie_header.writable(name, value, vendor.cookies) is None
     header = f"site=1; {MANIFEST}={jar[MANIFEST]}; {USER}={jar[USER]}; last=2"
-    found = _cookies.read([header], [vendor.cookies])
+    found = cookie_header.read([header], [vendor.cookies])
     assert found.own == [jar] and not found.rejected
-    line = _cookies.format_set_cookie(
+    line = cookie_header.format_set_cookie(
         MANIFEST, jar[MANIFEST], max_age_s=None, domain=None, secure=True, http_only=False
     )
     assert line == f"{MANIFEST}={jar[MANIFEST]}; Path=/; Secure; SameSite=Lax"
-    line = _cookies.format_set_cookie(USER, UID, max_age_s=31_536_000, domain=None, secure=True, http_only=False)
+    line = cookie_header.format_set_cookie(USER, UID, max_age_s=31_536_000, domain=None, secure=True, http_only=False)
     assert line == f"{USER}={UID}; Max-Age=31536000; Path=/; Secure; SameSite=Lax"
 
 
 @pytest.mark.parametrize("octet", ["\r", "\n", "\0", "\x7f", ";", "é", "="])
 def test_octets_that_never_pass(octet: str) -> None:
     rule = contentstack().cookies
-    assert _cookies.writable(MANIFEST, f'{{"a":"{octet}"}}', rule) is ErrorCode.COOKIE_VALUE
+    assert cookie_header.writable(MANIFEST, f'{{"a":"{octet}"}}', rule) is ErrorCode.COOKIE_VALUE
     if octet != "=":  # which the codec keeps out of a uid
-        assert _cookies.writable(USER, f"a{octet}b", rule) is ErrorCode.COOKIE_VALUE
+        assert cookie_header.writable(USER, f"a{octet}b", rule) is ErrorCode.COOKIE_VALUE
     if octet != ";":  # which ends a cookie
-        assert _cookies.read([f'{MANIFEST}={{"a":"{octet}"}}'], [rule]).own == [{}]
+        assert cookie_header.read([f'{MANIFEST}={{"a":"{octet}"}}'], [rule]).own == [{}]
 
 
 def test_manifest_cookie_past_the_cap_is_not_taken_from_a_visitor() -> None:
     value = "{" + " " * 3799 + "}"
-    found = _cookies.read([f"{MANIFEST}={value}; {USER}={UID}"], [contentstack().cookies])
+    found = cookie_header.read([f"{MANIFEST}={value}; {USER}={UID}"], [contentstack().cookies])
     assert (found.own, found.rejected) == ([{USER: UID}], [ErrorCode.COOKIE_SIZE])
 
 
 def test_other_cookies_of_the_site_are_left_alone() -> None:
     rule = contentstack().cookies
-    assert _cookies.read(["cs-personalize-other=1; seerid=2; session=3"], [rule]).own == [{}]
-    assert _cookies.writable("session", "x", rule) is ErrorCode.COOKIE_NAME
+    assert cookie_header.read(["cs-personalize-other=1; seerid=2; session=3"], [rule]).own == [{}]
+    assert cookie_header.writable("session", "x", rule) is ErrorCode.COOKIE_NAME
 
 
 # Options

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw import _cookies
-from flagmw._cookies import HEADER_MAX_BYTES, MAX_AGE_MAX_S, PAIRS_MAX, format_set_cookie, octets_ok, read, writable
+from flagmw._cookies import header as cookie_header
+from flagmw._cookies.header import (
+    HEADER_MAX_BYTES,
+    MAX_AGE_MAX_S,
+    PAIRS_MAX,
+    format_set_cookie,
+    octets_ok,
+    read,
+    writable,
+)
 from flagmw.codes import ErrorCode
 from flagmw.vendors.base import CookieRule
 from tests.unit.codec import MODE, USER, control, webtrends
@@ -313,4 +321,4 @@ def test_octets(text: str, good: bool) -> None:
 def test_octets_by_the_book() -> None:
     """The set of octets is exactly that of RFC 6265 section 4.1.1."""
     allowed = {0x21, *range(0x23, 0x2C), *range(0x2D, 0x3B), *range(0x3C, 0x5C), *range(0x5D, 0x7F)}
-    assert {n for n in range(256) if _cookies.octets_ok(chr(n))} == allowed
+    assert {n for n in range(256) if cookie_header.octets_ok(chr(n))} == allowed

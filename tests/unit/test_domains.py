@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._cookies import format_set_cookie
-from flagmw._domains import (
+from flagmw._cookies.domains import (
     canonical_domain,
     cookie_domain,
     host_name,
@@ -18,6 +17,7 @@ from flagmw._domains import (
     is_public_suffix,
     registrable_domain,
 )
+from flagmw._cookies.header import format_set_cookie
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from flagmw import _saved
 from flagmw._context import REFRESH_S, Context
-from flagmw._cookies import Inbound
-from flagmw._cookies import read as read_cookies
+from flagmw._cookies.header import Inbound
+from flagmw._cookies.header import read as read_cookies
 from flagmw._engine import Exchange, failed
 from flagmw._jars import COOKIE_HEADER_MAX, COOKIES_MAX
 from flagmw._log import Throttle

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw import _cookies
+from flagmw._cookies import header as cookie_header
 from flagmw._inbound import LANGUAGE_CHARS, URL_CHARS, USER_AGENT_CHARS, clean_path, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, Identity, build
@@ -46,7 +46,7 @@ def make_visit(
     request: Request, config: Config, failed: Callable[[Exception], None]
 ) -> tuple[Visit, list[VisitorState], list[ErrorCode]]:
     """Return the visit, the vendor's own cookies, and why cookies were left out."""
-    found = _cookies.read(request.headers("cookie"), [webtrends().cookies])
+    found = cookie_header.read(request.headers("cookie"), [webtrends().cookies])
     states = [VisitorState(own) for own in found.own]
     return visit_of(request, config, states, found.site_bytes, NOW, failed), states, found.rejected
 

@@ -11,7 +11,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._cookies import format_set_cookie, octets_ok, read, writable
+from flagmw._cookies.header import format_set_cookie, octets_ok, read, writable
 from flagmw._tracks import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
 from flagmw.types import VisitorState
 from flagmw.vendors._webtrends_answer import ALIAS

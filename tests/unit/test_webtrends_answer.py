@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagmw._cookies import writable
+from flagmw._cookies.header import writable
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Reply
 from flagmw.vendors._webtrends_answer import ALIAS, MAX_ELEMENTS, VALUE_CHARS

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from flagmw._domains import is_domain
+from flagmw._cookies.domains import is_domain
 from flagmw.codes import ErrorCode
 from flagmw.vendors.base import CookieRule
 
