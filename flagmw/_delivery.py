@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flagmw._decide.vendor_client import Lane
 from flagmw._engine import Exchange
 from flagmw._guard import Deadline
-from flagmw._lane import Lane
 from flagmw._linger import close_when_idle
 from flagmw._log import Throttle
 from flagmw._stats import Counts

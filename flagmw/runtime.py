@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from flagmw import _saved
-from flagmw._deciding import Deciding
+from flagmw._decide.decider import Deciding
+from flagmw._decide.refresh import Refresher
+from flagmw._decide.vendor_client import Lane
+from flagmw._decide.visitor_loader import Visiting
 from flagmw._delivery import Delivery
 from flagmw._engine import Context, Exchange
 from flagmw._guard import Bucket, Deadline
-from flagmw._lane import Lane
 from flagmw._log import Throttle
-from flagmw._refresh import Refresher
 from flagmw._shadow import Shadow
 from flagmw._shadow_report import Report
 from flagmw._stats import Counts, Label, Stats
-from flagmw._visiting import Visiting
 from flagmw._visitors import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher

@@ -27,8 +27,8 @@ from starlette.requests import HTTPConnection
 
 from flagmw import Flags, Static, Visit, current
 from flagmw._context import Context
+from flagmw._decide.vendor_client import Lane
 from flagmw._guard import Deadline
-from flagmw._lane import Lane
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.asgi import FlagsMiddleware, flags_from

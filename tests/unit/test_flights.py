@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from flagmw._flights import Asked, Flights
+from flagmw._decide.single_flight import Asked, Flights
 
 KEY = (0, b"visitor")
 

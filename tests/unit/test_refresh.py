@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from flagmw._decide.refresh import Refresher
 from flagmw._guard import Deadline
 from flagmw._log import Throttle
-from flagmw._refresh import Refresher
 from flagmw.codes import ErrorCode
 from flagmw.drivers.blocking import BlockingDriver
 from flagmw.sandbox import SandboxServer

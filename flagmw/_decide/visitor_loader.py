@@ -8,10 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from flagmw._decide.places import Places, in_turn
 from flagmw._engine import Exchange
 from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._log import Throttle
-from flagmw._places import Places, in_turn
 from flagmw._stats import Counts
 from flagmw._stored import LIFE_S, VisitorStore
 from flagmw.codes import ErrorCode

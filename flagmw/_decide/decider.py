@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flagmw import _placed
+from flagmw._decide.lazy import Deferred, InThread, OnLoop
 from flagmw._engine import Exchange
 from flagmw._guard import Bucket, Deadline
 from flagmw._inbound import Inbound
-from flagmw._lazy import Deferred, InThread, OnLoop
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags, Pending
 from flagmw.types import Visit
 
 if TYPE_CHECKING:
+    from flagmw._decide.refresh import Refresher
+    from flagmw._decide.vendor_client import Lane
+    from flagmw._decide.visitor_loader import Visiting
     from flagmw._delivery import Delivery
     from flagmw._engine import Context
-    from flagmw._lane import Lane
     from flagmw._log import Throttle
-    from flagmw._refresh import Refresher
     from flagmw._stats import Counts
-    from flagmw._visiting import Visiting
     from flagmw.config import Config
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})

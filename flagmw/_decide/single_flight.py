@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+from flagmw._decide.places import Turn
 from flagmw._locks import Lock
-from flagmw._places import Turn
 from flagmw._remember import Key
 
 
