@@ -14,7 +14,7 @@ from flagmw._decide.decider import Deciding
 from flagmw._decide.refresh import Refresher
 from flagmw._decide.vendor_client import Lane
 from flagmw._decide.visitor_loader import Visiting
-from flagmw._delivery import Delivery
+from flagmw._delivery.delivery import Delivery
 from flagmw._engine import Context, Exchange
 from flagmw._guard import Bucket, Deadline
 from flagmw._log import Throttle

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from flagmw import ErrorCode
-from flagmw._delivery import Delivery
+from flagmw._delivery.delivery import Delivery
 from flagmw.exceptions import OutboxError
 
 settings.register_profile("flagmw", derandomize=True, deadline=None, max_examples=100, print_blob=False)

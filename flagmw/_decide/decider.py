@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flagmw._decide.refresh import Refresher
     from flagmw._decide.vendor_client import Lane
     from flagmw._decide.visitor_loader import Visiting
-    from flagmw._delivery import Delivery
+    from flagmw._delivery.delivery import Delivery
     from flagmw._engine import Context
     from flagmw._log import Throttle
     from flagmw._stats import Counts

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from flagmw._delivery.process import Running
 from flagmw.outbox._open import trouble
 from flagmw.outbox._picks import is_empty
-from flagmw.outbox._running import Running
 
 LINGER_S = 30.0
 """So long an unused delivery goes on at most, where events are safe without it."""

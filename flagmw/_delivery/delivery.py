@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagmw._decide.vendor_client import Lane
+from flagmw._delivery.business_keys import Reserving
+from flagmw._delivery.intake import Intake, Sink
+from flagmw._delivery.linger import close_when_idle
+from flagmw._delivery.process import Running
 from flagmw._engine import Exchange
 from flagmw._guard import Deadline
-from flagmw._linger import close_when_idle
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._intake import Intake, Sink
 from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox._picks import is_empty
-from flagmw.outbox._reserving import Reserving
-from flagmw.outbox._running import Running
 from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.types import Event, EventNote, Flow, Outcome
