@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from flagmw._cookies.domains import in_url
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
@@ -29,7 +30,6 @@ from flagmw.doctor._finding import (
 )
 from flagmw.doctor._network import CURES, STEP_S, connection
 from flagmw.drivers._body import Limits
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
 from flagmw.vendors._options import leaves_machine_unencrypted

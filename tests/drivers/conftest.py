@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from flagmw._drivers.aio import AsyncDriver
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
-from flagmw.drivers.aio import AsyncDriver
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 from tests.support.raw_vendor import Authority

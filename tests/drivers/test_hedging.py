@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flagmw.drivers._hedge import Budget
-from flagmw.drivers.aio import AsyncDriver
+from flagmw._drivers.aio import AsyncDriver
+from flagmw._drivers.hedge import Budget
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
 from tests.drivers.conftest import one_call
@@ -249,7 +249,7 @@ def test_fork_in_the_middle_of_a_hedged_call() -> None:
     with RawVendor(always(b"{}")) as vendor, RawVendor([read_request, hang]) as slow:
         results = script(
             """
-            from flagmw.drivers.blocking import BlockingDriver
+            from flagmw._drivers.blocking import BlockingDriver
             url, slow, driver = sys.argv[1], sys.argv[2], BlockingDriver(hedge_s=0.05)
             def hedged(url):
                 reply = yield Call(method="GET", url=url, headers={}, hedge_safe=True)

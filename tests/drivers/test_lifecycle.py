@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
+from flagmw._drivers.aio import AsyncDriver
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
 from flagmw.drivers import _link, _net
 from flagmw.drivers._body import Limits
 from flagmw.drivers._net import Resolver
-from flagmw.drivers.aio import AsyncDriver
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
 from tests.drivers.conftest import NAMED
@@ -98,8 +98,8 @@ def test_import_brings_no_http_library_and_starts_nothing() -> None:
     """Importing and making the drivers loads no HTTP library and starts no thread."""
     assert script("""
         import threading
-        import flagmw.drivers.aio, flagmw.drivers.blocking
-        drivers = [flagmw.drivers.aio.AsyncDriver(), flagmw.drivers.blocking.BlockingDriver()]
+        import flagmw._drivers.aio, flagmw._drivers.blocking
+        drivers = [flagmw._drivers.aio.AsyncDriver(), flagmw._drivers.blocking.BlockingDriver()]
         heavy = [name for name in ("httpx", "httpx2", "httpcore", "httpcore2", "h11", "anyio") if name in sys.modules]
         print(json.dumps([heavy, threading.active_count(), len(os.listdir("/proc/self/fd")) < 10]))
     """) == [[], 1, True]
@@ -361,8 +361,8 @@ def test_exit_does_not_wait_for_a_name_server() -> None:
     result = script("""
         import asyncio, socket
         socket.getaddrinfo = lambda *_, **__: time.sleep(60)
-        from flagmw.drivers.aio import AsyncDriver
-        from flagmw.drivers.blocking import BlockingDriver
+        from flagmw._drivers.aio import AsyncDriver
+        from flagmw._drivers.blocking import BlockingDriver
         results = [BlockingDriver().submit(ask("http://a.test"), soon(0.1)).result(),
                    BlockingDriver().run(ask("http://b.test"), soon(0.1)),
                    asyncio.run(AsyncDriver().run(ask("http://c.test"), soon(0.1)))]
@@ -381,7 +381,7 @@ def test_P15_fork_blocking(transport: str) -> None:
     with RawVendor(always(b"{}")) as vendor:
         results = script(
             """
-            from flagmw.drivers.blocking import BlockingDriver
+            from flagmw._drivers.blocking import BlockingDriver
             url, driver = sys.argv[1], BlockingDriver(transport=sys.argv[2])
             results = [driver.submit(ask(url), soon()).result(5)]
             read, write = os.pipe()
@@ -418,7 +418,7 @@ def test_P16_fork_closes_what_the_child_inherited(transport: str, authority: Aut
         with RawVendor(always(b"{}"), tls=tls) as vendor:
             results = script(
                 """
-                from flagmw.drivers.blocking import BlockingDriver
+                from flagmw._drivers.blocking import BlockingDriver
                 url, driver = sys.argv[1], BlockingDriver(ca_file=sys.argv[2], transport=sys.argv[3])
                 def sockets():
                     links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2
@@ -447,7 +447,7 @@ def test_P15_fork_async(transport: str) -> None:
         results = script(
             """
             import asyncio
-            from flagmw.drivers.aio import AsyncDriver
+            from flagmw._drivers.aio import AsyncDriver
             url, driver, loop = sys.argv[1], AsyncDriver(transport=sys.argv[2]), asyncio.new_event_loop()
             results = [loop.run_until_complete(driver.run(ask(url), soon()))]
             child = os.fork()
@@ -811,7 +811,7 @@ def test_loop_that_ends_without_aclose_leaves_aiohttp_usable() -> None:
         results = script(
             """
             import asyncio, warnings
-            from flagmw.drivers.aio import AsyncDriver
+            from flagmw._drivers.aio import AsyncDriver
             warnings.simplefilter("ignore", ResourceWarning)
             driver = AsyncDriver(transport="aiohttp")
             print(json.dumps([asyncio.run(driver.run(ask(sys.argv[1]), soon())) for _ in range(3)]))

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from flagmw import AdobeTarget, Flagmw, Visit
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Reply, VisitorState
 from tests.official_clients.conftest import Official, Process

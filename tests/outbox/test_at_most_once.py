@@ -12,10 +12,10 @@ import httpx2
 import pytest
 
 from flagmw import AdobeTarget, Contentstack, Monetate, Webtrends
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import TransportError
 from flagmw.outbox.base import Leased
 from flagmw.outbox.lanes import Lanes

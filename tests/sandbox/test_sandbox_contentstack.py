@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
 from flagmw.sandbox.contentstack_decide import CONVERSION_WINDOW_S, People

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from flagmw._decide.refresh import Refresher
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Call, Flow
 from tests.support.busy import HELD_UP_S

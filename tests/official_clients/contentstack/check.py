@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from flagmw import Contentstack, Flagmw, Visit
+from flagmw._drivers.blocking import BlockingDriver
 from flagmw._guard import Deadline
-from flagmw.drivers.blocking import BlockingDriver
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Decision, VisitorState
 from tests.edges.driver import BROWSER, EDGES, Answer, Edge, Sent

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from flagmw._drivers.hedge import Budget, good
 from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._hedge import Budget, good
 from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 from flagmw.types import Reply

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from flagmw._drivers.hedge import good
 from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._hedge import good
 from flagmw.exceptions import TransportError
 from flagmw.types import Reply
 

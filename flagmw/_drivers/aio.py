@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from flagmw._drivers.hedge import Budget
+from flagmw._drivers.hedge_tasks import race
 from flagmw._guard import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.drivers import _choose, _http, _proxies, _transport
-from flagmw.drivers._aio_race import race
 from flagmw.drivers._attempt import Attempt
 from flagmw.drivers._body import LIMITS, Limits
-from flagmw.drivers._hedge import Budget
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 
