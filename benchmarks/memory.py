@@ -14,7 +14,7 @@ from cachetools import TTLCache
 
 from benchmarks.harness import Settings, timed
 from benchmarks.table import Column, Goal, Table, interleave
-from flagmw._remember import Remembered, memory
+from flagmw._exchange.remembered import Remembered, memory
 from flagmw.types import Decision, Variant
 
 KEYS, TTL_S = 1000, 300.0

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from flagmw import _saved
 from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
 from flagmw._cli_text import say, say_json
+from flagmw._exchange import saved_visitor
 from flagmw.outbox._open import located, on_server
 from flagmw.outbox._seal import seal_from_environment
 from flagmw.outbox.base import DeadLetter, Outbox
@@ -85,7 +85,7 @@ def purge(
     """
     with opened(config) as outbox:
         try:
-            saved = _saved.load(visitor.read_bytes(), time.time()) if visitor is not None else None
+            saved = saved_visitor.load(visitor.read_bytes(), time.time()) if visitor is not None else None
             matches = is_of(
                 outbox.fm.config.vendors,
                 user_ids=[id for id in (user_id, saved and saved.user_id) if id],

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flagmw._context import Context
 from flagmw._cookies import header as cookie_header
 from flagmw._decide.vendor_client import Lane
-from flagmw._engine import Exchange
+from flagmw._exchange.context import Context
+from flagmw._exchange.exchange import Exchange
+from flagmw._exchange.memory_shares import weight_of
 from flagmw._gates import Consent
 from flagmw._generations import Generations
 from flagmw._guard import Deadline, Gate
 from flagmw._locks import Lock
-from flagmw._memory import weight_of
 from flagmw._shadow_file import write
 from flagmw._shadow_report import Document, Outcome, Report
 from flagmw.codes import ErrorCode

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from flagmw._exposures import Seen
+from flagmw._exchange.exposures import Seen
 from flagmw._stored import VisitorStore
 from flagmw.exceptions import ConfigError
 from flagmw.outbox.location import is_shared, parse

@@ -13,7 +13,7 @@ from flagmw import _response
 from flagmw._current import set_current, swap_current
 from flagmw._decide.lazy import Deferred
 from flagmw._ending import ends_by_signal
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._link_page import Page
 from flagmw._own_state import own_state
 from flagmw.codes import ErrorCode

@@ -30,7 +30,7 @@ except ImportError as error:
 from flagmw import _response, asgi, wsgi
 from flagmw._current import current, known_current, set_current, swap_current
 from flagmw._django_settings import examine, from_settings, misplaced
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flagmw import _saved
 from flagmw._decide.decider import Deciding
 from flagmw._decide.refresh import Refresher
 from flagmw._decide.vendor_client import Lane
 from flagmw._decide.visitor_loader import Visiting
 from flagmw._delivery.delivery import Delivery
-from flagmw._engine import Context, Exchange
+from flagmw._exchange import saved_visitor
+from flagmw._exchange.exchange import Context, Exchange
 from flagmw._guard import Bucket, Deadline
 from flagmw._log import Throttle
 from flagmw._shadow import Shadow
@@ -135,7 +135,7 @@ class Flagmw(Deciding):
         Raises:
             ValueError: *visitor* cannot be read; or the data is bad and the configuration says `debug`.
         """
-        visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
+        visit = visitor if isinstance(visitor, Visit) else saved_visitor.load(visitor, time.time())
         exchange = self._exchange_of(visit)
         if self._visiting is not None:
             self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from flagmw import _response
 from flagmw._current import set_current, swap_current
 from flagmw._decide.lazy import Deferred
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags

@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from flagmw import Flagmw, Webtrends, _response, _saved, _tracks
+from flagmw import Flagmw, Webtrends, _response, _tracks
 from flagmw._cookies import header as cookie_header
+from flagmw._exchange import saved_visitor as exchange_saved_visitor
 from flagmw._inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Identity
@@ -303,7 +304,7 @@ def visit(data: bytes) -> None:
     ensure(config.referer != "off" or made.referer is None, "no referer is told when that is off")
     ensure(config.send_query or "?" not in made.url, "no query is told unless it is allowed")
     _sound_call(next(VENDORS[0].decide(made, states[0])))
-    _again(_saved.dump(made, [state.cookies for state in states]))
+    _again(exchange_saved_visitor.dump(made, [state.cookies for state in states]))
 
 
 # Tracks.
@@ -367,7 +368,7 @@ def _hashable(value: Any) -> Any:
 def saved_visitor(data: bytes) -> None:
     """Load a saved visitor: the visit that was saved, which can convert, or a ValueError."""
     try:
-        _saved.load(data, NOW)
+        exchange_saved_visitor.load(data, NOW)
     except ValueError:
         return
     _again(data)
@@ -375,12 +376,12 @@ def saved_visitor(data: bytes) -> None:
 
 def _again(saved: bytes) -> None:
     """Convert with a saved visitor up to the call to the vendor."""
-    visit = _saved.load(saved, NOW)
+    visit = exchange_saved_visitor.load(saved, NOW)
     repr(visit)
     exchange = FLAGMW._exchange_of(visit)
     exchange.sink = None  # collected, never delivered
-    before = _saved.dump(visit, [visit.cookies])
-    ensure(_saved.load(before, NOW).cookies == visit.cookies, "a visitor can be saved again")
+    before = exchange_saved_visitor.dump(visit, [visit.cookies])
+    ensure(exchange_saved_visitor.load(before, NOW).cookies == visit.cookies, "a visitor can be saved again")
     exchange.track("purchase", data=None, aliases=None, vendors=None, key=None, value=None, currency=None, items=None)
     for event in exchange.drain():
         flow = VENDORS[0].deliver([event])
@@ -450,7 +451,7 @@ def seeds(name: str) -> list[bytes]:
     bodies = [path.read_bytes() for path in sorted(SAMPLES.glob("*/body"))]
     control = f"_wt.control-{ACCOUNT}-ta_A".encode()
     user = USER.encode()
-    saved = _saved.dump(
+    saved = exchange_saved_visitor.dump(
         Visit(url="https://www.mysite.com/a", client_ip="198.51.100.0", user_id="u", data={"a": 1}, now=NOW),
         [{USER: "WT3u~", control.decode(): "WT3c~"}],
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flagmw import _placed
 from flagmw._decide.lazy import Deferred, InThread, OnLoop
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._guard import Bucket, Deadline
 from flagmw._inbound import Inbound
 from flagmw.codes import ErrorCode
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flagmw._decide.vendor_client import Lane
     from flagmw._decide.visitor_loader import Visiting
     from flagmw._delivery.delivery import Delivery
-    from flagmw._engine import Context
+    from flagmw._exchange.exchange import Context
     from flagmw._log import Throttle
     from flagmw._stats import Counts
     from flagmw.config import Config

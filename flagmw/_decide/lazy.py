@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 

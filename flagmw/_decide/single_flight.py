@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from typing import Any
 
 from flagmw._decide.places import Turn
+from flagmw._exchange.remembered import Key
 from flagmw._locks import Lock
-from flagmw._remember import Key
 
 
 class Question:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flagmw._decide.places import Places, in_turn
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._log import Throttle
 from flagmw._stats import Counts

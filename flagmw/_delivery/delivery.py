@@ -15,7 +15,7 @@ from flagmw._delivery.business_keys import Reserving
 from flagmw._delivery.intake import Intake, Sink
 from flagmw._delivery.linger import close_when_idle
 from flagmw._delivery.process import Running
-from flagmw._engine import Exchange
+from flagmw._exchange.exchange import Exchange
 from flagmw._guard import Deadline
 from flagmw._log import Throttle
 from flagmw._stats import Counts

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flagmw import Webtrends
-from flagmw._carried import Reader
+from flagmw._exchange.incoming_cookies import Reader
 from tests.caching.varied import DOMAIN, USER
 
 

@@ -26,8 +26,8 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import HTTPConnection
 
 from flagmw import Flags, Static, Visit, current
-from flagmw._context import Context
 from flagmw._decide.vendor_client import Lane
+from flagmw._exchange.context import Context
 from flagmw._guard import Deadline
 from flagmw._log import Throttle
 from flagmw._stats import Counts

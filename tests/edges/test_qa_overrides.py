@@ -12,8 +12,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import pytest
 
 from flagmw import Flagmw, Reason
+from flagmw._exchange.remembered import memory
 from flagmw._overrides import Override, mint
-from flagmw._remember import memory
 from flagmw._token import Keys
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError

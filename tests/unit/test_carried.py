@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 
-from flagmw._carried import Reader
-from flagmw._remember import DIGEST_BYTES, Remembered, pack, unpack
+from flagmw._exchange.incoming_cookies import Reader
+from flagmw._exchange.remembered import DIGEST_BYTES, Remembered, pack, unpack
 from flagmw._token import Keys
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw import _saved
-from flagmw._context import REFRESH_S, Context
 from flagmw._cookies.header import Inbound
 from flagmw._cookies.header import read as read_cookies
-from flagmw._engine import Exchange, failed
-from flagmw._jars import COOKIE_HEADER_MAX, COOKIES_MAX
+from flagmw._exchange import saved_visitor
+from flagmw._exchange.context import REFRESH_S, Context
+from flagmw._exchange.exchange import Exchange, failed
+from flagmw._exchange.outgoing_cookies import COOKIE_HEADER_MAX, COOKIES_MAX
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode, Reason
@@ -727,7 +727,7 @@ def test_save_and_load() -> None:
         staging=True,
     )
     flags = exchange.settle([decision("v1", {}, change(user(), "WT3new")), decision("v2")])
-    visit = _saved.load(flags.save(), NOW + 60)
+    visit = saved_visitor.load(flags.save(), NOW + 60)
     assert dict(visit.cookies) == {user(): "WT3new", control("a", 2): "WT3a"}
     assert visit.now == NOW + 60
     for name in ("url", "host", "path", "client_ip", "user_agent", "user_id", "staging", "secure", "method"):
@@ -756,7 +756,7 @@ def test_save_and_load() -> None:
 def test_load_refuses_what_was_not_saved(saved: Any) -> None:
     """Anything else is a ValueError that does not repeat it."""
     with pytest.raises(ValueError, match=r"Flags\.save"):
-        _saved.load(saved, NOW)
+        saved_visitor.load(saved, NOW)
 
 
 SOUND = Bench().visit(f"{user()}=WT3u").save()
@@ -781,6 +781,6 @@ SOUND = Bench().visit(f"{user()}=WT3u").save()
 def test_load_refuses_what_was_changed(old: bytes, new: bytes) -> None:
     """A saved visitor with a part of another type is refused, not met later."""
     assert old in SOUND
-    assert _saved.load(SOUND, NOW)
+    assert saved_visitor.load(SOUND, NOW)
     with pytest.raises(ValueError, match=r"Flags\.save"):
-        _saved.load(SOUND.replace(old, new), NOW)
+        saved_visitor.load(SOUND.replace(old, new), NOW)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._exposures import MemorySeen, stripped, visitor_of
+from flagmw._exchange.exposures import MemorySeen, stripped, visitor_of
 from flagmw.types import Factor, Variant
 
 NOW = 1_800_000_000.0

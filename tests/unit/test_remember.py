@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._remember import DIGEST_BYTES, Binder, Key, Remembered, memory, pack, unpack
+from flagmw._exchange.remembered import DIGEST_BYTES, Binder, Key, Remembered, memory, pack, unpack
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Variant, VisitorState
 from flagmw.vendors.monetate import Monetate

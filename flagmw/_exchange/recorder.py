@@ -8,8 +8,8 @@ from logging import ERROR, WARNING
 from typing import Any, Protocol
 
 from flagmw import _placed
-from flagmw._context import Context
-from flagmw._exposures import stripped, visitor_of
+from flagmw._exchange.context import Context
+from flagmw._exchange.exposures import stripped, visitor_of
 from flagmw._ids import uuid7, visitor_key
 from flagmw._log import own_words
 from flagmw._tracks import make_track

@@ -7,9 +7,9 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Protocol
 
-from flagmw._carried import DECISION, Carried
-from flagmw._context import Context
-from flagmw._remember import Key, Remembered, pack, unpack
+from flagmw._exchange.context import Context
+from flagmw._exchange.incoming_cookies import DECISION, Carried
+from flagmw._exchange.remembered import Key, Remembered, pack, unpack
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState

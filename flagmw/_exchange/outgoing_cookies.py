@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from logging import ERROR, WARNING
 
-from flagmw._context import Context
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
+from flagmw._exchange.context import Context
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.types import CookieChange, Decision, Visit, VisitorState

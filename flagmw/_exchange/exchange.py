@@ -11,18 +11,18 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw import _gates, _link_page, _overrides, _placed, _stored
-from flagmw._carried import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
-from flagmw._context import REFRESH_S, Context
 from flagmw._cookies.header import format_set_cookie
+from flagmw._exchange.context import REFRESH_S, Context
+from flagmw._exchange.incoming_cookies import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
+from flagmw._exchange.merge import merge, overridden
+from flagmw._exchange.outgoing_cookies import COOKIES_MAX, Jars, header_bytes, room_for
+from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.reports import SILENT, UNSEEN, Reports
+from flagmw._exchange.reuse import Recall
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
-from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
 from flagmw._link_token import OVERRIDE
-from flagmw._merge import merge, overridden
 from flagmw._overrides import Override
-from flagmw._recall import Recall
-from flagmw._remember import Key, Remembered
-from flagmw._reports import SILENT, UNSEEN, Reports
 from flagmw._tracks import checked_data, checked_id
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flagmw._carried import Reader
-from flagmw._exposures import MemorySeen, Seen
+from flagmw._exchange.exposures import MemorySeen, Seen
+from flagmw._exchange.incoming_cookies import Reader
+from flagmw._exchange.known import Known
+from flagmw._exchange.memory_shares import Shares
+from flagmw._exchange.remembered import Binder, Key, Remembered, memory
 from flagmw._generations import Generations
 from flagmw._guard import PerMinute
-from flagmw._known import Known
 from flagmw._log import Throttle
-from flagmw._memory import Shares
-from flagmw._remember import Binder, Key, Remembered, memory
 from flagmw._stats import Counts
 from flagmw.config import Config
 from flagmw.types import Event, Put

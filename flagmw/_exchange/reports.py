@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flagmw import _saved
-from flagmw._events import Events
+from flagmw._exchange import saved_visitor
+from flagmw._exchange.recorder import Events
 from flagmw.codes import ErrorCode
 from flagmw.types import EMPTY, Event, Put, Variant, Visit
 
 if TYPE_CHECKING:
-    from flagmw._context import Context
+    from flagmw._exchange.context import Context
     from flagmw._overrides import Override
     from flagmw.flags import Flags
 
@@ -69,7 +69,7 @@ class Reports:
         self._context.counts.add("identify_ignored", "", ErrorCode.LOADED_ALREADY)
 
     def save(self) -> bytes:
-        return _saved.dump(self.visit, [self.jar(n) for n in range(len(self.states))])
+        return saved_visitor.dump(self.visit, [self.jar(n) for n in range(len(self.states))])
 
     def track(self, metric: str, **told: Any) -> str | None:
         kept_from = self.kept_from if self.kept_from in SILENT else None
