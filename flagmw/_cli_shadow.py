@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flagmw import _shadow_file
 from flagmw._cli_common import ConfigOption, JsonOption, located
 from flagmw._cli_text import cell, console, say, say_json, shown
+from flagmw._shadow import report_file
 from flagmw._sources import read_file
 
 VARIABLE = "FLAGMW_SHADOW_REPORT"
@@ -37,7 +37,7 @@ def report(
 ) -> None:
     """Show what shadow vendors would have served, alias by alias. Exit code 1 when none was asked so far."""
     try:
-        document = _shadow_file.read(file or _configured(config))
+        document = report_file.read(file or _configured(config))
     except (OSError, ValueError) as error:
         say(f"flagmw: no report: {shown(getattr(error, 'strerror', None) or error)}", sys.stderr)
         raise typer.Exit(WRONG) from None

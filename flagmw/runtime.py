@@ -18,8 +18,8 @@ from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
 from flagmw._guard import Bucket, Deadline
 from flagmw._log import Throttle
-from flagmw._shadow import Shadow
-from flagmw._shadow_report import Report
+from flagmw._shadow.report import Report
+from flagmw._shadow.shadow import Shadow
 from flagmw._stats import Counts, Label, Stats
 from flagmw._visitors import open_seen, open_store
 from flagmw.codes import ErrorCode

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flagmw import _shadow_file
-from flagmw._shadow_report import ALIASES_MAX, KEY_CHARS, OTHERS, PAIRS_MAX, Report, together
+from flagmw._shadow import report_file
+from flagmw._shadow.report import ALIASES_MAX, KEY_CHARS, OTHERS, PAIRS_MAX, Report, together
 
 NOW = 1_800_000_000.0
 
@@ -85,13 +85,13 @@ def test_file(tmp_path: Path) -> None:
     """Each process has its place, which it writes anew; only so many are kept, the latest."""
     file = tmp_path / "shadow.json"
     for process in ("1", "2", "1"):
-        _shadow_file.write(file, process, report(("a", "1", "2")).document())
-    assert _shadow_file.read(file)["vendors"]["later"]["aliases"]["a"]["differs"] == 2
+        report_file.write(file, process, report(("a", "1", "2")).document())
+    assert report_file.read(file)["vendors"]["later"]["aliases"]["a"]["differs"] == 2
     for n in range(100):
         made = Report(["later"], NOW + n)
-        _shadow_file.write(file, f"more-{n}", made.document())
+        report_file.write(file, f"more-{n}", made.document())
     processes = json.loads(file.read_text())["processes"]
-    assert len(processes) == _shadow_file.PROCESSES_MAX and "more-99" in processes and "1" not in processes
+    assert len(processes) == report_file.PROCESSES_MAX and "more-99" in processes and "1" not in processes
     assert {path.name for path in tmp_path.iterdir()} == {"shadow.json", "shadow.json.lock"}
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_somebody_elses_stays(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(text)
     with pytest.raises(ValueError, match="no report"):
-        _shadow_file.read(file)
+        report_file.read(file)
     with pytest.raises(ValueError, match="no report"):
-        _shadow_file.write(file, "1", Report(["later"], NOW).document())
+        report_file.write(file, "1", Report(["later"], NOW).document())
     assert file.read_text() == text

@@ -19,8 +19,8 @@ from flagmw._gates import Consent
 from flagmw._generations import Generations
 from flagmw._guard import Deadline, Gate
 from flagmw._locks import Lock
-from flagmw._shadow_file import write
-from flagmw._shadow_report import Document, Outcome, Report
+from flagmw._shadow.report import Document, Outcome, Report
+from flagmw._shadow.report_file import write
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flagmw._shadow_report import Document, together
+from flagmw._shadow.report import Document, together
 
 PROCESSES_MAX = 64
 
