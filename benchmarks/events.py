@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from flagmw._ids import uuid7
+from flagmw._support.ids import uuid7
 from flagmw.outbox._events import to_bytes
 from flagmw.types import Event, Track, Visit
 

@@ -4,7 +4,7 @@ import importlib as _importlib
 import typing as _typing
 
 from flagmw._current import current
-from flagmw._stats import Stats
+from flagmw._support.counters import Stats
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config import Config, Identity
 from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolError, TransportError

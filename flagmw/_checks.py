@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from flagmw import _addresses
 from flagmw._cookies.domains import canonical_domain, is_public_suffix
-from flagmw._token import Keys
+from flagmw._support import addresses
+from flagmw._support.tokens import Keys
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location
 from flagmw.vendors._options import one_of
@@ -154,7 +154,7 @@ def _networks(option: str, value: Any) -> tuple[Any, ...]:
     networks = []
     for text in _texts(option, value):
         try:
-            networks.append(_addresses.network(text))
+            networks.append(addresses.network(text))
         except ValueError:
             raise ConfigError(f'{option}: {text!r} is no network; write "10.0.0.0/8" or one address') from None
     return tuple(networks)

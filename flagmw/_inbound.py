@@ -9,8 +9,8 @@ from string import punctuation
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from flagmw import _addresses
 from flagmw._cookies.domains import host_name, in_url
+from flagmw._support import addresses
 from flagmw.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
 
@@ -164,7 +164,7 @@ def _referer(text: str | None, policy: str) -> str | None:
 
 
 def _is_trusted(address: str | None, config: Config) -> bool:
-    found = _addresses.parsed(address or "")
+    found = addresses.parsed(address or "")
     return found is not None and any(found in network for network in config.trusted_proxies)
 
 
@@ -198,7 +198,7 @@ def _told_address(address: str | None, policy: str) -> str | None:
     found = _IPV4.fullmatch(address)
     if found and policy == "anonymised" and all(int(part) < 256 for part in found.groups()):
         return f"{found[1]}.{found[2]}.{found[3]}.0"
-    parsed = _addresses.parsed(address)
+    parsed = addresses.parsed(address)
     if parsed is None:
         return None
-    return str(parsed if policy == "full" else _addresses.anonymised(parsed))
+    return str(parsed if policy == "full" else addresses.anonymised(parsed))

@@ -17,8 +17,8 @@ from html import escape
 from urllib.parse import parse_qsl, quote
 
 from flagmw._inbound import Inbound, clean_path
-from flagmw._link_token import OVERRIDE, without_token_in_query
 from flagmw._overrides import Override
+from flagmw._support.link_token import OVERRIDE, without_token_in_query
 
 YES = f"{OVERRIDE}_ok"
 ASKED_S = 900

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flagmw._link_token import OVERRIDE
-from flagmw._token import MAX_CHARS, Keys
+from flagmw._support.link_token import OVERRIDE
+from flagmw._support.tokens import MAX_CHARS, Keys
 from flagmw.codes import ErrorCode
 from flagmw.types import EMPTY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.types import Track
 
 

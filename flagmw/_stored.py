@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from flagmw._token import Keys
+from flagmw._support.tokens import Keys
 from flagmw.types import VisitorState
 from flagmw.vendors.base import Vendor
 

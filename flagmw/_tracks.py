@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from flagmw._ids import uuid7
+from flagmw._support.ids import uuid7
 from flagmw.types import EMPTY, Scalar, Track
 
 DATA_KEYS = 50

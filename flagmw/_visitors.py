@@ -93,7 +93,7 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
         if parts.netloc or parts.query or len(directory) < 2:
             raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
         return SqliteVisitors(directory)
-    from flagmw.outbox._seal import seal_from_environment
+    from flagmw._support.encryption import seal_from_environment
     from flagmw.outbox.valkey import ValkeyVisitors
 
     server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server

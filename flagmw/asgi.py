@@ -12,10 +12,10 @@ from urllib.parse import quote
 from flagmw import _response
 from flagmw._current import set_current, swap_current
 from flagmw._decide.lazy import Deferred
-from flagmw._ending import ends_by_signal
 from flagmw._exchange.exchange import Exchange
 from flagmw._link_page import Page
 from flagmw._own_state import own_state
+from flagmw._support.ending import ends_by_signal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags

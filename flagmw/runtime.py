@@ -16,11 +16,11 @@ from flagmw._decide.visitor_loader import Visiting
 from flagmw._delivery.delivery import Delivery
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
-from flagmw._guard import Bucket, Deadline
-from flagmw._log import Throttle
 from flagmw._shadow.report import Report
 from flagmw._shadow.shadow import Shadow
-from flagmw._stats import Counts, Label, Stats
+from flagmw._support.counters import Counts, Label, Stats
+from flagmw._support.limits import Bucket, Deadline
+from flagmw._support.log import Throttle
 from flagmw._visitors import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from flagmw import _placed
 from flagmw._decide.lazy import Deferred, InThread, OnLoop
 from flagmw._exchange.exchange import Exchange
-from flagmw._guard import Bucket, Deadline
 from flagmw._inbound import Inbound
+from flagmw._support.limits import Bucket, Deadline
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags, Pending
 from flagmw.types import Visit
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from flagmw._decide.visitor_loader import Visiting
     from flagmw._delivery.delivery import Delivery
     from flagmw._exchange.exchange import Context
-    from flagmw._log import Throttle
-    from flagmw._stats import Counts
+    from flagmw._support.counters import Counts
+    from flagmw._support.log import Throttle
     from flagmw.config import Config
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TypeVar
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 # What recent calls took is known from so many, of so many last seconds: an hour ago a vendor may have been another.
 _SAMPLE = 32

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.types import Flow
 

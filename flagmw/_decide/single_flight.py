@@ -7,7 +7,7 @@ from typing import Any
 
 from flagmw._decide.places import Turn
 from flagmw._exchange.remembered import Key
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 
 class Question:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cachetools import LRUCache
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, CookieChange, Decision, Flow, Reply, T, Visit, VisitorState
 from flagmw.vendors.base import Vendor

@@ -15,7 +15,7 @@ from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, Remembered
-from flagmw._guard import LATE_S, Breaker, Deadline
+from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.pace import ATTEMPTS_MAX

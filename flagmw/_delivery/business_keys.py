@@ -7,9 +7,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from flagmw._locks import Lock
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.forksafe import Lock
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Outbox
 from flagmw.types import Event

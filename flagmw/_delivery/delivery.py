@@ -16,9 +16,9 @@ from flagmw._delivery.intake import Intake, Sink
 from flagmw._delivery.linger import close_when_idle
 from flagmw._delivery.process import Running
 from flagmw._exchange.exchange import Exchange
-from flagmw._guard import Deadline
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.limits import Deadline
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import OutboxError
@@ -134,7 +134,7 @@ class Delivery:
         stored = self._hand_over(exchange)
         if stored is None:
             return
-        from flagmw.outbox._bell import settled
+        from flagmw._support.waiting import settled
 
         if not await settled(stored, self._commit_wait_s()):
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from flagmw._delivery.process import Running
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.types import Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flagmw._guard import Deadline
+from flagmw._support.limits import Deadline
 from flagmw.config import Config
 from flagmw.outbox._open import make
 from flagmw.outbox.base import Leased, Outbox

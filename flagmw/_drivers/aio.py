@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_tasks import race
-from flagmw._guard import Deadline
+from flagmw._support.limits import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.drivers import _choose, _http, _proxies, _transport
 from flagmw.drivers._attempt import Attempt

@@ -10,12 +10,12 @@ from typing import Any
 
 from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_threads import Race
-from flagmw._guard import Deadline
+from flagmw._support.daemon_threads import Workers
+from flagmw._support.limits import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.drivers import _choose, _http, _proxies, _transport
 from flagmw.drivers._attempt import Attempt
 from flagmw.drivers._body import LIMITS, Limits
-from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 

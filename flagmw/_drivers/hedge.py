@@ -5,7 +5,7 @@ After J. Dean and L. A. Barroso, "The Tail at Scale" (CACM 56, 2013): hedged req
 
 from __future__ import annotations
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.types import Reply
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from flagmw._drivers.hedge import Budget, good
+from flagmw._support.daemon_threads import Workers
 from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 from flagmw.types import Reply
 

@@ -10,10 +10,10 @@ from flagmw._exchange.incoming_cookies import Reader
 from flagmw._exchange.known import Known
 from flagmw._exchange.memory_shares import Shares
 from flagmw._exchange.remembered import Binder, Key, Remembered, memory
-from flagmw._generations import Generations
-from flagmw._guard import PerMinute
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.cache import Generations
+from flagmw._support.counters import Counts
+from flagmw._support.limits import PerMinute
+from flagmw._support.log import Throttle
 from flagmw.config import Config
 from flagmw.types import Event, Put
 from flagmw.vendors.base import Vendor

@@ -21,8 +21,8 @@ from flagmw._exchange.reports import SILENT, UNSEEN, Reports
 from flagmw._exchange.reuse import Recall
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
-from flagmw._link_token import OVERRIDE
 from flagmw._overrides import Override
+from flagmw._support.link_token import OVERRIDE
 from flagmw._tracks import checked_data, checked_id
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags

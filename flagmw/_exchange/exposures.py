@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from flagmw._generations import Generations
-from flagmw._locks import Lock
+from flagmw._support.cache import Generations
+from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
 

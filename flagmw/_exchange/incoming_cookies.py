@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from flagmw._cookies import header as cookie_header
 from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.remembered import Key, Remembered
-from flagmw._generations import Generations
-from flagmw._link_token import OVERRIDE
-from flagmw._token import MAX_CHARS
+from flagmw._support.cache import Generations
+from flagmw._support.link_token import OVERRIDE
+from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import CookieRule, Vendor

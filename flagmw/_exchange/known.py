@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from flagmw._generations import Generations
+from flagmw._support.cache import Generations
 from flagmw.types import VisitorState
 from flagmw.vendors.base import Vendor
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from flagmw import _placed
 from flagmw._exchange.context import Context
 from flagmw._exchange.exposures import stripped, visitor_of
-from flagmw._ids import uuid7, visitor_key
-from flagmw._log import own_words
+from flagmw._support.ids import uuid7, visitor_key
+from flagmw._support.log import own_words
 from flagmw._tracks import make_track
 from flagmw.codes import ErrorCode
 from flagmw.types import Event, Put, Track, Variant, Visit, VisitorState

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from flagmw._generations import Generations
+from flagmw._support.cache import Generations
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
 from flagmw.vendors.base import Vendor

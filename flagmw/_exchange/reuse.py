@@ -10,7 +10,7 @@ from typing import Protocol
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import DECISION, Carried
 from flagmw._exchange.remembered import Key, Remembered, pack, unpack
-from flagmw._token import MAX_CHARS
+from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 Outcome = Literal["same", "differs", "missing"]
 Document = dict[str, Any]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from flagmw._guard import Deadline
+from flagmw._support.limits import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.doctor._finding import (

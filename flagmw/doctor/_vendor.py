@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._guard import Deadline
+from flagmw._support.limits import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.doctor._finding import (

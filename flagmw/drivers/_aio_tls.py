@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from flagmw._support.daemon_threads import Workers
 from flagmw.drivers import _net
 from flagmw.drivers._aio_sockets import result
-from flagmw.drivers._threads import Workers
 
 
 class Authorities:

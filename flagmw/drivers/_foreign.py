@@ -7,11 +7,11 @@ import contextlib
 from concurrent.futures import Future
 from typing import Any
 
+from flagmw._support.daemon_threads import Workers
 from flagmw.codes import ErrorCode
 from flagmw.drivers import _http
 from flagmw.drivers._attempt import Attempt
 from flagmw.drivers._httpcore import ours
-from flagmw.drivers._threads import Workers
 from flagmw.drivers._transport import Foreign, Setup
 from flagmw.exceptions import TransportError
 from flagmw.types import Call

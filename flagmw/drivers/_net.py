@@ -13,9 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
-from flagmw import _addresses
+from flagmw._support import addresses
+from flagmw._support.daemon_threads import Workers
 from flagmw.codes import ErrorCode
-from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -102,7 +102,7 @@ def usable(found: Found) -> list[Address]:
     """
     if isinstance(found, Exception) or not found:
         raise TransportError(ErrorCode.DNS, sent=False) from (found if isinstance(found, Exception) else None)
-    public = [row for row in found if not _addresses.is_forbidden(row[1][0])]
+    public = [row for row in found if not addresses.is_forbidden(row[1][0])]
     if not public:
         raise TransportError(ErrorCode.CONNECT, sent=False)
     return public[:_TRIES]

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.lanes import Lanes
 from flagmw.outbox.pace import Arrivals, Pace

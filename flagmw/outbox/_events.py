@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from flagmw._link_token import without_token
+from flagmw._support.link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 from flagmw.outbox._fill import filler
 from flagmw.types import Event, Factor, Track, Variant, Visit

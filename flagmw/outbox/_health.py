@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.codes import ErrorCode
 
 STREAK = 5

@@ -32,7 +32,7 @@ def make(location: Location, *, required: bool) -> Outbox:
         return MemoryOutbox()
     if location.server is None:
         return _files(location, Policy(), required)
-    from flagmw.outbox._seal import seal_from_environment
+    from flagmw._support.encryption import seal_from_environment
     from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
 
     seal = seal_from_environment(location.options.get("key_env"))
@@ -47,7 +47,7 @@ def on_server(location: Location) -> Outbox | None:
     """
     if location.server is None:
         return None
-    from flagmw.outbox._seal import seal_from_environment
+    from flagmw._support.encryption import seal_from_environment
     from flagmw.outbox.memory import MemoryOutbox
     from flagmw.outbox.valkey import ValkeyOutbox
 
@@ -55,7 +55,7 @@ def on_server(location: Location) -> Outbox | None:
 
 
 def _files(location: Location, policy: Policy, required: bool) -> Outbox:
-    from flagmw.outbox._seal import seal_from_environment
+    from flagmw._support.encryption import seal_from_environment
     from flagmw.outbox.sqlite import MAX_BYTES, SqliteOutbox
 
     options = location.options

@@ -10,11 +10,11 @@ import random
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._events import Unreadable, from_bytes
 from flagmw.outbox._keys import DONE, WAITING, Change, Held, Keys
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_due import Due

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
+from flagmw._support.encryption import Seal
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._fill import filler
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox.base import Leased
 from flagmw.types import Event

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
+from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import to_bytes
 from flagmw.outbox._keys import DONE, Change
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_past import Past

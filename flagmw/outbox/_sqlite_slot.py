@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from flagmw._log import Throttle
+from flagmw._support.encryption import Seal
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox._keys import Keys
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import Damaged, is_damage, mark, mark_moved, marks, open_file
 from flagmw.outbox._sqlite_header import fits

@@ -9,9 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from flagmw._log import Throttle
+from flagmw._support.encryption import Seal
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_forwarder import Forwarder
 from flagmw.outbox._valkey_link import Link

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from flagmw.outbox._seal import Seal
+from flagmw._support.encryption import Seal
 from flagmw.outbox._sqlite_rows import key_of
 from flagmw.outbox._valkey_link import script
 from flagmw.outbox._valkey_near import Away, Quick

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble, classify

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache
 
-from flagmw._guard import LATE_S, Breaker, Gate
+from flagmw._support.encryption import Clear, Seal
+from flagmw._support.limits import LATE_S, Breaker, Gate
 from flagmw.outbox._events import Unreadable
-from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._valkey_link import connect
 from flagmw.outbox._valkey_url import Address, parse
 from flagmw.outbox.base import PerProcess

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
+from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
-from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_rows import key_of
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats

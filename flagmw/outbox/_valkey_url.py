@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
 
 SCHEMES = ("valkey", "valkeys", "redis", "rediss")

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from flagmw._support.encryption import Clear, Seal
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._keys import Keys
-from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import BUSY_S, SCHEMA, marks
 from flagmw.outbox._sqlite_rows import Limits

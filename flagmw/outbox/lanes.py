@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
-from flagmw._guard import LATE_S, Deadline
-from flagmw._log import Throttle
+from flagmw._support.limits import LATE_S, Deadline
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox._health import Health

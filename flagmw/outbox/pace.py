@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 CONCURRENCY = 4
 """Attempts at once at one vendor, per process, before anything is known of it."""

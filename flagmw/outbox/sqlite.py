@@ -13,12 +13,12 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from flagmw._support.encryption import Clear, Seal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._disk import is_low
 from flagmw.outbox._handoff import Put
 from flagmw.outbox._keys import Held
-from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._sqlite_rows import Limits, Packed, key_of, pack
 from flagmw.outbox._sqlite_slot import Options
 from flagmw.outbox._sqlite_store import Store

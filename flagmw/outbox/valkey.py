@@ -37,8 +37,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
+from flagmw._support.encryption import Seal, seal_from_environment
 from flagmw.exceptions import ConfigError, OutboxError
-from flagmw.outbox._seal import Seal, seal_from_environment
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_here import Here
 from flagmw.outbox._valkey_keys import ServerKeys

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._crews import Crew, Here, Turn

@@ -13,7 +13,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.applications import Starlette
 
-from flagmw._addresses import is_loopback
+from flagmw._support.addresses import is_loopback
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import contentstack, monetate
 from flagmw.sandbox.adobe import ASSETS

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from cachetools import LRUCache
 
-from flagmw._guard import Breaker
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
+from flagmw._support.limits import Breaker
 
 SIZE = 64
 # A cluster stands beside the account's own host, so that little is lost by leaving it alone soon.

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from flagmw._addresses import is_loopback
+from flagmw._support.addresses import is_loopback
 from flagmw.exceptions import ConfigError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flagmw._generations import Generations
+from flagmw._support.cache import Generations
 
 
 class Seen:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Variant, Visit, VisitorState

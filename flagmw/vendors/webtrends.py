@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Track, Variant, Visit, VisitorState
 from flagmw.vendors import _webtrends_decide as decisions

@@ -27,7 +27,7 @@ from django.utils.functional import SimpleLazyObject
 import flagmw.django
 from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
 from flagmw._overrides import Override, mint
-from flagmw._token import Keys
+from flagmw._support.tokens import Keys
 from flagmw.codes import ErrorCode
 from flagmw.django import FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flagmw._overrides import Override, read
-from flagmw._token import Keys
+from flagmw._support.tokens import Keys
 from flagmw.cli import app
 
 KEY = "tests-only-0123456789-abcdefghijklmnopq"

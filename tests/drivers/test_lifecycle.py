@@ -22,7 +22,7 @@ import pytest
 
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._guard import Deadline
+from flagmw._support.limits import Deadline
 from flagmw.drivers import _link, _net
 from flagmw.drivers._body import Limits
 from flagmw.drivers._net import Resolver
@@ -64,7 +64,7 @@ def script(code: str, *arguments: str) -> Any:
     """Run *code* in a new interpreter and return the JSON that it prints."""
     prelude = """
         import json, os, sys, time
-        from flagmw._guard import Deadline
+        from flagmw._support.limits import Deadline
         from flagmw.types import Call
         from flagmw.exceptions import TransportError
         def soon(seconds=5.0): return Deadline.after(seconds, time.monotonic())

@@ -28,9 +28,9 @@ from starlette.requests import HTTPConnection
 from flagmw import Flags, Static, Visit, current
 from flagmw._decide.vendor_client import Lane
 from flagmw._exchange.context import Context
-from flagmw._guard import Deadline
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.limits import Deadline
+from flagmw._support.log import Throttle
 from flagmw.asgi import FlagsMiddleware, flags_from
 from flagmw.codes import ErrorCode
 from flagmw.config import build

@@ -14,7 +14,7 @@ import pytest
 from flagmw import Flagmw, Reason
 from flagmw._exchange.remembered import memory
 from flagmw._overrides import Override, mint
-from flagmw._token import Keys
+from flagmw._support.tokens import Keys
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer

@@ -13,8 +13,8 @@ import pytest
 
 from flagmw import AdobeTarget, Contentstack, Monetate, Webtrends
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._guard import Deadline
-from flagmw._log import Throttle
+from flagmw._support.limits import Deadline
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.base import Leased

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from flagmw.outbox._bell import settled
+from flagmw._support.waiting import settled
 
 
 def in_thread(work) -> threading.Thread:

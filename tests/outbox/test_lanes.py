@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
 from flagmw.outbox.lanes import Lanes

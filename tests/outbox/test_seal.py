@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from flagmw._secret import Secret
+from flagmw._support.encryption import AesGcm, Clear, seal_from_environment
+from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._events import Unreadable
-from flagmw.outbox._seal import AesGcm, Clear, seal_from_environment
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered
 

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from flagmw import Flagmw
-from flagmw._secret import Secret
-from flagmw.outbox._seal import AesGcm
+from flagmw._support.encryption import AesGcm
+from flagmw._support.secret import Secret
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flagmw._secret import Secret
-from flagmw.outbox._seal import AesGcm
+from flagmw._support.encryption import AesGcm
+from flagmw._support.secret import Secret
 from flagmw.outbox._valkey_near import Away
 from flagmw.outbox.valkey import ValkeySeen, ValkeyVisitors
 from tests.outbox.on_valkey import address, shared_server

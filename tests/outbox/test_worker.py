@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flagmw._log import Throttle
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError, TransportError
 from flagmw.outbox.base import Leased

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flagmw._addresses import anonymised, is_forbidden, is_loopback, network, parsed
+from flagmw._support.addresses import anonymised, is_forbidden, is_loopback, network, parsed
 from flagmw.exceptions import ConfigError
 from flagmw.vendors._options import leaves_machine_unencrypted
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 from flagmw._exchange.incoming_cookies import Reader
 from flagmw._exchange.remembered import DIGEST_BYTES, Remembered, pack, unpack
-from flagmw._token import Keys
+from flagmw._support.tokens import Keys
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision
 from tests.unit.test_remember import NOW, USER, account, variant

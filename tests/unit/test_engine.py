@@ -16,8 +16,8 @@ from flagmw._exchange import saved_visitor
 from flagmw._exchange.context import REFRESH_S, Context
 from flagmw._exchange.exchange import Exchange, failed
 from flagmw._exchange.outgoing_cookies import COOKIE_HEADER_MAX, COOKIES_MAX
-from flagmw._log import Throttle
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config import build
 from flagmw.types import CookieChange, Decision, Event, Variant, Visit, VisitorState

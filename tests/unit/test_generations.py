@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._generations import Generations
+from flagmw._support.cache import Generations
 
 
 def test_what_is_used_stays() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._guard import Breaker, Bucket, Deadline, Gate, PerMinute
+from flagmw._support.limits import Breaker, Bucket, Deadline, Gate, PerMinute
 
 # Deadline
 

@@ -7,7 +7,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._ids import uuid7, visitor_key
+from flagmw._support.ids import uuid7, visitor_key
 
 
 def test_uuid7() -> None:

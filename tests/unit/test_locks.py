@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
-from flagmw._locks import Lock
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.forksafe import Lock
 
 
 def test_a_forked_child_finds_locks_free() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw._overrides import MAX_LIFE_S, OFF, Override, mint, read, sent
-from flagmw._token import MAX_CHARS, Keys
+from flagmw._support.tokens import MAX_CHARS, Keys
 from flagmw.codes import ErrorCode
 
 NOW = 1_800_000_000.0

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 
-from flagmw._log import Throttle
-from flagmw._secret import Secret
-from flagmw._stats import Counts
+from flagmw._support.counters import Counts
+from flagmw._support.log import Throttle
+from flagmw._support.secret import Secret
 from flagmw.vendors._seen import Seen
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from flagmw._decide.refresh import Refresher
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._guard import Deadline
-from flagmw._log import Throttle
+from flagmw._support.limits import Deadline
+from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Call, Flow

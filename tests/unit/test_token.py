@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagmw._token import KEY_COMMAND, MAX_CHARS, SKEW_S, Keys
+from flagmw._support.tokens import KEY_COMMAND, MAX_CHARS, SKEW_S, Keys
 from flagmw.exceptions import ConfigError
 
 NOW = 1_800_000_000.0

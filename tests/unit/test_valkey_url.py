@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.config import build
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 _SAID_MAX = 1000
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
 
 Purpose = Literal["decision", "override", "visitor"]

@@ -13,8 +13,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-from flagmw._generations import Generations
-from flagmw._locks import Lock
+from flagmw._support.cache import Generations
+from flagmw._support.forksafe import Lock
 
 LATE_S = 0.1
 """A deadline that is noticed later than this says nothing of who was asked: this process was not there to see it."""

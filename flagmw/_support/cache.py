@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

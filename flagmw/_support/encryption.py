@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._events import Unreadable
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.outbox.base import OutboxStats
 
 Label: TypeAlias = tuple[str, str, str]
