@@ -59,7 +59,7 @@ class Lane:
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw._drivers.aio import AsyncDriver
         from flagmw._drivers.blocking import BlockingDriver
-        from flagmw.drivers._body import Limits
+        from flagmw._transports.body import Limits
 
         outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
         hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}

@@ -13,10 +13,13 @@ from weakref import WeakKeyDictionary
 from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_tasks import race
 from flagmw._support.limits import Deadline
+from flagmw._transports import base as transports
+from flagmw._transports import factory as transport_factory
+from flagmw._transports import http as wire_http
+from flagmw._transports import proxies as transports_proxies
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.body import LIMITS, Limits
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _choose, _http, _proxies, _transport
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._body import LIMITS, Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 
@@ -55,10 +58,10 @@ class AsyncDriver:
     ) -> None:
         self._max_connections, self._clock = max_connections, clock
         self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
-        proxies = _proxies.environment_proxies(trust_env)
-        ca = _transport.accept_ca_file(ca_file)
-        setup = _transport.Setup(max_connections, limits, proxies, ca, clock)
-        self._make = _choose.asynchronous(transport, setup)
+        proxies = transports_proxies.environment_proxies(trust_env)
+        ca = transports.accept_ca_file(ca_file)
+        setup = transports.Setup(max_connections, limits, proxies, ca, clock)
+        self._make = transport_factory.asynchronous(transport, setup)
         self._process = _Process(self._make)
 
     @property
@@ -154,22 +157,22 @@ class AsyncDriver:
     async def _ask(self, state: _Loop, call: Call, attempt: Attempt) -> Reply:
         async with state.slots:
             answer = await state.transport.ask(state.pool, call, attempt)
-        return _http.reply(answer, self._clock() - attempt.started)
+        return wire_http.reply(answer, self._clock() - attempt.started)
 
 
 class _Loop:
     """What belongs to one event loop. Keeps no reference to the loop while nobody waits."""
 
-    def __init__(self, size: int, transport: _choose.AsyncTransport) -> None:
+    def __init__(self, size: int, transport: transport_factory.AsyncTransport) -> None:
         self.transport = transport
-        self.pool: _choose.Pool = transport.open()
+        self.pool: transport_factory.Pool = transport.open()
         self.slots = asyncio.Semaphore(size)
 
 
 class _Process:
     """What belongs to one process."""
 
-    def __init__(self, make: Callable[[], _choose.AsyncTransport]) -> None:
+    def __init__(self, make: Callable[[], transport_factory.AsyncTransport]) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()

@@ -12,10 +12,13 @@ from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_threads import Race
 from flagmw._support.daemon_threads import Workers
 from flagmw._support.limits import Deadline
+from flagmw._transports import base as transports
+from flagmw._transports import factory as transport_factory
+from flagmw._transports import http as wire_http
+from flagmw._transports import proxies as transports_proxies
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.body import LIMITS, Limits
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _choose, _http, _proxies, _transport
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._body import LIMITS, Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 
@@ -53,9 +56,9 @@ class BlockingDriver:
     ) -> None:
         self._pool_size, self._clock = pool_size, clock
         self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
-        proxies = _proxies.environment_proxies(trust_env)
-        ca = _transport.accept_ca_file(ca_file)
-        self._make = _choose.blocking(transport, _transport.Setup(pool_size, limits, proxies, ca, clock))
+        proxies = transports_proxies.environment_proxies(trust_env)
+        ca = transports.accept_ca_file(ca_file)
+        self._make = transport_factory.blocking(transport, transports.Setup(pool_size, limits, proxies, ca, clock))
         self._by_pid: dict[int, _Process] = {}
 
     @property
@@ -133,7 +136,7 @@ class BlockingDriver:
         process, attempt = self._here(), Attempt(started, started + left)
 
         def ask(each: Attempt) -> Reply:
-            return _http.reply(process.transport.ask(call, each), self._clock() - started)
+            return wire_http.reply(process.transport.ask(call, each), self._clock() - started)
 
         if not call.hedge_safe or self._hedge_s is None or self._hedge_s >= left:
             return ask(attempt)
@@ -150,7 +153,7 @@ class BlockingDriver:
 class _Process:
     """What belongs to one process: its threads, and what its calls go through."""
 
-    def __init__(self, size: int, transport: _choose.Transport) -> None:
+    def __init__(self, size: int, transport: transport_factory.Transport) -> None:
         self.transport = transport
         self.workers = Workers("flagmw", size)
         self.watch = Workers("flagmw-hedge-watch", 1)

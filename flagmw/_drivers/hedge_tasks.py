@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from flagmw._drivers.hedge import good
-from flagmw.drivers._attempt import Attempt
+from flagmw._transports.attempt import Attempt
 from flagmw.exceptions import TransportError
 from flagmw.types import Reply
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from flagmw._drivers.hedge import Budget, good
 from flagmw._support.daemon_threads import Workers
-from flagmw.drivers._attempt import Attempt
+from flagmw._transports.attempt import Attempt
 from flagmw.exceptions import TransportError
 from flagmw.types import Reply
 

@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 
 from flagmw._support.limits import Deadline
+from flagmw._transports import http as wire_http
+from flagmw._transports import httpcore, resolver
+from flagmw._transports import proxies as transports_proxies
+from flagmw._transports.body import LIMITS
+from flagmw._transports.stream import BlockingWire, dial
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.doctor._finding import (
     Verdicts,
     shown_ms,
 )
-from flagmw.drivers import _http, _httpcore, _net, _proxies
-from flagmw.drivers._body import LIMITS
-from flagmw.drivers._sockets import BlockingWire, dial
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -24,8 +26,8 @@ STEP_S = 2.0
 
 
 def connection(base_url: str, config: Config, end: Deadline) -> Verdicts:
-    to = _http.target(Call(method="POST", url=base_url, headers={}))
-    proxies = _proxies.environment_proxies(config.trust_env)
+    to = wire_http.target(Call(method="POST", url=base_url, headers={}))
+    proxies = transports_proxies.environment_proxies(config.trust_env)
     own = config.transport[0] is not None and not isinstance(config.transport[0], str)
     if own or (proxies is not None and proxies.of(to) is not None):
         through = "transport=" if own else "the environment's proxy"
@@ -56,14 +58,14 @@ def connection(base_url: str, config: Config, end: Deadline) -> Verdicts:
         yield "OK", text, None
 
 
-def _addresses(to: _http.Target, end: Deadline) -> list[str]:
-    found = _net.lookup(to.host, to.port)
+def _addresses(to: wire_http.Target, end: Deadline) -> list[str]:
+    found = resolver.lookup(to.host, to.port)
     if isinstance(found, Future):
         try:
             found = found.result(min(STEP_S, end.left(time.monotonic())))
         except TimeoutError:
             raise TransportError(ErrorCode.DNS, sent=False) from None
-    return [str(address[0]) for _, address in _net.usable(found)]
+    return [str(address[0]) for _, address in resolver.usable(found)]
 
 
 def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingWire, int, float]:
@@ -79,10 +81,10 @@ def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingWi
     raise TransportError(ErrorCode.CONNECT, sent=False)
 
 
-def _handshake(wire: BlockingWire, to: _http.Target, config: Config, end: Deadline) -> str:
+def _handshake(wire: BlockingWire, to: wire_http.Target, config: Config, end: Deadline) -> str:
     if to.scheme != "https":
         return ", not encrypted"
-    context = _net.tls_context(_httpcore.library().default_ssl_context, config.ca_file)
+    context = resolver.tls_context(httpcore.library().default_ssl_context, config.ca_file)
     started = time.monotonic()
     wire.begin(started + min(STEP_S, end.left(started)), LIMITS.wire_bytes)
     wire.secure(context, to.host)

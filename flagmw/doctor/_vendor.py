@@ -12,6 +12,7 @@ from pathlib import Path
 from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
+from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.doctor._finding import (
@@ -29,7 +30,6 @@ from flagmw.doctor._finding import (
     unchecked,
 )
 from flagmw.doctor._network import CURES, STEP_S, connection
-from flagmw.drivers._body import Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
 from flagmw.vendors._options import leaves_machine_unencrypted

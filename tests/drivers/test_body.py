@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from flagmw.drivers._body import Body, Limits
+from flagmw._transports.body import Body, Limits
 from flagmw.exceptions import TransportError
 
 

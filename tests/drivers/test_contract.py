@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flagmw.drivers._body import Limits
+from flagmw._transports.body import Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
 from tests.support.busy import HELD_UP_S, best

@@ -23,9 +23,10 @@ import pytest
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
-from flagmw.drivers import _link, _net
-from flagmw.drivers._body import Limits
-from flagmw.drivers._net import Resolver
+from flagmw._transports import connection as link
+from flagmw._transports import resolver as net
+from flagmw._transports.body import Limits
+from flagmw._transports.resolver import Resolver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
 from tests.drivers.conftest import NAMED
@@ -645,7 +646,7 @@ def test_surplus_connections_are_closed(own: Any) -> None:
 
 def test_connection_that_idled_too_long_is_replaced(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection is not used again after the time when vendors hang up."""
-    monkeypatch.setattr(_link, "IDLE_S", 0.75)
+    monkeypatch.setattr(link, "IDLE_S", 0.75)
     with RawVendor(always(b"{}")) as vendor:
         assert own.ask(vendor.url).body == b"{}"
         assert own.ask(vendor.url).body == b"{}"
@@ -736,7 +737,7 @@ def test_stuck_lookup_does_not_bar_the_next(monkeypatch: pytest.MonkeyPatch) -> 
     rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
     answers = [lambda: release.wait(5) and [], lambda: rows]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.pop(0)())
-    monkeypatch.setattr(_net, "_STALE_S", 0.02)
+    monkeypatch.setattr(net, "_STALE_S", 0.02)
     resolver = Resolver()
     stuck = resolver.lookup("stuck.test", 443)
     time.sleep(0.03)

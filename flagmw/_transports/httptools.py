@@ -10,11 +10,11 @@ from typing import Any
 
 import httptools
 
+from flagmw._transports import http as wire_http
+from flagmw._transports.body import Body, Limits
+from flagmw._transports.connection import Link, Wire
+from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http
-from flagmw.drivers._body import Body, Limits
-from flagmw.drivers._link import Link, Wire
-from flagmw.drivers._proxies import Proxy
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -22,20 +22,20 @@ _CHUNK = 65536
 _TUNNEL = Call(method="CONNECT", url="", headers={})
 
 
-def written(call: Call, to: _http.Target, absolute: bool) -> list[bytes]:
+def written(call: Call, to: wire_http.Target, absolute: bool) -> list[bytes]:
     """Return the bytes of a request.
 
     Raises:
         TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
     """
-    head = _http.request_head(call, to, absolute=absolute)
+    head = wire_http.request_head(call, to, absolute=absolute)
     return [head, call.body] if call.body else [head]
 
 
-def asked(proxy: Proxy, to: _http.Target) -> bytes:
+def asked(proxy: Proxy, to: wire_http.Target) -> bytes:
     """Return the bytes that ask *proxy* for a tunnel."""
     place = to.place.encode("ascii")
-    return _http.head(b"CONNECT", place, [(b"host", place), *proxy.headers])
+    return wire_http.head(b"CONNECT", place, [(b"host", place), *proxy.headers])
 
 
 class Reading:
@@ -106,9 +106,9 @@ class Reading:
             self._take()
         return self._complete
 
-    def finish(self) -> _http.Answer:
+    def finish(self) -> wire_http.Answer:
         assert self._body is not None
-        return _http.Answer(self.status, self._lines, self._body.finish())
+        return wire_http.Answer(self.status, self._lines, self._body.finish())
 
     def reusable(self) -> bool:
         return self._complete and self._keep and not self.stray
@@ -117,7 +117,7 @@ class Reading:
         if self._body is None:
             if self.status == 101:
                 raise TransportError(ErrorCode.PROTOCOL)
-            self._body = _http.body_for(self._call, self.status, self._lines, self._limits)
+            self._body = wire_http.body_for(self._call, self.status, self._lines, self._limits)
             if self._call.method == "HEAD":
                 # httptools cannot be told that no body follows.
                 self._complete = True
@@ -146,10 +146,10 @@ class Httptools:
     def tls_context(self) -> ssl.SSLContext:
         return ssl.create_default_context()
 
-    def open(self, to: _http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
         return None
 
-    def ask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         wire: Any = link.wire
         reading = Reading(call, self._limits)
         wire.pending += written(call, to, absolute)
@@ -158,7 +158,7 @@ class Httptools:
         link.spent = not reading.reusable()
         return reading.finish()
 
-    def tunnel(self, wire: Any, proxy: Proxy, to: _http.Target) -> int:
+    def tunnel(self, wire: Any, proxy: Proxy, to: wire_http.Target) -> int:
         reading = Reading(_TUNNEL, self._limits)
         wire.pending.append(asked(proxy, to))
         while not reading.headed:
@@ -166,13 +166,13 @@ class Httptools:
         return reading.status
 
     def explain(self, error: Exception, wire: Wire) -> TransportError:
-        return _http.explain_other(error, wire)
+        return wire_http.explain_other(error, wire)
 
 
 class AsyncHttptools(Httptools):
     """The async half, for wires whose reading is awaited."""
 
-    async def aask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         wire: Any = link.wire
         reading = Reading(call, self._limits)
         wire.pending += written(call, to, absolute)
@@ -181,7 +181,7 @@ class AsyncHttptools(Httptools):
         link.spent = not reading.reusable()
         return reading.finish()
 
-    async def atunnel(self, wire: Any, proxy: Proxy, to: _http.Target) -> int:
+    async def atunnel(self, wire: Any, proxy: Proxy, to: wire_http.Target) -> int:
         reading = Reading(_TUNNEL, self._limits)
         wire.pending.append(asked(proxy, to))
         while not reading.headed:

@@ -9,8 +9,8 @@ import time
 import weakref
 from typing import Any
 
+from flagmw._transports.resolver import readable
 from flagmw.codes import ErrorCode
-from flagmw.drivers._net import readable
 from flagmw.exceptions import TransportError
 
 # Below the idle time after which common servers and load balancers hang up.

@@ -6,13 +6,14 @@ import ssl
 import threading
 from typing import Any, Protocol
 
+from flagmw._transports import http as wire_http
+from flagmw._transports import resolver
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup
+from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.proxies import Proxy
+from flagmw._transports.stream import dial
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http, _net
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._link import Idle, Link, Wire
-from flagmw.drivers._proxies import Proxy
-from flagmw.drivers._sockets import dial
-from flagmw.drivers._transport import Setup
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -30,13 +31,13 @@ class Speaker(Protocol):
     def tls_context(self) -> ssl.SSLContext:
         """Return a context that trusts the system's authorities."""
 
-    def open(self, to: _http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
         """Return the library's own state for one connection."""
 
-    def ask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         """Make a call, and set `link.spent` if no other may follow it."""
 
-    def tunnel(self, wire: Wire, proxy: Proxy, to: _http.Target) -> int:
+    def tunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
 
     def explain(self, error: Exception, wire: Wire) -> TransportError:
@@ -57,15 +58,15 @@ class Pooled:
         self._speaker.load()
         with self._lock:
             if self._tls is None:
-                self._tls = _net.tls_context(self._speaker.tls_context, self._setup.ca_file)
+                self._tls = resolver.tls_context(self._speaker.tls_context, self._setup.ca_file)
 
-    def ask(self, call: Call, attempt: Attempt) -> _http.Answer:
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
         """Make *call*, on a connection that is open already where there is one.
 
         Raises:
             TransportError: there is no answer.
         """
-        to = _http.target(call)
+        to = wire_http.target(call)
         link = self._idle.take(to.key)
         if link is not None:
             try:
@@ -89,7 +90,7 @@ class Pooled:
         """Let go of what a forked child inherited."""
         self._idle.abandon()
 
-    def _converse(self, link: Link, call: Call, to: _http.Target, attempt: Attempt) -> _http.Answer:
+    def _converse(self, link: Link, call: Call, to: wire_http.Target, attempt: Attempt) -> wire_http.Answer:
         wire = link.wire
         wire.begin(attempt.at, self._setup.limits.wire_bytes)
         try:
@@ -108,7 +109,7 @@ class Pooled:
             wire.abort()
         return answer
 
-    def _connect(self, to: _http.Target, attempt: Attempt) -> Link:
+    def _connect(self, to: wire_http.Target, attempt: Attempt) -> Link:
         setup, proxy = self._setup, self._setup.proxy(to)
         host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
         wire = dial(host, port, attempt.at, setup.limits.connect_s, setup.clock)

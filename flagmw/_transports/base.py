@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flagmw.drivers._body import Limits
-from flagmw.drivers._http import Target, request_headers, target, timeouts
-from flagmw.drivers._proxies import Proxies, Proxy
+from flagmw._transports.body import Limits
+from flagmw._transports.http import Target, request_headers, target, timeouts
+from flagmw._transports.proxies import Proxies, Proxy
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call
 

@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from flagmw._transports import resolver
+from flagmw._transports.connection import Wire
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _net
-from flagmw.drivers._link import Wire
 from flagmw.exceptions import TransportError
 
 
@@ -20,14 +20,14 @@ def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], 
     Raises:
         TransportError: `DNS`, `CONNECT` or `DEADLINE`; nothing was sent.
     """
-    found = _net.lookup(host, port)
+    found = resolver.lookup(host, port)
     if isinstance(found, Future):
         try:
             found = found.result(timeout=max(0.0, at - clock()))
         except concurrent.futures.TimeoutError:
             raise TransportError(ErrorCode.DEADLINE, sent=False) from None
     failure: Exception | None = None
-    for family, address in _net.usable(found):
+    for family, address in resolver.usable(found):
         left = at - clock()
         if left <= 0:
             break

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from flagmw._transports import resolver
+from flagmw._transports.connection import Wire
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _net
-from flagmw.drivers._link import Wire
 from flagmw.exceptions import TransportError
 
 R = TypeVar("R")
@@ -31,12 +31,12 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
     Raises:
         TransportError: `DNS` or `CONNECT`; nothing was sent.
     """
-    found = _net.lookup(host, port)
+    found = resolver.lookup(host, port)
     if isinstance(found, Future):
         found = await result(found)
     loop = asyncio.get_running_loop()
     failure: Exception | None = None
-    for family, address in _net.usable(found):
+    for family, address in resolver.usable(found):
         sock: socket.socket | None = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 from typing import Any, Protocol
 
+from flagmw._transports import http as wire_http
+from flagmw._transports.async_stream import dial
+from flagmw._transports.async_tls import Authorities
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup
+from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http
-from flagmw.drivers._aio_sockets import dial
-from flagmw.drivers._aio_tls import Authorities
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._link import Idle, Link, Wire
-from flagmw.drivers._proxies import Proxy
-from flagmw.drivers._transport import Setup
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -30,13 +30,13 @@ class AsyncSpeaker(Protocol):
     def tls_context(self) -> ssl.SSLContext:
         """Return a context that trusts the system's authorities."""
 
-    def open(self, to: _http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
         """Return the library's own state for one connection."""
 
-    async def aask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         """Make a call, and set `link.spent` if no other may follow it."""
 
-    async def atunnel(self, wire: Wire, proxy: Proxy, to: _http.Target) -> int:
+    async def atunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
 
     def explain(self, error: Exception, wire: Wire) -> TransportError:
@@ -59,13 +59,13 @@ class AsyncPooled:
         """Return what belongs to the running loop. It keeps no reference to the loop while nobody waits."""
         return Idle(self._setup.size)
 
-    async def ask(self, idle: Idle, call: Call, attempt: Attempt) -> _http.Answer:
+    async def ask(self, idle: Idle, call: Call, attempt: Attempt) -> wire_http.Answer:
         """Make *call*, on a connection that is open already where there is one.
 
         Raises:
             TransportError: there is no answer.
         """
-        to = _http.target(call)
+        to = wire_http.target(call)
         link = idle.take(to.key)
         if link is not None:
             try:
@@ -83,7 +83,9 @@ class AsyncPooled:
             error.sent = error.sent or repeated
             raise
 
-    async def _converse(self, idle: Idle, link: Link, call: Call, to: _http.Target, attempt: Attempt) -> _http.Answer:
+    async def _converse(
+        self, idle: Idle, link: Link, call: Call, to: wire_http.Target, attempt: Attempt
+    ) -> wire_http.Answer:
         wire = link.wire
         wire.begin(0.0, self._setup.limits.wire_bytes)
         try:
@@ -101,7 +103,7 @@ class AsyncPooled:
             wire.abort()
         return answer
 
-    async def _connect(self, idle: Idle, to: _http.Target) -> Link:
+    async def _connect(self, idle: Idle, to: wire_http.Target) -> Link:
         setup, proxy = self._setup, self._setup.proxy(to)
         host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
         wire = await dial(host, port, setup.limits.connect_s)

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from flagmw._support.daemon_threads import Workers
+from flagmw._transports import http as wire_http
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Foreign, Setup
+from flagmw._transports.httpcore import ours
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._httpcore import ours
-from flagmw.drivers._transport import Foreign, Setup
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -31,8 +31,8 @@ class Borrowed:
     def prepare(self) -> None:
         pass
 
-    def ask(self, call: Call, attempt: Attempt) -> _http.Answer:
-        outcome: Future[_http.Answer] = Future()
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
+        outcome: Future[wire_http.Answer] = Future()
         attempt.hold(lambda: _settle(outcome, TransportError(ErrorCode.RESET)))
         try:
             job = self._helpers.submit(self._work, outcome, call, attempt)
@@ -50,14 +50,14 @@ class Borrowed:
     def abandon(self) -> None:
         pass
 
-    def _work(self, outcome: Future[_http.Answer], call: Call, attempt: Attempt) -> None:
+    def _work(self, outcome: Future[wire_http.Answer], call: Call, attempt: Attempt) -> None:
         try:
-            result: _http.Answer | BaseException = self._ask(call, attempt)
+            result: wire_http.Answer | BaseException = self._ask(call, attempt)
         except BaseException as error:
             result = error
         _settle(outcome, result)
 
-    def _ask(self, call: Call, attempt: Attempt) -> _http.Answer:
+    def _ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
         clock = self._setup.clock
         left = attempt.at - clock()
         if left <= 0:
@@ -67,23 +67,23 @@ class Borrowed:
             response = self._foreign.handler.handle_request(self._foreign.request(call, left))
             try:
                 raw = response.headers.raw
-                body = _http.body_for(call, response.status_code, raw, self._setup.limits, _http.size(raw))
+                body = wire_http.body_for(call, response.status_code, raw, self._setup.limits, wire_http.size(raw))
                 for chunk in response.stream:
                     body.feed(chunk)
                     if attempt.at <= clock():
                         raise TransportError(ErrorCode.DEADLINE)
-                return _http.Answer(response.status_code, raw, body.finish())
+                return wire_http.Answer(response.status_code, raw, body.finish())
             finally:
                 response.stream.close()
         except TransportError:
             raise
         except Exception as error:
-            raise _http.explain_foreign(self._foreign.lib, error) from error
+            raise wire_http.explain_foreign(self._foreign.lib, error) from error
         finally:
             ours.set(False)
 
 
-def _settle(outcome: Future[_http.Answer], result: _http.Answer | BaseException) -> None:
+def _settle(outcome: Future[wire_http.Answer], result: wire_http.Answer | BaseException) -> None:
     """Give *outcome* its result, unless it has one: the call may be late, or cut."""
     with contextlib.suppress(concurrent.futures.InvalidStateError):
         if isinstance(result, BaseException):
@@ -104,7 +104,7 @@ class AsyncBorrowed:
     def open(self) -> Nothing:
         return Nothing()
 
-    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> _http.Answer:
+    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.Answer:
         attempt.sent = True
         left = attempt.at - self._setup.clock()
         ours.set(True)
@@ -112,16 +112,16 @@ class AsyncBorrowed:
             response = await self._foreign.handler.handle_async_request(self._foreign.request(call, left))
             try:
                 raw = response.headers.raw
-                body = _http.body_for(call, response.status_code, raw, self._setup.limits, _http.size(raw))
+                body = wire_http.body_for(call, response.status_code, raw, self._setup.limits, wire_http.size(raw))
                 async for chunk in response.stream:
                     body.feed(chunk)
-                return _http.Answer(response.status_code, raw, body.finish())
+                return wire_http.Answer(response.status_code, raw, body.finish())
             finally:
                 await response.stream.aclose()
         except TransportError:
             raise
         except Exception as error:
-            raise _http.explain_foreign(self._foreign.lib, error) from error
+            raise wire_http.explain_foreign(self._foreign.lib, error) from error
         finally:
             ours.set(False)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from flagmw._support.daemon_threads import Workers
-from flagmw.drivers import _net
-from flagmw.drivers._aio_sockets import result
+from flagmw._transports import resolver
+from flagmw._transports.async_stream import result
 
 
 class Authorities:
@@ -30,7 +30,7 @@ class Authorities:
         """Begin to read them, unless that was done; what failed is tried again."""
         with self._lock:
             if self._context is None or (self._context.done() and self._context.exception() is not None):
-                self._context = self._helpers.submit(_net.tls_context, self._make, self._ca_file)
+                self._context = self._helpers.submit(resolver.tls_context, self._make, self._ca_file)
             return self._context
 
     async def context(self) -> ssl.SSLContext:

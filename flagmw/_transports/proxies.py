@@ -10,7 +10,7 @@ from urllib.request import (  # type: ignore[attr-defined]  # not in the stubs
     proxy_bypass_environment,
 )
 
-from flagmw.drivers._http import Target
+from flagmw._transports.http import Target
 from flagmw.exceptions import ConfigError
 
 

@@ -9,11 +9,11 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any
 
+from flagmw._transports import http as wire_http
+from flagmw._transports.body import Limits
+from flagmw._transports.connection import Link, Wire
+from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http
-from flagmw.drivers._body import Limits
-from flagmw.drivers._link import Link, Wire
-from flagmw.drivers._proxies import Proxy
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call
 
@@ -70,10 +70,10 @@ class Httpcore:
         context: ssl.SSLContext = self.lib.default_ssl_context()
         return context
 
-    def open(self, to: _http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
         return self.lib.HTTP11Connection(self._origin(to), wire)
 
-    def ask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         ours.set(True)
         try:
             response = link.http.handle_request(self._request(call, to, absolute))
@@ -85,9 +85,9 @@ class Httpcore:
         finally:
             ours.set(False)
         link.spent = not _clean(link.http)
-        return _http.Answer(response.status, response.headers, content)
+        return wire_http.Answer(response.status, response.headers, content)
 
-    def tunnel(self, wire: Wire, proxy: Proxy, to: _http.Target) -> int:
+    def tunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
         request = self._connect_request(proxy, to)
         status: int = self.lib.HTTP11Connection(request.url.origin, wire).handle_request(request).status
@@ -102,28 +102,31 @@ class Httpcore:
         if isinstance(error, lib.RemoteProtocolError):
             if wire.ended:
                 return TransportError(ErrorCode.TRUNCATED if wire.received else ErrorCode.RESET)
-            if _http.header_too_large(error):
+            if wire_http.header_too_large(error):
                 return TransportError(ErrorCode.TOO_LARGE)
             return TransportError(ErrorCode.TRANSPORT)
-        return _http.explain_other(error, wire)
+        return wire_http.explain_other(error, wire)
 
     def _body(self, wire: Wire, call: Call, response: Any) -> Any:
         if not wire.received:
             # Left over from the answer before: whatever it is, it does not belong to this call.
             raise TransportError(ErrorCode.TRANSPORT)
-        return _http.body_for(call, response.status, response.headers, self._limits)
+        return wire_http.body_for(call, response.status, response.headers, self._limits)
 
-    def _request(self, call: Call, to: _http.Target, absolute: bool) -> Any:
+    def _request(self, call: Call, to: wire_http.Target, absolute: bool) -> Any:
         url = self.lib.URL(
-            scheme=to.scheme.encode(), host=to.host.encode(), port=to.port, target=_http.request_target(to, absolute)
+            scheme=to.scheme.encode(),
+            host=to.host.encode(),
+            port=to.port,
+            target=wire_http.request_target(to, absolute),
         )
-        headers = _http.request_headers(call, to.authority)
+        headers = wire_http.request_headers(call, to.authority)
         return self.lib.Request(call.method, url, headers=headers, content=call.body)
 
-    def _origin(self, to: _http.Target) -> Any:
+    def _origin(self, to: wire_http.Target) -> Any:
         return self.lib.Origin(to.scheme.encode(), to.host.encode(), to.port)
 
-    def _connect_request(self, proxy: Proxy, to: _http.Target) -> Any:
+    def _connect_request(self, proxy: Proxy, to: wire_http.Target) -> Any:
         place = to.place.encode("ascii")
         url = self.lib.URL(scheme=b"http", host=proxy.host.encode("idna"), port=proxy.port, target=place)
         return self.lib.Request("CONNECT", url, headers=[(b"host", place), *proxy.headers])
@@ -132,10 +135,10 @@ class Httpcore:
 class AsyncHttpcore(Httpcore):
     """The async half, for httpcore's async connections."""
 
-    def open(self, to: _http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
         return self.lib.AsyncHTTP11Connection(self._origin(to), wire)
 
-    async def aask(self, link: Link, call: Call, to: _http.Target, *, absolute: bool) -> _http.Answer:
+    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
         ours.set(True)
         try:
             response = await link.http.handle_async_request(self._request(call, to, absolute))
@@ -148,9 +151,9 @@ class AsyncHttpcore(Httpcore):
         finally:
             ours.set(False)
         link.spent = not _clean(link.http)
-        return _http.Answer(response.status, response.headers, content)
+        return wire_http.Answer(response.status, response.headers, content)
 
-    async def atunnel(self, wire: Wire, proxy: Proxy, to: _http.Target) -> int:
+    async def atunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
         request = self._connect_request(proxy, to)
         connection = self.lib.AsyncHTTP11Connection(request.url.origin, wire)
         status: int = (await connection.handle_async_request(request)).status

@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from flagmw.drivers import _http
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._transport import Setup, accept
+from flagmw._transports import http as wire_http
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup, accept
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call
 
@@ -21,7 +21,7 @@ class Transport(Protocol):
 
     def prepare(self) -> None: ...
 
-    def ask(self, call: Call, attempt: Attempt) -> _http.Answer: ...
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer: ...
 
     def close(self) -> None: ...
 
@@ -43,7 +43,7 @@ class AsyncTransport(Protocol):
 
     def open(self) -> Any: ...
 
-    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> _http.Answer: ...
+    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.Answer: ...
 
 
 def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
@@ -53,19 +53,19 @@ def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
     if not isinstance(transport, str | None):
-        from flagmw.drivers._foreign import Borrowed
+        from flagmw._transports.httpx import Borrowed
 
         foreign = accept(transport, "BaseTransport")
         return lambda: Borrowed(foreign, setup)
-    from flagmw.drivers._pooled import Pooled
+    from flagmw._transports.pool import Pooled
 
     match _installed(transport):
         case "httpx2":
-            from flagmw.drivers._httpcore import Httpcore
+            from flagmw._transports.httpcore import Httpcore
 
             return lambda: Pooled(Httpcore(setup.limits), setup)
         case "httptools":
-            from flagmw.drivers._httptools import Httptools
+            from flagmw._transports.httptools import Httptools
 
             return lambda: Pooled(Httptools(setup.limits), setup)
     raise ConfigError(f'blocking calls have no transport {transport!r}; use "httptools" or "httpx2"')
@@ -78,23 +78,23 @@ def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
     if not isinstance(transport, str | None):
-        from flagmw.drivers._foreign import AsyncBorrowed
+        from flagmw._transports.httpx import AsyncBorrowed
 
         foreign = accept(transport, "AsyncBaseTransport")
         return lambda: AsyncBorrowed(foreign, setup)
-    from flagmw.drivers._aio_pooled import AsyncPooled
+    from flagmw._transports.async_pool import AsyncPooled
 
     match _installed(transport):
         case "httpx2":
-            from flagmw.drivers._httpcore import AsyncHttpcore
+            from flagmw._transports.httpcore import AsyncHttpcore
 
             return lambda: AsyncPooled(AsyncHttpcore(setup.limits), setup)
         case "httptools":
-            from flagmw.drivers._httptools import AsyncHttptools
+            from flagmw._transports.httptools import AsyncHttptools
 
             return lambda: AsyncPooled(AsyncHttptools(setup.limits), setup)
         case "aiohttp":
-            from flagmw.drivers._aiohttp import Aiohttp
+            from flagmw._transports.aiohttp import Aiohttp
 
             return lambda: Aiohttp(setup)
     raise ConfigError(f'async calls have no transport {transport!r}; use "httptools", "httpx2" or "aiohttp"')

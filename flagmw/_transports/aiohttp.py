@@ -19,14 +19,15 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from flagmw._transports import connection as link
+from flagmw._transports import http as wire_http
+from flagmw._transports.async_stream import AsyncWire, dial
+from flagmw._transports.async_tls import Authorities
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup
+from flagmw._transports.httpcore import AsyncHttpcore
+from flagmw._transports.resolver import readable
 from flagmw.codes import ErrorCode
-from flagmw.drivers import _http, _link
-from flagmw.drivers._aio_sockets import AsyncWire, dial
-from flagmw.drivers._aio_tls import Authorities
-from flagmw.drivers._attempt import Attempt
-from flagmw.drivers._httpcore import AsyncHttpcore
-from flagmw.drivers._net import readable
-from flagmw.drivers._transport import Setup
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
@@ -41,7 +42,7 @@ _inherited: list[Any] = []
 class _Job:
     """One call on its way through aiohttp, and the connection it got."""
 
-    def __init__(self, to: _http.Target, attempt: Attempt) -> None:
+    def __init__(self, to: wire_http.Target, attempt: Attempt) -> None:
         self.to, self.attempt = to, attempt
         self.fresh = False
         self.connection: _Connection | None = None
@@ -85,14 +86,14 @@ class Aiohttp:
     def open(self) -> _Pool:
         return _Pool(self._setup, self._connect)
 
-    async def ask(self, pool: _Pool, call: Call, attempt: Attempt) -> _http.Answer:
+    async def ask(self, pool: _Pool, call: Call, attempt: Attempt) -> wire_http.Answer:
         """Make *call*, once more on a new connection if a kept one turns out to be closed and the call allows it.
 
         Raises:
             TransportError: there is no answer.
         """
-        job = _Job(_http.target(call), attempt)
-        headers = _http.checked_headers(call, job.to)
+        job = _Job(wire_http.target(call), attempt)
+        headers = wire_http.checked_headers(call, job.to)
         _job.set(job)
         try:
             return await self._ask(pool, call, job, headers)
@@ -104,7 +105,7 @@ class Aiohttp:
         job.fresh, job.connection = True, None
         return await self._ask(pool, call, job, headers)
 
-    async def _ask(self, pool: _Pool, call: Call, job: _Job, headers: list[tuple[str, str]]) -> _http.Answer:
+    async def _ask(self, pool: _Pool, call: Call, job: _Job, headers: list[tuple[str, str]]) -> wire_http.Answer:
         forward = job.to.scheme == "http" and (proxy := self._setup.proxy(job.to)) is not None
         response = None
         try:
@@ -118,7 +119,7 @@ class Aiohttp:
             )
             if response.status < 200:
                 raise TransportError(ErrorCode.PROTOCOL)
-            body = _http.body_for(call, response.status, response.raw_headers, self._setup.limits)
+            body = wire_http.body_for(call, response.status, response.raw_headers, self._setup.limits)
             while chunk := await response.content.readany():
                 body.feed(chunk)
             if job.flooded():
@@ -134,7 +135,7 @@ class Aiohttp:
             raise self._explain(error, job) from error
         response.release()
         job.let_go(abort=pool.closed)
-        return _http.Answer(response.status, response.raw_headers, content)
+        return wire_http.Answer(response.status, response.raw_headers, content)
 
     def _explain(self, error: Exception, job: _Job) -> TransportError:
         """Say what an exception of aiohttp means, from what the connection saw rather than from its text."""
@@ -182,7 +183,7 @@ class Aiohttp:
 def _failed(error: Exception, wire: AsyncWire) -> ErrorCode:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return ErrorCode.RESET
-    return _http.explain_other(error, wire).code
+    return wire_http.explain_other(error, wire).code
 
 
 class _Connection(ResponseHandler):  # type: ignore[misc, unused-ignore]
@@ -237,7 +238,7 @@ class _Connector(aiohttp.BaseConnector):
     """aiohttp's pool, filled with connections of ours."""
 
     def __init__(self, connect: Any, connections: weakref.WeakSet[_Connection]) -> None:
-        super().__init__(limit=0, keepalive_timeout=_link.IDLE_S)
+        super().__init__(limit=0, keepalive_timeout=link.IDLE_S)
         self._open, self._connections = connect, connections
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:

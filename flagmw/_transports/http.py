@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from flagmw._transports.body import Body, Limits
+from flagmw._transports.connection import Wire
 from flagmw.codes import ErrorCode
-from flagmw.drivers._body import Body, Limits
-from flagmw.drivers._link import Wire
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Reply
 
