@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 from flagmw._support.log import Throttle
+from flagmw._valkey.connection import Link
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw.codes import ErrorCode
-from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
-from flagmw.outbox._valkey_link import Link
 from flagmw.outbox._valkey_stream import Stream
 from flagmw.outbox.base import Lease, Leased, Outbox
 from flagmw.types import Delivered

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 
 from flagmw._support.encryption import Seal
 from flagmw._support.log import Throttle
+from flagmw._valkey.connection import Link
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
+from flagmw._valkey.url import Address
 from flagmw.codes import ErrorCode
-from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_forwarder import Forwarder
-from flagmw.outbox._valkey_link import Link
 from flagmw.outbox._valkey_listener import Listener
 from flagmw.outbox._valkey_stream import Stream
-from flagmw.outbox._valkey_url import Address
 from flagmw.outbox.base import Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from flagmw._support.encryption import Seal
+from flagmw._valkey.connection import script
+from flagmw._valkey.lookups import Away, Quick
+from flagmw._valkey.url import Address
 from flagmw.outbox._sqlite_rows import key_of
-from flagmw.outbox._valkey_link import script
-from flagmw.outbox._valkey_near import Away, Quick
-from flagmw.outbox._valkey_url import Address
 from flagmw.types import Event
 
 # A key is rare, an order: some more milliseconds than for what is asked on every page.

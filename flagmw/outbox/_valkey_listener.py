@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flagmw.outbox._valkey_errors import ServerTrouble
-from flagmw.outbox._valkey_link import ANSWER_S, Link, connect
+from flagmw._valkey.connection import ANSWER_S, Link, connect
+from flagmw._valkey.errors import ServerTrouble
+from flagmw._valkey.url import Address
 from flagmw.outbox._valkey_stream import Stream
-from flagmw.outbox._valkey_url import Address
 
 if TYPE_CHECKING:
     from valkey import Valkey

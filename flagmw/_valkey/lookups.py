@@ -17,9 +17,9 @@ from cachetools import LRUCache
 
 from flagmw._support.encryption import Clear, Seal
 from flagmw._support.limits import LATE_S, Breaker, Gate
+from flagmw._valkey.connection import connect
+from flagmw._valkey.url import Address, parse
 from flagmw.outbox._events import Unreadable
-from flagmw.outbox._valkey_link import connect
-from flagmw.outbox._valkey_url import Address, parse
 from flagmw.outbox.base import PerProcess
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagmw._support.log import Throttle
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble, classify
+from flagmw._valkey.url import Address
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
-from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble, classify
-from flagmw.outbox._valkey_url import Address
 
 if TYPE_CHECKING:
     from valkey import Valkey
