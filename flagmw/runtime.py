@@ -21,7 +21,7 @@ from flagmw._shadow.shadow import Shadow
 from flagmw._support.counters import Counts, Label, Stats
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._support.log import Throttle
-from flagmw._visitors import open_seen, open_store
+from flagmw._visitor_store.sqlite import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, build, from_mapping, matcher
 from flagmw.flags import Flags

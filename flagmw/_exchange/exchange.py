@@ -10,7 +10,7 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _link_page, _overrides, _placed, _stored
+from flagmw import _gates, _link_page, _overrides, _placed
 from flagmw._cookies.header import format_set_cookie
 from flagmw._exchange.context import REFRESH_S, Context
 from flagmw._exchange.incoming_cookies import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
@@ -24,6 +24,7 @@ from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._overrides import Override
 from flagmw._support.link_token import OVERRIDE
 from flagmw._tracks import checked_data, checked_id
+from flagmw._visitor_store import base as visitor_store
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Put, Scalar, Variant, Visit, VisitorState
@@ -67,7 +68,7 @@ class Exchange(Reports):
     _jars: Jars | After | None = None
     _own_lines: tuple[str, ...] = ()
     _recall: Recall | None = None
-    _stored_id: _stored.VisitorId | None = None
+    _stored_id: visitor_store.VisitorId | None = None
     _stored_key: str | None = None
     _user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
@@ -156,8 +157,8 @@ class Exchange(Reports):
             user_id = self.who()[0]
             token = None if self.carried is None else self.carried.own.get(VISITOR)
             if user_id is None:
-                self._stored_id = _stored.read_id(token, self._context.config.signing_keys, self.now)
-            self._stored_key = _stored.key_of(user_id, None if self._stored_id is None else self._stored_id.id)
+                self._stored_id = visitor_store.read_id(token, self._context.config.signing_keys, self.now)
+            self._stored_key = visitor_store.key_of(user_id, None if self._stored_id is None else self._stored_id.id)
         return self._stored_key
 
     @property
@@ -167,7 +168,7 @@ class Exchange(Reports):
 
     def stored(self, value: bytes | None) -> None:
         """Take the visitor's cookies from what the store had."""
-        self.states = _stored.load(self._context.config.vendors, value)
+        self.states = visitor_store.load(self._context.config.vendors, value)
         if self._visit is not None:
             cookies = {name: text for state in self.states for name, text in state.cookies.items()}
             self._visit = replace(self._visit, cookies=cookies)
@@ -184,13 +185,13 @@ class Exchange(Reports):
             return None
         given = self._stored_id
         if key is None:
-            key = self._stored_key = _stored.key_of(None, self.visit.fresh_id)
+            key = self._stored_key = visitor_store.key_of(None, self.visit.fresh_id)
             self._give_id(self.visit.fresh_id)
         elif given is not None and self.now - given.issued >= REFRESH_S:
             self._give_id(given.id)
         assert key is not None
         self._context.refreshed.sent(_STORED, key, self.now)
-        return key, _stored.dump(self._context.config.vendors, jars)
+        return key, visitor_store.dump(self._context.config.vendors, jars)
 
     def _renewed(self, before: Sequence[Mapping[str, str]]) -> bool:
         """Say whether it is time to keep the visitor once more, though nothing has changed."""
@@ -199,11 +200,11 @@ class Exchange(Reports):
             return False
         if self._stored_id is not None:
             return self.now - self._stored_id.issued >= REFRESH_S
-        return self._context.refreshed.due(_STORED, key, self.now, _stored.LIFE_S)
+        return self._context.refreshed.due(_STORED, key, self.now, visitor_store.LIFE_S)
 
     def _give_id(self, id: str) -> None:
-        token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, _stored.LIFE_S)
-        self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, _stored.LIFE_S))
+        token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, visitor_store.LIFE_S)
+        self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, visitor_store.LIFE_S))
 
     # Gates
 

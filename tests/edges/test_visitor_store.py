@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flagmw import ErrorCode, Flagmw, Identity, Visit
-from flagmw._visitors import SqliteVisitors, open_store
+from flagmw._visitor_store.sqlite import SqliteVisitors, open_store
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
 from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from flagmw._exchange.exposures import Seen
-from flagmw._stored import VisitorStore
+from flagmw._visitor_store.base import VisitorStore
 from flagmw.exceptions import ConfigError
 from flagmw.outbox.location import is_shared, parse
 
