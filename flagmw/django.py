@@ -27,11 +27,12 @@ try:
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
 
-from flagmw import _response, asgi, wsgi
+from flagmw import asgi, wsgi
 from flagmw._current import current, known_current, set_current, swap_current
 from flagmw._django_settings import examine, from_settings, misplaced
 from flagmw._exchange.exchange import Exchange
-from flagmw._link_page import Page
+from flagmw._web import response as response_headers
+from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 
@@ -270,13 +271,13 @@ def _inbound(request: HttpRequest) -> _Environ | _Scope:
 
 
 def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
-    """Make the response's headers what `_response` says they become."""
+    """Make the response's headers what `response_headers` says they become."""
     flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
     if not flags.touched and not cookies and not no_store:
         return
     own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
     headers = [*response.items(), *own]
-    edited = _response.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
+    edited = response_headers.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
     if edited is None:
         return
     for name in {name for name, value in response.items() if (name, value) not in edited}:

@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from flagmw import Flagmw, Webtrends, _response, _tracks
+from flagmw import Flagmw, Webtrends, _tracks
 from flagmw._cookies import header as cookie_header
 from flagmw._exchange import saved_visitor as exchange_saved_visitor
-from flagmw._inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
+from flagmw._web import response
+from flagmw._web.inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Identity
 from flagmw.exceptions import ProtocolError, TransportError
@@ -407,12 +408,12 @@ def response_headers(data: bytes) -> None:
     headers = [(_FIELDS[ord(text[0]) % len(_FIELDS)], text[1:]) for text in texts if text]
     cookies = [f"{USER}=WT3u~; Path=/; SameSite=Lax"] if head & 1 else []
     touched, status = bool(head & 2), (200, 204, 304, 101, 404, 500)[head // 4 % 6]
-    edited = _response.edit(headers, status, cookies, touched=touched)
+    edited = response.edit(headers, status, cookies, touched=touched)
     if edited is None:
         ensure(status in (304, 101) or not touched, "a response for which flags were read is edited")
         return
     ensure(status not in (304, 101), "304 and 1xx stay as they are")
-    ensure(not _response.shared_cacheable(edited), "shared caches may not keep it")
+    ensure(not response.shared_cacheable(edited), "shared caches may not keep it")
     control = [value for name, value in edited if name == "cache-control"]
     ensure(len(control) == 1 and re.search(r"\b(private|no-store)\b", control[0], re.I), "it says so")
     same = ("cache-control", "vary", "set-cookie")

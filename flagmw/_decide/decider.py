@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from flagmw import _placed
 from flagmw._decide.lazy import Deferred, InThread, OnLoop
 from flagmw._exchange.exchange import Exchange
-from flagmw._inbound import Inbound
 from flagmw._support.limits import Bucket, Deadline
+from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags, Pending
 from flagmw.types import Visit

@@ -10,7 +10,7 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _link_page, _overrides, _placed
+from flagmw import _placed
 from flagmw._cookies.header import format_set_cookie
 from flagmw._exchange.context import REFRESH_S, Context
 from flagmw._exchange.incoming_cookies import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
@@ -19,12 +19,15 @@ from flagmw._exchange.outgoing_cookies import COOKIES_MAX, Jars, header_bytes, r
 from flagmw._exchange.remembered import Key, Remembered
 from flagmw._exchange.reports import SILENT, UNSEEN, Reports
 from flagmw._exchange.reuse import Recall
-from flagmw._gates import Consent
-from flagmw._inbound import Inbound, host_of, visit_of
-from flagmw._overrides import Override
 from flagmw._support.link_token import OVERRIDE
 from flagmw._tracks import checked_data, checked_id
 from flagmw._visitor_store import base as visitor_store
+from flagmw._web import consent as consent_gate
+from flagmw._web import link_page
+from flagmw._web import overrides as override_tokens
+from flagmw._web.consent import Consent
+from flagmw._web.inbound import Inbound, host_of, visit_of
+from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Put, Scalar, Variant, Visit, VisitorState
@@ -59,7 +62,7 @@ class Exchange(Reports):
     kept_from: ErrorCode | None = None
     override: Override | None = None
     asks = True
-    instead: _link_page.Page | None = None
+    instead: link_page.Page | None = None
     loaded = unkept = False
     known: Sequence[Decision | None] = ()
     consent = Consent.FULL
@@ -213,12 +216,12 @@ class Exchange(Reports):
         config, inbound = self._context.config, self.inbound
         assert inbound is not None
         if config.consent is not None:
-            self.consent = _gates.consent(inbound, config, self._gate_failed)
+            self.consent = consent_gate.consent(inbound, config, self._gate_failed)
             if self.consent is Consent.NONE:
                 self.kept_from = ErrorCode.NO_CONSENT
                 return
         if config.bots is not False:
-            self.kept_from = _gates.nobody(inbound, config, self._gate_failed)
+            self.kept_from = consent_gate.nobody(inbound, config, self._gate_failed)
             if self.kept_from is ErrorCode.BOT:
                 return
         if config.overrides:
@@ -231,14 +234,14 @@ class Exchange(Reports):
     def _look_for_override(self, inbound: Inbound) -> None:
         config = self._context.config
         cookie = None if self.carried is None else self.carried.own.get(OVERRIDE)
-        token, by_link = _overrides.sent(inbound.query, inbound.header(_overrides.HEADER), cookie)
+        token, by_link = override_tokens.sent(inbound.query, inbound.header(override_tokens.HEADER), cookie)
         if token is None:
             return
-        if token == _overrides.OFF:
+        if token == override_tokens.OFF:
             if cookie is not None:
                 self._own_lines, self._ended = (self._own_line(OVERRIDE, "", 0),), True
             return
-        found = _overrides.read(token, config.signing_keys, self.host, self.now, unsigned=config.debug)
+        found = override_tokens.read(token, config.signing_keys, self.host, self.now, unsigned=config.debug)
         if isinstance(found, ErrorCode):
             self._context.counts.add("override_rejected", "", found)
             self._context.throttle.log(WARNING, found, "an override was not accepted")
@@ -254,18 +257,18 @@ class Exchange(Reports):
         if not found.signed:
             self._own_lines = (kept,)
             return
-        if self.kept_from is not None or not _link_page.is_opened(inbound):
+        if self.kept_from is not None or not link_page.is_opened(inbound):
             return
         asked = None if self.carried is None else self.carried.own.get(ASKED)
         if cookie == token:
-            self.instead = _link_page.redirect(inbound)
-        elif _link_page.said_yes(inbound, token, asked):
+            self.instead = link_page.redirect(inbound)
+        elif link_page.said_yes(inbound, token, asked):
             self._own_lines = (kept, self._own_line(ASKED, "", 0))
-            self.instead = _link_page.redirect(inbound)
+            self.instead = link_page.redirect(inbound)
         else:
-            nonce = _link_page.nonce_of(asked)
-            self._own_lines = (self._own_line(ASKED, nonce, _link_page.ASKED_S),)
-            self.instead = _link_page.question(inbound, token, found, self.host, nonce)
+            nonce = link_page.nonce_of(asked)
+            self._own_lines = (self._own_line(ASKED, nonce, link_page.ASKED_S),)
+            self.instead = link_page.question(inbound, token, found, self.host, nonce)
         self.asks = False
 
     # What is known already

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flagmw._exchange.context import Context
-from flagmw._overrides import Override
+from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags, Recorder
 from flagmw.types import Decision, Variant

@@ -15,12 +15,12 @@ from flagmw._decide.vendor_client import Lane
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import Exchange
 from flagmw._exchange.memory_shares import weight_of
-from flagmw._gates import Consent
 from flagmw._shadow.report import Document, Outcome, Report
 from flagmw._shadow.report_file import write
 from flagmw._support.cache import Generations
 from flagmw._support.forksafe import Lock
 from flagmw._support.limits import Deadline, Gate
+from flagmw._web.consent import Consent
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState

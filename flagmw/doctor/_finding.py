@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from flagmw._cookies.domains import canonical_domain, cookie_domain, host_name, in_url, is_address, is_public_suffix
-from flagmw._inbound import clean_path
 from flagmw._support.addresses import is_loopback
+from flagmw._web.inbound import clean_path
 from flagmw.vendors.base import Vendor
 
 LISTED = 20

@@ -26,8 +26,8 @@ from django.utils.functional import SimpleLazyObject
 
 import flagmw.django
 from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
-from flagmw._overrides import Override, mint
 from flagmw._support.tokens import Keys
+from flagmw._web.overrides import Override, mint
 from flagmw.codes import ErrorCode
 from flagmw.django import FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer

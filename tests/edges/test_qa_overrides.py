@@ -13,8 +13,8 @@ import pytest
 
 from flagmw import Flagmw, Reason
 from flagmw._exchange.remembered import memory
-from flagmw._overrides import Override, mint
 from flagmw._support.tokens import Keys
+from flagmw._web.overrides import Override, mint
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer

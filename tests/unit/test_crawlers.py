@@ -7,7 +7,7 @@ import re
 import crawleruseragents
 import pytest
 
-from flagmw._crawlers import is_crawler
+from flagmw._web.bots import is_crawler
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
 

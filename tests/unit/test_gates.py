@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flagmw._gates import Consent, consent, nobody
+from flagmw._web.consent import Consent, consent, nobody
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import ConfigError

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw._cookies import header as cookie_header
-from flagmw._inbound import LANGUAGE_CHARS, URL_CHARS, USER_AGENT_CHARS, clean_path, visit_of
+from flagmw._web.inbound import LANGUAGE_CHARS, URL_CHARS, USER_AGENT_CHARS, clean_path, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Config, Identity, build
 from flagmw.types import Visit, VisitorState

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._overrides import MAX_LIFE_S, OFF, Override, mint, read, sent
 from flagmw._support.tokens import MAX_CHARS, Keys
+from flagmw._web.overrides import MAX_LIFE_S, OFF, Override, mint, read, sent
 from flagmw.codes import ErrorCode
 
 NOW = 1_800_000_000.0

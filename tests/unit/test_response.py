@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._response import Header, edit, shared_cacheable
+from flagmw._web.response import Header, edit, shared_cacheable
 
 COOKIE = "_wt.user-1=WT3u; Path=/; SameSite=Lax"
 SECOND = "_wt.mode-1=WT3m; Path=/; SameSite=Lax"

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qsl, quote
 
-from flagmw._inbound import Inbound, clean_path
-from flagmw._overrides import Override
 from flagmw._support.link_token import OVERRIDE, without_token_in_query
+from flagmw._web.inbound import Inbound, clean_path
+from flagmw._web.overrides import Override
 
 YES = f"{OVERRIDE}_ok"
 ASKED_S = 900

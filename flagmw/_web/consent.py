@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from flagmw._crawlers import is_crawler
-from flagmw._inbound import USER_AGENT_CHARS, Inbound
+from flagmw._web.bots import is_crawler
+from flagmw._web.inbound import USER_AGENT_CHARS, Inbound
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 
