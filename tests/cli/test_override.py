@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flagmw._support.tokens import Keys
 from flagmw._web.overrides import Override, read
-from flagmw.cli import app
+from flagmw.cli.main import app
 
 KEY = "tests-only-0123456789-abcdefghijklmnopq"
 CONFIG = f"""

@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from flagmw._cli_common import FAILED, ConfigOption, JsonOption, fail
-from flagmw._cli_opened import Opened, opened, told
-from flagmw._cli_text import cell, console, say, say_json, shown
+from flagmw.cli.common import FAILED, ConfigOption, JsonOption, fail
+from flagmw.cli.open_outbox import Opened, opened, told
+from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.outbox._open import trouble
 from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
 from flagmw.types import Event

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
-from flagmw._cli_text import say, say_json
 from flagmw._exchange import saved_visitor
 from flagmw._support.encryption import seal_from_environment
+from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
+from flagmw.cli.text import say, say_json
 from flagmw.outbox._open import located, on_server
 from flagmw.outbox.base import DeadLetter, Outbox
 from flagmw.outbox.directory import Directory

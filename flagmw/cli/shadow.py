@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flagmw._cli_common import ConfigOption, JsonOption, located
-from flagmw._cli_text import cell, console, say, say_json, shown
 from flagmw._shadow import report_file
 from flagmw._sources import read_file
+from flagmw.cli.common import ConfigOption, JsonOption, located
+from flagmw.cli.text import cell, console, say, say_json, shown
 
 VARIABLE = "FLAGMW_SHADOW_REPORT"
 NOTHING, WRONG = 1, 2

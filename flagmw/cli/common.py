@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw._cli_text import say, shown
+from flagmw.cli.text import say, shown
 from flagmw.config import FILE_VARIABLE
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote

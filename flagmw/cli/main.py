@@ -16,8 +16,11 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
-from flagmw import _cli_outbox, _cli_override, _cli_shadow
-from flagmw._cli_common import (
+from flagmw._cookies import header as cookie_header
+from flagmw.cli import outbox as cli_outbox
+from flagmw.cli import override
+from flagmw.cli import shadow as cli_shadow
+from flagmw.cli.common import (
     FAILED,
     SAMPLE_URL,
     WRONG,
@@ -27,22 +30,21 @@ from flagmw._cli_common import (
     SandboxOption,
     fail,
 )
-from flagmw._cli_deliver import deliver
-from flagmw._cli_opened import purge
-from flagmw._cli_text import cell, console, say, say_json, shown
-from flagmw._cookies import header as cookie_header
+from flagmw.cli.deliver import deliver
+from flagmw.cli.open_outbox import purge
+from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import Variant, Visit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-app.add_typer(_cli_shadow.app, name="shadow")
+app.add_typer(cli_shadow.app, name="shadow")
 
 app.command()(deliver)
 app.command()(purge)
-app.add_typer(_cli_outbox.app, name="outbox")
-app.add_typer(_cli_override.app, name="override")
+app.add_typer(cli_outbox.app, name="outbox")
+app.add_typer(override.app, name="override")
 
 CookieOption = Annotated[
     list[str] | None,
@@ -267,7 +269,3 @@ def _print(flags: Flags, variants: list[Variant], elapsed_ms: float) -> None:
     out.print(table)
     code = f"; {flags.error_code}" if flags.error_code else ""
     out.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from flagmw._cli_common import FAILED, ConfigOption, configured, fail
-from flagmw._cli_opened import looked_up
-from flagmw._cli_text import say, shown
+from flagmw.cli.common import FAILED, ConfigOption, configured, fail
+from flagmw.cli.open_outbox import looked_up
+from flagmw.cli.text import say, shown
 from flagmw.outbox.base import OutboxStats
 from flagmw.outbox.directory import Directory
 from flagmw.runtime import Flagmw

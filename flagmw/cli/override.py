@@ -9,10 +9,10 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
-from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
-from flagmw._cli_text import say, say_json
 from flagmw._support.link_token import OVERRIDE
 from flagmw._web.overrides import HEADER, Override, mint
+from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
+from flagmw.cli.text import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Choose variants by a signed token, for quality assurance.")
 
