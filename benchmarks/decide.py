@@ -26,9 +26,9 @@ from benchmarks.clients import (
 )
 from benchmarks.harness import Settings, Stub
 from benchmarks.table import Column, Goal, Section, Table, interleave
-from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._support.limits import Deadline
+from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 from flagmw.types import Call, Flow
 
 COLUMNS = [Column("cpu", "us"), Column("p50", "ms", 2), Column("p99", "ms", 2), Column("rate", "/s", 0)]

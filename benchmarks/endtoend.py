@@ -11,7 +11,7 @@ from benchmarks.decide import installed
 from benchmarks.harness import Settings, Stub
 from benchmarks.servers import GUNICORN, UVICORN, measure
 from benchmarks.table import Column, Goal, Section, Table, interleave, void_failures
-from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
+from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
 TIMES = [Column("p50", "ms", 2), Column("p99", "ms", 2)]
 COLUMNS = [Column("rate", "/s", 0), Column("cpu", "us"), *TIMES, Column("calls", "each", 2), Column("defaults", "%", 2)]

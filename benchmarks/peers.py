@@ -30,7 +30,7 @@ from benchmarks.decide import ASYNC, BLOCKING, best, installed
 from benchmarks.harness import Settings, Stub, tasks
 from benchmarks.peers_venv import PEERS, WARM, ask, install, present, probe, ready, refused
 from benchmarks.table import Column, Goal, Section, Table, interleave
-from flagmw._checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
+from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
 COLUMNS = [Column("cpu", "us"), Column("p50", "ms", 2), Column("p99", "ms", 2), Column("rate", "/s", 0)]
 POOL = "amplitude-pool-16"

@@ -13,7 +13,7 @@ from benchmarks.clients import Opened, bare_protocol, request
 from benchmarks.decide import installed
 from benchmarks.harness import Settings, Stub
 from benchmarks.table import Column, Goal, Section, Table, interleave
-from flagmw._checks import ASYNC_TRANSPORTS
+from flagmw.config.checks import ASYNC_TRANSPORTS
 
 CALLERS = 16
 EMPTY_FLIGHT = "16 tasks on one flight, nothing asked"

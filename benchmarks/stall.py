@@ -13,7 +13,7 @@ from benchmarks.clients import NAIVE, Opened, deciding, naive, request
 from benchmarks.decide import ASYNC, installed
 from benchmarks.harness import Settings, Stub, percentile
 from benchmarks.table import Column, Goal, Section, Table, interleave
-from flagmw._checks import ASYNC_TRANSPORTS
+from flagmw.config.checks import ASYNC_TRANSPORTS
 
 DELAY_MS, TICK_S = 20, 0.0005
 COLUMNS = [Column("stall", "ms", 2), Column("p90", "ms", 2), Column("worst", "ms", 2)]

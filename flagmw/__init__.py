@@ -6,7 +6,7 @@ import typing as _typing
 from flagmw._current import current
 from flagmw._support.counters import Stats
 from flagmw.codes import ErrorCode, Reason
-from flagmw.config import Config, Identity
+from flagmw.config.config import Config, Identity
 from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolError, TransportError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw

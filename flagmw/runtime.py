@@ -23,7 +23,7 @@ from flagmw._support.limits import Bucket, Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.sqlite import open_seen, open_store
 from flagmw.codes import ErrorCode
-from flagmw.config import Config, build, from_mapping, matcher
+from flagmw.config.config import Config, build, from_mapping, matcher
 from flagmw.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flagmw._exchange.exchange import Context
     from flagmw._support.counters import Counts
     from flagmw._support.log import Throttle
-    from flagmw.config import Config
+    from flagmw.config.config import Config
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 

@@ -20,7 +20,7 @@ from flagmw._support.counters import Counts
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
 from flagmw.outbox._picks import is_empty

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagmw._support.limits import Deadline
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.outbox._open import make
 from flagmw.outbox.base import Leased, Outbox
 from flagmw.outbox.location import Location

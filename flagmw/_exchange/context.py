@@ -14,7 +14,7 @@ from flagmw._support.cache import Generations
 from flagmw._support.counters import Counts
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.types import Event, Put
 from flagmw.vendors.base import Vendor
 

@@ -9,7 +9,7 @@ from flagmw._cookies import header as cookie_header
 from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
 from flagmw._exchange.context import Context
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.types import CookieChange, Decision, Visit, VisitorState
 
 COOKIES_MAX = 40

@@ -8,7 +8,7 @@ from enum import IntEnum
 from flagmw._web.bots import is_crawler
 from flagmw._web.inbound import USER_AGENT_CHARS, Inbound
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
+from flagmw.config.config import Config
 
 
 class Consent(IntEnum):

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from flagmw._cookies.domains import host_name, in_url
 from flagmw._support import addresses
-from flagmw.config import Config, Identity
+from flagmw.config.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
 
 USER_AGENT_CHARS = 512

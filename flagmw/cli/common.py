@@ -13,7 +13,7 @@ except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
 from flagmw.cli.text import say, shown
-from flagmw.config import FILE_VARIABLE
+from flagmw.config.config import FILE_VARIABLE
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote
 from flagmw.vendors.webtrends import Webtrends

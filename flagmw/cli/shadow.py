@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 
 from flagmw._shadow import report_file
-from flagmw._sources import read_file
 from flagmw.cli.common import ConfigOption, JsonOption, located
 from flagmw.cli.text import cell, console, say, say_json, shown
+from flagmw.config.sources import read_file
 
 VARIABLE = "FLAGMW_SHADOW_REPORT"
 NOTHING, WRONG = 1, 2

@@ -14,7 +14,7 @@ from flagmw._transports import proxies as transports_proxies
 from flagmw._transports.body import LIMITS
 from flagmw._transports.stream import BlockingWire, dial
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.doctor._finding import (
     Verdicts,
     shown_ms,

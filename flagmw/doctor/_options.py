@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 
-from flagmw.config import Config, matcher
+from flagmw.config.config import Config, matcher
 from flagmw.doctor._finding import (
     Page,
     Verdicts,

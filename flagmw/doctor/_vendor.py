@@ -14,7 +14,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
-from flagmw.config import Config
+from flagmw.config.config import Config
 from flagmw.doctor._finding import (
     Finding,
     Page,
