@@ -25,6 +25,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 import flagmw.django
+import flagmw.django.middleware
 from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
 from flagmw._support.tokens import Keys
 from flagmw._web.overrides import Override, mint
@@ -482,7 +483,7 @@ def test_requests_at_once_do_not_see_each_other(make: Make, vendor: SandboxServe
 def test_missing_django_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Django the import says what to install."""
     monkeypatch.setitem(sys.modules, "django", None)
-    spec = spec_from_file_location("flagmw_django_alone", Path(str(flagmw.django.__file__)))
+    spec = spec_from_file_location("flagmw_django_alone", Path(str(flagmw.django.middleware.__file__)))
     assert spec is not None and spec.loader is not None
     with pytest.raises(ImportError, match=r"needs Django: pip install 'flagmw\[django\]'"):
         spec.loader.exec_module(module_from_spec(spec))

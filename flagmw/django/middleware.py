@@ -29,11 +29,11 @@ except ImportError as error:
 
 from flagmw import asgi, wsgi
 from flagmw._current import current, known_current, set_current, swap_current
-from flagmw._django_settings import examine, from_settings, misplaced
 from flagmw._exchange.exchange import Exchange
 from flagmw._web import response as response_headers
 from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
+from flagmw.django.settings import examine, from_settings, misplaced
 from flagmw.flags import Flags
 
 __all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
