@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from flagmw.config.config import Config, matcher
-from flagmw.doctor._finding import (
+from flagmw.doctor.finding import (
     Page,
     Verdicts,
     domain_verdict,

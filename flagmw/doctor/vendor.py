@@ -15,7 +15,7 @@ from flagmw._support.limits import Deadline
 from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
-from flagmw.doctor._finding import (
+from flagmw.doctor.finding import (
     Finding,
     Page,
     Verdicts,
@@ -29,7 +29,7 @@ from flagmw.doctor._finding import (
     shown_url,
     unchecked,
 )
-from flagmw.doctor._network import CURES, STEP_S, connection
+from flagmw.doctor.network import CURES, STEP_S, connection
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
 from flagmw.vendors._options import leaves_machine_unencrypted

@@ -15,7 +15,7 @@ from flagmw._transports.body import LIMITS
 from flagmw._transports.stream import BlockingWire, dial
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
-from flagmw.doctor._finding import (
+from flagmw.doctor.finding import (
     Verdicts,
     shown_ms,
 )
