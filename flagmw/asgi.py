@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from flagmw._current import set_current, swap_current
 from flagmw._decide.lazy import Deferred
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.ending import ends_by_signal
@@ -18,7 +17,8 @@ from flagmw._web.asgi_state import own_state
 from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.flags import Flags
+from flagmw.flags.current import set_current, swap_current
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 
 Scope: TypeAlias = MutableMapping[str, Any]

@@ -24,7 +24,7 @@ from flagmw._support.log import Throttle
 from flagmw._visitor_store.sqlite import open_seen, open_store
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config, build, from_mapping, matcher
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flagmw._current import set_current, swap_current
 from flagmw._decide.lazy import Deferred
 from flagmw._exchange.exchange import Exchange
 from flagmw._web import response as response_headers
 from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.current import set_current, swap_current
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from flagmw import Flagmw, Webtrends, _tracks
+from flagmw import Flagmw, Webtrends
 from flagmw._cookies import header as cookie_header
 from flagmw._exchange import saved_visitor as exchange_saved_visitor
 from flagmw._web import response
@@ -25,6 +25,7 @@ from flagmw._web.inbound import URL_CHARS, USER_AGENT_CHARS, visit_of
 from flagmw.codes import ErrorCode
 from flagmw.config import Identity
 from flagmw.exceptions import ProtocolError, TransportError
+from flagmw.flags import track as tracks
 from flagmw.types import CookieChange, Decision, Event, Reply, Visit, VisitorState
 from flagmw.vendors._json import loads, loads_tolerant
 from flagmw.vendors._webtrends_answer import ALIAS, MAX_ELEMENTS, VALUE_CHARS
@@ -335,7 +336,7 @@ def track_data(data: bytes) -> None:
 
 def _track(metric: str, data: Mapping[Any, Any], **more: Any) -> Any:
     options: dict[str, Any] = dict.fromkeys(("aliases", "vendors", "key", "value", "currency", "items"))
-    return _tracks.make_track(metric, data=data, **{**options, **more}, now=NOW)
+    return tracks.make_track(metric, data=data, **{**options, **more}, now=NOW)
 
 
 def _typed(part: bytes) -> Any:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flagmw import _placed
 from flagmw._decide.lazy import Deferred, InThread, OnLoop
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags, Pending
+from flagmw.flags import testing_hooks
+from flagmw.flags.flags import Flags, Pending
 from flagmw.types import Visit
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Deciding:
 
     def excluded(self) -> Flags:
         """Return the flags of a request that is left alone: the defaults, or what a test has put in place."""
-        placed = _placed.override()
+        placed = testing_hooks.override()
         if placed is not None:
             return Exchange(self._context, Visit(url="https://localhost/"), []).placed(placed)
         return Flags(defaults=self.config.defaults, error_code=ErrorCode.EXCLUDED, on=self.config.on)
@@ -127,7 +127,7 @@ class Deciding:
         """Return the flags if no vendor need be asked for them, else None; `known` says that it was seen to already."""
         if exchange.known:
             return None
-        placed = _placed.override()
+        placed = testing_hooks.override()
         if placed is not None:
             return exchange.placed(placed)
         if not exchange.asks:

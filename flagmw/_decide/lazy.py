@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flagmw._exchange.exchange import Exchange
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 
 if TYPE_CHECKING:
     import asyncio

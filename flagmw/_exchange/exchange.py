@@ -10,7 +10,6 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _placed
 from flagmw._cookies.header import format_set_cookie
 from flagmw._exchange.context import REFRESH_S, Context
 from flagmw._exchange.incoming_cookies import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
@@ -20,7 +19,6 @@ from flagmw._exchange.remembered import Key, Remembered
 from flagmw._exchange.reports import SILENT, UNSEEN, Reports
 from flagmw._exchange.reuse import Recall
 from flagmw._support.link_token import OVERRIDE
-from flagmw._tracks import checked_data, checked_id
 from flagmw._visitor_store import base as visitor_store
 from flagmw._web import consent as consent_gate
 from flagmw._web import link_page
@@ -29,7 +27,9 @@ from flagmw._web.consent import Consent
 from flagmw._web.inbound import Inbound, host_of, visit_of
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode, Reason
-from flagmw.flags import Flags
+from flagmw.flags import testing_hooks
+from flagmw.flags.flags import Flags
+from flagmw.flags.track import checked_data, checked_id
 from flagmw.types import EMPTY, Decision, Put, Scalar, Variant, Visit, VisitorState
 
 __all__ = ["Context", "Exchange", "failed"]
@@ -372,7 +372,7 @@ class Exchange(Reports):
 
     def undecided(self, code: ErrorCode) -> Flags:
         """Return flags for a request that no vendor is asked about, for *code* or for what kept it from that."""
-        placed = _placed.override()
+        placed = testing_hooks.override()
         if placed is not None:
             return self.placed(placed)
         config = self._context.config
@@ -380,7 +380,7 @@ class Exchange(Reports):
         made = Flags(variants, defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
         return self._given(made)
 
-    def placed(self, override: _placed.Override) -> Flags:
+    def placed(self, override: testing_hooks.Override) -> Flags:
         """Return the flags that a test has put in place."""
         config = self._context.config
         variants = {

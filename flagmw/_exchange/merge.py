@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from flagmw._exchange.context import Context
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode, Reason
-from flagmw.flags import Flags, Recorder
+from flagmw.flags.flags import Flags, Recorder
 from flagmw.types import Decision, Variant
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any, Protocol
 
-from flagmw import _placed
 from flagmw._exchange.context import Context
 from flagmw._exchange.exposures import stripped, visitor_of
 from flagmw._support.ids import uuid7, visitor_key
 from flagmw._support.log import own_words
-from flagmw._tracks import make_track
 from flagmw.codes import ErrorCode
+from flagmw.flags import testing_hooks
+from flagmw.flags.track import make_track
 from flagmw.types import Event, Put, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
 
@@ -57,7 +57,7 @@ class Events:
         except Exception as error:
             self._refuse("", ErrorCode.BAD_DATA, error)
             return None
-        captured = _placed.capture()
+        captured = testing_hooks.capture()
         if captured is not None:
             captured.tracks.append(track)
             return track.id

@@ -13,7 +13,7 @@ from flagmw.types import EMPTY, Event, Put, Variant, Visit
 if TYPE_CHECKING:
     from flagmw._exchange.context import Context
     from flagmw._web.overrides import Override
-    from flagmw.flags import Flags
+    from flagmw.flags.flags import Flags
 
 # Nobody is there who could be in a test; and there a cookie would be set without consent.
 SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})

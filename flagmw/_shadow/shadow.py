@@ -22,7 +22,7 @@ from flagmw._support.forksafe import Lock
 from flagmw._support.limits import Deadline, Gate
 from flagmw._web.consent import Consent
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 

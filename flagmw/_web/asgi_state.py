@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 
 NAME = "flags"
 _MISSING: Any = object()

@@ -34,7 +34,7 @@ from flagmw.cli.deliver import deliver
 from flagmw.cli.open_outbox import purge
 from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import Variant, Visit
 

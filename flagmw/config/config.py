@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from flagmw._support.tokens import KEY_COMMAND
-from flagmw._tracks import checked_data, checked_id
 from flagmw.config.checks import CHECKS, listed
 from flagmw.config.sources import FILE_VARIABLE, VENDOR_TYPES, apply_environment, make_vendor, nearest, read_file
 from flagmw.exceptions import ConfigError
+from flagmw.flags.track import checked_data, checked_id
 from flagmw.outbox import location
 from flagmw.types import EMPTY, empty
 from flagmw.vendors._options import leaves_machine_unencrypted

@@ -28,13 +28,13 @@ except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
 
 from flagmw import asgi, wsgi
-from flagmw._current import current, known_current, set_current, swap_current
 from flagmw._exchange.exchange import Exchange
 from flagmw._web import response as response_headers
 from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.django.settings import examine, from_settings, misplaced
-from flagmw.flags import Flags
+from flagmw.flags.current import current, known_current, set_current, swap_current
+from flagmw.flags.flags import Flags
 
 __all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw._cookies.header import format_set_cookie, octets_ok, read, writable
-from flagmw._tracks import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
+from flagmw.flags.track import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
 from flagmw.types import VisitorState
 from flagmw.vendors._webtrends_answer import ALIAS
 from flagmw.vendors._webtrends_request import endpoint, flatten

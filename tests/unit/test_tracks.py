@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._tracks import (
+from flagmw.flags.track import (
     DATA_BYTES,
     DATA_KEYS,
     ITEMS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 
 _flags: ContextVar[Flags | None] = ContextVar("flagmw_flags", default=None)
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from flagmw import _hints
 from flagmw.codes import ErrorCode, Reason
+from flagmw.flags import bootstrap as bootstrapping
 from flagmw.types import EMPTY, Variant
 
 _ON = frozenset({"true", "1", "on", "yes", "enabled", "variation", "treatment"})
@@ -214,10 +214,10 @@ class Flags(Mapping[str, str]):
     # For the CMS and the page's scripts
 
     @property
-    def contentstack(self) -> _hints.ContentstackHints:
+    def contentstack(self) -> bootstrapping.ContentstackHints:
         """What Contentstack's CMS takes of the first Contentstack vendor's decision; empty where there is none."""
         self._touch()
-        return _hints.contentstack(self._hints)
+        return bootstrapping.contentstack(self._hints)
 
     def bootstrap(self, vendor: str | None = None) -> str:
         """Return what keeps a vendor's own code in the page from deciding again, all vendors' by name for None.
@@ -225,7 +225,7 @@ class Flags(Mapping[str, str]):
         JSON that can stand in `<script type="application/json">`; `null` for a *vendor* that has nothing to say.
         """
         self._touch()
-        return _hints.bootstrap(self._hints, vendor)
+        return bootstrapping.bootstrap(self._hints, vendor)
 
     # Deciding late
 
