@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from flagmw._support.ids import uuid7
-from flagmw.outbox._events import to_bytes
+from flagmw.outbox.codec import to_bytes
 from flagmw.types import Event, Track, Visit
 
 EVENT_BYTES = 934

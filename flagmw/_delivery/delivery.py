@@ -22,10 +22,10 @@ from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
-from flagmw.outbox._picks import is_empty
 from flagmw.outbox.base import Leased, OutboxStats
+from flagmw.outbox.factory import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.location import Location, is_shared, parse
+from flagmw.outbox.picks import is_empty
 from flagmw.types import Event, EventNote, Flow, Outcome
 
 if TYPE_CHECKING:

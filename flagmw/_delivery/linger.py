@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from flagmw._delivery.process import Running
-from flagmw.outbox._open import trouble
-from flagmw.outbox._picks import is_empty
+from flagmw.outbox.factory import trouble
+from flagmw.outbox.picks import is_empty
 
 LINGER_S = 30.0
 """So long an unused delivery goes on at most, where events are safe without it."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flagmw._support.limits import Deadline
 from flagmw.config.config import Config
-from flagmw.outbox._open import make
 from flagmw.outbox.base import Leased, Outbox
+from flagmw.outbox.factory import make
 from flagmw.outbox.location import Location
 from flagmw.types import Flow, Outcome
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
-from flagmw.outbox._events import Unreadable
+from flagmw.outbox.codec import Unreadable
 
 _SEALED = b"\x01"  # no JSON begins with it
 _ID_BYTES, _NONCE_BYTES, _KEY_BYTES = 4, 12, 32

@@ -19,8 +19,8 @@ from flagmw._support.encryption import Clear, Seal
 from flagmw._support.limits import LATE_S, Breaker, Gate
 from flagmw._valkey.connection import connect
 from flagmw._valkey.url import Address, parse
-from flagmw.outbox._events import Unreadable
 from flagmw.outbox.base import PerProcess
+from flagmw.outbox.codec import Unreadable
 
 if TYPE_CHECKING:
     from valkey import Valkey

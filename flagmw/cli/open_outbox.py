@@ -15,11 +15,11 @@ from flagmw._exchange import saved_visitor
 from flagmw._support.encryption import seal_from_environment
 from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
-from flagmw.outbox._open import located, on_server
 from flagmw.outbox.base import DeadLetter, Outbox
 from flagmw.outbox.directory import Directory
+from flagmw.outbox.factory import located, on_server
 from flagmw.outbox.location import Location, parse
-from flagmw.outbox.visitor import is_of
+from flagmw.outbox.purge import is_of
 from flagmw.runtime import Flagmw
 
 

@@ -18,8 +18,8 @@ from rich.text import Text
 from flagmw.cli.common import FAILED, ConfigOption, JsonOption, fail
 from flagmw.cli.open_outbox import Opened, opened, told
 from flagmw.cli.text import cell, console, say, say_json, shown
-from flagmw.outbox._open import trouble
 from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
+from flagmw.outbox.factory import trouble
 from flagmw.types import Event
 
 app = typer.Typer(no_args_is_help=True, help="See and settle what waits for delivery.")

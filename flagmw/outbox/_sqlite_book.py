@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._events import Unreadable, from_bytes
 from flagmw.outbox._keys import DONE, WAITING, Change, Held, Keys
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
@@ -25,6 +24,7 @@ from flagmw.outbox._sqlite_rows import COLUMNS, Limits, Packed, Row
 from flagmw.outbox._sqlite_salvage import Salvage
 from flagmw.outbox._sqlite_settle import Settlement
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
+from flagmw.outbox.codec import Unreadable, from_bytes
 from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome
 

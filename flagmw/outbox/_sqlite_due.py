@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._events import Unreadable
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
 from flagmw.outbox.base import Leased
+from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.policy import Discard, Policy
 
 # Rows looked at in one go when a claim has to pass over many.

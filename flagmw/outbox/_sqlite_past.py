@@ -7,12 +7,12 @@ from collections.abc import Collection
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._events import Unreadable, from_bytes
 from flagmw.outbox._keys import Change
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_rows import Row
 from flagmw.outbox.base import DeadLetter
+from flagmw.outbox.codec import Unreadable, from_bytes
 from flagmw.outbox.policy import Policy
 
 _STRIDE = 500

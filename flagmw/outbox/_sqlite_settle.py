@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._events import to_bytes
 from flagmw.outbox._keys import DONE, Change
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
@@ -15,6 +14,7 @@ from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_queue import Queue
 from flagmw.outbox._sqlite_rows import ROW_BYTES, Row
 from flagmw.outbox.base import Leased
+from flagmw.outbox.codec import to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 
 

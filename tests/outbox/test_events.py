@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode, Reason
-from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
+from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
 from flagmw.types import Event, Factor, Track, Variant, Visit
 
 TEXT = st.text(max_size=20)

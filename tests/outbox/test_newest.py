@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._picks import claim_newest, is_empty
 from flagmw.outbox.memory import MemoryOutbox
+from flagmw.outbox.picks import claim_newest, is_empty
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered, Retry
 

@@ -11,7 +11,7 @@ import pytest
 from flagmw._support.encryption import AesGcm, Clear, seal_from_environment
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
-from flagmw.outbox._events import Unreadable
+from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered
 

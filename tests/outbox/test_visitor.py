@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flagmw.outbox.visitor import is_of
+from flagmw.outbox.purge import is_of
 from flagmw.types import Event
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends

@@ -17,7 +17,7 @@ import orjson
 
 from flagmw._support.link_token import without_token
 from flagmw.codes import ErrorCode, Reason
-from flagmw.outbox._fill import filler
+from flagmw.outbox.fill import filler
 from flagmw.types import Event, Factor, Track, Variant, Visit
 
 VERSION = 1
