@@ -19,7 +19,7 @@ from flagmw.outbox._sqlite_files import Files
 from flagmw.outbox._sqlite_slot import Options, told
 from flagmw.outbox._sqlite_writer import Writer
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
-from flagmw.outbox.memory import MemoryOutbox
+from flagmw.outbox.memory.outbox import MemoryOutbox
 from flagmw.types import Event, Outcome
 
 # How often one looks for slots of dead processes.

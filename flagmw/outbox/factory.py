@@ -27,7 +27,7 @@ def make(location: Location, *, required: bool) -> Outbox:
         ConfigError: the key for its encryption cannot be had.
     """
     if location.scheme == "memory":
-        from flagmw.outbox.memory import MemoryOutbox
+        from flagmw.outbox.memory.outbox import MemoryOutbox
 
         return MemoryOutbox()
     if location.server is None:
@@ -48,7 +48,7 @@ def on_server(location: Location) -> Outbox | None:
     if location.server is None:
         return None
     from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.memory import MemoryOutbox
+    from flagmw.outbox.memory.outbox import MemoryOutbox
     from flagmw.outbox.valkey import ValkeyOutbox
 
     return ValkeyOutbox(location.server, MemoryOutbox(), seal=seal_from_environment(location.options.get("key_env")))

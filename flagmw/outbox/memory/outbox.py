@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._book import Book
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess
+from flagmw.outbox.memory.queue import Book
 from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome
 

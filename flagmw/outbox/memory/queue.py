@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._queue import Queue, Row
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
+from flagmw.outbox.memory.lane import Queue, Row
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
