@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.bare_writer import BareWriter
 from benchmarks.events import EVENT_BYTES, event, plain
-from flagmw.outbox._sqlite_rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.types import Delivered
 
 PRODUCERS = 16

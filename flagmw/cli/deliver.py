@@ -18,7 +18,7 @@ from flagmw.cli.common import FAILED, ConfigOption, configured, fail
 from flagmw.cli.open_outbox import looked_up
 from flagmw.cli.text import say, shown
 from flagmw.outbox.base import OutboxStats
-from flagmw.outbox.directory import Directory
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.runtime import Flagmw
 
 STOP_S = 7.0

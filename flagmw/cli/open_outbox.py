@@ -16,10 +16,10 @@ from flagmw._support.encryption import seal_from_environment
 from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
 from flagmw.outbox.base import DeadLetter, Outbox
-from flagmw.outbox.directory import Directory
 from flagmw.outbox.factory import located, on_server
 from flagmw.outbox.location import Location, parse
 from flagmw.outbox.purge import is_of
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.runtime import Flagmw
 
 

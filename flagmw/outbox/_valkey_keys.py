@@ -10,7 +10,7 @@ from flagmw._support.encryption import Seal
 from flagmw._valkey.connection import script
 from flagmw._valkey.lookups import Away, Quick
 from flagmw._valkey.url import Address
-from flagmw.outbox._sqlite_rows import key_of
+from flagmw.outbox.sqlite.rows import key_of
 from flagmw.types import Event
 
 # A key is rare, an order: some more milliseconds than for what is asked on every page.

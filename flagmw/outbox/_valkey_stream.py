@@ -16,10 +16,10 @@ import orjson
 from flagmw._support.encryption import Seal
 from flagmw._valkey.connection import Link
 from flagmw.codes import ErrorCode
-from flagmw.outbox._sqlite_rows import key_of
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
 from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.outbox.sqlite.rows import key_of
 from flagmw.types import Event, Outcome
 
 _PAGE = 200

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flagmw.exceptions import ConfigError
-from flagmw.outbox._disk import remote_type
 from flagmw.outbox.base import Outbox
 from flagmw.outbox.location import Location, default_directory
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.disk import remote_type
 
 
 def located(location: Location | None, vendors: Iterable[str]) -> Location:
@@ -56,7 +56,7 @@ def on_server(location: Location) -> Outbox | None:
 
 def _files(location: Location, policy: Policy, required: bool) -> Outbox:
     from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.sqlite import MAX_BYTES, SqliteOutbox
+    from flagmw.outbox.sqlite.outbox import MAX_BYTES, SqliteOutbox
 
     options = location.options
     return SqliteOutbox(

@@ -331,6 +331,6 @@ class ValkeyOutbox:
 def _own_store(address: Address, seal: Seal) -> Outbox:
     if address.directory is None:
         raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
-    from flagmw.outbox.sqlite import SqliteOutbox
+    from flagmw.outbox.sqlite.outbox import SqliteOutbox
 
     return SqliteOutbox(address.directory, LocalPolicy(), seal=seal)

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox.directory import Directory
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
 
 LEASE_S = 60.0

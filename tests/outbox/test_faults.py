@@ -20,10 +20,10 @@ import pytest
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox import _disk
-from flagmw.outbox._sqlite_rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite import disk as sqlite_disk
+from flagmw.outbox.sqlite.rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.types import Dead, Delivered, Retry
 from tests.support.busy import HELD_UP_S
 
@@ -316,7 +316,7 @@ def test_P7_a_required_outbox_takes_nothing_without_its_disk(folder, make_event)
 
 def test_P7_memory_is_left_when_the_disk_is_back(folder, open_store, make_event, monkeypatch):
     """Some seconds after the trouble is over new events go to the disk again, and nothing was lost."""
-    monkeypatch.setattr("flagmw.outbox._sqlite_files.RETRY_S", 0.05)
+    monkeypatch.setattr("flagmw.outbox.sqlite.slots.RETRY_S", 0.05)
     folder.write_text("")
     store = open_store()
     store.put_many([make_event()], time.time())
@@ -349,7 +349,7 @@ def test_P8_a_lock_held_elsewhere_delays_and_loses_nothing(folder, open_store, m
 def test_P9_every_write_begins_immediate():
     """No other form of BEGIN is in the code: a deferred one fails at once when it turns into a write."""
     package = Path(sys.modules[SqliteOutbox.__module__].__file__).parent
-    text = "".join(path.read_text("utf-8") for path in package.glob("_sqlite*.py"))
+    text = "".join(path.read_text("utf-8") for path in package.glob("*.py"))
     assert text.count('"BEGIN') == text.count('"BEGIN IMMEDIATE"') > 0
 
 
@@ -507,12 +507,12 @@ def test_P13_network_file_systems_are_known(tmp_path, path, kind):
     """The table of mounts says what a directory lies on, the innermost mount counting."""
     table = tmp_path / "mountinfo"
     table.write_text(MOUNTS)
-    assert _disk.remote_type(Path(path), table) == kind
+    assert sqlite_disk.remote_type(Path(path), table) == kind
 
 
 def test_P13_a_network_file_system_is_refused_unless_forced(folder, open_store, make_event, monkeypatch):
     """There file locks cannot be trusted: events are kept in memory, and the text says how to force it."""
-    monkeypatch.setattr("flagmw.outbox._sqlite_files.remote_type", lambda directory: "nfs4")
+    monkeypatch.setattr("flagmw.outbox.sqlite.slots.remote_type", lambda directory: "nfs4")
     store = open_store()
     store.put_many([make_event()], time.time())
     assert "nfs4" in store.trouble and "network=allow" in store.trouble

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox.directory import Directory
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
 
 LEASE_S = 60.0
@@ -21,7 +21,7 @@ DAY = 24 * HOUR
 
 SCRIPT = """
 import os, sys, time
-from flagmw.outbox.directory import Directory
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered, Event, Track, Visit
 

@@ -18,11 +18,11 @@ import pytest
 
 from flagmw import Flagmw, Monetate, Visit
 from flagmw.codes import ErrorCode
-from flagmw.outbox._keys import PENDING_S, WAITING, Change, Held, Keys
-from flagmw.outbox.directory import Directory
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
 from tests.outbox.on_valkey import address
 from tests.outbox.test_valkey_faults import eventually
@@ -157,7 +157,7 @@ def test_a_killed_process_leaves_no_key_without_its_event(shops, tmp_path: Path)
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from flagmw.outbox._keys import Held, Keys\n"
+            "import sys, time; from pathlib import Path; from flagmw.outbox.sqlite.business_keys import Held, Keys\n"
             "from flagmw.outbox.policy import Policy\n"
             "print(Keys(Path(sys.argv[1]), Policy()).reserve([Held(b'k', 'e1')]), flush=True); time.sleep(60)",
             str(tmp_path),

@@ -17,9 +17,9 @@ import pytest
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._sqlite_identity import Identity
-from flagmw.outbox.directory import Directory
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.directory import Directory
+from flagmw.outbox.sqlite.identity import Identity
 from flagmw.types import Delivered
 
 LEASE_S = 60.0
@@ -288,8 +288,8 @@ def test_an_emptied_database_keeps_its_log(folder, make_event, caplog):
 
 def test_a_large_file_is_copied_while_new_events_are_taken(folder, make_event, monkeypatch):
     """The account is whole at any moment of it, a process that ends goes on in the next one, and nothing is twice."""
-    monkeypatch.setattr("flagmw.outbox._sqlite_slot._SALVAGE_S", 0.0)
-    monkeypatch.setattr("flagmw.outbox._sqlite_salvage._RANGE", 200)
+    monkeypatch.setattr("flagmw.outbox.sqlite.slot._SALVAGE_S", 0.0)
+    monkeypatch.setattr("flagmw.outbox.sqlite.recovery._RANGE", 200)
     store = SqliteOutbox(folder)
     events = [make_event(f"e{n}", key=f"order-{n}") for n in range(3_000)]
     store.put_many(events, time.time())
@@ -359,7 +359,7 @@ def test_files_that_are_removed_are_made_again(folder, store, make_event, caplog
 
 def test_open_files_are_served_while_no_directory_can_be_made(folder, make_event, monkeypatch):
     """It is told, nothing is lost or uncounted, and the events get files as soon as there can be any."""
-    monkeypatch.setattr("flagmw.outbox._sqlite_files.RETRY_S", 0.05)
+    monkeypatch.setattr("flagmw.outbox.sqlite.slots.RETRY_S", 0.05)
     store = SqliteOutbox(folder)
     store.put_many([make_event() for _ in range(10)], time.time())
     folder.rename(folder.with_name("gone"))

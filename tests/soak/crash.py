@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from flagmw.outbox.directory import Directory
+from flagmw.outbox.sqlite.directory import Directory
 from flagmw.sandbox import SandboxServer
 from tests.soak.shop import START_S, Load, Shop, arrived, running
 

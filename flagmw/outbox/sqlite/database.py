@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._disk import log_bytes
-from flagmw.outbox._sqlite_header import fits
-from flagmw.outbox._sqlite_identity import Identity
-from flagmw.outbox._sqlite_log import lost_commits
-from flagmw.outbox._sqlite_rows import DOUBT_ALL
+from flagmw.outbox.sqlite.disk import log_bytes
+from flagmw.outbox.sqlite.header import fits
+from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.log import lost_commits
+from flagmw.outbox.sqlite.rows import DOUBT_ALL
 
 SCHEMA = 1
 _NOBODY = 1 << 30

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._disk import remote_type
+from flagmw.outbox.sqlite.disk import remote_type
 
 try:
     import fcntl

@@ -13,13 +13,13 @@ from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._handoff import Job, Put, finish
-from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_files import Files
-from flagmw.outbox._sqlite_slot import Options, told
-from flagmw.outbox._sqlite_writer import Writer
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
+from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.slot import Options, told
+from flagmw.outbox.sqlite.slots import Files
+from flagmw.outbox.sqlite.write_queue import Job, Put, finish
+from flagmw.outbox.sqlite.writer import Writer
 from flagmw.types import Event, Outcome
 
 # How often one looks for slots of dead processes.

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from flagmw._support.encryption import Seal
-from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
 from flagmw.outbox.fill import filler
+from flagmw.outbox.sqlite.clock import Clock
 from flagmw.types import Event
 
 # What a row takes beside its body: the other columns and the indexes, in bytes.

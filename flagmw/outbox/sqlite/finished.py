@@ -7,13 +7,13 @@ from collections.abc import Collection
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._keys import Change
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_rows import Row
 from flagmw.outbox.base import DeadLetter
 from flagmw.outbox.codec import Unreadable, from_bytes
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.business_keys import Change
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.rows import Row
 
 _STRIDE = 500
 # When a letter was laid aside in time that was seen; rows of an earlier version know the other time alone.

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flagmw.outbox._disk import is_of_image
+from flagmw.outbox.sqlite.disk import is_of_image
 
 try:
     import fcntl

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._keys import WAITING, Change
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, Packed, insert
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.business_keys import WAITING, Change
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, Packed, insert
 
 
 class Queue:

@@ -16,15 +16,15 @@ from flagmw._support.encryption import Seal
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox import _slots
-from flagmw.outbox._disk import Reserve, is_low, reserve_bytes
-from flagmw.outbox._keys import Keys
-from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_file import Damaged, is_damage, mark, mark_moved, marks, open_file
-from flagmw.outbox._sqlite_header import fits
-from flagmw.outbox._sqlite_rows import Limits
-from flagmw.outbox._sqlite_salvage import Salvage, set_aside
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import slot_lock
+from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
+from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
+from flagmw.outbox.sqlite.header import fits
+from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.recovery import Salvage, set_aside
+from flagmw.outbox.sqlite.rows import Limits
 
 # How often one looks whether the files are still there.
 _LOOK_S = 0.02
@@ -60,7 +60,7 @@ class Open:
         salvage: what is still to be copied from a damaged file.
     """
 
-    slot: _slots.Slot
+    slot: slot_lock.Slot
     connection: sqlite3.Connection
     book: Book
     reserve: Reserve
@@ -105,7 +105,7 @@ class Opener:
         self._options, self._throttle, self._keys = options, throttle, keys
         self.left: dict[int, str] = {}
 
-    def open(self, slot: _slots.Slot) -> Open:
+    def open(self, slot: slot_lock.Slot) -> Open:
         """Return *slot* with its file, which is replaced if it is damaged.
 
         Raises:
@@ -133,7 +133,7 @@ class Opener:
             self.left[number] = why
             self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
 
-    def _open(self, slot: _slots.Slot) -> Open:
+    def _open(self, slot: slot_lock.Slot) -> Open:
         options = self._options
         connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
         try:
@@ -144,7 +144,7 @@ class Opener:
                 raise Damaged from error
             raise
 
-    def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
+    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
         options = self._options
         try:
@@ -286,18 +286,18 @@ class Opener:
         connection = open_file(one.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
         one.become(self._opened(one.slot, connection, orphaned=False))
 
-    def _empty_slot(self, old: _slots.Slot) -> _slots.Slot:
+    def _empty_slot(self, old: slot_lock.Slot) -> slot_lock.Slot:
         """Return a slot without events: that of *old* if nobody else has it by now."""
-        for number in (old.number, *range(_slots.MAX_SLOTS)):
-            slot = old.anew() if number == old.number else _slots.take(old.path.parent, number)
+        for number in (old.number, *range(slot_lock.MAX_SLOTS)):
+            slot = old.anew() if number == old.number else slot_lock.take(old.path.parent, number)
             if slot is None:
                 continue
             if slot.path.stat().st_size == 0:
                 return slot
             slot.free()
-        raise OutboxError(f"all {_slots.MAX_SLOTS} slots of the outbox are taken")
+        raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
 
-    def _replaced(self, slot: _slots.Slot) -> Open:
+    def _replaced(self, slot: slot_lock.Slot) -> Open:
         aside = set_aside(slot.path)
         fresh = slot.anew()
         if fresh is None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_file import connect, mark, marks
-from flagmw.outbox._sqlite_header import mend
-from flagmw.outbox._sqlite_rows import HANDED_OUT
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.database import connect, mark, marks
+from flagmw.outbox.sqlite.header import mend
+from flagmw.outbox.sqlite.rows import HANDED_OUT
 
 # What must not be accepted again comes first. Rows get new numbers, for those of the new file go on meanwhile; they
 # are copied in their order, and come due in it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flagmw.outbox._sqlite_counts import Counts
+from flagmw.outbox.sqlite.counters import Counts
 
 # As in memory: only more than this is a jump of the clock that due times must follow.
 JUMP_S = 60.0

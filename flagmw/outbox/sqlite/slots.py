@@ -14,13 +14,13 @@ from pathlib import Path
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox import _slots
-from flagmw.outbox._disk import is_low, remote_type, reserve_bytes, status, sync
-from flagmw.outbox._keys import Held, Keys
-from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import is_damage, lacks_room, mark, sound
-from flagmw.outbox._sqlite_rows import Packed
-from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
+from flagmw.outbox.sqlite import slot_lock
+from flagmw.outbox.sqlite.adoption import Adoption
+from flagmw.outbox.sqlite.business_keys import Held, Keys
+from flagmw.outbox.sqlite.database import is_damage, lacks_room, mark, sound
+from flagmw.outbox.sqlite.disk import is_low, remote_type, reserve_bytes, status, sync
+from flagmw.outbox.sqlite.rows import Packed
+from flagmw.outbox.sqlite.slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
 _PULSES = 8
@@ -344,11 +344,11 @@ class Files:
                 f"the outbox lies on a network file system ({remote}), where file locks cannot be trusted: "
                 "choose a local directory, or add ?network=allow"
             )
-        for number in range(_slots.MAX_SLOTS):
+        for number in range(slot_lock.MAX_SLOTS):
             one = self._take(directory, number)
             if one is not None:
                 return one
-        raise OutboxError(f"all {_slots.MAX_SLOTS} slots of the outbox are taken")
+        raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
 
     def _take(self, directory: Path, number: int) -> Open | None:
         """Return slot *number*; None if another has it or it cannot be opened, which says nothing of the others.
@@ -356,11 +356,11 @@ class Files:
         Raises:
             sqlite3.Error, OSError, OutboxError: not even a new one can be made there.
         """
-        path = _slots.file_of(directory, number)
+        path = slot_lock.file_of(directory, number)
         new = not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".lock"))
         slot = None
         try:
-            slot = _slots.take(directory, number)
+            slot = slot_lock.take(directory, number)
             return None if slot is None else self._opener.open(slot)
         except (OutboxError, OSError, sqlite3.Error) as error:
             if new:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._disk import remote_type, sync
-from flagmw.outbox._keys_owner import Owner
-from flagmw.outbox._sqlite_file import is_damage
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.database import is_damage
+from flagmw.outbox.sqlite.disk import remote_type, sync
+from flagmw.outbox.sqlite.key_owners import Owner
 
 PENDING, WAITING, DONE = 0, 1, 2
 PENDING_S = 60.0

@@ -8,10 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from flagmw._support.encryption import Seal
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
 from flagmw.outbox.base import Lease, Leased
 from flagmw.outbox.codec import Unreadable
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
 
 
 @dataclass(slots=True)

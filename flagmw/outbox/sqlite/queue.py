@@ -13,19 +13,19 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._keys import DONE, WAITING, Change, Held, Keys
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_due import Due
-from flagmw.outbox._sqlite_leases import Leases
-from flagmw.outbox._sqlite_past import Past
-from flagmw.outbox._sqlite_queue import Queue
-from flagmw.outbox._sqlite_rows import COLUMNS, Limits, Packed, Row
-from flagmw.outbox._sqlite_salvage import Salvage
-from flagmw.outbox._sqlite_settle import Settlement
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.codec import Unreadable, from_bytes
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.business_keys import DONE, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.due import Due
+from flagmw.outbox.sqlite.finished import Past
+from flagmw.outbox.sqlite.leases import Leases
+from flagmw.outbox.sqlite.pending import Queue
+from flagmw.outbox.sqlite.recovery import Salvage
+from flagmw.outbox.sqlite.rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox.sqlite.settlement import Settlement
 from flagmw.types import Event, Outcome
 
 # Rows that one call of `purge` looks at.

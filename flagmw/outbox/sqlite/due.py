@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_leases import Leases
-from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.policy import Discard, Policy
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.leases import Leases
+from flagmw.outbox.sqlite.rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
 
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._handoff import Ask, HandOff, Job, finish
+from flagmw.outbox.sqlite.write_queue import Ask, HandOff, Job, finish
 
 T = TypeVar("T")
 ANSWER_S = 30.0

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from flagmw._support.encryption import Seal
 from flagmw.codes import ErrorCode
-from flagmw.outbox._keys import DONE, Change
-from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_counts import Counts
-from flagmw.outbox._sqlite_past import Past
-from flagmw.outbox._sqlite_queue import Queue
-from flagmw.outbox._sqlite_rows import ROW_BYTES, Row
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.outbox.sqlite.business_keys import DONE, Change
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.finished import Past
+from flagmw.outbox.sqlite.pending import Queue
+from flagmw.outbox.sqlite.rows import ROW_BYTES, Row
 
 
 class Settlement:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from flagmw._support.log import Throttle
 from flagmw.exceptions import OutboxError
-from flagmw.outbox import _slots
-from flagmw.outbox._disk import status
-from flagmw.outbox._sqlite_slot import Open, Opener, Options
+from flagmw.outbox.sqlite import slot_lock
+from flagmw.outbox.sqlite.disk import status
+from flagmw.outbox.sqlite.slot import Open, Opener, Options
 
 _AT_MOST = 16
 
@@ -34,7 +34,7 @@ class Adoption:
                 del self.slots[number]
                 self._leave(one)
         work = False
-        numbers = list(_slots.numbers(self._directory))
+        numbers = list(slot_lock.numbers(self._directory))
         for number in self._opener.left.keys() - set(numbers):
             del self._opener.left[number]
         for number in numbers:
@@ -51,7 +51,7 @@ class Adoption:
     def _take(self, number: int) -> Open | None:
         slot = None
         try:
-            slot = _slots.take(self._directory, number)
+            slot = slot_lock.take(self._directory, number)
             if slot is None:
                 return None
             one = self._opener.open(slot)
@@ -73,6 +73,6 @@ class Adoption:
 
     def _looks(self, number: int) -> object:
         """Return what changes when anybody writes to slot *number*."""
-        path = _slots.file_of(self._directory, number)
+        path = slot_lock.file_of(self._directory, number)
         log = path.with_name(f"{path.name}-wal")
         return [(s.st_ino, s.st_size, s.st_mtime_ns) for p in (path, log) if (s := status(p)) is not None]

@@ -16,15 +16,15 @@ from pathlib import Path
 from flagmw._support.encryption import Clear, Seal
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox._disk import is_low
-from flagmw.outbox._handoff import Put
-from flagmw.outbox._keys import Held
-from flagmw.outbox._sqlite_rows import Limits, Packed, key_of, pack
-from flagmw.outbox._sqlite_slot import Options
-from flagmw.outbox._sqlite_store import Store
-from flagmw.outbox._sqlite_writer import answer
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.business_keys import Held
+from flagmw.outbox.sqlite.disk import is_low
+from flagmw.outbox.sqlite.rows import Limits, Packed, key_of, pack
+from flagmw.outbox.sqlite.slot import Options
+from flagmw.outbox.sqlite.store import Store
+from flagmw.outbox.sqlite.write_queue import Put
+from flagmw.outbox.sqlite.writer import answer
 from flagmw.types import Event, Outcome
 
 MAX_BYTES = 256 * 1024 * 1024

@@ -18,13 +18,13 @@ from typing import TypeVar
 
 from flagmw._support.encryption import Clear, Seal
 from flagmw.exceptions import OutboxError
-from flagmw.outbox import _slots
-from flagmw.outbox._keys import Keys
-from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_file import BUSY_S, SCHEMA, marks
-from flagmw.outbox._sqlite_rows import Limits
 from flagmw.outbox.base import DeadLetter, OutboxStats
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import slot_lock
+from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.database import BUSY_S, SCHEMA, marks
+from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.rows import Limits
 from flagmw.types import Event
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Directory:
         self._directory, self._policy, self._seal = Path(directory), policy or Policy(), seal or Clear()
 
     def status(self) -> list[SlotStatus]:
-        return [self._status(number) for number in _slots.numbers(self._directory)]
+        return [self._status(number) for number in slot_lock.numbers(self._directory)]
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """Return dead letters of all slots, newest first."""
@@ -97,7 +97,7 @@ class Directory:
             OutboxError: the file is locked for too long, or damaged.
         """
         try:
-            with _slots.looking_into(self._directory, number), closing(self._connect(number)) as connection:
+            with slot_lock.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
                 with closing(Keys(self._directory, self._policy)) as keys:
@@ -113,7 +113,7 @@ class Directory:
     def _read(self, number: int, do: Callable[[Book], T]) -> T:
         """As `_in`, for what only looks: nothing is written, not even what SQLite would tidy up."""
         try:
-            with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
+            with slot_lock.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
                 connection.execute("BEGIN")
                 return do(self._book(connection, number))
         except sqlite3.Error as error:
@@ -126,10 +126,10 @@ class Directory:
         return book
 
     def _status(self, number: int) -> SlotStatus:
-        path = _slots.file_of(self._directory, number)
+        path = slot_lock.file_of(self._directory, number)
         log = path.with_name(f"{path.name}-wal")
         sizes = [p.stat().st_size if p.exists() else 0 for p in (path, log)]
-        free = _slots.is_free(self._directory, number)
+        free = slot_lock.is_free(self._directory, number)
         try:
             if not self._known(number):
                 why = "written by a later version of flagmw"
@@ -148,7 +148,7 @@ class Directory:
         )
 
     def _readable(self) -> Iterator[int]:
-        for number in _slots.numbers(self._directory):
+        for number in slot_lock.numbers(self._directory):
             try:
                 if self._known(number):
                     yield number
@@ -156,12 +156,12 @@ class Directory:
                 continue
 
     def _known(self, number: int) -> bool:
-        with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
+        with slot_lock.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
             reader = marks(connection).get("reader")
             return isinstance(reader, int) and reader <= SCHEMA
 
     def _connect(self, number: int, mode: str = "rw") -> sqlite3.Connection:
-        path = _slots.file_of(self._directory, number)
+        path = slot_lock.file_of(self._directory, number)
         uri = f"{path.resolve().as_uri()}?mode={mode}"
         return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 

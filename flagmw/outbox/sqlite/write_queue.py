@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._sqlite_rows import Packed
+from flagmw.outbox.sqlite.rows import Packed
 from flagmw.types import Event
 
 MAX_EVENTS = 10_000
