@@ -45,7 +45,7 @@ _PARTS = {
 def script(name: str) -> str:
     """Return the text of a script as the server gets it."""
     first, *parts = _PARTS[name]
-    folder = resources.files("flagmw.outbox") / "lua"
+    folder = resources.files("flagmw.outbox.valkey") / "lua"
     return first + "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
 
 

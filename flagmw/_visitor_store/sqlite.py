@@ -94,7 +94,7 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
             raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
         return SqliteVisitors(directory)
     from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.valkey import ValkeyVisitors
+    from flagmw.outbox.valkey.outbox import ValkeyVisitors
 
     server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server
     assert server is not None
@@ -106,7 +106,7 @@ class SharedSeen:
     """Remember reported exposures on the Valkey server of the outbox, for all machines."""
 
     def __init__(self, address: str) -> None:
-        from flagmw.outbox.valkey import ValkeySeen
+        from flagmw.outbox.valkey.outbox import ValkeySeen
 
         server = parse(address).server
         assert server is not None

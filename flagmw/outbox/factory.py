@@ -33,7 +33,7 @@ def make(location: Location, *, required: bool) -> Outbox:
     if location.server is None:
         return _files(location, Policy(), required)
     from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
+    from flagmw.outbox.valkey.outbox import LocalPolicy, ValkeyOutbox
 
     seal = seal_from_environment(location.options.get("key_env"))
     return ValkeyOutbox(location.server, _files(location, LocalPolicy(), required), seal=seal)
@@ -49,7 +49,7 @@ def on_server(location: Location) -> Outbox | None:
         return None
     from flagmw._support.encryption import seal_from_environment
     from flagmw.outbox.memory.outbox import MemoryOutbox
-    from flagmw.outbox.valkey import ValkeyOutbox
+    from flagmw.outbox.valkey.outbox import ValkeyOutbox
 
     return ValkeyOutbox(location.server, MemoryOutbox(), seal=seal_from_environment(location.options.get("key_env")))
 

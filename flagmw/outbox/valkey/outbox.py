@@ -42,11 +42,11 @@ from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.lookups import ValkeySeen, ValkeyVisitors
 from flagmw._valkey.url import Address, parse
 from flagmw.exceptions import ConfigError, OutboxError
-from flagmw.outbox._valkey_here import Here
-from flagmw.outbox._valkey_keys import ServerKeys
-from flagmw.outbox._valkey_sums import total
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProcess
 from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.valkey.business_keys import ServerKeys
+from flagmw.outbox.valkey.process import Here
+from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
 __all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]

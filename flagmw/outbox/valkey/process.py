@@ -15,11 +15,11 @@ from flagmw._valkey.connection import Link
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.url import Address
 from flagmw.codes import ErrorCode
-from flagmw.outbox._valkey_forwarder import Forwarder
-from flagmw.outbox._valkey_listener import Listener
-from flagmw.outbox._valkey_stream import Stream
 from flagmw.outbox.base import Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.valkey.forwarder import Forwarder
+from flagmw.outbox.valkey.listener import Listener
+from flagmw.outbox.valkey.stream import Stream
 
 logger = logging.getLogger("flagmw.outbox")
 

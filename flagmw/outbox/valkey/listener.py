@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flagmw._valkey.connection import ANSWER_S, Link, connect
 from flagmw._valkey.errors import ServerTrouble
 from flagmw._valkey.url import Address
-from flagmw.outbox._valkey_stream import Stream
+from flagmw.outbox.valkey.stream import Stream
 
 if TYPE_CHECKING:
     from valkey import Valkey

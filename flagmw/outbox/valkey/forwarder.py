@@ -12,8 +12,8 @@ from flagmw._support.log import Throttle
 from flagmw._valkey.connection import Link
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw.codes import ErrorCode
-from flagmw.outbox._valkey_stream import Stream
 from flagmw.outbox.base import Lease, Leased, Outbox
+from flagmw.outbox.valkey.stream import Stream
 from flagmw.types import Delivered
 
 logger = logging.getLogger("flagmw.outbox")
