@@ -18,7 +18,7 @@ from flagmw._exchange.remembered import Key, Remembered
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
-from flagmw.outbox.pace import ATTEMPTS_MAX
+from flagmw.outbox.worker.pace import ATTEMPTS_MAX
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 

@@ -41,7 +41,7 @@ class Running:
     ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        from flagmw.outbox.worker import Worker
+        from flagmw.outbox.worker.worker import Worker
 
         self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import Lease, Outbox
-from flagmw.outbox.parcels import by_visitor
+from flagmw.outbox.worker.batches import by_visitor
 
 # How many rows a store is asked for of which only the newest are wanted.
 _LOT = 64

@@ -17,10 +17,10 @@ import pytest
 
 from flagmw import Flagmw, Visit, cli
 from flagmw.codes import ErrorCode
-from flagmw.outbox import worker
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import ValkeyOutbox
+from flagmw.outbox.worker import worker
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Dead
 from tests.outbox import on_valkey

@@ -18,8 +18,8 @@ from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.base import Leased
-from flagmw.outbox.lanes import Lanes
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.worker.lanes import Lanes
 from flagmw.types import Ambiguous, Call, Delivered, Event, Outcome, Reply, Retry, Suspend, Track, Variant, Visit
 from tests.support.raw_vendor import RawVendor, always, answer, close, read_request, reset
 

@@ -13,9 +13,9 @@ import pytest
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
-from flagmw.outbox.lanes import Lanes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import WIRE_S
+from flagmw.outbox.worker.lanes import Lanes
 from flagmw.types import Ambiguous, Dead, Delivered, Retry, Suspend
 from tests.outbox.rig import BusyVendor, CountingOutbox, codes, eventually
 from tests.support.busy import HELD_UP_S

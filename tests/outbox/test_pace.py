@@ -7,8 +7,8 @@ import random
 import pytest
 
 from flagmw.outbox.base import Lease, Leased
-from flagmw.outbox.pace import Arrivals, Chance, Pace, RetryBudget, Turns, Width
-from flagmw.outbox.parcels import by_visitor, parcel_size
+from flagmw.outbox.worker.batches import by_visitor, parcel_size
+from flagmw.outbox.worker.pace import Arrivals, Chance, Pace, RetryBudget, Turns, Width
 
 
 @pytest.mark.parametrize("rate", [0.5, 5.0, 50.0, 700.0])

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox._crews import Crew, Here, Turn
 from flagmw.outbox.base import Lease, Leased, Outbox
-from flagmw.outbox.parcels import Queue, parcel_size
 from flagmw.outbox.policy import Later
+from flagmw.outbox.worker.batches import Queue, parcel_size
+from flagmw.outbox.worker.threads import Crew, Here, Turn
 from flagmw.types import Outcome
 
 TROUBLE_S = 1.0

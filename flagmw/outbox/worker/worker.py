@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
-from flagmw.outbox._crews import Crew, Here, Turn
-from flagmw.outbox._sender import TROUBLE_S, Sender
 from flagmw.outbox.base import Leased, Outbox, PerProcess
-from flagmw.outbox.lanes import Delivers, Lanes, Run
-from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
-from flagmw.outbox.parcels import Queue, by_visitor
 from flagmw.outbox.picks import claim_newest, is_empty, others
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.worker.batches import Queue, by_visitor
+from flagmw.outbox.worker.lanes import Delivers, Lanes, Run
+from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
+from flagmw.outbox.worker.sender import TROUBLE_S, Sender
+from flagmw.outbox.worker.threads import Crew, Here, Turn
 from flagmw.types import Event, Outcome
 
 logger = logging.getLogger("flagmw.outbox")

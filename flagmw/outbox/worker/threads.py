@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.outbox.lanes import Lanes
-from flagmw.outbox.pace import Arrivals, Pace
-from flagmw.outbox.parcels import Queue
+from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.lanes import Lanes
+from flagmw.outbox.worker.pace import Arrivals, Pace
 
 
 @dataclass(slots=True)

@@ -14,13 +14,13 @@ from flagmw._support.limits import LATE_S, Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
-from flagmw.outbox._health import Health
-from flagmw.outbox._once import only_once
-from flagmw.outbox._rulings import is_trouble, with_waits
 from flagmw.outbox.base import Leased
-from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
-from flagmw.outbox.parcels import Queue
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.health import Health
+from flagmw.outbox.worker.once import only_once
+from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
+from flagmw.outbox.worker.rulings import is_trouble, with_waits
 from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
 
