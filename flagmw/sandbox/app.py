@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from flagmw.sandbox import adobe, console, contentstack, monetate, webtrends
+from flagmw.sandbox import adobe, contentstack, monetate, webtrends
+from flagmw.sandbox import control as console
+from flagmw.sandbox.fault_middleware import ConnectionCut, FaultWrapper
 from flagmw.sandbox.guard import PROGRAMS_AND_OWN_PAGES, Access, Guard
 from flagmw.sandbox.scenario import DEFAULT, Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
 
 logger = logging.getLogger("flagmw.sandbox")
 

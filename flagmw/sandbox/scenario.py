@@ -21,7 +21,7 @@ from flagmw.exceptions import ConfigError
 from flagmw.sandbox.adobe_model import TargetAccount
 from flagmw.sandbox.contentstack_model import Project
 from flagmw.sandbox.monetate_model import Retailer
-from flagmw.sandbox.reader import build, hint
+from flagmw.sandbox.schema import build, hint
 from flagmw.sandbox.webtrends_model import Account
 
 DEFAULT = "shop"
