@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.adobe_model import TargetAccount
+from flagmw.sandbox.adobe.model import TargetAccount
 from flagmw.sandbox.contentstack_model import Project
 from flagmw.sandbox.monetate_model import Retailer
 from flagmw.sandbox.schema import build, hint

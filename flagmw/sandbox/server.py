@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from flagmw._support.addresses import is_loopback
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import contentstack, monetate
-from flagmw.sandbox.adobe import ASSETS
+from flagmw.sandbox.adobe.routes import ASSETS
 from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.guard import access

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flagmw.sandbox.adobe_visitors import Visitors
+from flagmw.sandbox.adobe.visitors import Visitors
 from flagmw.sandbox.contentstack_decide import People
 from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice

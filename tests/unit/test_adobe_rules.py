@@ -14,8 +14,8 @@ import pytest
 
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import TransportError
-from flagmw.sandbox.adobe_decide import Asking, artifact, decide
-from flagmw.sandbox.adobe_model import Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.decide import Asking, artifact, decide
+from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
 from flagmw.types import Reply, VisitorState
 from flagmw.vendors import _adobe_situation as situations
 from flagmw.vendors._adobe_allocation import allocation

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from flagmw.sandbox.adobe_hash import allocation
-from flagmw.sandbox.adobe_model import Activity, Experience, TargetAccount
-from flagmw.sandbox.adobe_wire import GLOBAL_MBOX
+from flagmw.sandbox.adobe.hash import allocation
+from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.request import GLOBAL_MBOX
 
 _SECRET = b"flagmw sandbox event tokens"
 _BROWSERS = (

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flagmw.sandbox.adobe_decide import Asking, browser_of, decide, event_token, opened, option
-from flagmw.sandbox.adobe_model import Activity, Experience, TargetAccount
-from flagmw.sandbox.adobe_wire import GLOBAL_MBOX, VENDOR, Delivery, Refused, Wanted
+from flagmw.sandbox.adobe.decide import Asking, browser_of, decide, event_token, opened, option
+from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.request import GLOBAL_MBOX, VENDOR, Delivery, Refused, Wanted
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.state import Sandbox
 

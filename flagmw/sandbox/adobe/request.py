@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from flagmw.sandbox.adobe_model import UUID
+from flagmw.sandbox.adobe.model import UUID
 
 VENDOR = "adobe"
 MAX_BODY = 60 * 1024 * 1024

@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flagmw.sandbox.adobe_answer import Exchange
-from flagmw.sandbox.adobe_decide import artifact
-from flagmw.sandbox.adobe_model import TargetAccount
-from flagmw.sandbox.adobe_wire import MAX_BODY, VENDOR, Delivery, Refused, read_delivery
+from flagmw.sandbox.adobe.decide import artifact
+from flagmw.sandbox.adobe.model import TargetAccount
+from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, Delivery, Refused, read_delivery
+from flagmw.sandbox.adobe.response import Exchange
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
