@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from flagmw.sandbox.adobe.visitors import Visitors
-from flagmw.sandbox.contentstack_decide import People
+from flagmw.sandbox.contentstack.decide import People
 from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger

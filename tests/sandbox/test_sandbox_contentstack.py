@@ -14,7 +14,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
-from flagmw.sandbox.contentstack_decide import CONVERSION_WINDOW_S, People
+from flagmw.sandbox.contentstack.decide import CONVERSION_WINDOW_S, People
 from flagmw.types import Delivered, Flow, T, VisitorState
 from tests.unit.codec import visit
 from tests.unit.contentstack_codec import PROJECT, contentstack, exposure, track

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flagmw.sandbox import contentstack_wire as wire
-from flagmw.sandbox.contentstack_audience import Sight
-from flagmw.sandbox.contentstack_decide import manifest
-from flagmw.sandbox.contentstack_model import Project
+from flagmw.sandbox.contentstack import request as wire
+from flagmw.sandbox.contentstack.audience import Sight
+from flagmw.sandbox.contentstack.decide import manifest
+from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from flagmw.sandbox.contentstack_model import Audience, Combination, Project, Rule
+from flagmw.sandbox.contentstack.model import Audience, Combination, Project, Rule
 
 _FOLDED = frozenset({"COUNTRY", "REGION", "DEVICE_TYPE", "OPERATING_SYSTEM"})
 

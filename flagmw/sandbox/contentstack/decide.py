@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flagmw.sandbox.contentstack_audience import Sight, in_audiences
-from flagmw.sandbox.contentstack_model import Experience, Project, Variant
+from flagmw.sandbox.contentstack.audience import Sight, in_audiences
+from flagmw.sandbox.contentstack.model import Experience, Project, Variant
 
 CONVERSION_WINDOW_S = 30 * 86400.0
 LIMIT = 100_000
