@@ -20,7 +20,7 @@ from typing import Any
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox.adobe.model import TargetAccount
 from flagmw.sandbox.contentstack.model import Project
-from flagmw.sandbox.monetate_model import Retailer
+from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.schema import build, hint
 from flagmw.sandbox.webtrends_model import Account
 

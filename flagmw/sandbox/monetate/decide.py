@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from flagmw.sandbox.matching import Sight, in_segments
-from flagmw.sandbox.monetate_model import TELLS_CONTROL, Experience, Retailer, Situation, Variant
+from flagmw.sandbox.monetate.model import TELLS_CONTROL, Experience, Retailer, Situation, Variant
 
 REDIRECT = "monetate:action:OmnichannelRedirect"
 _CONTENT = {"OmnichannelJson": "json", "OmnichannelHtml": "html", "OmnichannelRedirect": "url", "OpenAction": "data"}

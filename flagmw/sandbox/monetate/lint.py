@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from flagmw.sandbox.monetate_wire import EVENTS, Told
+from flagmw.sandbox.monetate.request import EVENTS, Told
 
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _OLD = ("filters", "account", "domain", "instance")

@@ -18,10 +18,10 @@ from starlette.routing import Route
 
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_cookies, shown_headers
-from flagmw.sandbox.monetate_decide import Question, Shown, decide, open_token, situation
-from flagmw.sandbox.monetate_lint import lint
-from flagmw.sandbox.monetate_model import Retailer
-from flagmw.sandbox.monetate_wire import Refused, Told, read
+from flagmw.sandbox.monetate.decide import Question, Shown, decide, open_token, situation
+from flagmw.sandbox.monetate.lint import lint
+from flagmw.sandbox.monetate.model import Retailer
+from flagmw.sandbox.monetate.request import Refused, Told, read
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.webtrends_wire import MAX_BODY
 
