@@ -22,7 +22,7 @@ from flagmw.sandbox.adobe.model import TargetAccount
 from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.schema import build, hint
-from flagmw.sandbox.webtrends_model import Account
+from flagmw.sandbox.webtrends.model import Account
 
 DEFAULT = "shop"
 

@@ -23,7 +23,7 @@ from flagmw.sandbox.guard import access
 from flagmw.sandbox.monetate import routes as monetate
 from flagmw.sandbox.scenario import Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends_wire import BASE
+from flagmw.sandbox.webtrends.request import BASE
 
 _START_S = 10.0
 

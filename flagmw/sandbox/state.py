@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from flagmw.sandbox.adobe.visitors import Visitors
 from flagmw.sandbox.contentstack.decide import People
-from flagmw.sandbox.cookies import KeyRing
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
 from flagmw.sandbox.scenario import Scenario
+from flagmw.sandbox.webtrends.cookies import KeyRing
 
 
 class Sandbox:

@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
-from flagmw.sandbox.matching import Sight, in_segments
 from flagmw.sandbox.monetate.model import TELLS_CONTROL, Experience, Retailer, Situation, Variant
+from flagmw.sandbox.webtrends.matching import Sight, in_segments
 
 REDIRECT = "monetate:action:OmnichannelRedirect"
 _CONTENT = {"OmnichannelJson": "json", "OmnichannelHtml": "html", "OmnichannelRedirect": "url", "OpenAction": "data"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.webtrends_model import Segment
+from flagmw.sandbox.webtrends.model import Segment
 
 Action = Literal[
     "OmnichannelJson", "OmnichannelHtml", "OmnichannelRedirect", "VariantSelector", "OpenAction", "DataCollection",

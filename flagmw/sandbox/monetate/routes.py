@@ -23,7 +23,7 @@ from flagmw.sandbox.monetate.lint import lint
 from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.monetate.request import Refused, Told, read
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends_wire import MAX_BODY
+from flagmw.sandbox.webtrends.request import MAX_BODY
 
 NAME = "monetate"
 BASE = "/api/engine/v1"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import orjson
 
-from flagmw.sandbox.webtrends_model import Scalar
+from flagmw.sandbox.webtrends.model import Scalar
 
 VENDOR = "webtrends"
 BASE = "/ots/api/rest-1.2"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from flagmw.sandbox.webtrends_model import Location, Scalar, Segment
+from flagmw.sandbox.webtrends.model import Location, Scalar, Segment
 
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([^/?#]*)(.*)", re.S)
 

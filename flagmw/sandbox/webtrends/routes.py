@@ -16,17 +16,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from flagmw.sandbox.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_cookies, shown_headers
-from flagmw.sandbox.matching import Sight
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends_answer import Answer, Visitor, render, spoil
-from flagmw.sandbox.webtrends_calls import Call, Refused, control, force, track
-from flagmw.sandbox.webtrends_codes import http_status
-from flagmw.sandbox.webtrends_lint import lint
-from flagmw.sandbox.webtrends_model import Account
-from flagmw.sandbox.webtrends_wire import (
+from flagmw.sandbox.webtrends.calls import Call, Refused, control, force, track
+from flagmw.sandbox.webtrends.codes import http_status
+from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
+from flagmw.sandbox.webtrends.lint import lint
+from flagmw.sandbox.webtrends.matching import Sight
+from flagmw.sandbox.webtrends.model import Account
+from flagmw.sandbox.webtrends.request import (
     BASE,
     MAX_BODY,
     VENDOR,
@@ -38,6 +37,7 @@ from flagmw.sandbox.webtrends_wire import (
     read_params,
     read_target,
 )
+from flagmw.sandbox.webtrends.response import Answer, Visitor, render, spoil
 
 NAME = VENDOR
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flagmw.sandbox.webtrends_wire import Target, illegal_path_octets
+from flagmw.sandbox.webtrends.request import Target, illegal_path_octets
 
 _LIBRARY = re.compile(
     r"^(python|httpx|aiohttp|requests|urllib|curl|wget|go-http|okhttp|java/|axios|node|undici|libwww|flagmw)", re.I

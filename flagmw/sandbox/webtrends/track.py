@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from flagmw.sandbox.webtrends_decide import Control
-from flagmw.sandbox.webtrends_model import Account, Test, Variation
+from flagmw.sandbox.webtrends.decide import Control
+from flagmw.sandbox.webtrends.model import Account, Test, Variation
 
 # The vendor allows spaces and underscores in metric names and no other special character.
 _METRIC = re.compile(r"[A-Za-z0-9_ ]{1,255}")

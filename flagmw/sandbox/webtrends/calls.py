@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flagmw.sandbox.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.faults import Rule
-from flagmw.sandbox.matching import Sight, located
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends_answer import Answer, Visitor
-from flagmw.sandbox.webtrends_decide import Control, Hit, Miss, decide, visible
-from flagmw.sandbox.webtrends_model import Account, Project
-from flagmw.sandbox.webtrends_track import Converted, judge, metric_ok
-from flagmw.sandbox.webtrends_wire import VENDOR, Params, Target
+from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
+from flagmw.sandbox.webtrends.decide import Control, Hit, Miss, decide, visible
+from flagmw.sandbox.webtrends.matching import Sight, located
+from flagmw.sandbox.webtrends.model import Account, Project
+from flagmw.sandbox.webtrends.request import VENDOR, Params, Target
+from flagmw.sandbox.webtrends.response import Answer, Visitor
+from flagmw.sandbox.webtrends.track import Converted, judge, metric_ok
 
 # Codes that a client has to act upon; they are answered even where plain misses are left out.
 _LOUD = frozenset({104, 300, 305})

@@ -20,7 +20,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from flagmw.sandbox.webtrends_model import Account
+from flagmw.sandbox.webtrends.model import Account
 
 PREFIX = "WT3"
 MODES = ("normal", "staging")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flagmw.sandbox.matching import Sight, in_segments
-from flagmw.sandbox.webtrends_model import Project, Test, Variation
+from flagmw.sandbox.webtrends.matching import Sight, in_segments
+from flagmw.sandbox.webtrends.model import Project, Test, Variation
 
 Note = Callable[[str], None]
 _VISIBLE = {"normal": ("live", "paused", "published"), "staging": ("staging",)}

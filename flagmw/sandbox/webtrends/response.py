@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from flagmw.sandbox.cookies import CookieCodec
 from flagmw.sandbox.faults import Rule
-from flagmw.sandbox.webtrends_codes import message
-from flagmw.sandbox.webtrends_decide import Control
-from flagmw.sandbox.webtrends_model import Account, Test, Variation
+from flagmw.sandbox.webtrends.codes import message
+from flagmw.sandbox.webtrends.cookies import CookieCodec
+from flagmw.sandbox.webtrends.decide import Control
+from flagmw.sandbox.webtrends.model import Account, Test, Variation
 
 Element = dict[str, Any]
 _MODE_MS = 300_000
