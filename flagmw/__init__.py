@@ -13,7 +13,7 @@ from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
 
 if _typing.TYPE_CHECKING:
-    from flagmw.vendors.adobe import AdobeTarget
+    from flagmw.vendors.adobe.vendor import AdobeTarget
     from flagmw.vendors.contentstack import Contentstack
     from flagmw.vendors.monetate import Monetate
     from flagmw.vendors.static import Static

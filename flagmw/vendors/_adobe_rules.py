@@ -17,9 +17,9 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
-from flagmw.vendors._adobe_answer import Box, box, dicts, variant
-from flagmw.vendors._adobe_request import PAGE_LOAD, Facts
 from flagmw.vendors._adobe_situation import situation
+from flagmw.vendors.adobe.request import PAGE_LOAD, Facts
+from flagmw.vendors.adobe.response import Box, box, dicts, variant
 
 MAJOR_VERSION = "1"
 MAX_RULES = 10_000

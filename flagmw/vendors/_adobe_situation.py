@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flagmw.types import Visit
-from flagmw.vendors._adobe_request import Facts
+from flagmw.vendors.adobe.request import Facts
 
 # The first that matches names the browser; the group holds its version.
 _BROWSERS = (

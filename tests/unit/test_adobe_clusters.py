@@ -10,8 +10,8 @@ import pytest
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Ambiguous, Delivered
-from flagmw.vendors._adobe_clusters import SIZE, Clusters
 from flagmw.vendors.adobe import AdobeTarget
+from flagmw.vendors.adobe.clusters import SIZE, Clusters
 from tests.unit.adobe import DEVICE, NOW, RETURNING, adobe, answer, conversion, decide, deliver, host, reply
 from tests.unit.test_adobe_cookies import changes
 

@@ -6,7 +6,7 @@ import pytest
 
 from flagmw._cookies.header import octets_ok, read, writable
 from flagmw.types import CookieChange, VisitorState
-from flagmw.vendors._adobe_cookies import Cookies, Known, cluster_of
+from flagmw.vendors.adobe.cookies import Cookies, Known, cluster_of
 from tests.unit.adobe import DEVICE, MBOX, NOW, RETURNING, SESSION, adobe, answer, decide, host, query
 
 COOKIES = Cookies("1234ABCD@AdobeOrg")

@@ -10,7 +10,7 @@ import pytest
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Ambiguous, Call, Dead, Delivered, Event, Outcome, Retry, Suspend, Track, VisitorState
-from flagmw.vendors._adobe_request import PAGE_LOAD
+from flagmw.vendors.adobe.request import PAGE_LOAD
 from tests.unit.adobe import (
     DEVICE,
     NOW,

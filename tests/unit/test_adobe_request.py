@@ -9,7 +9,7 @@ import pytest
 
 from flagmw import AdobeTarget
 from flagmw.types import VisitorState
-from flagmw.vendors._adobe_request import PAGE_LOAD
+from flagmw.vendors.adobe.request import PAGE_LOAD
 from tests.unit.adobe import (
     DEVICE,
     NOW,

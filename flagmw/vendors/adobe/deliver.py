@@ -14,12 +14,12 @@ from typing import Any
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Ambiguous, Call, Dead, Delivered, Event, Outcome, Reply, Retry, Suspend
-from flagmw.vendors._adobe_answer import boxes
-from flagmw.vendors._adobe_events import Said
-from flagmw.vendors._adobe_request import MAX_MBOXES
 from flagmw.vendors._http import status_fault
 from flagmw.vendors._json import loads
 from flagmw.vendors._outcome import unanswered
+from flagmw.vendors.adobe.notifications import Said
+from flagmw.vendors.adobe.request import MAX_MBOXES
+from flagmw.vendors.adobe.response import boxes
 
 BATCH_MAX = MAX_MBOXES
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flagmw.types import Event, Scalar, Track
-from flagmw.vendors._adobe_request import MBOX_NAME, PAGE_LOAD, Facts, texts
+from flagmw.vendors.adobe.request import MBOX_NAME, PAGE_LOAD, Facts, texts
 
 ORDER_ID_CHARS = 250
 PRODUCT_CHARS = 50

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from flagmw.types import Call, Scalar, Visit
-from flagmw.vendors._adobe_cookies import Known
+from flagmw.vendors.adobe.cookies import Known
 
 MAX_MBOXES = 50
 MBOX_NAME = re.compile(r"[A-Za-z0-9\-,._/=`:;&!@#$%^*()+|?~\[\]{}]{1,250}")

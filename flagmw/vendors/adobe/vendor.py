@@ -18,15 +18,15 @@ from flagmw._support.secret import Secret
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Variant, Visit, VisitorState
-from flagmw.vendors import _adobe_decide as decisions
-from flagmw.vendors import _adobe_deliver as deliveries
-from flagmw.vendors import _adobe_events as events
-from flagmw.vendors import _adobe_options as checks
-from flagmw.vendors import _adobe_preview as previews
-from flagmw.vendors import _adobe_request as requests
-from flagmw.vendors._adobe_clusters import Clusters
-from flagmw.vendors._adobe_cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
+from flagmw.vendors.adobe import decide as decisions
+from flagmw.vendors.adobe import deliver as deliveries
+from flagmw.vendors.adobe import notifications as events
+from flagmw.vendors.adobe import options as checks
+from flagmw.vendors.adobe import preview as previews
+from flagmw.vendors.adobe import request as requests
+from flagmw.vendors.adobe.clusters import Clusters
+from flagmw.vendors.adobe.cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors.base import Participation
 
 if TYPE_CHECKING:
