@@ -17,9 +17,9 @@ from flagmw.exceptions import TransportError
 from flagmw.sandbox.adobe.decide import Asking, artifact, decide
 from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
 from flagmw.types import Reply, VisitorState
-from flagmw.vendors import _adobe_situation as situations
-from flagmw.vendors._adobe_allocation import allocation
 from flagmw.vendors.adobe import AdobeTarget
+from flagmw.vendors.adobe.on_device import facts as situations
+from flagmw.vendors.adobe.on_device.allocation import allocation
 from tests.unit.adobe import (
     DEVICE,
     NOW,

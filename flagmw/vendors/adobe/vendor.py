@@ -30,8 +30,8 @@ from flagmw.vendors.adobe.cookies import MBOX, Cookies, Known, cluster_of, suffi
 from flagmw.vendors.base import Participation
 
 if TYPE_CHECKING:
-    from flagmw.vendors._adobe_artifact import Artifact
-    from flagmw.vendors._adobe_rules import Rules
+    from flagmw.vendors.adobe.on_device.artifact import Artifact
+    from flagmw.vendors.adobe.on_device.rules import Rules
 
 ASSETS_URL = "https://assets.adobetarget.com"
 
@@ -160,7 +160,7 @@ class AdobeTarget:
         environment = one_of(owner, "environment", environment, ("production", "staging", "development"))
         self._artifact: Artifact | None = None
         if self.decisioning != "server":
-            from flagmw.vendors._adobe_artifact import Artifact  # rules are for those who decide by them
+            from flagmw.vendors.adobe.on_device.artifact import Artifact  # rules are for those who decide by them
 
             place = "" if property_token is None else f"/{property_token}"
             url = checks.artifact_url(

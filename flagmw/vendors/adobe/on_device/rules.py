@@ -17,7 +17,7 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
-from flagmw.vendors._adobe_situation import situation
+from flagmw.vendors.adobe.on_device.facts import situation
 from flagmw.vendors.adobe.request import PAGE_LOAD, Facts
 from flagmw.vendors.adobe.response import Box, box, dicts, variant
 
@@ -175,7 +175,7 @@ def libraries() -> Any:
     try:
         from datalogic_py import DataHandle, Engine
 
-        from flagmw.vendors._adobe_allocation import allocation
+        from flagmw.vendors.adobe.on_device.allocation import allocation
     except ImportError:
         raise ConfigError("on-device decisioning needs its extra: pip install 'flagmw[adobe]'") from None
     return Engine(families=[], config={"ops_budget": BUDGET}), DataHandle, allocation
