@@ -14,8 +14,8 @@ from flagmw._support import addresses
 from flagmw._support.tokens import Keys
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location
-from flagmw.vendors._options import one_of
 from flagmw.vendors.base import Vendor
+from flagmw.vendors.common.options import one_of
 
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VENDOR_PARTS = ("name", "prefix", "cookies", "at_most_once", "decide", "deliver", "participation")

@@ -20,8 +20,8 @@ from flagmw.exceptions import ConfigError
 from flagmw.flags.track import checked_data, checked_id
 from flagmw.outbox import location
 from flagmw.types import EMPTY, empty
-from flagmw.vendors._options import leaves_machine_unencrypted
 from flagmw.vendors.base import Vendor
+from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 __all__ = ["FILE_VARIABLE", "VENDOR_TYPES", "Config", "Identity", "build", "from_mapping", "matcher", "nearest"]
 

@@ -32,8 +32,8 @@ from flagmw.doctor.finding import (
 from flagmw.doctor.network import CURES, STEP_S, connection
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
-from flagmw.vendors._options import leaves_machine_unencrypted
 from flagmw.vendors.base import Vendor
+from flagmw.vendors.common.options import leaves_machine_unencrypted
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends import Webtrends
 

@@ -16,7 +16,7 @@ import orjson
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.json import loads
 
 MAX_EXPERIENCES = 500
 # A longer answer fits no cookie, however little of it is white space.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
-from flagmw.vendors._json import BROKEN
+from flagmw.vendors.common.json import BROKEN
 
 _CENT = Decimal("0.01")
 _LIMIT = Decimal(10) ** 9

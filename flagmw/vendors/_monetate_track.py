@@ -14,9 +14,9 @@ from flagmw.codes import ErrorCode
 from flagmw.types import Ambiguous, Dead, Delivered, Event, Outcome, Reply, Track, Variant
 from flagmw.vendors import _monetate_answer as answers
 from flagmw.vendors import _monetate_request as requests
-from flagmw.vendors._json import sound
 from flagmw.vendors._monetate_lines import lines_of
-from flagmw.vendors._outcome import by_status
+from flagmw.vendors.common.json import sound
+from flagmw.vendors.common.outcome import by_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

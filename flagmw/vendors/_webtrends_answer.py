@@ -15,7 +15,7 @@ import orjson
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ProtocolError
 from flagmw.types import EMPTY, CookieChange, Factor, Variant
-from flagmw.vendors._json import blank, loads_tolerant
+from flagmw.vendors.common.json import blank, loads_tolerant
 
 MAX_ELEMENTS = 200
 MAX_FACTORS = 200

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from flagmw.types import Call, Visit
-from flagmw.vendors._json import BROKEN
+from flagmw.vendors.common.json import BROKEN
 
 
 def endpoint(base_url: str, action: str, domain_id: str, aliases: Iterable[str] = ()) -> str:

@@ -7,7 +7,7 @@ from flagmw.exceptions import ProtocolError
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Reply, Retry, Suspend
 from flagmw.vendors import _webtrends_answer as answers
 from flagmw.vendors import _webtrends_codes as codes
-from flagmw.vendors._outcome import by_status
+from flagmw.vendors.common.outcome import by_status
 
 GZIP_REFUSED = Retry(ErrorCode.ENCODING)
 

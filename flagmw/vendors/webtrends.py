@@ -19,13 +19,13 @@ from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Tra
 from flagmw.vendors import _webtrends_decide as decisions
 from flagmw.vendors import _webtrends_request as requests
 from flagmw.vendors import _webtrends_track as tracks
-from flagmw.vendors._json import sound
-from flagmw.vendors._options import checked_base_url, checked_prefix, flag, one_of
-from flagmw.vendors._outcome import unanswered
 from flagmw.vendors._seen import Seen
 from flagmw.vendors._webtrends_answer import ALIAS
 from flagmw.vendors._webtrends_cookies import Cookies
 from flagmw.vendors.base import Participation
+from flagmw.vendors.common.json import sound
+from flagmw.vendors.common.options import checked_base_url, checked_prefix, flag, one_of
+from flagmw.vendors.common.outcome import unanswered
 
 BASE_URL = "https://ots.webtrends-optimize.com/ots/api/rest-1.2"
 BAD_COOKIES_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 
 from flagmw._support.addresses import anonymised, is_forbidden, is_loopback, network, parsed
 from flagmw.exceptions import ConfigError
-from flagmw.vendors._options import leaves_machine_unencrypted
+from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 METADATA = "169.254.169.254"
 

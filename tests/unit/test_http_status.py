@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode
 from flagmw.types import Reply
-from flagmw.vendors._http import RETRY_AFTER_MAX_S, retry_after, status_fault
+from flagmw.vendors.common.http_status import RETRY_AFTER_MAX_S, retry_after, status_fault
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 

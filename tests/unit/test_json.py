@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
-from flagmw.vendors._json import MAX_DEPTH, loads, loads_tolerant
+from flagmw.vendors.common.json import MAX_DEPTH, loads, loads_tolerant
 from tests.support.busy import best
 
 DOCUMENTS = st.recursive(

@@ -12,10 +12,10 @@ import orjson
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError
 from flagmw.types import CookieChange, Decision, Reply, Variant
-from flagmw.vendors._http import status_fault
-from flagmw.vendors._json import loads
 from flagmw.vendors.adobe import response as answers
 from flagmw.vendors.adobe.cookies import bare, device_ok
+from flagmw.vendors.common.http_status import status_fault
+from flagmw.vendors.common.json import loads
 
 HINT_BYTES = 4 * 1024
 LOG_CHARS = 64 * 1024

@@ -14,12 +14,12 @@ from typing import Any
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Ambiguous, Call, Dead, Delivered, Event, Outcome, Reply, Retry, Suspend
-from flagmw.vendors._http import status_fault
-from flagmw.vendors._json import loads
-from flagmw.vendors._outcome import unanswered
 from flagmw.vendors.adobe.notifications import Said
 from flagmw.vendors.adobe.request import MAX_MBOXES
 from flagmw.vendors.adobe.response import boxes
+from flagmw.vendors.common.http_status import status_fault
+from flagmw.vendors.common.json import loads
+from flagmw.vendors.common.outcome import unanswered
 
 BATCH_MAX = MAX_MBOXES
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flagmw.exceptions import ConfigError
-from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted, one_of
 from flagmw.vendors.adobe.request import MAX_MBOXES, MBOX_NAME, PAGE_LOAD, PARAMETERS, texts
+from flagmw.vendors.common.options import checked_base_url, leaves_machine_unencrypted, one_of
 
 _CLIENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ORG = re.compile(r"[A-Za-z0-9]{1,64}@AdobeOrg")

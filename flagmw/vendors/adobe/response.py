@@ -13,8 +13,8 @@ import orjson
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Variant
-from flagmw.vendors._json import blank, loads
 from flagmw.vendors.adobe.request import PAGE_LOAD
+from flagmw.vendors.common.json import blank, loads
 
 VALUE_CHARS = 8 * 1024
 WORD_CHARS = 256

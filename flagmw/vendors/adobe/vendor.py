@@ -18,7 +18,6 @@ from flagmw._support.secret import Secret
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Variant, Visit, VisitorState
-from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors.adobe import decide as decisions
 from flagmw.vendors.adobe import deliver as deliveries
 from flagmw.vendors.adobe import notifications as events
@@ -28,6 +27,7 @@ from flagmw.vendors.adobe import request as requests
 from flagmw.vendors.adobe.clusters import Clusters
 from flagmw.vendors.adobe.cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors.base import Participation
+from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 
 if TYPE_CHECKING:
     from flagmw.vendors.adobe.on_device.artifact import Artifact

@@ -8,9 +8,9 @@ from __future__ import annotations
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Call, Flow
-from flagmw.vendors._http import retry_after, status_fault
-from flagmw.vendors._json import loads
 from flagmw.vendors.adobe.on_device.rules import Rules, libraries
+from flagmw.vendors.common.http_status import retry_after, status_fault
+from flagmw.vendors.common.json import loads
 
 RETRY_S = 10.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Ambiguous, Dead, Outcome, Reply, Retry, Suspend
-from flagmw.vendors._http import status_fault
+from flagmw.vendors.common.http_status import status_fault
 
 
 def unanswered(error: TransportError) -> Outcome:
