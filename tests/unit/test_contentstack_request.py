@@ -13,7 +13,7 @@ from flagmw._cookies import header as cookie_header
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.types import Call, CookieChange, VisitorState
-from flagmw.vendors._contentstack_request import LIVE_ATTRIBUTES_MAX_BYTES, live_attributes
+from flagmw.vendors.contentstack.request import LIVE_ATTRIBUTES_MAX_BYTES, live_attributes
 from tests.unit.contentstack_codec import (
     BASE,
     MANIFEST,

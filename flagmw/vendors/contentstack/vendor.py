@@ -24,14 +24,14 @@ from flagmw.types import (
     Visit,
     VisitorState,
 )
-from flagmw.vendors import _contentstack_cookies as jars
-from flagmw.vendors import _contentstack_deliver as reports
-from flagmw.vendors import _contentstack_manifest as manifests
-from flagmw.vendors import _contentstack_options as options
-from flagmw.vendors import _contentstack_request as requests
 from flagmw.vendors.base import Participation
 from flagmw.vendors.common.http_status import status_fault
 from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
+from flagmw.vendors.contentstack import cookies as jars
+from flagmw.vendors.contentstack import deliver as reports
+from flagmw.vendors.contentstack import options
+from flagmw.vendors.contentstack import request as requests
+from flagmw.vendors.contentstack import response as manifests
 
 # The vendor finds out by itself for which experiences a conversion counts.
 EVERYWHERE = ("*",)

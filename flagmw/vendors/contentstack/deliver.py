@@ -14,10 +14,10 @@ from itertools import groupby
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Call, Dead, Delivered, Dropped, Event, Flow, Outcome, Reply, Retry, Suspend, Track
-from flagmw.vendors import _contentstack_request as requests
-from flagmw.vendors._contentstack_cookies import usable_uid, user_uid
 from flagmw.vendors.common.json import loads
 from flagmw.vendors.common.outcome import refused, unanswered
+from flagmw.vendors.contentstack import request as requests
+from flagmw.vendors.contentstack.cookies import usable_uid, user_uid
 
 SET, MERGE, MERGE_INTO = "$set", "$merge", "into"
 PROJECT_NOT_FOUND = "personalize.MANIFEST.PROJECT_NOT_FOUND"

@@ -9,9 +9,9 @@ from typing import Any
 
 from flagmw.exceptions import ConfigError
 from flagmw.types import Scalar
-from flagmw.vendors._contentstack_manifest import SHORT_UID
-from flagmw.vendors._contentstack_request import live_attributes
 from flagmw.vendors.common.options import one_of
+from flagmw.vendors.contentstack.request import live_attributes
+from flagmw.vendors.contentstack.response import SHORT_UID
 
 TAGS_MAX = 10
 # Before the short uid it is the alias of an experience that the site gave no name.
