@@ -15,7 +15,7 @@ from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
 if _typing.TYPE_CHECKING:
     from flagmw.vendors.adobe.vendor import AdobeTarget
     from flagmw.vendors.contentstack.vendor import Contentstack
-    from flagmw.vendors.monetate import Monetate
+    from flagmw.vendors.monetate.vendor import Monetate
     from flagmw.vendors.static import Static
     from flagmw.vendors.webtrends import Webtrends
 

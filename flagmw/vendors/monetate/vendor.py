@@ -29,13 +29,13 @@ from flagmw.types import (
     Visit,
     VisitorState,
 )
-from flagmw.vendors import _monetate_answer as answers
-from flagmw.vendors import _monetate_request as requests
-from flagmw.vendors import _monetate_track as tracks
-from flagmw.vendors._monetate_decide import CONTENT, PREFIX, Settler
 from flagmw.vendors.base import CookieRule, Participation
 from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors.common.outcome import unanswered
+from flagmw.vendors.monetate import deliver as tracks
+from flagmw.vendors.monetate import request as requests
+from flagmw.vendors.monetate import response as answers
+from flagmw.vendors.monetate.decide import CONTENT, PREFIX, Settler
 
 BASE_URL = "https://engine.monetate.net/api/engine/v1"
 ACTION_TYPES = ("OmnichannelJson", "VariantSelector", "NoAction", "DataCollection")

@@ -12,11 +12,11 @@ from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.types import Ambiguous, Dead, Delivered, Event, Outcome, Reply, Track, Variant
-from flagmw.vendors import _monetate_answer as answers
-from flagmw.vendors import _monetate_request as requests
-from flagmw.vendors._monetate_lines import lines_of
 from flagmw.vendors.common.json import sound
 from flagmw.vendors.common.outcome import by_status
+from flagmw.vendors.monetate import request as requests
+from flagmw.vendors.monetate import response as answers
+from flagmw.vendors.monetate.cart_lines import lines_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Variant
-from flagmw.vendors._monetate_answer import Envelope, text, truth
-from flagmw.vendors._monetate_request import COOKIE, Who
 from flagmw.vendors.common.json import blank
+from flagmw.vendors.monetate.request import COOKIE, Who
+from flagmw.vendors.monetate.response import Envelope, text, truth
 
 MAX_ACTIONS = 200
 KEY_CHARS = 8 * 1024

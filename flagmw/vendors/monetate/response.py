@@ -12,9 +12,9 @@ from typing import Any
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Reply, empty
-from flagmw.vendors._monetate_request import id_ok
 from flagmw.vendors.common.http_status import status_fault
 from flagmw.vendors.common.json import loads
+from flagmw.vendors.monetate.request import id_ok
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from flagmw.types import Call, Scalar, Visit
-from flagmw.vendors._monetate_lines import lines_of
 from flagmw.vendors.common.json import BROKEN, sound
+from flagmw.vendors.monetate.cart_lines import lines_of
 
 COOKIE = "mt.v"
 ID_CHARS = 64
