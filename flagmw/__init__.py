@@ -17,7 +17,7 @@ if _typing.TYPE_CHECKING:
     from flagmw.vendors.contentstack.vendor import Contentstack
     from flagmw.vendors.monetate.vendor import Monetate
     from flagmw.vendors.static import Static
-    from flagmw.vendors.webtrends import Webtrends
+    from flagmw.vendors.webtrends.vendor import Webtrends
 
 __version__ = "0.1.0"
 

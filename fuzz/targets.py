@@ -27,8 +27,8 @@ from flagmw.config import Identity
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.flags import track as tracks
 from flagmw.types import CookieChange, Decision, Event, Reply, Visit, VisitorState
-from flagmw.vendors._webtrends_answer import ALIAS, MAX_ELEMENTS, VALUE_CHARS
 from flagmw.vendors.common.json import loads, loads_tolerant
+from flagmw.vendors.webtrends.response import ALIAS, MAX_ELEMENTS, VALUE_CHARS
 
 Target: TypeAlias = Callable[[bytes], None]
 

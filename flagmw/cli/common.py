@@ -16,7 +16,7 @@ from flagmw.cli.text import say, shown
 from flagmw.config.config import FILE_VARIABLE
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote
-from flagmw.vendors.webtrends import Webtrends
+from flagmw.vendors.webtrends.vendor import Webtrends
 
 FAILED, WRONG = 1, 2
 

@@ -35,7 +35,7 @@ from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 from flagmw.vendors.common.options import leaves_machine_unencrypted
 from flagmw.vendors.static import Static
-from flagmw.vendors.webtrends import Webtrends
+from flagmw.vendors.webtrends.vendor import Webtrends
 
 VENDOR_S = 5.0
 CLOCK_WARN_S, CLOCK_FAIL_S = 5.0, 300.0

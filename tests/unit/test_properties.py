@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from flagmw._cookies.header import format_set_cookie, octets_ok, read, writable
 from flagmw.flags.track import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
 from flagmw.types import VisitorState
-from flagmw.vendors._webtrends_answer import ALIAS
-from flagmw.vendors._webtrends_request import endpoint, flatten
+from flagmw.vendors.webtrends.request import endpoint, flatten
+from flagmw.vendors.webtrends.response import ALIAS
 from tests.unit.codec import USER, control, decide, reply, success, webtrends
 from tests.unit.test_inbound import Request
 from tests.unit.test_inbound import visit as visit_of

@@ -10,7 +10,7 @@ import pytest
 from flagmw._support.counters import Counts
 from flagmw._support.log import Throttle
 from flagmw._support.secret import Secret
-from flagmw.vendors._seen import Seen
+from flagmw.vendors.webtrends.refused import Seen
 
 
 def test_I23_secrets() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flagmw._cookies.header import writable
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Reply
-from flagmw.vendors._webtrends_answer import ALIAS, MAX_ELEMENTS, VALUE_CHARS
+from flagmw.vendors.webtrends.response import ALIAS, MAX_ELEMENTS, VALUE_CHARS
 from tests.unit.codec import (
     DOMAIN_ID,
     MODE,

@@ -6,7 +6,7 @@ import pytest
 
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Outcome, Retry, Suspend
-from flagmw.vendors._webtrends_codes import Kind, kind_of
+from flagmw.vendors.webtrends.codes import Kind, kind_of
 from tests.unit.codec import MODE, USER, control, decide, deliver, error, event, reply, webtrends
 
 # The vendor's own list ("Error codes" in its OTS REST API guide), by what they ask of a client.

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Dead, Retry
-from flagmw.vendors import _webtrends_request as requests
-from flagmw.vendors._webtrends_request import flatten
 from flagmw.vendors.webtrends import Webtrends
+from flagmw.vendors.webtrends import request as requests
+from flagmw.vendors.webtrends.request import flatten
 from tests.unit.codec import (
     MODE,
     TOKEN,

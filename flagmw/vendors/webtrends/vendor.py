@@ -16,16 +16,16 @@ import orjson
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Retry, Track, Variant, Visit, VisitorState
-from flagmw.vendors import _webtrends_decide as decisions
-from flagmw.vendors import _webtrends_request as requests
-from flagmw.vendors import _webtrends_track as tracks
-from flagmw.vendors._seen import Seen
-from flagmw.vendors._webtrends_answer import ALIAS
-from flagmw.vendors._webtrends_cookies import Cookies
 from flagmw.vendors.base import Participation
 from flagmw.vendors.common.json import sound
 from flagmw.vendors.common.options import checked_base_url, checked_prefix, flag, one_of
 from flagmw.vendors.common.outcome import unanswered
+from flagmw.vendors.webtrends import decide as decisions
+from flagmw.vendors.webtrends import deliver as tracks
+from flagmw.vendors.webtrends import request as requests
+from flagmw.vendors.webtrends.cookies import Cookies
+from flagmw.vendors.webtrends.refused import Seen
+from flagmw.vendors.webtrends.response import ALIAS
 
 BASE_URL = "https://ots.webtrends-optimize.com/ots/api/rest-1.2"
 BAD_COOKIES_S = 60.0

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError
 from flagmw.types import CookieChange, Decision, Reply, Variant
-from flagmw.vendors import _webtrends_answer as answers
-from flagmw.vendors import _webtrends_codes as codes
-from flagmw.vendors._webtrends_cookies import Cookies
 from flagmw.vendors.common.http_status import status_fault
+from flagmw.vendors.webtrends import codes
+from flagmw.vendors.webtrends import response as answers
+from flagmw.vendors.webtrends.cookies import Cookies
 
 UNTRUSTED_REST_S = 30.0
 MAX_COOKIES = answers.MAX_COOKIES

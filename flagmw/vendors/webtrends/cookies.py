@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from flagmw._cookies.header import octets_ok
-from flagmw.vendors._webtrends_answer import ALIAS
 from flagmw.vendors.base import CookieRule
+from flagmw.vendors.webtrends.response import ALIAS
 
 
 class Cookies:

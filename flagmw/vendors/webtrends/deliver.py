@@ -5,9 +5,9 @@ from __future__ import annotations
 from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Reply, Retry, Suspend
-from flagmw.vendors import _webtrends_answer as answers
-from flagmw.vendors import _webtrends_codes as codes
 from flagmw.vendors.common.outcome import by_status
+from flagmw.vendors.webtrends import codes
+from flagmw.vendors.webtrends import response as answers
 
 GZIP_REFUSED = Retry(ErrorCode.ENCODING)
 
