@@ -11,7 +11,7 @@ import pytest
 
 from flagmw import Flagmw, Webtrends, asgi, wsgi
 from flagmw.sandbox import SandboxServer
-from tests.caching.proxy import Answer, Fetch, SharedCache
+from tests.contracts.edges.caching_proxy import Answer, Fetch, SharedCache
 
 VISITORS = 1000
 PAGES: Mapping[str, tuple[list[tuple[str, str]], bool]] = {

@@ -11,7 +11,7 @@ from flagmw.sandbox import SandboxServer
 from tests.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends
 from tests.edges.test_both import total
 from tests.edges.test_reuse import K1, asked
-from tests.unit.test_gates import GOOGLEBOT
+from tests.unit._web.test_consent import GOOGLEBOT
 
 ALIAS = "ta_Project1"
 PREFETCH = [("sec-purpose", "prefetch;prerender")]

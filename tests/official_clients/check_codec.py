@@ -15,7 +15,7 @@ from flagmw._support.limits import Deadline
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Reply, VisitorState
 from tests.official_clients.conftest import Official, Process
-from tests.unit.codec import run
+from tests.unit.vendors.webtrends.codec import run
 
 NOW_MS = 1_800_000_000_250
 REQUEST = {"execute": {"mboxes": [{"index": 0, "name": "ta_Hero"}]}}

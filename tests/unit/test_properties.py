@@ -16,9 +16,9 @@ from flagmw.flags.track import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, ch
 from flagmw.types import VisitorState
 from flagmw.vendors.webtrends.request import endpoint, flatten
 from flagmw.vendors.webtrends.response import ALIAS
-from tests.unit.codec import USER, control, decide, reply, success, webtrends
-from tests.unit.test_inbound import Request
-from tests.unit.test_inbound import visit as visit_of
+from tests.unit._web.test_inbound import Request
+from tests.unit._web.test_inbound import visit as visit_of
+from tests.unit.vendors.webtrends.codec import USER, control, decide, reply, success, webtrends
 
 # RFC 6265 section 4.1.1: cookie-octet is US-ASCII without controls, white space, quote, comma, semicolon, backslash.
 OCTETS = frozenset(chr(n) for n in range(0x21, 0x7F)) - set('",;\\')
