@@ -38,7 +38,7 @@ matrix: $(READY)
 # The long forms: make faults ARGS="--requests 100000", make isolation ARGS="--requests 1000000",
 # make fuzz ARGS="--inputs 1000000".
 faults: $(READY)
-	@$(BIN)/python -m tests.faults.run $(ARGS)
+	@$(BIN)/python -m tests.faults.load.run $(ARGS)
 
 isolation: $(READY)
 	@$(BIN)/python -m tests.isolation.run $(ARGS)

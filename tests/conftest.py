@@ -29,7 +29,7 @@ LONG = (
     "soak/test_soak.py",
     "outbox/test_state_machine.py",
     "leaks/test_leaks.py",
-    "faults/test_faults.py",
+    "faults/load/test_faults.py",
     "catalogue/test_upstream.py",
     "drivers/test_contract.py",
     "drivers/test_hedging.py",

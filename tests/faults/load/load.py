@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 
 from tests.support.raw_vendor import free_port
 
-SHOPS = Path(__file__).resolve().parents[2] / "integrations"
+SHOPS = Path(__file__).resolve().parents[3] / "integrations"
 SERVERS = {
     "uvicorn": ("fastapi_shop", ["uvicorn", "app:app", "--log-level", "warning", "--port", "{port}"]),
     "gunicorn": (

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from flagmw.sandbox import SandboxServer
-from tests.faults.cookies import HEADER_BYTES, PAGES, PROJECTS, junk_ms, longest_cookie_header
-from tests.faults.load import DEADLINE_S, SERVERS, Browser, Memory, Page, jar, shop
-from tests.faults.rows import BOMB_BYTES, ROWS, Row, dealt
+from tests.faults.load.cookies import HEADER_BYTES, PAGES, PROJECTS, junk_ms, longest_cookie_header
+from tests.faults.load.load import DEADLINE_S, SERVERS, Browser, Memory, Page, jar, shop
+from tests.faults.load.rows import BOMB_BYTES, ROWS, Row, dealt
 
 VISITORS = 8
 PER_ROW = 60

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.load import DEADLINE_S, SERVERS
-from tests.faults.rows import ROWS
-from tests.faults.run import Result, run, table
+from tests.faults.load.load import DEADLINE_S, SERVERS
+from tests.faults.load.rows import ROWS
+from tests.faults.load.run import Result, run, table
 
 REQUESTS = 2000
 # Several shops and their vendors share a small machine here; `make faults` is what measures.
