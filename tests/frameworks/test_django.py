@@ -35,9 +35,9 @@ from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
 from flagmw.types import CookieChange, Decision, Flow, Variant, Visit, VisitorState
 from flagmw.vendors.base import CookieRule
-from tests.adapters.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent, asynchronous
 from tests.catalogue.rows import eventually
 from tests.edges.driver import Make, Probe, asgi_call, environ, http_scope, webtrends, wsgi_call
+from tests.frameworks.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent, asynchronous
 
 HERE = __name__
 Site = DjangoWsgi | DjangoAsgi

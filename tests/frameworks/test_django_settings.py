@@ -15,8 +15,8 @@ from django.template import Context, engines
 from flagmw import Flagmw, Static
 from flagmw.django import FlagsMiddleware, from_settings
 from flagmw.exceptions import ConfigError
-from tests.adapters.sites import OURS, DjangoAsgi, DjangoWsgi
 from tests.edges.driver import TOKEN, Make
+from tests.frameworks.sites import OURS, DjangoAsgi, DjangoWsgi
 
 UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
 OPTIONS = {"vendors": [{"type": "static", "flags": {"ta_A": "b"}}], "defaults": {"ta_Z": "calm"}}

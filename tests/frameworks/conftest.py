@@ -17,8 +17,8 @@ if not settings.configured:
 
 from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
-from tests.adapters.sites import DJANGO, SITES, Site
 from tests.edges.driver import Make
+from tests.frameworks.sites import DJANGO, SITES, Site
 
 
 @pytest.fixture(scope="session")

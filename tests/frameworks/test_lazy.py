@@ -15,9 +15,9 @@ from starlette.responses import PlainTextResponse
 
 from flagmw.fastapi import FlagsDep, FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer
-from tests.adapters.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, FlaskSite, Site
 from tests.edges.driver import Make, Page, Sent, asgi_call, http_scope, webtrends
 from tests.edges.test_reuse import asked
+from tests.frameworks.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, FlaskSite, Site
 
 ALIAS = "ta_Project1"
 

@@ -17,8 +17,8 @@ from flagmw import Flagmw, Static, current
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
-from tests.adapters.sites import Answer, Asked, Sent, Site, pieces
 from tests.edges.driver import AsgiEdge, ClientGone, Make, Probe, Visitor, leaving_after, webtrends
+from tests.frameworks.sites import Answer, Asked, Sent, Site, pieces
 
 
 def plain(asked: Asked) -> Answer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw.sandbox import SandboxServer
-from tests.adapters.sites import Answer, Asked, Site
 from tests.edges.driver import Make, Visitor, webtrends
 from tests.edges.test_qa_overrides import keep, token
 from tests.edges.test_reuse import ALIAS, K1, asked
+from tests.frameworks.sites import Answer, Asked, Site
 
 
 def show(request: Asked) -> Answer:
