@@ -1,6 +1,6 @@
 """Send one process many different values of what visitors choose, and measure how much memory it keeps.
 
-The long form: python -m tests.caching.varied --values 200000 --memory-mb 8 [KIND ...]
+The long form: python -m tests.contracts.edges.varied --values 200000 --memory-mb 8 [KIND ...]
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ import pytest
 
 from flagmw import Webtrends
 from flagmw._exchange.incoming_cookies import Reader
-from tests.caching.varied import DOMAIN, USER
+from tests.contracts.edges.varied import DOMAIN, USER
 
 
 @pytest.mark.parametrize("pad", [1500])
 def test_what_visitors_vary_is_bounded(pad: int) -> None:
     """Hosts, paths, headers, cookies, ids, aliases and metrics that are new with every request, all at once."""
-    command = [sys.executable, "-m", "tests.caching.varied", "--together", "--values", "1000"]
+    command = [sys.executable, "-m", "tests.contracts.edges.varied", "--together", "--values", "1000"]
     done = subprocess.run(
         [*command, "--memory-mb", "4", "--pad", str(pad)], capture_output=True, text=True, timeout=120
     )
