@@ -30,7 +30,7 @@ LONG = (
     "outbox/test_state_machine.py",
     "leaks/test_leaks.py",
     "faults/load/test_faults.py",
-    "catalogue/test_upstream.py",
+    "faults/catalogue/test_upstream.py",
     "drivers/test_contract.py",
     "drivers/test_hedging.py",
     "cli/test_outbox.py",
@@ -41,7 +41,7 @@ LONG = (
     "servers/test_killed_worker.py",
     "isolation/test_isolation.py",
     "edges/test_reuse.py",
-    "catalogue/test_transport.py",
+    "faults/catalogue/test_transport.py",
 )
 
 

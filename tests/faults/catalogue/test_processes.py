@@ -16,8 +16,8 @@ import pytest
 from flagmw import ErrorCode, Visit
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Delivered, Event, Flow, Outcome, Track
-from tests.catalogue.rows import eventually
 from tests.edges.driver import Answer, Edge, Make, Probe, Seen
+from tests.faults.catalogue.rows import eventually
 from tests.support.busy import HELD_UP_S
 
 # What a late track tells: whether it was taken, what the application's own store has, and flagmw's counters.
@@ -92,7 +92,7 @@ def test_P22_track_at_interpreter_shutdown(stage: str, own: bool) -> None:
     """A late track raises nothing and hangs nothing: it is stored at once, or dropped and counted."""
     code = f"OWN = {own}\n" + PRELUDE + textwrap.dedent(STAGES[stage])
     order = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
-    done = subprocess.run(order, capture_output=True, text=True, timeout=30, cwd=Path(__file__).parents[2])
+    done = subprocess.run(order, capture_output=True, text=True, timeout=30, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr, done.stderr
     (told,) = (json.loads(line) for line in done.stdout.splitlines())

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from flagmw import AdobeTarget, Contentstack, ErrorCode, Monetate, Reason
-from tests.catalogue.rows import USER, control, eventually
 from tests.edges.driver import Answer, Edge, Make, Seen, webtrends
+from tests.faults.catalogue.rows import USER, control, eventually
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Action,

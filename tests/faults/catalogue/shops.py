@@ -113,7 +113,7 @@ def serving(server: str, folder: Path, vendor_url: str, **options: object) -> It
     source, words = SERVERS[server]
     port = free_port()
     (folder / "app.py").write_text(source)
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     environ = {
         **os.environ,
         "PYTHONPATH": root,

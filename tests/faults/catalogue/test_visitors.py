@@ -12,8 +12,18 @@ import pytest
 
 from flagmw import Webtrends
 from flagmw.testing import FakeVendor
-from tests.catalogue.rows import MODE, USER, Counted, control, decided, eventually, page, persisted, without_deliveries
 from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, webtrends
+from tests.faults.catalogue.rows import (
+    MODE,
+    USER,
+    Counted,
+    control,
+    decided,
+    eventually,
+    page,
+    persisted,
+    without_deliveries,
+)
 from tests.faults.load.cookies import JUNK, extra_ms
 from tests.support.raw_vendor import RawVendor, Received, always
 

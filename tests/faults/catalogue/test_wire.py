@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.catalogue.rows import DAY_S, USER, control, decided, eventually, persisted
-from tests.catalogue.shops import Got, exchange, serving
-from tests.catalogue.test_visitors import told
 from tests.edges.driver import DOMAIN
+from tests.faults.catalogue.rows import DAY_S, USER, control, decided, eventually, persisted
+from tests.faults.catalogue.shops import Got, exchange, serving
+from tests.faults.catalogue.test_visitors import told
 from tests.faults.load.cookies import HEADER_BYTES, PAGES, overfill
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import Connection, RawVendor, forever, http, read_request

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.catalogue.rows import (
+from tests.edges.driver import DOMAIN, Edge, Make, webtrends
+from tests.faults.catalogue.rows import (
     DAY_S,
     MODE,
     USER,
@@ -22,7 +23,6 @@ from tests.catalogue.rows import (
     refused,
     without_deliveries,
 )
-from tests.edges.driver import DOMAIN, Edge, Make, webtrends
 from tests.support.raw_vendor import RawVendor, always, http
 
 # Where nothing else is said the host is www.mysite.com, over https, and a visitor has no cookies.
