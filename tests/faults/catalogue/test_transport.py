@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.drivers.conftest import authority
+from tests.contracts.drivers.conftest import authority
 from tests.edges.driver import Answer, AsgiEdge, Edge, Make, Seen, Sent, webtrends
 from tests.faults.catalogue.rows import decided, eventually
 from tests.support.busy import HELD_UP_S

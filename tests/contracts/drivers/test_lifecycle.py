@@ -29,7 +29,7 @@ from flagmw._transports.body import Limits
 from flagmw._transports.resolver import Resolver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
-from tests.drivers.conftest import NAMED
+from tests.contracts.drivers.conftest import NAMED
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Authority,
@@ -84,7 +84,7 @@ def script(code: str, *arguments: str) -> Any:
         capture_output=True,
         text=True,
         timeout=20,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=False,
     )
     assert done.returncode == 0, done.stderr

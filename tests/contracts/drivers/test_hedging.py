@@ -13,8 +13,8 @@ from flagmw._drivers.aio import AsyncDriver
 from flagmw._drivers.hedge import Budget
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
-from tests.drivers.conftest import one_call
-from tests.drivers.test_lifecycle import script, soon
+from tests.contracts.drivers.conftest import one_call
+from tests.contracts.drivers.test_lifecycle import script, soon
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Authority,
