@@ -40,7 +40,7 @@ LONG = (
     "fuzzing/test_fuzz.py",
     "servers/test_killed_worker.py",
     "isolation/test_isolation.py",
-    "edges/test_reuse.py",
+    "contracts/edges/test_reuse.py",
     "faults/catalogue/test_transport.py",
 )
 

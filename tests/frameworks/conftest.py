@@ -17,7 +17,7 @@ if not settings.configured:
 
 from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Make
+from tests.contracts.edges.driver import Make
 from tests.frameworks.sites import DJANGO, SITES, Site
 
 

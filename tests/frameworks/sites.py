@@ -24,7 +24,7 @@ import flagmw.django
 import flagmw.fastapi
 import flagmw.flask
 from flagmw import Flagmw, Flags
-from tests.edges.driver import Answer, App, AsgiEdge, Edge, Page, Sent, WsgiEdge
+from tests.contracts.edges.driver import Answer, App, AsgiEdge, Edge, Page, Sent, WsgiEdge
 
 METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT"]
 OURS = "flagmw.django.FlagsMiddleware"

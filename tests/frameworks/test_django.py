@@ -35,7 +35,7 @@ from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
 from flagmw.types import CookieChange, Decision, Flow, Variant, Visit, VisitorState
 from flagmw.vendors.base import CookieRule
-from tests.edges.driver import Make, Probe, asgi_call, environ, http_scope, webtrends, wsgi_call
+from tests.contracts.edges.driver import Make, Probe, asgi_call, environ, http_scope, webtrends, wsgi_call
 from tests.faults.catalogue.rows import eventually
 from tests.frameworks.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent, asynchronous
 

@@ -15,7 +15,7 @@ from django.views.decorators.vary import vary_on_cookie
 
 from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import App, Make, Page, Visitor, webtrends
+from tests.contracts.edges.driver import App, Make, Page, Visitor, webtrends
 from tests.frameworks.sites import OURS, DjangoAsgi, DjangoWsgi
 
 UPDATE = "django.middleware.cache.UpdateCacheMiddleware"

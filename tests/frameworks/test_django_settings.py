@@ -15,7 +15,7 @@ from django.template import Context, engines
 from flagmw import Flagmw, Static
 from flagmw.django import FlagsMiddleware, from_settings
 from flagmw.exceptions import ConfigError
-from tests.edges.driver import TOKEN, Make
+from tests.contracts.edges.driver import TOKEN, Make
 from tests.frameworks.sites import OURS, DjangoAsgi, DjangoWsgi
 
 UPDATE = "django.middleware.cache.UpdateCacheMiddleware"

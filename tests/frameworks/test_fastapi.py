@@ -15,7 +15,7 @@ from flagmw import Flagmw, Flags, Static, asgi, current
 from flagmw.codes import ErrorCode
 from flagmw.fastapi import FlagsDep, FlagsMiddleware, flags_from, install
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Sent, asgi_call, http_scope, webtrends
+from tests.contracts.edges.driver import Sent, asgi_call, http_scope, webtrends
 
 
 @pytest.fixture

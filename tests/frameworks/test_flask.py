@@ -17,7 +17,7 @@ from flagmw import Flagmw, Static, current, wsgi
 from flagmw.codes import ErrorCode
 from flagmw.flask import FlagsMiddleware, flags_from, init_app
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Make, Sent, environ, webtrends, wsgi_call
+from tests.contracts.edges.driver import Make, Sent, environ, webtrends, wsgi_call
 
 
 def test_A24_test_client(make: Make, vendor: SandboxServer) -> None:

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse
 
 from flagmw.fastapi import FlagsDep, FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Make, Page, Sent, asgi_call, http_scope, webtrends
-from tests.edges.test_reuse import asked
+from tests.contracts.edges.driver import Make, Page, Sent, asgi_call, http_scope, webtrends
+from tests.contracts.edges.test_reuse import asked
 from tests.frameworks.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, FlaskSite, Site
 
 ALIAS = "ta_Project1"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Make, Visitor, webtrends
-from tests.edges.test_qa_overrides import keep, token
-from tests.edges.test_reuse import ALIAS, K1, asked
+from tests.contracts.edges.driver import Make, Visitor, webtrends
+from tests.contracts.edges.test_qa_overrides import keep, token
+from tests.contracts.edges.test_reuse import ALIAS, K1, asked
 from tests.frameworks.sites import Answer, Asked, Site
 
 

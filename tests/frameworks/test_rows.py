@@ -17,7 +17,7 @@ from flagmw import Flagmw, Static, current
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
-from tests.edges.driver import AsgiEdge, ClientGone, Make, Probe, Visitor, leaving_after, webtrends
+from tests.contracts.edges.driver import AsgiEdge, ClientGone, Make, Probe, Visitor, leaving_after, webtrends
 from tests.frameworks.sites import Answer, Asked, Sent, Site, pieces
 
 

@@ -19,7 +19,7 @@ from django.test import override_settings
 
 from flagmw import Flagmw
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import App, AsgiEdge, Edge, Page, Sent, Visitor, WsgiEdge
+from tests.contracts.edges.driver import App, AsgiEdge, Edge, Page, Sent, Visitor, WsgiEdge
 
 SHOPS = Path(__file__).parents[2] / "integrations"
 ATTRIBUTES = {"Path=/", "Domain=mysite.com", "Secure", "SameSite=Lax"}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import flagmw
-from tests.edges.driver import TOKEN
+from tests.contracts.edges.driver import TOKEN
 
 PACKAGE = str(Path(flagmw.__file__).parent)
 LINE_CHARS = 5000

@@ -42,7 +42,19 @@ from flagmw.types import (
     VisitorState,
 )
 from flagmw.vendors.base import Participation
-from tests.edges.driver import DOMAIN, EDGES, TOKEN, Answer, AsgiEdge, Edge, Headers, Probe, Seen, Sent, webtrends
+from tests.contracts.edges.driver import (
+    DOMAIN,
+    EDGES,
+    TOKEN,
+    Answer,
+    AsgiEdge,
+    Edge,
+    Headers,
+    Probe,
+    Seen,
+    Sent,
+    webtrends,
+)
 from tests.leaks.conftest import CANARIES, Watch
 from tests.support.raw_vendor import Action, RawVendor, forever, free_port, hang, http, reset
 

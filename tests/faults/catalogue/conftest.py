@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flagmw import Flagmw
-from tests.edges.conftest import _server, edge, vendor
-from tests.edges.driver import AsgiEdge, Edge, Make
+from tests.contracts.edges.conftest import _server, edge, vendor
+from tests.contracts.edges.driver import AsgiEdge, Edge, Make
 
 __all__ = ["_server", "edge", "make", "vendor"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flagmw.types import Variant
-from tests.edges.driver import DOMAIN, Answer, Seen
+from tests.contracts.edges.driver import DOMAIN, Answer, Seen
 
 USER, MODE = f"_wt.user-{DOMAIN}", f"_wt.mode-{DOMAIN}"
 DAY_S = 86_400

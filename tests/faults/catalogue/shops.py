@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.edges.driver import DOMAIN, TOKEN
+from tests.contracts.edges.driver import DOMAIN, TOKEN
 from tests.support.raw_vendor import free_port
 
 BIN = Path(sys.executable).parent

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.edges.driver import DOMAIN, Edge, Make, webtrends
+from tests.contracts.edges.driver import DOMAIN, Edge, Make, webtrends
 from tests.faults.catalogue.rows import (
     DAY_S,
     MODE,

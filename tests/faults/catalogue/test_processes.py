@@ -16,7 +16,7 @@ import pytest
 from flagmw import ErrorCode, Visit
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Delivered, Event, Flow, Outcome, Track
-from tests.edges.driver import Answer, Edge, Make, Probe, Seen
+from tests.contracts.edges.driver import Answer, Edge, Make, Probe, Seen
 from tests.faults.catalogue.rows import eventually
 from tests.support.busy import HELD_UP_S
 

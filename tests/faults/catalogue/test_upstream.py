@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flagmw import AdobeTarget, Contentstack, ErrorCode, Monetate, Reason
-from tests.edges.driver import Answer, Edge, Make, Seen, webtrends
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, webtrends
 from tests.faults.catalogue.rows import USER, control, eventually
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (

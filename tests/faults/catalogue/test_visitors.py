@@ -12,7 +12,7 @@ import pytest
 
 from flagmw import Webtrends
 from flagmw.testing import FakeVendor
-from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, webtrends
+from tests.contracts.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, webtrends
 from tests.faults.catalogue.rows import (
     MODE,
     USER,

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.edges.driver import DOMAIN
+from tests.contracts.edges.driver import DOMAIN
 from tests.faults.catalogue.rows import DAY_S, USER, control, decided, eventually, persisted
 from tests.faults.catalogue.shops import Got, exchange, serving
 from tests.faults.catalogue.test_visitors import told

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from flagmw import Flagmw
-from tests.edges.driver import EDGES, Answer, Edge, Sent, webtrends
+from tests.contracts.edges.driver import EDGES, Answer, Edge, Sent, webtrends
 from tests.faults.catalogue.rows import MODE, USER, control, decided, persisted
 from tests.faults.catalogue.shops import Got, exchange, serving
 from tests.support.raw_vendor import Connection, RawVendor, http

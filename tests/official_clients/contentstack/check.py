@@ -19,7 +19,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Decision, VisitorState
-from tests.edges.driver import BROWSER, EDGES, Answer, Edge, Sent
+from tests.contracts.edges.driver import BROWSER, EDGES, Answer, Edge, Sent
 
 HERE = Path(__file__).parent
 PROJECT = "64c7787b333555469a861224"

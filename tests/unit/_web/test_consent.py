@@ -10,7 +10,7 @@ from flagmw._web.consent import Consent, consent, nobody
 from flagmw.codes import ErrorCode
 from flagmw.config import Config
 from flagmw.exceptions import ConfigError
-from tests.edges.driver import BROWSER
+from tests.contracts.edges.driver import BROWSER
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 

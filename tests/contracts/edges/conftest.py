@@ -9,7 +9,7 @@ import pytest
 
 from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import EDGES, Edge, Make
+from tests.contracts.edges.driver import EDGES, Edge, Make
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from flagmw import ConfigError, Flagmw, Identity, Static, Webtrends, current
 from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import (
+from tests.contracts.edges.driver import (
     DOMAIN,
     EDGES,
     Answer,
@@ -42,7 +42,7 @@ from tests.edges.driver import (
 from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import RawVendor, always
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "webtrends"
+SAMPLES = Path(__file__).parents[2] / "samples" / "webtrends"
 
 
 def plain(seen: Seen) -> Answer:

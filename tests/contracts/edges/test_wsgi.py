@@ -21,7 +21,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer
 from flagmw.wsgi import FlagsMiddleware, flags_from
-from tests.edges.driver import Make, Sent, environ, webtrends, wsgi_call
+from tests.contracts.edges.driver import Make, Sent, environ, webtrends, wsgi_call
 
 OK = [("Content-Type", "text/plain")]
 

@@ -23,11 +23,11 @@ from flagmw.flask import init_app
 from flagmw.testing import FakeVendor
 from flagmw.types import Decision, Flow, Visit, VisitorState
 from flagmw.wsgi import FlagsMiddleware, flags_from
-from tests.edges.driver import Headers, Make, Sent, environ, http_scope
+from tests.contracts.edges.driver import Headers, Make, Sent, environ, http_scope
 from tests.support.raw_vendor import free_port
 
 HTML = [("Content-Type", "text/html")]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class EarlyReader:

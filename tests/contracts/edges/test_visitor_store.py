@@ -14,7 +14,7 @@ from flagmw import ErrorCode, Flagmw, Identity, Visit
 from flagmw._visitor_store.sqlite import SqliteVisitors, open_store
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
 from tests.support.busy import HELD_UP_S
 
 KEYS = ["a-signing-key-of-the-tests-0123456789"]

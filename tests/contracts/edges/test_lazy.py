@@ -15,7 +15,7 @@ from flagmw import Flagmw, Flags, current
 from flagmw.asgi import FlagsMiddleware, flags_from
 from flagmw.codes import ErrorCode, Reason
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import (
+from tests.contracts.edges.driver import (
     Answer,
     AsgiEdge,
     Edge,
@@ -28,8 +28,8 @@ from tests.edges.driver import (
     http_scope,
     webtrends,
 )
-from tests.edges.test_both import plain, total
-from tests.edges.test_reuse import K1, asked
+from tests.contracts.edges.test_both import plain, total
+from tests.contracts.edges.test_reuse import K1, asked
 from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import RawVendor, forever, hang, read_request
 

@@ -11,7 +11,7 @@ import pytest
 from flagmw import AdobeTarget, Contentstack, Monetate, Static
 from flagmw.codes import ErrorCode, Reason
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
 from tests.support.busy import best
 
 KEY = "k-0123456789abcdefghijklmnopqrstuvwxyz"

@@ -16,7 +16,7 @@ from flagmw.codes import ErrorCode
 from flagmw.config import Identity
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Visit
-from tests.edges.driver import Answer, AsgiEdge, Edge, Make, Probe, Seen, Sent, Visitor, webtrends
+from tests.contracts.edges.driver import Answer, AsgiEdge, Edge, Make, Probe, Seen, Sent, Visitor, webtrends
 from tests.support.busy import HELD_UP_S
 
 

@@ -13,7 +13,18 @@ import pytest
 
 from flagmw import ErrorCode, Flagmw, Visit
 from flagmw._visitor_store.sqlite import SqliteVisitors
-from tests.edges.driver import Answer, Edge, Make, Page, Seen, Sent, asgi_app, asgi_call, http_scope, webtrends
+from tests.contracts.edges.driver import (
+    Answer,
+    Edge,
+    Make,
+    Page,
+    Seen,
+    Sent,
+    asgi_app,
+    asgi_call,
+    http_scope,
+    webtrends,
+)
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import Action, Connection, RawVendor, forever, http
 

@@ -38,11 +38,22 @@ from flagmw.fastapi import FlagsDep, install
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer
 from flagmw.types import VisitorState
-from tests.edges.driver import BROWSER, DOMAIN, Make, Page, Probe, Sent, asgi_call, http_scope, never, webtrends
+from tests.contracts.edges.driver import (
+    BROWSER,
+    DOMAIN,
+    Make,
+    Page,
+    Probe,
+    Sent,
+    asgi_call,
+    http_scope,
+    never,
+    webtrends,
+)
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import RawVendor
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def start(**more: Any) -> dict[str, Any]:

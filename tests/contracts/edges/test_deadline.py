@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Page, Seen, Sent, webtrends
+from tests.contracts.edges.driver import Answer, Edge, Make, Page, Seen, Sent, webtrends
 from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import RawVendor, drip, forever, hang, http, read_request
 

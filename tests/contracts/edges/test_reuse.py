@@ -14,7 +14,7 @@ from flagmw import Flagmw, Identity, Reason, Variant, Visit, Webtrends
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Call, CookieChange, Decision, Flow, VisitorState
-from tests.edges.driver import (
+from tests.contracts.edges.driver import (
     DOMAIN,
     TOKEN,
     Answer,
@@ -30,7 +30,7 @@ from tests.edges.driver import (
     http_scope,
     webtrends,
 )
-from tests.edges.test_both import total, wait_for
+from tests.contracts.edges.test_both import total, wait_for
 from tests.support.raw_vendor import RawVendor, always, forever, hang, http, read_request, sleep
 from tests.support.raw_vendor import send as send_raw
 

@@ -173,7 +173,7 @@ def test_flush_looks_for_what_others_have_left(tmp_path: Path) -> None:
     child = f"""
 import os
 from flagmw import Flagmw, Visit
-from tests.edges.test_lifespan import DownVendor
+from tests.contracts.edges.test_lifespan import DownVendor
 fm = Flagmw(vendors=[DownVendor({{"ta_A": "b"}})], outbox="sqlite://{tmp_path}/outbox")
 for n in range(3):
     flags = fm.decide(Visit(url="https://www.mysite.com/", user_id=f"u{{n}}"))
@@ -212,7 +212,7 @@ import os, time
 from flagmw import Flagmw
 from flagmw.asgi import FlagsMiddleware
 from flagmw.testing import FakeVendor
-from tests.edges.test_lifespan import buys
+from tests.contracts.edges.test_lifespan import buys
 
 class Noting(FakeVendor):
     def deliver(self, batch):
@@ -233,7 +233,7 @@ def test_uvicorn_ends_with_events_in_memory_delivered(tmp_path: Path) -> None:
     notes, port = tmp_path / "delivered", free_port()
     environ = {**os.environ, "DELIVERED": str(notes), "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
     command = [sys.executable, "-m", "uvicorn", "shop_app:app", "--port", str(port), "--log-level", "error"]
-    with subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[2]) as server:
+    with subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[3]) as server:
         try:
             end = time.monotonic() + 30
             while True:

@@ -8,9 +8,9 @@ import pytest
 
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends
-from tests.edges.test_both import total
-from tests.edges.test_reuse import K1, asked
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends
+from tests.contracts.edges.test_both import total
+from tests.contracts.edges.test_reuse import K1, asked
 from tests.unit._web.test_consent import GOOGLEBOT
 
 ALIAS = "ta_Project1"

@@ -9,7 +9,7 @@ import pytest
 from flagmw import ErrorCode, Flagmw, Identity, Webtrends
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
-from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, Visitor, webtrends
+from tests.contracts.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, Visitor, webtrends
 
 KEYS = ["a-signing-key-of-the-tests-0123456789"]
 

@@ -21,9 +21,9 @@ from flagmw.sandbox import SandboxServer
 from flagmw.sandbox.scenario import Scenario
 from flagmw.testing import FakeVendor
 from flagmw.types import Decision, Flow, Visit, VisitorState
-from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Page, Seen, Visitor, webtrends
-from tests.edges.test_both import total
-from tests.edges.test_reuse import K1, K2, asked, tampered
+from tests.contracts.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Page, Seen, Visitor, webtrends
+from tests.contracts.edges.test_both import total
+from tests.contracts.edges.test_reuse import K1, K2, asked, tampered
 
 ALIAS = "ta_Project1"
 HOST = "www.mysite.com"

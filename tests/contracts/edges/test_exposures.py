@@ -10,11 +10,11 @@ import pytest
 from flagmw import Flagmw, Identity, wsgi
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
-from tests.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends, wsgi_call
-from tests.edges.driver import environ as wsgi_environ
-from tests.edges.test_both import wait_for
-from tests.edges.test_qa_overrides import token
-from tests.edges.test_reuse import K1, Clock
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends, wsgi_call
+from tests.contracts.edges.driver import environ as wsgi_environ
+from tests.contracts.edges.test_both import wait_for
+from tests.contracts.edges.test_qa_overrides import token
+from tests.contracts.edges.test_reuse import K1, Clock
 
 ALIASES = {"1": "ta_Project1", "2": "ta_Project2", "h": "ta_Hero"}
 

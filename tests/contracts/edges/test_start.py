@@ -7,7 +7,7 @@ from typing import Any
 
 from flagmw import ErrorCode, Flagmw, Static, asgi, wsgi
 from flagmw.testing import override_flags
-from tests.edges.driver import Sent, asgi_call, environ, http_scope, wsgi_call
+from tests.contracts.edges.driver import Sent, asgi_call, environ, http_scope, wsgi_call
 
 PUBLIC = [("Cache-Control", "public, max-age=60"), ("Content-Type", "text/plain")]
 

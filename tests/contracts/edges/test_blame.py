@@ -15,7 +15,7 @@ import pytest
 
 from flagmw import AdobeTarget, Contentstack, Flagmw, Flags, Monetate, Visit
 from flagmw.codes import ErrorCode
-from tests.edges.driver import DOMAIN, webtrends
+from tests.contracts.edges.driver import DOMAIN, webtrends
 from tests.support.busy import best
 from tests.support.raw_vendor import Action, Connection, RawVendor, always, close, forever, hang, http, read_request
 

@@ -9,7 +9,7 @@ import pytest
 from flagmw import Contentstack
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, Visitor
+from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Visitor
 
 PROJECT = "64c7787b333555469a861224"
 USER, MANIFEST = "cs-personalize-user-uid", "cs-personalize-manifest"
