@@ -12,8 +12,8 @@ from flagmw._support.encryption import AesGcm
 from flagmw._support.secret import Secret
 from flagmw._valkey.lookups import Away
 from flagmw.outbox.valkey import ValkeySeen, ValkeyVisitors
-from tests.outbox.on_valkey import address, shared_server
-from tests.outbox.test_valkey_faults import free_port, serve, stopped  # noqa: F401 - a fixture
+from tests.contracts.outbox.on_valkey import address, shared_server
+from tests.contracts.outbox.test_valkey_faults import free_port, serve, stopped  # noqa: F401 - a fixture
 from tests.support.busy import HELD_UP_S
 
 PATIENT_MS = 2_000  # where the answer is what is tested, a busy machine may take its time

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outbox.test_slots import script
+from tests.contracts.outbox.test_slots import script
 
 BODY = """
 import json, signal

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from flagmw.types import Event, Track, Visit
-from tests.outbox.rig import Rig, ScriptedVendor
+from tests.contracts.outbox.rig import Rig, ScriptedVendor
 
 MakeEvent = Callable[..., Event]
 

@@ -20,7 +20,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import Worker
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Reply, Retry, Suspend
-from tests.outbox.rig import CountingOutbox, ScriptedVendor, codes, eventually, threads
+from tests.contracts.outbox.rig import CountingOutbox, ScriptedVendor, codes, eventually, threads
 from tests.support.busy import HELD_UP_S
 
 # Delivery

@@ -1,4 +1,7 @@
-"""A process that delivers from a Valkey server: python -m tests.outbox.valkey_consumer SERVER-URL VENDOR-PORT."""
+"""A process that delivers from a Valkey server.
+
+python -m tests.contracts.outbox.valkey_consumer SERVER-URL VENDOR-PORT
+"""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
 from flagmw.types import Delivered, Event
-from tests.outbox.on_valkey import address, started
-from tests.outbox.test_valkey_faults import eventually, on_server, stopped
+from tests.contracts.outbox.on_valkey import address, started
+from tests.contracts.outbox.test_valkey_faults import eventually, on_server, stopped
 
 LEASE_S = 60.0
 N = 12

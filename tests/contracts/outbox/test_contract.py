@@ -18,7 +18,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Retry, Suspend
-from tests.outbox.on_valkey import forwarded
+from tests.contracts.outbox.on_valkey import forwarded
 
 BACKENDS = {
     "memory": lambda path, clock, **options: MemoryOutbox(rng=random.Random(1), **options),

@@ -21,7 +21,7 @@ from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
 from flagmw.testing import FakeVendor
 from flagmw.types import Delivered, Visit
-from tests.outbox.on_valkey import address
+from tests.contracts.outbox.on_valkey import address
 
 
 class Ledger(ThreadingHTTPServer):
@@ -63,7 +63,7 @@ def ledger() -> Iterator[Ledger]:
 
 
 def consumer(url: str, ledger: Ledger) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.outbox.valkey_consumer", url, str(ledger.server_address[1])]
+    command = [sys.executable, "-m", "tests.contracts.outbox.valkey_consumer", url, str(ledger.server_address[1])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process

@@ -22,10 +22,10 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox, ValkeySeen, ValkeyVisitors
 from flagmw.types import Dead, Delivered, Retry
-from tests.outbox.on_valkey import address, started
+from tests.contracts.outbox.on_valkey import address, started
 from tests.support.raw_vendor import Authority
 
-DOCS = Path(__file__).parents[2] / "docs" / "valkey.md"
+DOCS = Path(__file__).parents[3] / "docs" / "valkey.md"
 LEASE_S = 60.0
 WAIT_S = 15.0
 

@@ -12,7 +12,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.policy import Policy
 from flagmw.types import Ambiguous, Dead, Delivered, Retry, Suspend
-from tests.outbox.rig import BusyVendor, eventually
+from tests.contracts.outbox.rig import BusyVendor, eventually
 
 BAD, GOOD = 100, 40
 

@@ -17,7 +17,7 @@ from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import WIRE_S
 from flagmw.outbox.worker.lanes import Lanes
 from flagmw.types import Ambiguous, Dead, Delivered, Retry, Suspend
-from tests.outbox.rig import BusyVendor, CountingOutbox, codes, eventually
+from tests.contracts.outbox.rig import BusyVendor, CountingOutbox, codes, eventually
 from tests.support.busy import HELD_UP_S
 
 

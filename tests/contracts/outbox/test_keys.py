@@ -24,8 +24,8 @@ from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, Change, Held, Keys
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
-from tests.outbox.on_valkey import address
-from tests.outbox.test_valkey_faults import eventually
+from tests.contracts.outbox.on_valkey import address
+from tests.contracts.outbox.test_valkey_faults import eventually
 
 VISIT = Visit(url="https://shop.example/", cookies={"mt.v": "2.1.1"})
 # Nobody is there: what is tracked stays in the outbox.

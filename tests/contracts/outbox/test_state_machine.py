@@ -21,7 +21,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Retry, Suspend
-from tests.outbox.on_valkey import forwarded
+from tests.contracts.outbox.on_valkey import forwarded
 
 NOW = 1_800_000_000.0
 LEASE_S = 60.0
