@@ -37,7 +37,7 @@ LONG = (
     "contracts/outbox/test_valkey_faults.py",
     "servers/test_monetate_shop.py",
     "contracts/drivers/test_lifecycle.py",
-    "fuzzing/test_fuzz.py",
+    "faults/fuzz/test_fuzz.py",
     "servers/test_killed_worker.py",
     "isolation/test_isolation.py",
     "contracts/edges/test_reuse.py",
