@@ -44,7 +44,7 @@ isolation: $(READY)
 	@$(BIN)/python -m tests.isolation.run $(ARGS)
 
 fuzz: $(READY)
-	@$(BIN)/python -m fuzz.run $(ARGS)
+	@$(BIN)/python -m tests.faults.fuzz.run $(ARGS)
 
 # The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import run, targets, worker
+from tests.faults.fuzz import run, targets, worker
 
 INPUTS = 400
 
@@ -60,7 +60,17 @@ def test_a_bad_input_is_noted_and_kept(target: Callable[[bytes], None], kind: st
 
 def test_command_prints_a_line_per_target() -> None:
     """The command runs what it is told for as many inputs as it is told, and says what came of it."""
-    order = [sys.executable, "-m", "fuzz.run", "--inputs", "300", "--target", "saved-visitor", "--target", "track-data"]
+    order = [
+        sys.executable,
+        "-m",
+        "tests.faults.fuzz.run",
+        "--inputs",
+        "300",
+        "--target",
+        "saved-visitor",
+        "--target",
+        "track-data",
+    ]
     done = subprocess.run(order, cwd=run.ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     table = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}

@@ -1,4 +1,6 @@
-"""One target in a process of its own: `python -m fuzz.worker TARGET INPUTS SECONDS SEED FOLDER`. Prints a JSON line.
+"""One target in a process of its own. Prints a JSON line.
+
+python -m tests.faults.fuzz.worker TARGET INPUTS SECONDS SEED FOLDER
 
 Guided by the coverage of flagmw's lines where the fuzzer is installed; else by nothing, from the same seeds.
 """
@@ -95,7 +97,7 @@ def load() -> ModuleType:
     ready = contextlib.nullcontext() if atheris is None else atheris.instrument_imports(include=["flagmw"])
     # The fuzzer tells of every module that it makes ready.
     with contextlib.redirect_stderr(io.StringIO()), ready:
-        return importlib.import_module("fuzz.targets")
+        return importlib.import_module("tests.faults.fuzz.targets")
 
 
 def guided(judge: Judge, seeds: list[bytes], seed: int, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fuzz all targets: `python -m fuzz.run [--seconds S | --inputs N] [--target NAME] [--seed N]`.
+"""Fuzz all targets: `python -m tests.faults.fuzz.run [--seconds S | --inputs N] [--target NAME] [--seed N]`.
 
 Prints a line per target and exits with 1 on a crash or an input that takes over 10 ms of processor time. Such
 inputs are kept; `--replay FILE --target NAME` runs one again.
@@ -23,7 +23,7 @@ DEFAULT_SECONDS = 10.0
 LONGEST_S = 3600.0  # for one target, when inputs are what is asked for
 START_S = 60.0
 LIMIT_MS = 10.0
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 NAMES = (
     "cookie-reader", "set-cookie-writer", "answer", "built-answer", "tolerant-json", "visit", "track-data",
     "saved-visitor", "response-headers",
@@ -50,7 +50,7 @@ def fuzz(name: str, inputs: int, seconds: float, seed: int, folder: Path) -> Res
     """Fuzz one target in a process of its own."""
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
-    order = [sys.executable, "-m", "fuzz.worker", name, str(inputs), str(seconds), str(seed), str(own)]
+    order = [sys.executable, "-m", "tests.faults.fuzz.worker", name, str(inputs), str(seconds), str(seed), str(own)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
@@ -71,7 +71,7 @@ def fuzz(name: str, inputs: int, seconds: float, seed: int, folder: Path) -> Res
 
 def plain_ms(name: str, path: Path) -> float:
     """Return the processor time that a kept input takes without the fuzzer around it, the best of three."""
-    from fuzz.targets import TARGETS
+    from tests.faults.fuzz.targets import TARGETS
 
     data, times = path.read_bytes(), []
     for _ in range(3):
@@ -106,7 +106,9 @@ def show(results: list[Result]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="fuzz.run", description="Fuzz everything that reads foreign bytes.")
+    parser = argparse.ArgumentParser(
+        prog="tests.faults.fuzz.run", description="Fuzz everything that reads foreign bytes."
+    )
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="for all targets together")
     bound.add_argument("--inputs", type=int, help="for all targets together")
@@ -120,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.replay is not None:
         if len(names) != 1:
             parser.error("--replay needs one --target")
-        from fuzz.targets import TARGETS
+        from tests.faults.fuzz.targets import TARGETS
 
         TARGETS[names[0]](options.replay.read_bytes())
         print("no crash")

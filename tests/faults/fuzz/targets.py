@@ -32,7 +32,7 @@ from flagmw.vendors.webtrends.response import ALIAS, MAX_ELEMENTS, VALUE_CHARS
 
 Target: TypeAlias = Callable[[bytes], None]
 
-SAMPLES = Path(__file__).parents[1] / "tests" / "samples" / "webtrends"
+SAMPLES = Path(__file__).parents[3] / "tests" / "samples" / "webtrends"
 ACCOUNT = 2490593
 NOW = 1_800_000_000.0
 SPLIT = b"\x1e"
