@@ -41,7 +41,7 @@ faults: $(READY)
 	@$(BIN)/python -m tests.faults.load.run $(ARGS)
 
 isolation: $(READY)
-	@$(BIN)/python -m tests.isolation.run $(ARGS)
+	@$(BIN)/python -m tests.faults.isolation.run $(ARGS)
 
 fuzz: $(READY)
 	@$(BIN)/python -m tests.faults.fuzz.run $(ARGS)

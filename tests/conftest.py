@@ -39,7 +39,7 @@ LONG = (
     "contracts/drivers/test_lifecycle.py",
     "faults/fuzz/test_fuzz.py",
     "servers/test_killed_worker.py",
-    "isolation/test_isolation.py",
+    "faults/isolation/test_isolation.py",
     "contracts/edges/test_reuse.py",
     "faults/catalogue/test_transport.py",
 )

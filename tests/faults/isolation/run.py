@@ -1,4 +1,7 @@
-"""Interleave the requests of 200 visitors, and count what reaches anybody else: `python -m tests.isolation.run`."""
+"""Interleave the requests of 200 visitors, and count what reaches anybody else.
+
+python -m tests.faults.isolation.run
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import asyncio
 import sys
 import time
 
-from tests.isolation.crowd import (
+from tests.faults.isolation.crowd import (
     TASKS,
     THREADS,
     VISITORS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.isolation.run import SHARES, part, reusing
+from tests.faults.isolation.run import SHARES, part, reusing
 
 REQUESTS = 20_000
 REUSING = 5000
