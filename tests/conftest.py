@@ -28,7 +28,7 @@ LONG = (
     "matrix/test_matrix.py",
     "soak/test_soak.py",
     "contracts/outbox/test_state_machine.py",
-    "leaks/test_leaks.py",
+    "faults/leaks/test_leaks.py",
     "faults/load/test_faults.py",
     "faults/catalogue/test_upstream.py",
     "contracts/drivers/test_contract.py",

@@ -55,7 +55,7 @@ from tests.contracts.edges.driver import (
     Sent,
     webtrends,
 )
-from tests.leaks.conftest import CANARIES, Watch
+from tests.faults.leaks.conftest import CANARIES, Watch
 from tests.support.raw_vendor import Action, RawVendor, forever, free_port, hang, http, reset
 
 ALIAS = "ta_Project1"
