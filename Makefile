@@ -48,7 +48,7 @@ fuzz: $(READY)
 
 # The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)
-	@$(BIN)/python -m tests.soak.run $(ARGS)
+	@$(BIN)/python -m tests.faults.soak.run $(ARGS)
 
 # The long form: make chaos ARGS="--seconds 600 --seed 7". A run prints its seed; --only names single attacks.
 chaos: $(READY)

@@ -26,7 +26,7 @@ LONG = (
     "project/test_benchmarks.py",
     "contracts/outbox/test_faults.py",
     "matrix/test_matrix.py",
-    "soak/test_soak.py",
+    "faults/soak/test_soak.py",
     "contracts/outbox/test_state_machine.py",
     "faults/leaks/test_leaks.py",
     "faults/load/test_faults.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.soak import catchup, crash, outage
+from tests.faults.soak import catchup, crash, outage
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.sandbox import SandboxServer
-from tests.soak.shop import START_S, Load, Shop, arrived, running
+from tests.faults.soak.shop import START_S, Load, Shop, arrived, running
 
 RATE = 400
 DRAIN_S = 180.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flagmw.sandbox import SandboxServer
-from tests.soak.shop import Load, arrived, running
+from tests.faults.soak.shop import Load, arrived, running
 
 WORKERS = 2
 MAX_RATE = 40.0

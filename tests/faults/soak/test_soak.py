@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import catchup, crash, outage
+from tests.faults.soak import catchup, crash, outage
 
 KILLS = 10
 OUTAGE_S = 4.0

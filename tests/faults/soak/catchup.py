@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from flagmw import Flagmw, Visit, Webtrends
-from tests.soak.slow_vendor import SlowVendor
+from tests.faults.soak.slow_vendor import SlowVendor
 
 DOMAIN = 2490593
 

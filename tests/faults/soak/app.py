@@ -26,7 +26,7 @@ def note(event: EventNote) -> None:
         os.close(descriptor)
 
 
-fm = Flagmw.from_mapping({"on_event": note}, file=Path(__file__).parents[2] / "integrations" / "shop.toml")
+fm = Flagmw.from_mapping({"on_event": note}, file=Path(__file__).parents[3] / "integrations" / "shop.toml")
 # Each worker imports this by itself: one that comes after a killed one takes over what that left, sold or not.
 fm.start()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from flagmw.sandbox import SandboxServer
 from tests.support.raw_vendor import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOST = "www.mysite.com"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 START_S = 60.0
@@ -64,7 +64,7 @@ def running(folder: Path, vendor: SandboxServer, *, workers: int = 4, **options:
         "FLAGMW_VENDORS__WT__BASE_URL": vendor.webtrends_url,
         **{f"FLAGMW_{name.upper()}": str(value) for name, value in {**given, **options}.items()},
     }
-    command = ["gunicorn", "tests.soak.app:app", "-w", str(workers), "-k", "gthread", "--threads", "4"]
+    command = ["gunicorn", "tests.faults.soak.app:app", "-w", str(workers), "-k", "gthread", "--threads", "4"]
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--log-level", "error", "-b", f"127.0.0.1:{port}"],
