@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.integration.shops import SERVERS, Shop, Visitor, kill, start_shop
+from tests.servers.shops import SERVERS, Shop, Visitor, kill, start_shop
 
 
 @pytest.fixture(scope="module")

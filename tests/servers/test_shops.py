@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from tests.integration.shops import Shop, Visitor
+from tests.servers.shops import Shop, Visitor
 from tests.support.busy import HELD_UP_S
 
 CONTROL = "_wt.control-2490593-ta_Project1"

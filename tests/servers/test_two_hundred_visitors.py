@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.integration.shops import Shop, kill, start_shop
+from tests.servers.shops import Shop, kill, start_shop
 
 VISITORS = 200
 PAGE = re.compile(r'data-code="(?P<code>.*?)" data-visitor="(?P<visitor>.*?)">(?P<variant>.*?)</p>')
