@@ -33,7 +33,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 matrix: $(READY)
-	@$(BIN)/python -m tests.matrix.run
+	@$(BIN)/python -m tests.servers.matrix.run
 
 # The long forms: make faults ARGS="--requests 100000", make isolation ARGS="--requests 1000000",
 # make fuzz ARGS="--inputs 1000000".

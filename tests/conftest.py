@@ -25,7 +25,7 @@ LONG = (
     "servers/test_outbox_processes.py",
     "project/test_benchmarks.py",
     "contracts/outbox/test_faults.py",
-    "matrix/test_matrix.py",
+    "servers/matrix/test_matrix.py",
     "faults/soak/test_soak.py",
     "contracts/outbox/test_state_machine.py",
     "faults/leaks/test_leaks.py",

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 
 BIN = Path(sys.executable).parent
-SHOPS = Path(__file__).resolve().parents[2] / "integrations"
+SHOPS = Path(__file__).resolve().parents[3] / "integrations"
 
 ASGI_APPS = {"fastapi_shop": "app:app", "django_shop": "asgi:application", "plain_asgi": "app:app"}
 WSGI_APPS = {"flask_shop": "app:app", "django_shop": "wsgi:application", "plain_wsgi": "app:app"}

@@ -11,7 +11,7 @@ from re import search
 import httpx2
 
 from flagmw.sandbox import SandboxServer
-from tests.matrix.servers import Cell, running
+from tests.servers.matrix.servers import Cell, running
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0 "
 

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from flagmw.sandbox import SandboxServer
-from tests.matrix.servers import ASGI_APPS, CELLS, SERVERS, WSGI_APPS, Cell
-from tests.matrix.visit import run
+from tests.servers.matrix.servers import ASGI_APPS, CELLS, SERVERS, WSGI_APPS, Cell
+from tests.servers.matrix.visit import run
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.matrix.servers import CELLS, Cell
-from tests.matrix.visit import run
+from tests.servers.matrix.servers import CELLS, Cell
+from tests.servers.matrix.visit import run
 
 
 @pytest.fixture(scope="module")
