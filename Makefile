@@ -58,9 +58,9 @@ chaos: $(READY)
 official-clients: official-clients-adobe official-clients-contentstack
 
 official-clients-adobe: $(READY)
-	@$(BIN)/python -m tests.official_clients.run $(ARGS)
+	@$(BIN)/python -m tests.contracts.vendors.official_clients.run $(ARGS)
 
-CONTENTSTACK := tests/official_clients/contentstack
+CONTENTSTACK := tests/contracts/vendors/official_clients/contentstack
 $(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
 	npm install --prefix $(CONTENTSTACK) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.official_clients.conftest import Official, install
+from tests.contracts.vendors.official_clients.conftest import Official, install
 
 UUID = "1ad0b2d0-2f6d-4d3e-8b0e-5f3c0e3a7d11"
 

@@ -14,7 +14,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Reply, VisitorState
-from tests.official_clients.conftest import Official, Process
+from tests.contracts.vendors.official_clients.conftest import Official, Process
 from tests.unit.vendors.webtrends.codec import run
 
 NOW_MS = 1_800_000_000_250
