@@ -42,7 +42,7 @@ def main() -> int:
             started = time.monotonic()
             stub.mode()
             try:
-                section = importlib.import_module(f"benchmarks.{name}").run(settings, stub)
+                section = importlib.import_module(f"benchmarks.sections.{name}").run(settings, stub)
             except Exception:
                 # What the others found is not to be lost with it.
                 traceback.print_exc()

@@ -125,7 +125,7 @@ def settled(count: int) -> Mapping[str, float]:
 def killed(count: int) -> Mapping[str, float]:
     """Kill a process that has had *count* events acknowledged; return how many of them another one does not find."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.recovery", folder, str(count)]
+        command = [sys.executable, "-m", "benchmarks.sections.recovery", folder, str(count)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             acknowledged = int(writer.stdout.readline())

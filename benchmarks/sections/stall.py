@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks.clients import NAIVE, Opened, deciding, naive, request
-from benchmarks.decide import ASYNC, installed
 from benchmarks.harness import Settings, Stub, percentile
+from benchmarks.sections.decide import ASYNC, installed
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS
 

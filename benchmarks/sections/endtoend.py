@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from benchmarks import shops
-from benchmarks.decide import installed
 from benchmarks.harness import Settings, Stub
+from benchmarks.sections.decide import installed
 from benchmarks.servers import GUNICORN, UVICORN, measure
 from benchmarks.table import Column, Goal, Section, Table, interleave, void_failures
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS

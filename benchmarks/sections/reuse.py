@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks import memory, visitor
 from benchmarks.clients import Opened, bare_protocol, request
-from benchmarks.decide import installed
 from benchmarks.harness import Settings, Stub
+from benchmarks.sections.decide import installed
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS
 

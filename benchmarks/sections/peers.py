@@ -26,9 +26,9 @@ from benchmarks.clients import (
     naive_threads,
     request,
 )
-from benchmarks.decide import ASYNC, BLOCKING, best, installed
 from benchmarks.harness import Settings, Stub, tasks
 from benchmarks.peers_venv import PEERS, WARM, ask, install, present, probe, ready, refused
+from benchmarks.sections.decide import ASYNC, BLOCKING, best, installed
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 

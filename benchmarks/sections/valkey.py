@@ -16,7 +16,7 @@ import orjson
 
 from benchmarks.events import EVENT_BYTES, event, plain
 from benchmarks.harness import Settings, Stub
-from benchmarks.outbox import server
+from benchmarks.sections.outbox import server
 from benchmarks.table import Column, Goal, Section, Table, interleave
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Delivered
