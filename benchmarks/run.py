@@ -17,8 +17,8 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import harness
-from benchmarks.table import Section, summary
+from benchmarks.support import harness
+from benchmarks.support.table import Section, summary
 
 SECTIONS = (
     *("edge", "decide", "stall", "reuse", "vendors", "endtoend", "peers", "tail", "codec"),

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks import visitor
-from benchmarks.answers import webtrends
-from benchmarks.codec_probe import mapped
-from benchmarks.harness import PEERS_PYTHON, ROOT, Settings, Stub, timed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support import visitor
+from benchmarks.support.answers import webtrends
+from benchmarks.support.codec_probe import mapped
+from benchmarks.support.harness import PEERS_PYTHON, ROOT, Settings, Stub, timed
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.types import Decision, Reply, VisitorState
 
 OURS = "flagmw: decode, check, normalise"
@@ -79,7 +79,7 @@ def probe(calls: int) -> dict[str, float] | None:
     """Return what msgspec takes in the venv of the peers; None where it is not there."""
     if not PEERS_PYTHON.exists():
         return None
-    command = [PEERS_PYTHON, "-m", "benchmarks.codec_probe", str(calls)]
+    command = [PEERS_PYTHON, "-m", "benchmarks.support.codec_probe", str(calls)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         return None

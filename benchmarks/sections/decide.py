@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.clients import (
+from benchmarks.support.clients import (
     FLOOR,
     NAIVE,
     RAW,
@@ -24,8 +24,8 @@ from benchmarks.clients import (
     naive_threads,
     request,
 )
-from benchmarks.harness import Settings, Stub
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._support.limits import Deadline
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS

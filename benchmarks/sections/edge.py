@@ -9,9 +9,9 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
-from benchmarks import asgi_calls, visitor, wsgi_calls, yardsticks
-from benchmarks.harness import Settings, Stub, timed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support import asgi_calls, visitor, wsgi_calls, yardsticks
+from benchmarks.support.harness import Settings, Stub, timed
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw import Flagmw, Static
 from flagmw._cookies import header as cookie_header
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from benchmarks import shops
-from benchmarks.harness import Settings, Stub
 from benchmarks.sections.decide import installed
-from benchmarks.servers import GUNICORN, UVICORN, measure
-from benchmarks.table import Column, Goal, Section, Table, interleave, void_failures
+from benchmarks.support import shops
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.servers import GUNICORN, UVICORN, measure
+from benchmarks.support.table import Column, Goal, Section, Table, interleave, void_failures
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
 TIMES = [Column("p50", "ms", 2), Column("p99", "ms", 2)]

@@ -9,10 +9,10 @@ import tracemalloc
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from benchmarks import asgi_calls, imports, visitor
-from benchmarks.answers import webtrends
-from benchmarks.harness import Settings, Stub, timed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support import asgi_calls, imports, visitor
+from benchmarks.support.answers import webtrends
+from benchmarks.support.harness import Settings, Stub, timed
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw import Flagmw, Static
 from flagmw._cookies import header as cookie_header
 from flagmw.asgi import FlagsMiddleware

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from benchmarks.bare_writer import BareWriter
-from benchmarks.events import event, plain
-from benchmarks.harness import OTHER, OWN, Settings, Stub, percentile, pin
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.bare_writer import BareWriter
+from benchmarks.support.events import event, plain
+from benchmarks.support.harness import OTHER, OWN, Settings, Stub, percentile, pin
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered

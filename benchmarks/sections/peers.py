@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from benchmarks import asgi_calls, visitor
-from benchmarks.clients import (
+from benchmarks.sections.decide import ASYNC, BLOCKING, best, installed
+from benchmarks.support import asgi_calls, visitor
+from benchmarks.support.clients import (
     FLOOR,
     NAIVE,
     RAW,
@@ -26,10 +27,9 @@ from benchmarks.clients import (
     naive_threads,
     request,
 )
-from benchmarks.harness import Settings, Stub, tasks
-from benchmarks.peers_venv import PEERS, WARM, ask, install, present, probe, ready, refused
-from benchmarks.sections.decide import ASYNC, BLOCKING, best, installed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.harness import Settings, Stub, tasks
+from benchmarks.support.peers_venv import PEERS, WARM, ask, install, present, probe, ready, refused
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 
 COLUMNS = [Column("cpu", "us"), Column("p50", "ms", 2), Column("p99", "ms", 2), Column("rate", "/s", 0)]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.bare_writer import connect
-from benchmarks.events import event, plain
-from benchmarks.harness import ROOT, Settings, Stub
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.bare_writer import connect
+from benchmarks.support.events import event, plain
+from benchmarks.support.harness import ROOT, Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.outbox.base import Lease
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered

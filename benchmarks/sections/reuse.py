@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import memory, visitor
-from benchmarks.clients import Opened, bare_protocol, request
-from benchmarks.harness import Settings, Stub
 from benchmarks.sections.decide import installed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support import memory, visitor
+from benchmarks.support.clients import Opened, bare_protocol, request
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS
 
 CALLERS = 16

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks.clients import NAIVE, Opened, deciding, naive, request
-from benchmarks.harness import Settings, Stub, percentile
 from benchmarks.sections.decide import ASYNC, installed
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.clients import NAIVE, Opened, deciding, naive, request
+from benchmarks.support.harness import Settings, Stub, percentile
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.config.checks import ASYNC_TRANSPORTS
 
 DELAY_MS, TICK_S = 20, 0.0005

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import asgi_calls, visitor, wsgi_calls
-from benchmarks.clients import NAIVE as NAIVE_ASYNC
-from benchmarks.clients import SYNC_NAIVE, looped, naive, naive_threads, request
-from benchmarks.harness import Settings, Stub, tasks, threads
-from benchmarks.peers_venv import probe, ready
-from benchmarks.servers import GUNICORN, UVICORN, measure
-from benchmarks.shops import COLD, NAIVE
-from benchmarks.table import Column, Goal, Section, Table, interleave, void_failures
+from benchmarks.support import asgi_calls, visitor, wsgi_calls
+from benchmarks.support.clients import NAIVE as NAIVE_ASYNC
+from benchmarks.support.clients import SYNC_NAIVE, looped, naive, naive_threads, request
+from benchmarks.support.harness import Settings, Stub, tasks, threads
+from benchmarks.support.peers_venv import probe, ready
+from benchmarks.support.servers import GUNICORN, UVICORN, measure
+from benchmarks.support.shops import COLD, NAIVE
+from benchmarks.support.table import Column, Goal, Section, Table, interleave, void_failures
 from flagmw.asgi import FlagsMiddleware as ASGI
 from flagmw.wsgi import FlagsMiddleware as WSGI
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks import visitor
-from benchmarks.bare_writer import BareWriter
-from benchmarks.events import event, plain
-from benchmarks.harness import Settings, Stub
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support import visitor
+from benchmarks.support.bare_writer import BareWriter
+from benchmarks.support.events import event, plain
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw import Flagmw
 from flagmw.outbox.sqlite import SqliteOutbox
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from benchmarks.events import EVENT_BYTES, event, plain
-from benchmarks.harness import Settings, Stub
 from benchmarks.sections.outbox import server
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.events import EVENT_BYTES, event, plain
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.types import Delivered
 

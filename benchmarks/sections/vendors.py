@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.harness import Settings, Stub
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.harness import Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw import AdobeTarget, Contentstack, Flagmw, Monetate, Visit, Webtrends
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Reply, VisitorState

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import process_time
 from typing import Any
 
-from benchmarks import visitor
+from benchmarks.support import visitor
 from flagmw.asgi import FlagsMiddleware as Middleware
 
 __all__ = ["Middleware", "Reading", "app", "ignore", "loop", "receive", "scope"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Other vendors' SDKs, and what flagmw is compared with but does not need, have a venv of their own.
 PEERS_PLACE = ROOT / ".venv-peers"
 PEERS_PYTHON = PEERS_PLACE / "bin" / "python"
@@ -58,7 +58,7 @@ class Stub:
     """The stub vendor in its own process."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "benchmarks.stub", *([] if OTHER is None else ["--cpu", str(OTHER)])]
+        command = [sys.executable, "-m", "benchmarks.support.stub", *([] if OTHER is None else ["--cpu", str(OTHER)])]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"

@@ -1,7 +1,7 @@
 """Measure one other vendor's SDK against the stub. Runs in the venv of `peers.py`, which has no flagmw.
 
-    python -m benchmarks.peer_probe posthog http://127.0.0.1:8000 --calls 1000 --callers 16
-    python -m benchmarks.peer_probe posthog http://127.0.0.1:8000 --hung 8
+    python -m benchmarks.support.peer_probe posthog http://127.0.0.1:8000 --calls 1000 --callers 16
+    python -m benchmarks.support.peer_probe posthog http://127.0.0.1:8000 --hung 8
 
 Every SDK is set up as its documentation shows, its addresses through its own options. Prints JSON.
 """
@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.answers import FLAG
-from benchmarks.harness import OWN, pin, tasks, threads
+from benchmarks.support.answers import FLAG
+from benchmarks.support.harness import OWN, pin, tasks, threads
 
 _visitors = (f"visitor-{number}" for number in itertools.count())
 

@@ -1,7 +1,7 @@
 """The same small shop, several ways: the environment says which (`BENCH_MODE`) and where the vendor is (`BENCH_STUB`).
 
-BENCH_MODE=naive uvicorn --factory benchmarks.shops:fastapi_shop
-BENCH_MODE=naive gunicorn -k gthread 'benchmarks.shops:flask_shop()'
+BENCH_MODE=naive uvicorn --factory benchmarks.support.shops:fastapi_shop
+BENCH_MODE=naive gunicorn -k gthread 'benchmarks.support.shops:flask_shop()'
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 
-from benchmarks import visitor
-from benchmarks.clients import request
+from benchmarks.support import visitor
+from benchmarks.support.clients import request
 
 BARE, NAIVE, CACHED, COLD = "bare", "naive", "naive + cache", "flagmw, every request asks"
 

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 
-from benchmarks import visitor
+from benchmarks.support import visitor
 
 SET = {f"_wt.{name}": visitor.VALUE for name in ("user-11", "control-11-ta_A", "control-11-ta_B")}
 MAX_AGE_S, DOMAIN = 7_776_000, "mysite.com"

@@ -1,6 +1,6 @@
 """How fast the SQLite outbox takes and gives events, beside a bare writer that does nothing but commit in groups.
 
-    python -m benchmarks.disk [--seconds 3] [--rounds 3] [--million]
+    python -m benchmarks.support.disk [--seconds 3] [--rounds 3] [--million]
 
 Sixteen threads put one event at a time and wait for each to be on the disk. The bare writer has the same queue, the
 same table and the same pragmas, but no ids to compare, no counters and no leases. Both run in turn, so that the ratio
@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bare_writer import BareWriter
-from benchmarks.events import EVENT_BYTES, event, plain
+from benchmarks.support.bare_writer import BareWriter
+from benchmarks.support.events import EVENT_BYTES, event, plain
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.rows import DUE, FIRST, OLDEST, UNPARK, WAITING
 from flagmw.types import Delivered

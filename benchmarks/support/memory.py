@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from cachetools import TTLCache
 
-from benchmarks.harness import Settings, timed
-from benchmarks.table import Column, Goal, Table, interleave
+from benchmarks.support.harness import Settings, timed
+from benchmarks.support.table import Column, Goal, Table, interleave
 from flagmw._exchange.remembered import Remembered, memory
 from flagmw.types import Decision, Variant
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import process_time
 from typing import Any
 
-from benchmarks import visitor
+from benchmarks.support import visitor
 from flagmw.wsgi import FlagsMiddleware as Middleware
 
 __all__ = ["Middleware", "Reading", "app", "environ", "loop", "read_through"]

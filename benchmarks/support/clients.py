@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from benchmarks import visitor
-from benchmarks.harness import tasks, threads
+from benchmarks.support import visitor
+from benchmarks.support.harness import tasks, threads
 from flagmw.types import Call, VisitorState
 
 FLOOR, RAW = "aiohttp + orjson, bare", "asyncio protocol + orjson, bare"

@@ -14,11 +14,20 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import shops, visitor
-from benchmarks.harness import ROOT, Settings, Stub
+from benchmarks.support import shops, visitor
+from benchmarks.support.harness import ROOT, Settings, Stub
 
-UVICORN = ["uvicorn", "--factory", "benchmarks.shops:fastapi_shop", "--log-level", "error", "--no-access-log"]
-GUNICORN = ["gunicorn", "benchmarks.shops:flask_shop()", "-k", "gthread", "--threads", "16", "--log-level", "error"]
+UVICORN = ["uvicorn", "--factory", "benchmarks.support.shops:fastapi_shop", "--log-level", "error", "--no-access-log"]
+GUNICORN = [
+    "gunicorn",
+    "benchmarks.support.shops:flask_shop()",
+    "-k",
+    "gthread",
+    "--threads",
+    "16",
+    "--log-level",
+    "error",
+]
 
 
 def measure(
@@ -31,7 +40,7 @@ def measure(
         if mode in (shops.NAIVE, shops.COLD):
             # Each request is another visitor's, so that every one is a call.
             cookie = visitor.header(visitor.vendor_cookies(who="NUMBER"))
-        load = [sys.executable, "-m", "benchmarks.load", url, "--cookie", cookie, "--wanted", wanted]
+        load = [sys.executable, "-m", "benchmarks.support.load", url, "--cookie", cookie, "--wanted", wanted]
         limits = ["--requests", "40"] if settings.quick else ["--seconds", str(seconds)]
         if not settings.quick:
             subprocess.run([*load, "--seconds", "0.5"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

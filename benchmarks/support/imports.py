@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import PEERS_PYTHON, ROOT, Settings, timed
-from benchmarks.table import Column, Goal, Table, interleave
+from benchmarks.support.harness import PEERS_PYTHON, ROOT, Settings, timed
+from benchmarks.support.table import Column, Goal, Table, interleave
 
 MODULES = ("json", "orjson", "httpx2", "httpx", "aiohttp", "fastapi", "flagmw", "flagmw.asgi", "flagmw.wsgi")
 NOTHING, NOTHING_THERE = "python, nothing imported", "the peers' python, nothing imported"

@@ -1,6 +1,6 @@
 """Ask a server as fast as it answers, over a few connections, and print as JSON how it did.
 
-    python -m benchmarks.load http://127.0.0.1:8000/ --connections 16 --seconds 5 --cookie 'visitor=NUMBER'
+    python -m benchmarks.support.load http://127.0.0.1:8000/ --connections 16 --seconds 5 --cookie 'visitor=NUMBER'
 
 It stops after `--requests` or `--seconds`, whichever comes first. `NUMBER` in the cookie is another number in each
 request. It stands in for `wrk`, which tells no p99.9 and would ask for the same visitor each time.
@@ -17,7 +17,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.harness import OTHER, percentile, pin, runner
+from benchmarks.support.harness import OTHER, percentile, pin, runner
 
 
 class Client(asyncio.Protocol):

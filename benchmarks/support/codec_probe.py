@@ -1,6 +1,6 @@
 """Read the answer of a decision with msgspec. Runs in the venv of `peers.py`, which has no flagmw.
 
-python -m benchmarks.codec_probe 4000      prints microseconds as JSON
+python -m benchmarks.support.codec_probe 4000      prints microseconds as JSON
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.answers import webtrends
-from benchmarks.harness import OWN, pin, timed
+from benchmarks.support.answers import webtrends
+from benchmarks.support.harness import OWN, pin, timed
 
 Mapped = tuple[dict[str, str], dict[str, tuple[str, int]]]
 

@@ -9,7 +9,7 @@ import venv
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.harness import PEERS_PLACE, PEERS_PYTHON, ROOT, Stub
+from benchmarks.support.harness import PEERS_PLACE, PEERS_PYTHON, ROOT, Stub
 
 # By the name in `peer_probe.py`: what the table calls it, and the package.
 PEERS = {
@@ -88,7 +88,7 @@ def probe(name: str, stub: Stub, calls: int, callers: int) -> Mapping[str, float
 
 
 def ask(name: str, stub: Stub, *more: str) -> dict[str, Any]:
-    command = [PEERS_PYTHON, "-m", "benchmarks.peer_probe", name, stub.url, *more]
+    command = [PEERS_PYTHON, "-m", "benchmarks.support.peer_probe", name, stub.url, *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,6 +1,6 @@
 """A vendor that costs next to nothing: a bare protocol on uvloop, in a process of its own, on a core of its own.
 
-    python -m benchmarks.stub --cpu 1      prints its port
+    python -m benchmarks.support.stub --cpu 1      prints its port
 
 It answers all that `answers.py` knows. How it behaves is set by a request, so that one process serves a whole run:
 `/_mode?delay_ms=20&slow=0.05&slow_s=2&hang=0`; `/_count` says how many other requests came since the last mode.
@@ -15,8 +15,8 @@ import random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from benchmarks.answers import encoded
-from benchmarks.harness import pin, runner
+from benchmarks.support.answers import encoded
+from benchmarks.support.harness import pin, runner
 
 
 class Mode:
