@@ -11,7 +11,6 @@ from typing import Protocol
 
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.codec import Unreadable
 
 _SEALED = b"\x01"  # no JSON begins with it
 _ID_BYTES, _NONCE_BYTES, _KEY_BYTES = 4, 12, 32
@@ -116,3 +115,7 @@ def _key(secret: Secret) -> bytes:
 
 def _id(key: bytes) -> bytes:
     return hashlib.blake2b(key, digest_size=_ID_BYTES, person=b"flagmw key id").digest()
+
+
+class Unreadable(Exception):
+    """These bytes are no event that this code can read: damaged, of a newer version, or under another key."""

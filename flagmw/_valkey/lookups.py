@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache
 
-from flagmw._support.encryption import Clear, Seal
+from flagmw._support.encryption import Clear, Seal, Unreadable
 from flagmw._support.limits import LATE_S, Breaker, Gate
 from flagmw._valkey.connection import connect
 from flagmw._valkey.url import Address, parse
 from flagmw.outbox.base import PerProcess
-from flagmw.outbox.codec import Unreadable
 
 if TYPE_CHECKING:
     from valkey import Valkey

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from flagmw._support.encryption import Unreadable
 from flagmw._support.link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 from flagmw.outbox.fill import filler
@@ -29,10 +30,6 @@ _SCALARS = frozenset({str, int, float, bool})
 # Their order is the one in which the functions below unpack them.
 _event_values, _track_values, _visit_values = (itemgetter(*(f.name for f in fields(c))) for c in (Event, Track, Visit))
 _event_of, _track_of, _visit_of = filler(Event), filler(Track), filler(Visit)
-
-
-class Unreadable(Exception):
-    """These bytes are no event that this code can read: damaged, of a newer version, or under another key."""
 
 
 def to_bytes(event: Event) -> bytes:

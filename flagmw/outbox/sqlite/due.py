@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
-from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.policy import Discard, Policy
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter
-from flagmw.outbox.codec import Unreadable, from_bytes
+from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import Change
 from flagmw.outbox.sqlite.clock import Clock

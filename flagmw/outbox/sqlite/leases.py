@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw.outbox.base import Lease, Leased
-from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
 

@@ -10,11 +10,11 @@ import random
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
-from flagmw.outbox.codec import Unreadable, from_bytes
+from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import DONE, WAITING, Change, Held, Keys
 from flagmw.outbox.sqlite.clock import Clock

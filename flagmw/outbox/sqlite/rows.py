@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw.outbox.base import Leased
-from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
+from flagmw.outbox.codec import from_bytes, to_bytes
 from flagmw.outbox.fill import filler
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.types import Event

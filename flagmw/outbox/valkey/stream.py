@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Seal, Unreadable
 from flagmw._valkey.connection import Link
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
-from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
+from flagmw.outbox.codec import from_bytes, to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.outbox.sqlite.rows import key_of
 from flagmw.types import Event, Outcome

@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from flagmw._support.encryption import AesGcm, Clear, seal_from_environment
+from flagmw._support.encryption import AesGcm, Clear, Unreadable, seal_from_environment
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.codec import Unreadable
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.types import Delivered
 

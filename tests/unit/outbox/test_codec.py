@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flagmw._support.encryption import Unreadable
 from flagmw.codes import ErrorCode, Reason
-from flagmw.outbox.codec import Unreadable, from_bytes, to_bytes
+from flagmw.outbox.codec import from_bytes, to_bytes
 from flagmw.types import Event, Factor, Track, Variant, Visit
 
 TEXT = st.text(max_size=20)
