@@ -11,11 +11,11 @@ from typing import Any
 from flagmw._decide.places import Places, in_turn
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.counters import Counts
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.base import LIFE_S, VisitorStore
 from flagmw.codes import ErrorCode
-from flagmw.outbox.base import PerProcess
 
 # A page waits no longer than this for its visitor to be kept; that goes on meanwhile.
 SAVE_WAIT_S = 0.05

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
 
 _made: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -25,3 +29,23 @@ def _renew_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
+
+
+class PerProcess(Generic[T]):
+    """A value that every process makes for itself, so that a forked child never meets its parent's locks."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._by_pid: dict[int, T] = {}
+
+    def get(self) -> T:
+        """Return this process's value, made at the first call."""
+        pid = os.getpid()
+        value = self._by_pid.get(pid)
+        if value is None:
+            # setdefault is atomic: threads that race here in a fresh child agree on one value without a lock,
+            # and any lock of ours might have been held by another thread at the moment of the fork.
+            value = self._by_pid.setdefault(pid, self._make())
+            for other in [known for known in self._by_pid if known != pid]:
+                self._by_pid.pop(other, None)
+        return value

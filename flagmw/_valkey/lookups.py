@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cachetools import LRUCache
 
 from flagmw._support.encryption import Clear, Seal, Unreadable
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import LATE_S, Breaker, Gate
 from flagmw._valkey.connection import connect
 from flagmw._valkey.url import Address, parse
-from flagmw.outbox.base import PerProcess
 
 if TYPE_CHECKING:
     from valkey import Valkey

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from flagmw._support.forksafe import PerProcess
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.queue import Book
 from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from flagmw._support.encryption import Clear, Seal
+from flagmw._support.forksafe import PerProcess
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.base import DeadLetter, Lease, OutboxStats, PerProcess
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import Held
 from flagmw.outbox.sqlite.disk import is_low

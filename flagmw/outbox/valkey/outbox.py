@@ -38,11 +38,12 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
 from flagmw._support.encryption import Seal, seal_from_environment
+from flagmw._support.forksafe import PerProcess
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.lookups import ValkeySeen, ValkeyVisitors
 from flagmw._valkey.url import Address, parse
 from flagmw.exceptions import ConfigError, OutboxError
-from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats, PerProcess
+from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.outbox.valkey.business_keys import ServerKeys
 from flagmw.outbox.valkey.process import Here

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.base import Leased, Outbox, PerProcess
+from flagmw.outbox.base import Leased, Outbox
 from flagmw.outbox.picks import claim_newest, is_empty, others
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker.batches import Queue, by_visitor
