@@ -119,21 +119,3 @@ class Flights:
                 del self._under_way[asked.key]
             if asked.late:
                 self._late -= 1
-
-
-async def ended(future: Any, seconds: float) -> None:
-    """Wait until *future* ends, so many seconds at most; `asyncio.wait` does more than one future needs."""
-    loop = future.get_loop()
-    waiter = loop.create_future()
-
-    def wake(*_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = loop.call_later(seconds, wake)
-    future.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        timer.cancel()
-        future.remove_done_callback(wake)

@@ -10,12 +10,13 @@ from typing import Any
 
 from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
-from flagmw._decide.single_flight import Asked, Flights, Question, ended
+from flagmw._decide.single_flight import Asked, Flights, Question
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, Remembered
 from flagmw._support.limits import LATE_S, Breaker, Deadline
+from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.outbox.worker.pace import ATTEMPTS_MAX
