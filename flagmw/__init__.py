@@ -3,13 +3,12 @@
 import importlib as _importlib
 import typing as _typing
 
-from flagmw._support.counters import Stats
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config.config import Config, Identity
 from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolError, TransportError
 from flagmw.flags.current import current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw
+from flagmw.runtime import Flagmw, Stats
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
 
 if _typing.TYPE_CHECKING:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
 from flagmw._shadow.report import Report
 from flagmw._shadow.shadow import Shadow
-from flagmw._support.counters import Counts, Label, Stats
+from flagmw._support.counters import Counts, Label
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.sqlite import open_seen, open_store
@@ -266,3 +267,16 @@ class Flagmw(Deciding):
             for rule in (vendor.cookies for vendor in self._context.config.vendors)
         ]
         return Exchange(self._context, visit, states, self._delivery.sink())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What a `Flagmw` has counted, as it was at one moment.
+
+    Attributes:
+        counts: by (what, vendor, code), since this process began.
+        outbox: the events; here `accepted = delivered + queued + dead + dropped` holds at any moment.
+    """
+
+    counts: Mapping[Label, int]
+    outbox: OutboxStats

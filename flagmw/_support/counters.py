@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from flagmw._support.forksafe import Lock
-from flagmw.outbox.base import OutboxStats
 
 Label: TypeAlias = tuple[str, str, str]
 
@@ -29,19 +27,6 @@ class Tally:
         with self._lock:
             looked, self._looked = self._looked, self._looked + 1
             return next(self._numbers) - looked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """What a `Flagmw` has counted, as it was at one moment.
-
-    Attributes:
-        counts: by (what, vendor, code), since this process began.
-        outbox: the events; here `accepted = delivered + queued + dead + dropped` holds at any moment.
-    """
-
-    counts: Mapping[Label, int]
-    outbox: OutboxStats
 
 
 class Counts:
