@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import pytest
 
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import testing_hooks
 from flagmw.types import Decision, Delivered, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
 from flagmw.vendors.contract import check_vendor
 
 if TYPE_CHECKING:

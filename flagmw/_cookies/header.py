@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from flagmw._cookies.domains import is_domain
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode
-from flagmw.vendors.base import CookieRule
 
 HEADER_MAX_BYTES = 16 * 1024
 PAIRS_MAX = 200

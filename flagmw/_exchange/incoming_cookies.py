@@ -9,6 +9,7 @@ from sys import getsizeof
 from typing import Any, NamedTuple
 
 from flagmw._cookies import header as cookie_header
+from flagmw._cookies.rule import CookieRule
 from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.remembered import Key, Remembered
 from flagmw._support.cache import Generations
@@ -16,7 +17,7 @@ from flagmw._support.link_token import OVERRIDE
 from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
-from flagmw.vendors.base import CookieRule, Vendor
+from flagmw.vendors.base import Vendor
 
 DECISION, VISITOR = "flagmw", "flagmw_visitor"
 # Binds the question whether an override's link is to be kept to the browser that was asked.

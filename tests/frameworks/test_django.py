@@ -27,6 +27,7 @@ from django.utils.functional import SimpleLazyObject
 import flagmw.django
 import flagmw.django.middleware
 from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
+from flagmw._cookies.rule import CookieRule
 from flagmw._support.tokens import Keys
 from flagmw._web.overrides import Override, mint
 from flagmw.codes import ErrorCode
@@ -34,7 +35,6 @@ from flagmw.django import FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
 from flagmw.types import CookieChange, Decision, Flow, Variant, Visit, VisitorState
-from flagmw.vendors.base import CookieRule
 from tests.contracts.edges.driver import Make, Probe, asgi_call, environ, http_scope, webtrends, wsgi_call
 from tests.faults.catalogue.rows import eventually
 from tests.frameworks.sites import OURS, Answer, Asked, DjangoAsgi, DjangoWsgi, Sent, asynchronous

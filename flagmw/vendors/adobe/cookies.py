@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 
 from flagmw._cookies.domains import registrable_domain
 from flagmw._cookies.header import octets_ok
+from flagmw._cookies.rule import CookieRule
 from flagmw.types import CookieChange, Visit
-from flagmw.vendors.base import CookieRule
 
 MBOX, CLUSTER = "mbox", "mboxEdgeCluster"
 SESSION_S = 1_860

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagmw._cookies.header import octets_ok
-from flagmw.vendors.base import CookieRule
+from flagmw._cookies.rule import CookieRule
 
 USER = "cs-personalize-user-uid"
 MANIFEST = "cs-personalize-manifest"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import (
@@ -29,7 +30,7 @@ from flagmw.types import (
     Visit,
     VisitorState,
 )
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
 from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors.common.outcome import unanswered
 from flagmw.vendors.monetate import deliver as tracks

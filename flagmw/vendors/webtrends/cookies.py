@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from flagmw._cookies.header import octets_ok
-from flagmw.vendors.base import CookieRule
+from flagmw._cookies.rule import CookieRule
 from flagmw.vendors.webtrends.response import ALIAS
 
 

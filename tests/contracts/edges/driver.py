@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from flagmw import Flagmw, Flags, Variant, Visit, Webtrends, asgi, wsgi
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Dropped, Event, Flow, Outcome, Track, VisitorState
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
 
 DOMAIN = 2490593
 TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"

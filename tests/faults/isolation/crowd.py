@@ -20,6 +20,7 @@ from typing import Any
 import httpx2
 
 from flagmw import Flagmw, Visit, asgi, current, wsgi
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode, Reason
 from flagmw.flags import Flags
 from flagmw.outbox.base import Lease, OutboxStats
@@ -35,7 +36,7 @@ from flagmw.types import (
     Variant,
     VisitorState,
 )
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
 
 VISITORS = 200
 THREADS = 8

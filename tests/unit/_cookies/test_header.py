@@ -19,8 +19,8 @@ from flagmw._cookies.header import (
     read,
     writable,
 )
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode
-from flagmw.vendors.base import CookieRule
 from tests.unit.vendors.webtrends.codec import MODE, USER, control, webtrends
 
 WT = webtrends().cookies
