@@ -11,8 +11,9 @@ from logging import ERROR, WARNING
 from typing import Any
 
 from flagmw._cookies.header import format_set_cookie
+from flagmw._cookies.own import ASKED, DECISION, RULE, VISITOR
 from flagmw._exchange.context import REFRESH_S, Context
-from flagmw._exchange.incoming_cookies import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
+from flagmw._exchange.incoming_cookies import After, Carried, Ready
 from flagmw._exchange.merge import merge, overridden
 from flagmw._exchange.outgoing_cookies import COOKIES_MAX, Jars, header_bytes, room_for
 from flagmw._exchange.remembered import Key, Remembered

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
 from typing import Any, NamedTuple
 
 from flagmw._cookies import header as cookie_header
-from flagmw._cookies.rule import CookieRule
+from flagmw._cookies.own import DECISION, RULE
 from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.remembered import Key, Remembered
 from flagmw._support.cache import Generations
-from flagmw._support.link_token import OVERRIDE
-from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import Vendor
 
-DECISION, VISITOR = "flagmw", "flagmw_visitor"
-# Binds the question whether an override's link is to be kept to the browser that was asked.
-ASKED = f"{OVERRIDE}_asked"
-_OWN = frozenset({DECISION, OVERRIDE, ASKED, VISITOR})
 # Estimates, in bytes: what is kept beside the texts themselves, and what a character of a token unpacks to.
 _BESIDE = 1500
 _UNPACKED = 24
@@ -32,15 +25,6 @@ _READY_BYTES = 1200
 _KNOWN_MAX = 16
 _HOSTS_MAX = 4
 _HOST_CHARS = 300
-
-RULE = CookieRule(
-    prefixes=(DECISION,),
-    reads=_OWN.__contains__,
-    writes=_OWN.__contains__,
-    value_ok=lambda value: re.fullmatch(r"[A-Za-z0-9._~:,=-]+", value) is not None,
-    max_bytes=MAX_CHARS,
-    http_only=True,
-)
 
 
 class After(NamedTuple):

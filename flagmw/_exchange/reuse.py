@@ -7,8 +7,9 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Protocol
 
+from flagmw._cookies.own import DECISION
 from flagmw._exchange.context import Context
-from flagmw._exchange.incoming_cookies import DECISION, Carried
+from flagmw._exchange.incoming_cookies import Carried
 from flagmw._exchange.remembered import Key, Remembered, pack, unpack
 from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
