@@ -15,6 +15,7 @@ from flagmw._decide.refresh import Refresher
 from flagmw._decide.vendor_client import Lane
 from flagmw._decide.visitor_loader import Visiting
 from flagmw._delivery.delivery import Delivery
+from flagmw._delivery.shared_exposures import open_seen
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
 from flagmw._shadow.report import Report
@@ -22,7 +23,7 @@ from flagmw._shadow.shadow import Shadow
 from flagmw._support.counters import Counts, Label
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._support.log import Throttle
-from flagmw._visitor_store.sqlite import open_seen, open_store
+from flagmw._visitor_store.sqlite import open_store
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config, build, from_mapping, matcher
 from flagmw.flags.flags import Flags

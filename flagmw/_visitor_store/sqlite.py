@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from flagmw._exchange.exposures import Seen
 from flagmw._visitor_store.base import VisitorStore
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.location import is_shared, parse
+from flagmw.outbox.location import parse
 
 if TYPE_CHECKING:
     import sqlite3
@@ -100,25 +99,3 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
     assert server is not None
     made: VisitorStore = ValkeyVisitors(server, seal=seal_from_environment(server.key_env))
     return made
-
-
-class SharedSeen:
-    """Remember reported exposures on the Valkey server of the outbox, for all machines."""
-
-    def __init__(self, address: str) -> None:
-        from flagmw.outbox.valkey.outbox import ValkeySeen
-
-        server = parse(address).server
-        assert server is not None
-        self._seen = ValkeySeen(server)
-
-    def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
-        return self._seen.first(vendor, visitor, alias, variant, ttl_s)
-
-    def close(self) -> None:
-        self._seen.close()
-
-
-def open_seen(outbox: object) -> Seen | None:
-    """Return where exposures are remembered for all machines that share *outbox*; None where none do."""
-    return SharedSeen(outbox) if isinstance(outbox, str) and is_shared(outbox) else None
