@@ -23,7 +23,7 @@ from flagmw._shadow.shadow import Shadow
 from flagmw._support.counters import Counts, Label
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._support.log import Throttle
-from flagmw._visitor_store.sqlite import open_store
+from flagmw._visitor_store.factory import open_store
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config, build, from_mapping, matcher
 from flagmw.flags.flags import Flags

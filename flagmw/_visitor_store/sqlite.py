@@ -8,11 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
-
-from flagmw._visitor_store.base import VisitorStore
-from flagmw.exceptions import ConfigError
-from flagmw.outbox.location import parse
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,26 +71,3 @@ class SqliteVisitors:
             connection.execute("CREATE INDEX IF NOT EXISTS visitor_until ON visitor (until)")
             self._local.connection, self._local.pid = connection, os.getpid()
         return connection
-
-
-def open_store(option: str | VisitorStore) -> VisitorStore:
-    """Return the store that `visitor_store=` names. Connects to nothing yet.
-
-    Raises:
-        ConfigError: it is the address of no store.
-    """
-    if not isinstance(option, str):
-        return option
-    parts = urlsplit(option)
-    if parts.scheme == "sqlite":
-        directory = unquote(parts.path)
-        if parts.netloc or parts.query or len(directory) < 2:
-            raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
-        return SqliteVisitors(directory)
-    from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.valkey.outbox import ValkeyVisitors
-
-    server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server
-    assert server is not None
-    made: VisitorStore = ValkeyVisitors(server, seal=seal_from_environment(server.key_env))
-    return made

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from flagmw import ErrorCode, Flagmw, Identity, Visit
-from flagmw._visitor_store.sqlite import SqliteVisitors, open_store
+from flagmw._visitor_store.factory import open_store
+from flagmw._visitor_store.sqlite import SqliteVisitors
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
 from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
