@@ -40,7 +40,7 @@ from concurrent.futures import Future
 from flagmw._support.encryption import Seal, seal_from_environment
 from flagmw._support.forksafe import PerProcess
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
-from flagmw._valkey.lookups import ValkeySeen
+from flagmw._valkey.exposures import ValkeySeen
 from flagmw._valkey.url import Address, parse
 from flagmw._valkey.visitors import ValkeyVisitors
 from flagmw.exceptions import ConfigError, OutboxError
