@@ -7,8 +7,7 @@ from functools import cache
 
 from flagmw._support.encryption import Seal, Unreadable
 from flagmw.outbox.base import Leased
-from flagmw.outbox.codec import from_bytes, to_bytes
-from flagmw.outbox.fill import filler
+from flagmw.outbox.codec import filler, from_bytes, to_bytes
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.types import Event
 
