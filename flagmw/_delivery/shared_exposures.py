@@ -10,7 +10,7 @@ class SharedSeen:
     """Remember reported exposures on the Valkey server of the outbox, for all machines."""
 
     def __init__(self, address: str) -> None:
-        from flagmw.outbox.valkey.outbox import ValkeySeen
+        from flagmw._valkey.exposures import ValkeySeen
 
         server = parse(address).server
         assert server is not None

@@ -25,7 +25,7 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
             raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
         return SqliteVisitors(directory)
     from flagmw._support.encryption import seal_from_environment
-    from flagmw.outbox.valkey.outbox import ValkeyVisitors
+    from flagmw._valkey.visitors import ValkeyVisitors
 
     server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server
     assert server is not None
