@@ -46,7 +46,7 @@ isolation: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
 
-# The long form: make soak ARGS="--kills 200 --outage 600".
+# The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
 

@@ -123,6 +123,10 @@ def _rate(option: str, value: Any) -> float:
     return float(value)
 
 
+def _optional_rate(option: str, value: Any) -> float | None:
+    return None if value is None else _rate(option, value)
+
+
 def _flag(option: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{option} must be True or False")
@@ -263,10 +267,10 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "identify": _callable,
     "max_in_flight": _whole(1, 10_000),
     "pool_size": _optional_whole(1, 1_000),
-    "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
+    "new_visitors_per_s": _optional_rate,
     "tracks_per_visitor": _whole(1, 1_000_000),
     "deliver": _choice("inprocess", "off"),
-    "max_rate": _rate,
+    "max_rate": _optional_rate,
     "commit_wait_ms": _whole(1, 60_000),
     "debug": _flag,
     "transport": _transport,

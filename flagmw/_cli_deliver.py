@@ -49,7 +49,7 @@ def deliver(
         started = time.monotonic()
         fm.deliver()
         vendors = ",".join(vendor.name for vendor in fm.config.vendors)
-        _say(f"started pid={os.getpid()} vendors={vendors} max_rate={fm.config.max_rate:g}")
+        _say(f"started pid={os.getpid()} vendors={vendors} max_rate={_rate(fm.config.max_rate)}")
         left = _until(fm, directory, stop, once=once, timeout_s=timeout, verbose=verbose)
         before = time.monotonic()
         stats = fm.outbox_stats()
@@ -57,6 +57,10 @@ def deliver(
         _say(f"stopped {_figures(stats)} ran_s={before - started:.1f} stopped_in_s={time.monotonic() - before:.1f}")
     if once and left:
         raise typer.Exit(FAILED)
+
+
+def _rate(per_s: float | None) -> str:
+    return "none" if per_s is None else f"{per_s:g}"
 
 
 class _Plain(logging.Formatter):

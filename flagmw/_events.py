@@ -67,6 +67,8 @@ class Events:
         if not self._within_cap(track.occurred_at):
             return None
         events = self._tracks(track)
+        if track.key is not None and events and self._context.reserve is not None:
+            events = self._context.reserve(events)
         self._take(events)
         return track.id if events else None
 

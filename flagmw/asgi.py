@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from flagmw import _response
 from flagmw._current import set_current, swap_current
+from flagmw._ending import ends_by_signal
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
 from flagmw._link_page import Page
@@ -249,7 +250,7 @@ def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies
 
 
 class _Lifespan:
-    """Start flagmw when the application is up, and close it when the application has shut down."""
+    """Start flagmw when the application is up, and let it rest, or close it, when the application has shut down."""
 
     def __init__(self, fm: Flagmw, send: Send) -> None:
         self._fm, self._send = fm, send
@@ -264,7 +265,8 @@ class _Lifespan:
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                await self._fm.aclose()
+                # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
+                await (self._fm.aclose() if ends_by_signal() else self._fm.arest())
         except Exception as error:
             self._fm.internal_error(error)
         await self._send(message)

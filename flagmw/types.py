@@ -229,7 +229,8 @@ class Call:
 
     Attributes:
         url: absolute; its host comes from the configuration alone.
-        replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed.
+        replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed: for questions, and
+            for what counts nothing however often it arrives. Nothing that must not be sent twice is, whatever it says.
         hedge_safe: may be made twice at the same time, the first answer counting: it records nothing at the vendor,
             and both answers would be the same.
         share: the part of the time left that it may take; less than all where another call can stand in for it.
