@@ -91,7 +91,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         ),
     ),
     ("edges", frozenset({"asgi", "wsgi"})),
-    ("adapters", frozenset({"_django_settings", "django", "doctor", "doctor.*", "fastapi", "flask"})),
+    (
+        "adapters",
+        frozenset({"_django_settings", "admin", "admin.*", "django", "doctor", "doctor.*", "fastapi", "flask"}),
+    ),
     (
         "tools",
         frozenset(

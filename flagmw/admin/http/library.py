@@ -1,0 +1,136 @@
+"""What both drivers share of the HTTP library: clients, bodies, failures."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, BinaryIO
+
+from flagmw.admin.flow.effects import Send
+from flagmw.admin.http.call import FileCall
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Call, Reply
+
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How connections are made.
+
+    Attributes:
+        verify: False, a file with the accepted authorities, or an `ssl.SSLContext`.
+        trust_env: whether the environment's proxies are used.
+        transport: a transport of httpx2 to use instead of connections, for tests; it is never closed.
+    """
+
+    verify: Any = True
+    trust_env: bool = True
+    transport: Any = None
+
+
+@cache
+def load() -> Any:
+    """Return the HTTP library, which is imported at the first call."""
+    return importlib.import_module("httpx2")
+
+
+def reading(call: Call) -> bool:
+    """Say whether *call* changes nothing."""
+    return call.method in ("GET", "HEAD", "OPTIONS")
+
+
+def client_options(options: Options, reads: bool) -> dict[str, Any]:
+    """Return the arguments of a client for reads, or for writes.
+
+    Writes never go over a connection that was used before: when the server has closed it meanwhile, nobody can say
+    whether the write arrived.
+    """
+    library = load()
+    return {
+        "verify": options.verify,
+        "trust_env": options.trust_env,
+        "transport": options.transport,
+        "follow_redirects": False,
+        "headers": {"user-agent": _user_agent(), "accept-encoding": "gzip, deflate"},
+        "limits": library.Limits(max_connections=20, max_keepalive_connections=5 if reads else 0, keepalive_expiry=4.0),
+    }
+
+
+@cache
+def _user_agent() -> str:
+    from importlib.metadata import version
+
+    return f"flagmw/{version('flagmw')}"
+
+
+@contextlib.contextmanager
+def body_of(call: Call) -> Iterator[bytes | Iterator[bytes] | None]:
+    """Give the body of *call* as the library takes it, and close what it is read from."""
+    if not isinstance(call, FileCall):
+        yield call.body or None
+        return
+    with call.file.open("rb") as source:
+        yield _pieces(source)
+
+
+def chunks_of(call: Call) -> bytes | AsyncIterator[bytes] | None:
+    """Return the body of *call* as the asynchronous library takes it."""
+    return _async_pieces(call) if isinstance(call, FileCall) else call.body or None
+
+
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
+    while piece := source.read(CHUNK_BYTES):
+        yield piece
+
+
+async def _async_pieces(call: FileCall) -> AsyncIterator[bytes]:
+    # A local file of at most 50 MB in small pieces: a thread for each of them would cost more than the reading.
+    with call.file.open("rb") as source:
+        for piece in _pieces(source):
+            yield piece
+
+
+def limited(body: bytearray, chunk: bytes, effect: Send, begun: float) -> None:
+    """Add *chunk* to *body*.
+
+    Raises:
+        TransportError: the answer is larger than allowed, or takes longer.
+    """
+    body += chunk
+    if len(body) > effect.max_bytes:
+        raise TransportError(ErrorCode.TOO_LARGE)
+    if time.monotonic() - begun > effect.timeout_s:
+        raise TransportError(ErrorCode.DEADLINE)
+
+
+def answered(response: Any, body: bytes, elapsed_s: float) -> Reply:
+    """Return the library's *response* as a reply of ours."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(status=response.status_code, headers=headers, body=body, elapsed_s=elapsed_s)
+
+
+def translated(error: Exception) -> TransportError:
+    """Return *error* of the library as ours, with whether bytes of the request may have been sent."""
+    library = load()
+    kinds = (
+        (library.ConnectTimeout, ErrorCode.DEADLINE, False),
+        (library.PoolTimeout, ErrorCode.SHED, False),
+        (library.ProxyError, ErrorCode.CONNECT, False),
+        (library.ConnectError, ErrorCode.CONNECT, False),
+        (library.UnsupportedProtocol, ErrorCode.CONNECT, False),
+        (library.LocalProtocolError, ErrorCode.PROTOCOL, False),
+        (library.TimeoutException, ErrorCode.DEADLINE, True),
+        (library.DecodingError, ErrorCode.ENCODING, True),
+        (library.RemoteProtocolError, ErrorCode.TRUNCATED, True),
+        (library.NetworkError, ErrorCode.RESET, True),
+    )
+    for kind, code, sent in kinds:
+        if isinstance(error, kind):
+            return TransportError(code, sent=sent)
+    return TransportError(ErrorCode.TRANSPORT)
