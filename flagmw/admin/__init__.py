@@ -29,6 +29,7 @@ if _typing.TYPE_CHECKING:
     from flagmw.admin.auth.given import GivenToken
     from flagmw.admin.http.notes import CallNote
     from flagmw.admin.http.planned import PlannedRequest
+    from flagmw.admin.limits.shared import SharedLimiter
 
 __all__ = [
     "AdminError",
@@ -51,6 +52,7 @@ __all__ = [
     "PlannedRequest",
     "ProfileToken",
     "ServerError",
+    "SharedLimiter",
     "ThrottledError",
     "TokenCache",
     "UnreachableError",
@@ -70,6 +72,7 @@ _PLACES = {
     "OAuthServerToServer": "adobe.auth.oauth",
     "PlannedRequest": "http.planned",
     "ProfileToken": "adobe.auth.profile",
+    "SharedLimiter": "limits.shared",
     "TokenCache": "auth.cache",
 }
 

@@ -21,6 +21,7 @@ from flagmw.admin.adobe.resources.activities import Activities
 from flagmw.admin.adobe.resources.audiences import Audiences
 from flagmw.admin.adobe.resources.batches import Batches
 from flagmw.admin.adobe.resources.offers import Offers
+from flagmw.admin.adobe.resources.profiles import Profiles
 from flagmw.admin.adobe.resources.reports import Reports
 from flagmw.admin.adobe.wire import fault_of, segment
 from flagmw.admin.auth.source import TokenSource
@@ -106,6 +107,8 @@ class AdobeCore(Generic[M]):
         if isinstance(profile_auth, ProfileToken):
             profile_auth.bind(self)
         self.profile_exchange = Exchange("adobe", fault_of, profile_auth, **shared)
+        # Uploads count against the limit of the Admin API; single updates and reads do not.
+        self.bulk_exchange = Exchange("adobe", fault_of, profile_auth, limiter=self.limiter, **shared)
         self.options = Options(verify=verify, trust_env=trust_env, transport=transport)
         self.activities: Activities[M] = Activities(self)
         self.offers: Offers[M] = Offers(self)
@@ -117,6 +120,7 @@ class AdobeCore(Generic[M]):
         self.environments: Environments[M] = Environments(self)
         self.batch: Batches[M] = Batches(self)
         self.tokens: Tokens[M] = Tokens(self)
+        self.profiles: Profiles[M] = Profiles(self)
         self.response_tokens: ResponseTokens[M] = ResponseTokens(self)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A call whose body is a part of a file."""
+"""A call whose body is a file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class FileCall(Call):
     """A request that sends a file in pieces, so that memory stays small however large the file is.
 
     Attributes:
+        prefix: what is sent before the file.
         file: what is sent; it is opened for each attempt.
-        size: its length in bytes, sent as Content-Length.
     """
 
     file: Path = field(repr=False)
-    size: int
+    prefix: bytes = field(default=b"", repr=False)

@@ -82,7 +82,7 @@ def body_of(call: Call) -> Iterator[bytes | Iterator[bytes] | None]:
         yield call.body or None
         return
     with call.file.open("rb") as source:
-        yield _pieces(source)
+        yield _pieces(call, source)
 
 
 def chunks_of(call: Call) -> bytes | AsyncIterator[bytes] | None:
@@ -90,7 +90,9 @@ def chunks_of(call: Call) -> bytes | AsyncIterator[bytes] | None:
     return _async_pieces(call) if isinstance(call, FileCall) else call.body or None
 
 
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
+def _pieces(call: FileCall, source: BinaryIO) -> Iterator[bytes]:
+    if call.prefix:
+        yield call.prefix
     while piece := source.read(CHUNK_BYTES):
         yield piece
 
@@ -98,7 +100,7 @@ def _pieces(source: BinaryIO) -> Iterator[bytes]:
 async def _async_pieces(call: FileCall) -> AsyncIterator[bytes]:
     # A local file of at most 50 MB in small pieces: a thread for each of them would cost more than the reading.
     with call.file.open("rb") as source:
-        for piece in _pieces(source):
+        for piece in _pieces(call, source):
             yield piece
 
 

@@ -22,6 +22,7 @@ SECRET_FIELDS = frozenset(
         "at_preview_token", "authorization", "authtoken",
     }
 )  # fmt: skip
+SHOWN_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class PlannedRequest:
 
     Attributes:
         operation: the client's method, "activities.ab.create".
+        body: of a file, its first bytes.
         cost: how many calls of the vendor's limit it uses.
     """
 
@@ -43,7 +45,10 @@ class PlannedRequest:
     @classmethod
     def of(cls, operation: str, call: Call, cost: int = 1) -> PlannedRequest:
         """Return *call* with its secrets masked."""
-        body = call.body if not isinstance(call, FileCall) else b"@" + str(call.file).encode()
+        body = call.body
+        if isinstance(call, FileCall):
+            with call.file.open("rb") as file:
+                body = (call.prefix + file.read(SHOWN_BYTES))[:SHOWN_BYTES]
         if _content_type(call.headers).startswith("application/x-www-form-urlencoded"):
             body = masked_pairs(body.decode()).encode()
         return cls(operation, call.method, masked_url(call.url), masked_headers(call.headers), body, cost)
