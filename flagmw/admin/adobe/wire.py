@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from flagmw.admin.adobe.checks.values import checked_id
 from flagmw.admin.adobe.endpoints import Endpoint
 from flagmw.admin.errors import InvalidError
 from flagmw.admin.http.fault import Fault
@@ -85,10 +86,10 @@ def segment(value: object, field: str) -> str:
     Raises:
         InvalidError: it is empty, or would mean another path.
     """
+    if field == "id":
+        value = checked_id(value, "id")
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InvalidError(f"must be a number or a text, got {type(value).__name__}", field=field)
-    if isinstance(value, int) and value < 0:
-        raise InvalidError("must not be negative", field=field)
     text = str(value)
     if not text or text in (".", ".."):
         raise InvalidError("must name something", field=field)

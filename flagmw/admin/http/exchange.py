@@ -11,13 +11,14 @@ from typing import Any
 
 from flagmw.admin.auth.source import TokenSource
 from flagmw.admin.auth.token import Token
-from flagmw.admin.errors import AdminError
+from flagmw.admin.errors import AdminError, AuthError
 from flagmw.admin.flow.effects import Flow, Send, Sleep
-from flagmw.admin.http.fault import Fault, FaultReader, error_of, unanswered, unreadable
+from flagmw.admin.http.fault import Fault, FaultReader, cleaned, error_of, unanswered, unreadable
 from flagmw.admin.http.notes import CallNote
 from flagmw.admin.http.planned import Planned, PlannedRequest, masked_url
 from flagmw.admin.http.request import ApiRequest
 from flagmw.admin.limits.window import Limiter, Unlimited
+from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Call, Reply
 from flagmw.vendors._http import retry_after
@@ -113,10 +114,17 @@ class Exchange:
         """
         attempt, give_up_at = 0, self._clock() + self.policy.max_wait_s
         refused: Token | None = None
+        error: AdminError | None = None
         while True:
             attempt += 1
             waited = yield from self.limiter.acquire(request.cost, self.policy.max_wait_s)
-            token = (yield from self.auth.current(self.ask, refused)) if self.auth else None
+            try:
+                token = (yield from self.auth.current(self.ask, refused)) if self.auth else None
+            except AuthError as trouble:
+                if error is None:
+                    raise
+                # No other token can be had: the vendor's answer to the last one says why.
+                raise _explained(trouble, error) from None
             reply: Reply | None = None
             failure: TransportError | None = None
             begun = self._clock()
@@ -129,14 +137,17 @@ class Exchange:
             if reply is not None and 200 <= reply.status < 300:
                 self._note(request, reply, Fault(request_id=self.faults(reply).request_id), attempt, elapsed, waited)
                 return reply
-            fault = self.faults(reply) if reply is not None else Fault()
+            fault = cleaned(self.faults(reply), token.value if token else "") if reply is not None else Fault()
             rest = self._rest(request, reply, failure, attempt)
             if reply is not None and reply.status == 401 and token is not None and refused is None:
                 refused, rest, attempt = token, 0.0, attempt - 1
             seconds = self._throttle_s(reply)
             if rest is not None and self._clock() + rest > give_up_at:
                 rest = None
-            error = self._error(request, reply, failure, fault, seconds, token)
+            if reply is not None:
+                error = error_of(request, reply, fault, seconds)
+            else:
+                error = unanswered(request, failure or TransportError(ErrorCode.TRANSPORT))
             self._note(request, reply, fault, attempt, elapsed, waited, error, rest)
             if rest is None:
                 raise error
@@ -154,19 +165,6 @@ class Exchange:
             raise error from None
         self._note(request, reply, Fault(), 1, self._clock() - begun, 0.0)
         return reply
-
-    def _error(
-        self,
-        request: ApiRequest,
-        reply: Reply | None,
-        failure: TransportError | None,
-        fault: Fault,
-        seconds: float,
-        token: Token | None,
-    ) -> AdminError:
-        if reply is None:
-            return unanswered(request, failure or TransportError)  # type: ignore[arg-type]
-        return error_of(request, reply, fault, seconds, token.value if token else "")
 
     def _throttle_s(self, reply: Reply | None) -> float:
         asked = retry_after(reply) if reply is not None else None
@@ -229,6 +227,18 @@ class Exchange:
                 self._on_call(note)
             except Exception as trouble:
                 logger.warning("on_call failed: %s", type(trouble).__name__)
+
+
+def _explained(trouble: AuthError, refusal: AdminError) -> AuthError:
+    """Return *trouble* with what the vendor said when it refused the token."""
+    says = f"{trouble.args[0]}; {refusal.args[0]}"
+    return AuthError(
+        says,
+        operation=refusal.operation,
+        status=refusal.status,
+        code=refusal.code,
+        request_id=refusal.request_id,
+    )
 
 
 def _with(call: Call, headers: Mapping[str, str]) -> Call:

@@ -44,23 +44,32 @@ FaultReader: TypeAlias = Callable[[Reply], Fault]
 """Reads a vendor's error answer. Never raises: an answer that it cannot read is an empty fault."""
 
 
-def error_of(request: ApiRequest, reply: Reply, fault: Fault, seconds: float, secret: str = "") -> AdminError:
+def cleaned(fault: Fault, secret: str = "") -> Fault:
+    """Return *fault* with its texts on one line, cut, and without *secret*, should the vendor repeat it."""
+    texts = (fault.message, fault.code, fault.request_id, fault.field)
+    return Fault(*(text and clean(text, secret) for text in texts))
+
+
+def error_of(request: ApiRequest, reply: Reply, fault: Fault, seconds: float) -> AdminError:
     """Return the error that *reply* is for the caller of *request*.
 
     Args:
+        fault: cleaned.
         seconds: how long to wait when the vendor throttles.
-        secret: the token that was sent; it is masked should the vendor repeat it.
     """
     status = reply.status
     details: dict[str, Any] = {
         "operation": request.operation,
         "status": status,
-        "code": fault.code and clean(fault.code, secret),
-        "request_id": fault.request_id and clean(fault.request_id, secret),
+        "code": fault.code,
+        "request_id": fault.request_id,
     }
-    says = f'; the vendor says: "{clean(fault.message, secret)}"' if fault.message else ""
+    says = f'; the vendor says: "{fault.message}"' if fault.message else ""
     if status == 401:
-        return AuthError(f"the vendor does not accept the credentials, also after renewing them{says}", **details)
+        return AuthError(
+            f"the vendor does not accept the credentials; check them, and that they are for this account{says}",
+            **details,
+        )
     if status == 403:
         needed = f"the right {request.right} for it" if request.right else "the right for it"
         text = f"the credentials may not do this; ask an administrator for {needed}{says}"

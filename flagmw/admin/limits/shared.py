@@ -92,7 +92,7 @@ class SharedLimiter:
                 from limits.strategies import MovingWindowRateLimiter
 
                 storage = storage_from_string(_uri(self._address), wrap_exceptions=True, **_options(self._address))
-                self._strategy = MovingWindowRateLimiter(storage)  # type: ignore[arg-type]
+                self._strategy = MovingWindowRateLimiter(storage)
             return self._strategy
 
 

@@ -12,7 +12,7 @@ from flagmw.admin.adobe.wire import fault_of
 from flagmw.admin.auth.given import checked_token
 from flagmw.admin.auth.token import Token
 from flagmw.admin.errors import AnswerError, AuthError, ServerError, ThrottledError
-from flagmw.admin.http.fault import clean
+from flagmw.admin.http.fault import cleaned
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
@@ -100,8 +100,8 @@ def _claimed_s(token: str) -> float | None:
 
 
 def _refuse(reply: Reply) -> None:
-    fault = fault_of(reply)
-    says = f'; Adobe says: "{clean(fault.message)}"' if fault.message else ""
+    fault = cleaned(fault_of(reply))
+    says = f'; Adobe says: "{fault.message}"' if fault.message else ""
     details: dict[str, Any] = {"status": reply.status, "code": fault.code, "request_id": fault.request_id}
     if reply.status == 429:
         seconds = retry_after(reply) or 60.0

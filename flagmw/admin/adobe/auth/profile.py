@@ -15,6 +15,7 @@ from flagmw.admin.auth.token import Token
 from flagmw.admin.errors import AnswerError, NotFoundError
 from flagmw.admin.flow.effects import Flow
 
+ENDING_S = 300.0
 logger = logging.getLogger("flagmw.admin")
 
 
@@ -50,11 +51,14 @@ class ProfileToken(TokenSource):
             found = yield from self._asked("tokens.get")
         except NotFoundError:
             found = None
-        if found is not None and found.value != self._refused and not found.due(self._clock()):
+        if found is not None and found.value != self._refused and self._lasts(found):
             return found
         if found is not None:
             logger.warning("a new profile token is made; the one before stops working wherever it is used")
         return (yield from self._asked("tokens.create"))
+
+    def _lasts(self, token: Token) -> bool:
+        return token.expires_at is None or token.expires_at - self._clock() > ENDING_S
 
     def _asked(self, name: str) -> Flow[Token]:
         client = self._client

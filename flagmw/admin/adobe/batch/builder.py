@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from flagmw.admin.adobe.batch.graph import PLACEHOLDER, check_batch
+from flagmw.admin.adobe.batch.graph import check_batch
+from flagmw.admin.adobe.checks.values import PLACEHOLDER
 from flagmw.admin.errors import InvalidError
 from flagmw.admin.http.planned import PlannedRequest
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from flagmw.admin.adobe.checks.values import PLACEHOLDER
 from flagmw.admin.errors import InvalidError
 
 MAX_OPERATIONS = 256
 MAX_HEADERS = 50
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")
-PLACEHOLDER = re.compile(r"\{operationIdResponse:(\d+)\}")
 _LIKE_PLACEHOLDER = re.compile(r"\{?\s*operationIdResponse", re.IGNORECASE)
 
 

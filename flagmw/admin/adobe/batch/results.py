@@ -9,7 +9,7 @@ from typing import Any
 from flagmw.admin.adobe.batch.builder import BatchOperation
 from flagmw.admin.adobe.wire import encoded, fault_of
 from flagmw.admin.errors import AdminError, AmbiguousError
-from flagmw.admin.http.fault import error_of
+from flagmw.admin.http.fault import cleaned, error_of
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
@@ -48,7 +48,7 @@ class BatchResult:
             return AdminError("it was skipped: what it depends on was not done", operation=name)
         reply = Reply(status=self.status, headers=self.headers, body=encoded(self.body))
         request = ApiRequest(operation=name, template="", call=Call(method="POST", url="", headers={}))
-        return error_of(request, reply, fault_of(reply), 60.0)
+        return error_of(request, reply, cleaned(fault_of(reply)), 60.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flagmw.admin.errors import InvalidError
 
 MAX_NAME = 250
+# Stands for the id of what an earlier operation of a batch creates.
+PLACEHOLDER = re.compile(r"\{operationIdResponse:(\d+)\}")
 STATES = ("approved", "deactivated", "saved")
 
 
@@ -54,11 +57,13 @@ def checked_priority(value: object, field: str = "priority") -> int:
 
 
 def checked_id(value: object, field: str) -> int:
-    """Return *value*, a number that Adobe gave to something.
+    """Return *value*, a number that Adobe gave to something, or what stands for one in a batch.
 
     Raises:
         InvalidError: it is no whole number, or negative.
     """
+    if isinstance(value, str) and PLACEHOLDER.fullmatch(value):
+        return value  # type: ignore[return-value]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidError("must be a whole number, as Adobe Target gives them", field=field)
     return value
