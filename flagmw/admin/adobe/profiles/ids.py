@@ -30,14 +30,21 @@ class SeenIds:
         """Say whether no more ids are to be added."""
         return self._used >= self._most
 
-    def add(self, identity: str, part: int) -> int:
-        """Remember *identity* as being in *part*; return the part that it was in before, 0 for a new one."""
+    def add(self, identity: str, part: int, *, move: bool = False) -> int:
+        """Remember *identity* as being in *part*; return the part that it was in before, 0 for a new one.
+
+        Args:
+            move: whether an id that is known is in *part* from now on.
+        """
         value = (hash(identity) & 0xFFFFFFFFFFFFFFFF) or 1
         slots, mask = self._slots, self._mask
         at = value & mask
         while (there := slots[at]) != 0:
             if there == value:
-                return self._parts[at]
+                before = self._parts[at]
+                if move:
+                    self._parts[at] = part
+                return before
             at = (at + 1) & mask
         slots[at] = value
         self._parts[at] = part

@@ -42,14 +42,15 @@ class Journal:
     Args:
         folder: made where it is missing.
         settings: what the parts depend on; another upload's folder is refused.
+        durable: whether each line is forced to disk; not needed for a folder that nothing is resumed from.
 
     Raises:
         ConflictError: another process is uploading from this folder.
         InvalidError: the folder belongs to an upload with other settings.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, durable: bool = True) -> None:
+        self.folder, self._durable = folder, durable
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -60,10 +61,11 @@ class Journal:
                 f"another process is uploading from {folder}; wait for it or use another folder"
             ) from None
         self.entries: dict[int, Entry] = {}
+        self._file = os.fdopen(os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         try:
             self._read(dict(settings))
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
     @property
@@ -112,10 +114,7 @@ class Journal:
         os.close(self._lock)
 
     def _read(self, settings: dict[str, Any]) -> None:
-        path = self.folder / NAME
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        whole = [line for line in self._file if line.endswith(b"\n")]
         # A kill can leave half of a line; what it was about to say has not happened yet.
         self._file.truncate(sum(len(line) for line in whole))
         self._file.seek(0, os.SEEK_END)
@@ -142,4 +141,5 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(orjson.dumps(line) + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._durable:
+            os.fsync(self._file.fileno())

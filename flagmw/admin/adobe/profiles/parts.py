@@ -159,7 +159,7 @@ class PartBuilder:
                 self._waiting = (number, row)
                 encoder.forget_names(names)
                 return
-            before = self._seen.add(identity, self._number)
+            before = self._seen.add(identity, self._number, move=not self._reject_repeats)
             if before and before != self._number and self._reject_repeats:
                 self._reject(number, f"has an id that is in part {before} already, which it would override")
                 continue

@@ -156,7 +156,7 @@ class Upload:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flagmw-bulk-"))
         else:
             folder = str(options.journal)
-        self._journal = Journal(Path(folder), settings)
+        self._journal = Journal(Path(folder), settings, durable=options.journal is not None)
         stack.callback(self._journal.close)
         # A later upload of the same visitor overrides an earlier one there, and nowhere else.
         overrides = options.version == 2 and options.id_kind == "thirdPartyId"
