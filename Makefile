@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 3
 
-.PHONY: demo test lint types matrix faults isolation fuzz soak bench clean
+.PHONY: demo test lint types matrix faults isolation fuzz soak bulk bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
@@ -49,6 +49,10 @@ fuzz: $(READY)
 # The long form: make soak ARGS="--kills 200 --outage 600".
 soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
+
+# The long form: make bulk ARGS="--kills 50 --rows 500000".
+bulk: $(READY)
+	@$(BIN)/python -m tests.bulk.run $(ARGS)
 
 # The vendors' own clients judge the sandbox and the codecs; the first run installs them. Needs node and npm.
 official-clients: official-clients-adobe official-clients-contentstack
