@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic, Literal, Self
+from typing import Any, Generic, Literal, Self, TypedDict, Unpack
 
 from flagmw.admin.adobe.auth.profile import ProfileToken
 from flagmw.admin.adobe.resources.account import (
@@ -37,6 +37,27 @@ from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted
 
 BASE_URL = "https://mc.adobe.io"
 CALLS_PER_MINUTE = 50
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of both clients; what they mean stands at `AdobeCore`."""
+
+    api_key: str | None
+    client_code: str | None
+    profile_auth: TokenSource | None
+    base_url: str
+    profile_url: str | None
+    limiter: Limiter | None
+    timeout_s: float
+    attempts: int
+    max_wait_s: float
+    repeat_post: bool
+    dry_run: bool
+    on_call: Callable[[CallNote], object] | None
+    verify: Any
+    trust_env: bool
+    transport: Any
+    clock: Callable[[], float]
 
 
 class AdobeCore(Generic[M]):
@@ -135,8 +156,15 @@ class AdobeAdmin(AdobeCore[Blocking]):
 
     is_async = False
 
-    def __init__(self, *args: Any, sleep: Callable[[float], object] = time.sleep, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        tenant: str,
+        auth: TokenSource,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(tenant, auth, **options)
         self.driver = BlockingDriver(self.options, sleep=sleep)
 
     def close(self) -> None:
@@ -161,8 +189,15 @@ class AsyncAdobeAdmin(AdobeCore[Async]):
 
     is_async = True
 
-    def __init__(self, *args: Any, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        tenant: str,
+        auth: TokenSource,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(tenant, auth, **options)
         self.driver = AsyncDriver(self.options, sleep=sleep)
 
     async def aclose(self) -> None:
