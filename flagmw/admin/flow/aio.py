@@ -8,7 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from flagmw.admin.flow.effects import Effect, Flow, Send, Sleep, Wait, Work
-from flagmw.admin.http.library import Options, answered, chunks_of, client_options, limited, load, reading, translated
+from flagmw.admin.http.library import (
+    Options,
+    answered,
+    chunks_of,
+    client_options,
+    limited,
+    load,
+    reading,
+    timeouts,
+    translated,
+)
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
 from flagmw.types import Reply
 
 T = TypeVar("T")
@@ -60,22 +72,29 @@ class AsyncDriver:
     async def _send(self, effect: Send) -> Reply:
         library = load()
         begun = time.monotonic()
-        call = effect.call
-        client = self._client(reading(call))
+        client = self._client(reading(effect.call))
         try:
-            request = client.build_request(
-                call.method, call.url, headers=dict(call.headers), content=chunks_of(call), timeout=effect.timeout_s
-            )
-            response = await client.send(request, stream=True)
-            try:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    limited(body, chunk, effect, begun)
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(effect.timeout_s):
+                response, body = await self._exchange(client, effect)
         except library.HTTPError as error:
             raise translated(error) from None
+        except TimeoutError:
+            raise TransportError(ErrorCode.DEADLINE) from None
         return answered(response, bytes(body), time.monotonic() - begun)
+
+    async def _exchange(self, client: Any, effect: Send) -> tuple[Any, bytearray]:
+        call, begun = effect.call, time.monotonic()
+        request = client.build_request(
+            call.method, call.url, headers=dict(call.headers), content=chunks_of(call), timeout=timeouts(effect)
+        )
+        response = await client.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                limited(body, chunk, effect, begun)
+        finally:
+            await response.aclose()
+        return response, body
 
     def _client(self, reads: bool) -> Any:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 
 from flagmw._locks import Lock
 from flagmw.admin.flow.effects import Effect, Flow, Send, Sleep, Wait, Work
-from flagmw.admin.http.library import Options, answered, body_of, client_options, limited, load, reading, translated
+from flagmw.admin.http.library import (
+    Options,
+    answered,
+    body_of,
+    client_options,
+    limited,
+    load,
+    reading,
+    timeouts,
+    translated,
+)
 from flagmw.types import Reply
 
 T = TypeVar("T")
@@ -63,7 +73,7 @@ class BlockingDriver:
         try:
             with body_of(call) as content:
                 request = self._client(reading(call)).build_request(
-                    call.method, call.url, headers=dict(call.headers), content=content, timeout=effect.timeout_s
+                    call.method, call.url, headers=dict(call.headers), content=content, timeout=timeouts(effect)
                 )
                 response = self._client(reading(call)).send(request, stream=True)
                 try:

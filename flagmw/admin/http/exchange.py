@@ -13,6 +13,7 @@ from flagmw.admin.auth.source import TokenSource
 from flagmw.admin.auth.token import Token
 from flagmw.admin.errors import AdminError, AuthError
 from flagmw.admin.flow.effects import Flow, Send, Sleep
+from flagmw.admin.http.call import FileCall
 from flagmw.admin.http.fault import Fault, FaultReader, cleaned, error_of, unanswered, unreadable
 from flagmw.admin.http.notes import CallNote
 from flagmw.admin.http.planned import Planned, PlannedRequest, masked_url
@@ -23,6 +24,9 @@ from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Call, Reply
 from flagmw.vendors._http import retry_after
 from flagmw.vendors._json import loads
+
+# Bytes in a second.
+SLOWEST_UPLOAD = 250_000.0
 
 logger = logging.getLogger("flagmw.admin")
 
@@ -130,7 +134,7 @@ class Exchange:
             begun = self._clock()
             try:
                 call = _with(request.call, self.auth.headers(token) if self.auth and token else {})
-                reply = yield Send(call, self.policy.timeout_s, self.policy.max_answer_bytes)
+                reply = yield Send(call, self._timeout_s(call), self.policy.max_answer_bytes)
             except TransportError as trouble:
                 failure = trouble
             elapsed = self._clock() - begun
@@ -165,6 +169,11 @@ class Exchange:
             raise error from None
         self._note(request, reply, Fault(), 1, self._clock() - begun, 0.0)
         return reply
+
+    def _timeout_s(self, call: Call) -> float:
+        """Return how long *call* may take; an upload gets the time that two megabits a second take besides."""
+        upload = int(call.headers.get("Content-Length", "0")) if isinstance(call, FileCall) else 0
+        return self.policy.timeout_s + upload / SLOWEST_UPLOAD
 
     def _throttle_s(self, reply: Reply | None) -> float:
         asked = retry_after(reply) if reply is not None else None

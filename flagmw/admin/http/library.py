@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, BinaryIO
 
 from flagmw.admin.flow.effects import Send
@@ -17,6 +18,7 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call, Reply
 
 CHUNK_BYTES = 1 << 16
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,11 @@ class Options:
     verify: Any = True
     trust_env: bool = True
     transport: Any = None
+
+
+def timeouts(effect: Send) -> Any:
+    """Return the timeouts of a call, as the library takes them; ten seconds for the connection."""
+    return load().Timeout(effect.timeout_s, connect=min(effect.timeout_s, CONNECT_S))
 
 
 @cache
@@ -58,6 +65,8 @@ def client_options(options: Options, reads: bool) -> dict[str, Any]:
         "transport": options.transport,
         "follow_redirects": False,
         "headers": {"user-agent": _user_agent(), "accept-encoding": "gzip, deflate"},
+        # The vendors' cookies mean nothing here, and one call's must not go out with another.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         "limits": library.Limits(max_connections=20, max_keepalive_connections=5 if reads else 0, keepalive_expiry=4.0),
     }
 

@@ -26,7 +26,7 @@ from flagmw.admin import (
     VersionError,
 )
 from tests.support.http_vendor import Answer, HttpVendor, answer
-from tests.support.raw_vendor import RawVendor, http, read_request, reset
+from tests.support.raw_vendor import RawVendor, drip, http, read_request, reset
 from tests.unit.admin.adobe import API_KEY, TOKEN, Clock, answer_of, async_client, client
 
 FAULT = {
@@ -304,3 +304,35 @@ def test_a_hook_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> 
     with HttpVendor(lambda _: answer({"id": 1})) as vendor, client(vendor.url, on_call=broken) as admin:
         assert read(admin) == {"id": 1}
     assert "on_call failed: RuntimeError" in caplog.text
+
+
+def test_cookies_are_not_kept() -> None:
+    """What a vendor sets in one answer does not go out with the next call."""
+    with (
+        HttpVendor(lambda _: answer({"id": 1}, Set_Cookie="session=abc; Path=/")) as vendor,
+        client(vendor.url) as admin,
+    ):
+        read(admin)
+        read(admin)
+    assert [request.headers.get("cookie") for request in vendor.requests] == [None, None]
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """Credentials go to the configured host only."""
+    with HttpVendor(lambda _: answer({"id": 1})) as other:
+        error, _ = failure(answer({}, 307, Location=f"{other.url}/x"), create, Clock())
+        assert other.requests == []
+    assert "redirect" in str(error)
+
+
+async def test_an_answer_that_drips() -> None:
+    """An answer that comes byte by byte ends with the time that the whole call has."""
+    slow = [read_request, drip(http(b'{"id": 1}' + b" " * 200), 0.02)]
+    with RawVendor(slow) as vendor:
+        with client(vendor.url, timeout_s=0.3, attempts=1) as admin, pytest.raises(UnreachableError, match="in time"):
+            read(admin)
+        async with async_client(vendor.url, timeout_s=0.3, attempts=1) as other:
+            with pytest.raises(UnreachableError, match="in time"):
+                await other.offers.content.get(1)
+            with pytest.raises(AmbiguousError, match="in time"):
+                await other.offers.content.delete(1)
