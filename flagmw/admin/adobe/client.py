@@ -37,6 +37,8 @@ from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted
 
 BASE_URL = "https://mc.adobe.io"
 CALLS_PER_MINUTE = 50
+# Adobe answers 503 when there were more, and at an outage as well.
+LIMIT_STATUSES = frozenset({429, 503})
 
 
 class ClientOptions(TypedDict, total=False):
@@ -121,7 +123,13 @@ class AdobeCore(Generic[M]):
         self.client_code = client_code
         self.profile_root = _url("profile_url", profile_url) if profile_url else _profile_host(client_code)
         self.dry_run = dry_run
-        policy = Policy(timeout_s=timeout_s, attempts=attempts, max_wait_s=max_wait_s, repeat_post=repeat_post)
+        policy = Policy(
+            timeout_s=timeout_s,
+            attempts=attempts,
+            max_wait_s=max_wait_s,
+            repeat_post=repeat_post,
+            limit_statuses=LIMIT_STATUSES,
+        )
         self.limiter: Limiter = limiter or Window(CALLS_PER_MINUTE, 60.0, clock=clock)
         shared: dict[str, Any] = {"policy": policy, "on_call": on_call, "clock": clock}
         self.exchange = Exchange("adobe", fault_of, auth, limiter=self.limiter, **shared)

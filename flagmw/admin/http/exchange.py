@@ -40,6 +40,7 @@ class Policy:
         attempts: how often a call that may be repeated is made at most.
         max_wait_s: how long a call may wait for the limit, or for a vendor that throttles, in seconds.
         throttle_s: how long a vendor is left alone that throttles and does not say for how long.
+        limit_statuses: with which the vendor says that there were too many calls.
         repeat_post: whether a POST is sent again after a 429, like GET, PUT and DELETE.
         max_answer_bytes: how large an answer may be, decompressed.
     """
@@ -48,6 +49,7 @@ class Policy:
     attempts: int = 3
     max_wait_s: float = 600.0
     throttle_s: float = 60.0
+    limit_statuses: frozenset[int] = frozenset({429})
     repeat_post: bool = False
     max_answer_bytes: int = 64 << 20
 
@@ -149,7 +151,7 @@ class Exchange:
             if rest is not None and self._clock() + rest > give_up_at:
                 rest = None
             if reply is not None:
-                error = error_of(request, reply, fault, seconds)
+                error = error_of(request, reply, fault, seconds, self.policy.limit_statuses)
             else:
                 error = unanswered(request, failure or TransportError(ErrorCode.TRANSPORT))
             self._note(request, reply, fault, attempt, elapsed, waited, error, rest)
@@ -192,7 +194,9 @@ class Exchange:
             return self._throttle_s(reply) if self._may_repeat_throttled(request) else None
         if request.changes or reply.status not in (500, 502, 503, 504):
             return None
-        return self._throttle_s(reply) if reply.status == 503 else self._back_off(attempt)
+        if reply.status in self.policy.limit_statuses:
+            return self._throttle_s(reply)
+        return self._back_off(attempt)
 
     def _may_repeat_throttled(self, request: ApiRequest) -> bool:
         return request.repeat_throttled and (self.policy.repeat_post or request.call.method != "POST")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http.client import responses
 from typing import Any, TypeAlias
@@ -50,12 +50,16 @@ def cleaned(fault: Fault, secret: str = "") -> Fault:
     return Fault(*(text and clean(text, secret) for text in texts))
 
 
-def error_of(request: ApiRequest, reply: Reply, fault: Fault, seconds: float) -> AdminError:
+def error_of(
+    request: ApiRequest, reply: Reply, fault: Fault, seconds: float, limit_statuses: Collection[int] = (429,)
+) -> AdminError:
     """Return the error that *reply* is for the caller of *request*.
 
     Args:
         fault: cleaned.
         seconds: how long to wait when the vendor throttles.
+        limit_statuses: with which the vendor says that there were too many calls. With any but 429 it may also mean
+            an outage, so that a write may have been done.
     """
     status = reply.status
     details: dict[str, Any] = {
@@ -81,7 +85,7 @@ def error_of(request: ApiRequest, reply: Reply, fault: Fault, seconds: float) ->
     if status in (406, 415):
         text = f"the vendor does not serve this version here; check base_url and the version{says}"
         return VersionError(text, field=fault.field, **details)
-    if status == 429 or (status == 503 and not request.changes):
+    if status == 429 or (status in limit_statuses and not request.changes):
         text = f"too many calls; come again in {seconds:.0f} s{says}"
         return ThrottledError(text, seconds=seconds, **details)
     if 400 <= status < 500:
@@ -93,7 +97,7 @@ def error_of(request: ApiRequest, reply: Reply, fault: Fault, seconds: float) ->
             f"the vendor answers with a redirect, which is not followed; check base_url{says}", **details
         )
     if request.changes:
-        why = "its limit or an outage" if status == 503 else "a failure in the middle"
+        why = "its limit or an outage" if status in limit_statuses else "a failure in the middle"
         return AmbiguousError(f"this may be {why}: {_look(request)}{says}", **details)
     return ServerError(f"the vendor fails; try again later{says}", **details)
 

@@ -11,10 +11,10 @@ from flagmw._secret import Secret
 from flagmw.admin.adobe.auth.ims import IMS, form_request, token_of
 from flagmw.admin.adobe.auth.oauth import checked_text, key_of
 from flagmw.admin.auth.cache import TokenCache
+from flagmw.admin.auth.keys import load_private_key
 from flagmw.admin.auth.source import TokenSource
 from flagmw.admin.auth.token import Token
 from flagmw.admin.flow.effects import Flow
-from flagmw.exceptions import ConfigError
 
 PROOF_LIFE_S = 300
 
@@ -88,35 +88,3 @@ class LegacyJWT(TokenSource):
 
     def __repr__(self) -> str:
         return f"LegacyJWT(client_id={self.client_id!r})"
-
-
-def load_private_key(given: str | bytes | Path, passphrase: str | None) -> Any:
-    """Return the RSA key in *given*, PEM or the path of a PEM file.
-
-    Raises:
-        ConfigError: the file cannot be read, holds no RSA key, or the passphrase is wrong or missing.
-        ImportError: the library for RSA is not installed.
-    """
-    try:
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError:
-        raise ImportError("signing needs cryptography: pip install 'flagmw[admin]'") from None
-    if isinstance(given, Path) or (isinstance(given, str) and "-----BEGIN" not in given):
-        try:
-            pem = Path(given).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"private_key: {given} cannot be read: {error.strerror}") from None
-    else:
-        pem = given.encode() if isinstance(given, str) else given
-    try:
-        key = load_pem_private_key(pem, None if passphrase is None else passphrase.encode())
-    except TypeError:
-        missing = passphrase is None
-        cure = "give its passphrase" if missing else "it is not encrypted: leave the passphrase out"
-        raise ConfigError(f"private_key: {cure}") from None
-    except ValueError:
-        raise ConfigError("private_key: it is no PEM of a private key, or the passphrase is wrong") from None
-    if not isinstance(key, RSAPrivateKey):
-        raise ConfigError("private_key: an RSA key is needed; this is of another kind")
-    return key

@@ -48,7 +48,7 @@ class BatchResult:
             return AdminError("it was skipped: what it depends on was not done", operation=name)
         reply = Reply(status=self.status, headers=self.headers, body=encoded(self.body))
         request = ApiRequest(operation=name, template="", call=Call(method="POST", url="", headers={}))
-        return error_of(request, reply, cleaned(fault_of(reply)), 60.0)
+        return error_of(request, reply, cleaned(fault_of(reply)), 60.0, (429, 503))
 
 
 @dataclass(frozen=True, slots=True)
