@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 3
 
-.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk reference bench clean
+.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
@@ -54,10 +54,6 @@ fuzz: $(READY)
 # The long form: make soak ARGS="--kills 200 --outage 600".
 soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
-
-# The page of operations is made from the code; a test says when it is not.
-reference: $(READY)
-	@$(BIN)/python -m tests.project.reference
 
 # The long form: make bulk ARGS="--kills 50 --rows 500000".
 bulk: $(READY)

@@ -26,13 +26,13 @@ HAND, SEQUENCES, MAPPINGS, TABLE = "quote and join by hand", "sequences", "mappi
 
 # What one process takes above what it has when the client is made.
 MEMORY = """
-import json, resource, sys, tempfile
-from pathlib import Path
+import json, sys
 from benchmarks.profiles import COLUMNS, encode, sequences
+from tests.bulk.uploader import peak_mib
 import flagmw.admin.adobe.client, httpx2
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 parts = encode(sequences(int(sys.argv[1])), COLUMNS)
-print(json.dumps([parts, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+print(json.dumps([parts, peak_mib() - before]))
 """
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from flagmw import _cookies
 from flagmw._generations import Generations
+from flagmw._memory import weight_of
 from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
@@ -17,10 +19,15 @@ from flagmw.vendors.base import CookieRule, Vendor
 
 DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
 _OWN = frozenset({DECISION, OVERRIDE, VISITOR})
-# What is kept beside the header itself: names, objects, tables. And what a character of a token unpacks to. Estimates,
-# in bytes.
-_BESIDE = 2500
+# Estimates, in bytes: what is kept beside the texts themselves, and what a character of a token unpacks to.
+_BESIDE = 1500
 _UNPACKED = 24
+_KNOWN_BYTES = 400
+_READY_BYTES = 1200
+# More addresses and hosts than that are not kept ready for one Cookie header; no host's name is as long as that.
+_KNOWN_MAX = 16
+_HOSTS_MAX = 4
+_HOST_CHARS = 300
 
 RULE = CookieRule(
     prefixes=(DECISION,),
@@ -67,12 +74,16 @@ class Carried:
         rejected: why cookies were left out.
         known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
+        given: what the token says of who the visitor is to vendors; see `Known`.
         ready: by host and scheme, flags that were made of remembered decisions and may be given again.
+        header: the header itself; empty where it is not kept.
         size: about how much memory it takes, in bytes.
         vendor_bytes, token_bytes: how much of the header is the vendors', and the decision token's.
     """
 
     __slots__ = (
+        "given",
+        "header",
         "known",
         "own",
         "ready",
@@ -86,14 +97,22 @@ class Carried:
     )
 
     def __init__(
-        self, states: list[VisitorState], own: dict[str, str], site_bytes: int, rejected: list[ErrorCode], size: int = 0
+        self,
+        states: list[VisitorState],
+        own: dict[str, str],
+        site_bytes: int,
+        rejected: list[ErrorCode],
+        header: str = "",
     ) -> None:
-        self.states, self.own, self.site_bytes, self.rejected, self.size = states, own, site_bytes, rejected, size
+        self.states, self.own, self.site_bytes, self.rejected, self.header = states, own, site_bytes, rejected, header
+        self.size = _BESIDE + getsizeof(header) + weight_of(own) + _UNPACKED * len(own.get(DECISION, ""))
+        self.size += sum([weight_of(state.cookies) for state in states])
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
         self.token_bytes = len(DECISION) + len(own[DECISION]) + 3 if DECISION in own else 0
         self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
         self.ready: dict[tuple[str | None, str], Ready] = {}
         self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
+        self.given: Sequence[str] = ()
 
 
 class Reader:
@@ -119,9 +138,32 @@ class Reader:
         found = _cookies.read(headers, self._rules)
         *states, own = found.own
         read = [VisitorState(each) for each in states]
-        size = 2 * len(header) + _BESIDE + _UNPACKED * len(own.get(DECISION, ""))
-        carried = Carried(read, own, found.site_bytes, found.rejected, size)
+        carried = Carried(read, own, found.site_bytes, found.rejected, header)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
         if carried.vendor_bytes or carried.own:
             self._read.put(header, carried)
         return carried
+
+    def know(self, carried: Carried, n: int, address: str, recorded: bool, entry: tuple[Key, bool]) -> None:
+        """Keep with *carried* what decisions of vendor *n* are kept by at *address*, if there is room."""
+        if len(carried.known) < _KNOWN_MAX:
+            carried.known[n, address, recorded] = entry
+            self._grew(carried, _KNOWN_BYTES + getsizeof(address))
+
+    def make_ready(self, carried: Carried, host: str | None, scheme: str, ready: Ready, weight: int) -> None:
+        """Keep *ready* with *carried* for *host*, as the visitor writes it, if there is room.
+
+        Args:
+            weight: what the decisions take that it is made of, in bytes.
+        """
+        if len(carried.ready) >= _HOSTS_MAX or (host is not None and len(host) > _HOST_CHARS):
+            return
+        carried.ready[host, scheme] = ready
+        weight += _READY_BYTES + getsizeof(host)
+        if ready.after is not None:
+            weight += sum(map(weight_of, ready.after.now)) + sum(map(getsizeof, ready.after.set_cookies))
+        self._grew(carried, weight)
+
+    def _grew(self, carried: Carried, more: int) -> None:
+        carried.size += more
+        self._read.grew(carried.header, carried, more)

@@ -90,8 +90,8 @@ def _seconds(most: float) -> Callable[[str, Any], float]:
     return check
 
 
-def _optional_ms(option: str, value: Any) -> int | None:
-    return None if value is None else _whole(1, 60_000)(option, value)
+def _optional_whole(low: int, high: int) -> Callable[[str, Any], int | None]:
+    return lambda option, value: None if value is None else _whole(low, high)(option, value)
 
 
 def _keys(option: str, value: Any) -> Keys:
@@ -238,7 +238,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "stale_s": _seconds(30 * 86_400),
     "hold_s": _seconds(86_400),
     "late_ms": _whole(0, 30_000),
-    "hedge_ms": _optional_ms,
+    "hedge_ms": _optional_whole(1, 60_000),
     "memory_mb": _whole(1, 65_536),
     "signing_keys": _keys,
     "consent": _callable,
@@ -262,7 +262,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "send_query": _texts,
     "identify": _callable,
     "max_in_flight": _whole(1, 10_000),
-    "pool_size": _whole(1, 1_000),
+    "pool_size": _optional_whole(1, 1_000),
     "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
     "tracks_per_visitor": _whole(1, 1_000_000),
     "deliver": _choice("inprocess", "off"),

@@ -9,7 +9,9 @@ from flagmw._carried import Reader
 from flagmw._exposures import MemorySeen, Seen
 from flagmw._generations import Generations
 from flagmw._guard import PerMinute
+from flagmw._known import Known
 from flagmw._log import Throttle
+from flagmw._memory import Shares
 from flagmw._remember import Binder, Key, Remembered, memory
 from flagmw._stats import Counts
 from flagmw.config import Config
@@ -61,10 +63,12 @@ class Context:
     counts: Counts
     throttle: Throttle
     clock: Callable[[], float]
-    tracks: PerMinute = field(default_factory=lambda: PerMinute(120))
-    refreshed: Refreshed = field(default_factory=Refreshed)
-    seen: Seen = field(default_factory=MemorySeen)
     open_sink: Callable[[], Put] | None = None
+    shares: Shares = field(init=False)
+    tracks: PerMinute = field(init=False)
+    refreshed: Refreshed = field(init=False)
+    seen: Seen = field(init=False)
+    known: Known | None = field(init=False)
     read: Reader = field(init=False)
     memory: Generations[Key, Remembered] = field(init=False)
     traits: tuple[Traits, ...] = field(init=False)
@@ -73,10 +77,15 @@ class Context:
     on_server: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        half = self.config.memory_mb * 1024 * 1024 // 2
-        self.read, self.memory = Reader(self.config.vendors, half), memory(half)
         self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
         self.reads = any(traits.reads for traits in self.traits)
+        self.shares = shares = Shares.of(
+            self.config.memory_mb, seen=self.reads, known=self.config.new_visitors_per_s is not None
+        )
+        self.known = Known(self.config.vendors, shares.known) if shares.known else None
+        self.read, self.memory = Reader(self.config.vendors, shares.headers), memory(shares.decisions)
+        self.tracks = PerMinute(self.config.tracks_per_visitor, shares.tracks)
+        self.refreshed, self.seen = Refreshed(shares.refreshed), MemorySeen(shares.seen)
         # A visitor without an identity of the site's gets the same on every page, while decisions are remembered.
         self.on_server = self.config.visitor_store is not None
         self.same_everywhere = (

@@ -15,7 +15,7 @@ _PEOPLES_OWN = frozenset({"http-library", "browser-automation"})
 _PLAIN = re.compile(r"(?:[^\\\[\](){}.*+?^$|]|\\[^A-Za-z0-9])+")
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def is_crawler(user_agent: str) -> bool:
     """Say whether *user_agent* is that of a known crawler, monitor or preview bot."""
     starts, patterns = _table()

@@ -210,9 +210,7 @@ class Deciding:
 
     def _within_bucket(self, exchange: Exchange) -> bool:
         """Say whether vendors may be asked for one more visitor without any identity, if this is one."""
-        if self._new_visitors is None or any(state.cookies for state in exchange.states):
-            return True
-        if exchange.who()[0] is not None or self._new_visitors.take(time.monotonic()):
+        if self._new_visitors is None or not exchange.is_new or self._new_visitors.take(time.monotonic()):
             return True
         exchange.kept_from = ErrorCode.NEW_VISITORS
         self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)

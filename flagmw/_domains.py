@@ -78,7 +78,7 @@ def cookie_domain(wish: str | None, host: str) -> str | None:
     return _allowed(wish, host)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _allowed(wish: str, host: str) -> str | None:
     domain = None if is_address(host) else canonical_domain(wish)
     if domain is None or not (host == domain or host.endswith("." + domain)):

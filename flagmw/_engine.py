@@ -12,7 +12,7 @@ from typing import Any
 
 from flagmw import _gates, _overrides, _placed, _stored
 from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, After, Carried, Ready
-from flagmw._context import Context
+from flagmw._context import REFRESH_S, Context
 from flagmw._cookies import format_set_cookie
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
@@ -28,6 +28,9 @@ from flagmw.flags import Flags
 from flagmw.types import EMPTY, Decision, Put, Scalar, Variant, Visit, VisitorState
 
 __all__ = ["Context", "Exchange", "failed"]
+
+# What visitors who were kept are remembered as among the cookies that were sent; no cookie has such a name.
+_STORED = "; stored"
 
 
 class Exchange(Reports):
@@ -61,6 +64,7 @@ class Exchange(Reports):
     _jars: Jars | After | None = None
     _own_lines: tuple[str, ...] = ()
     _recall: Recall | None = None
+    _stored_id: _stored.VisitorId | None = None
     _stored_key: str | None = None
     _user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
@@ -148,8 +152,9 @@ class Exchange(Reports):
         if self._stored_key is None:
             user_id = self.who()[0]
             token = None if self.carried is None else self.carried.own.get(VISITOR)
-            id = None if user_id is not None else _stored.read_id(token, self._context.config.signing_keys, self.now)
-            self._stored_key = _stored.key_of(user_id, id)
+            if user_id is None:
+                self._stored_id = _stored.read_id(token, self._context.config.signing_keys, self.now)
+            self._stored_key = _stored.key_of(user_id, None if self._stored_id is None else self._stored_id.id)
         return self._stored_key
 
     @property
@@ -165,17 +170,37 @@ class Exchange(Reports):
             self._visit = replace(self._visit, cookies=cookies)
 
     def to_store(self) -> tuple[str, bytes] | None:
-        """Return key and value to be kept, None where nothing is new; a new visitor gets an id for it."""
-        if self._jars is None or self._jars.now == [state.cookies for state in self.states]:
+        """Return key and value to be kept, None where nothing is new; a new visitor gets an id for it.
+
+        Once a day a visitor is kept anew, and gets their id anew, so that both live on while the visitor comes.
+        """
+        jars = [self.jar(n) for n in range(len(self.states))]
+        before = [state.cookies for state in self.states]
+        key, renewed = self.stored_key(), self._renewed(before)
+        if jars == before and not renewed:
             return None
-        key = self.stored_key()
+        given = self._stored_id
         if key is None:
-            id = self.visit.fresh_id
-            self._stored_key = key = _stored.key_of(None, id)
-            token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, _stored.LIFE_S)
-            self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, _stored.LIFE_S))
+            key = self._stored_key = _stored.key_of(None, self.visit.fresh_id)
+            self._give_id(self.visit.fresh_id)
+        elif given is not None and self.now - given.issued >= REFRESH_S:
+            self._give_id(given.id)
         assert key is not None
-        return key, _stored.dump(self._context.config.vendors, self._jars.now)
+        self._context.refreshed.sent(_STORED, key, self.now)
+        return key, _stored.dump(self._context.config.vendors, jars)
+
+    def _renewed(self, before: Sequence[Mapping[str, str]]) -> bool:
+        """Say whether it is time to keep the visitor once more, though nothing has changed."""
+        key = self.stored_key()
+        if key is None or not self.loaded or not any(before):
+            return False
+        if self._stored_id is not None:
+            return self.now - self._stored_id.issued >= REFRESH_S
+        return self._context.refreshed.due(_STORED, key, self.now, _stored.LIFE_S)
+
+    def _give_id(self, id: str) -> None:
+        token = self._context.config.signing_keys.sign("visitor", {"id": id}, self.now, _stored.LIFE_S)
+        self._own_lines = (*self._own_lines, self._own_line(VISITOR, token, _stored.LIFE_S))
 
     # Gates
 
@@ -257,17 +282,18 @@ class Exchange(Reports):
             return
         assert self.inbound is not None
         oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
-        if len(carried.ready) < _HOSTS_MAX:
-            jars = self._jars
-            carried.ready[self.inbound.header("host"), self.inbound.scheme] = Ready(
-                since=oldest - 60.0,
-                until=oldest + self._context.config.reuse_s,
-                variants=flags._variants,
-                misses=flags._misses,
-                notice=flags._notice,
-                hints=flags._hints,
-                after=None if jars is None else After(jars.now, jars.set_cookies),
-            )
+        jars = self._jars
+        ready = Ready(
+            since=oldest - 60.0,
+            until=oldest + self._context.config.reuse_s,
+            variants=flags._variants,
+            misses=flags._misses,
+            notice=flags._notice,
+            hints=flags._hints,
+            after=None if jars is None else After(jars.now, jars.set_cookies),
+        )
+        weight = sum([part.weigh() for part in self.remembered if part is not None])
+        self._context.read.make_ready(carried, self.inbound.header("host"), self.inbound.scheme, ready, weight)
 
     def recall(self) -> list[Decision | None]:
         """Return the decision of each vendor that need not be asked, None for those that are to be.
@@ -299,6 +325,21 @@ class Exchange(Reports):
     def unknown(self) -> list[int]:
         """The places of the vendors that are to be asked."""
         return [n for n, decision in enumerate(self.known) if decision is None]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether neither the site, nor a vendor, nor flagmw has given this visitor a name, as far as can be told.
+
+        Cookies alone are no proof, since anybody can make some up.
+        """
+        if self.who()[0] is not None or self.brings_cookies:
+            return False
+        if self._context.on_server:
+            return self.stored_key() is None
+        if any(part is not None and part.error is None for part in self.remembered):
+            return False
+        known = self._context.known
+        return known is None or not known.has(self.states, () if self.carried is None else self.carried.given)
 
     # Settle
 
@@ -340,6 +381,10 @@ class Exchange(Reports):
             self._jars = jars
         if (fresh or changes) and self._recall is not None and self.override is None:
             self._keep(settled, fresh, jars)
+        if self._context.known is not None:
+            for n in fresh:
+                if decisions[n].error is None:
+                    self._context.known.note(n, self.jar(n))
         flags = self._given(merge(self._context, settled, evicted, self.override, self))
         self._recall = None  # it knows this exchange: no circles
         if not fresh and (jars is None or self._lasts(jars)):
@@ -381,7 +426,7 @@ class Exchange(Reports):
         room = (jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
         if own is not None and len(own) <= room and self._recall.told(parts):
             return
-        token = self._recall.token(parts, room)
+        token = self._recall.token(parts, room, after)
         if token is not None:
             self._own_lines = (*self._own_lines, self._own_line(DECISION, token, int(self._recall.longest_s)))
         elif own is not None:
@@ -408,10 +453,6 @@ class Exchange(Reports):
         config = self._context.config
         secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
         return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
-
-
-# How many hosts' flags are kept ready for one Cookie header.
-_HOSTS_MAX = 4
 
 
 def failed(vendor: str, code: ErrorCode, *, trips: bool = False) -> Decision:

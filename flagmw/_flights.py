@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from flagmw._locks import Lock
+from flagmw._places import Turn
 from flagmw._remember import Key
+
+
+class Question:
+    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+
+    Attributes:
+        who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
+        began: when the vendor was to be asked.
+        started: when that happened; None while it waits for a thread.
+        visitors: the vendor was shown to fail over what this visitor brought.
+    """
+
+    __slots__ = ("began", "started", "visitors", "who")
+
+    def __init__(self, who: Hashable | None, began: float) -> None:
+        self.who, self.began = who, began
+        self.started: float | None = None
+        self.visitors = False
 
 
 class Asked:
@@ -19,14 +39,24 @@ class Asked:
         waiting: how many wait for it.
         overdue: whether somebody's deadline has passed over it.
         noted: whether its outcome was counted.
+        at: the latest deadline of those who wait for it.
+        turn: its place among the calls under way, or its wait for one.
+        made: whether the vendor was called, and not only waited for.
+        question: whose it is, and how it went.
     """
 
-    __slots__ = ("future", "key", "late", "noted", "overdue", "waiting", "where")
+    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "question", "turn", "waiting", "where")
 
-    def __init__(self, future: Any, key: Key | None, late: bool, where: object = None) -> None:
+    def __init__(
+        self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
+    ) -> None:
         self.future, self.key, self.late, self.where = future, key, late, where
+        self.question = question or Question(None, 0.0)
         self.waiting = 1
         self.overdue = self.noted = False
+        self.at = float("-inf")
+        self.turn: Turn | None = None
+        self.made = True
 
 
 class Flights:
@@ -37,8 +67,12 @@ class Flights:
         self._under_way: dict[Key, Asked] = {}
         self._late = 0
 
-    def join(self, key: Key | None, where: object = None) -> Asked | None:
-        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for."""
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
+
+        Args:
+            until: the deadline of who joins.
+        """
         if key is None:
             return None
         with self._lock:
@@ -46,6 +80,7 @@ class Flights:
             if asked is None or asked.where is not where or asked.overdue or asked.future.done():
                 return None
             asked.waiting += 1
+            asked.at = max(asked.at, until)
             return asked
 
     def begin(self, asked: Asked) -> Asked:

@@ -53,6 +53,12 @@ class Generations(Generic[K, V]):
             self._young[key] = value
             self._weight += weight
 
+    def grew(self, key: K, value: V, more: int) -> None:
+        """Note that *value*, which is kept under *key*, takes so much *more* now; *weigh* says so too from now on."""
+        with self._lock:
+            if self._young.get(key) is value:
+                self._weight += more
+
     def __len__(self) -> int:
         """Return how many values are kept; one that has moved is counted twice until it is forgotten."""
         return len(self._young) + len(self._old)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flagmw._locks import Lock
 
+_SAID_MAX = 1000
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -39,6 +40,8 @@ class Throttle:
             if last is not None and 0 <= now - last < self._every_s:
                 self._said[said] = (last, held_back + 1)
                 return False
+            if len(self._said) >= _SAID_MAX:  # codes and vendors are few; if ever they are not, some are said again
+                self._said.clear()
             self._said[said] = (now, 0)
         if held_back:
             fields["suppressed"] = held_back

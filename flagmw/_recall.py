@@ -14,7 +14,6 @@ from flagmw._token import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState
 
-_KNOWN_MAX = 16
 Part = tuple[bytes, Remembered]
 
 
@@ -146,14 +145,20 @@ class Recall:
                 return False
         return True
 
-    def token(self, parts: Sequence[Part | None], room: int) -> str | None:
-        """Return the decision token with *parts*; None where there is nothing to say, or no room for it."""
+    def token(self, parts: Sequence[Part | None], room: int, jars: Sequence[Mapping[str, str]]) -> str | None:
+        """Return the decision token with *parts*; None where there is nothing to say, or no room for it.
+
+        Args:
+            jars: each vendor's cookies as the visitor has them after the response.
+        """
         if not any(parts):
             return None
         config, request = self._context.config, self._request
         slim = [part if part is None or self._context.traits[n].reads else _slim(part) for n, part in enumerate(parts)]
         for each in (parts, slim) if room > 0 else ():
-            claims = {"h": request.host, "d": pack(each)}
+            claims: dict[str, object] = {"h": request.host, "d": pack(each)}
+            if self._context.known is not None:
+                claims["i"] = self._context.known.digests(jars)
             token: str = config.signing_keys.sign("decision", claims, request.now, self.longest_s)
             if len(token) <= min(MAX_CHARS, room):
                 return token
@@ -183,8 +188,7 @@ class Recall:
         known = carried.known.get((n, address, recorded))
         if known is None:
             known = binder.key(state, address, None, data, recorded=recorded)
-            if len(carried.known) < _KNOWN_MAX:
-                carried.known[n, address, recorded] = known
+            self._context.read.know(carried, n, address, recorded, known)
         return known
 
     def _token_parts(self) -> Mapping[Key, Remembered]:
@@ -199,6 +203,9 @@ class Recall:
                 self._context.counts.add("token_rejected", "", ErrorCode.BAD_TOKEN)
                 claims = {"h": None, "d": ""}
             carried.verified = claims.get("h"), unpack(claims["d"], self._context.config.vendors)
+            given = claims.get("i")
+            if isinstance(given, list):
+                carried.given = tuple(each for each in given if isinstance(each, str))
         host, parts = carried.verified
         return parts if host == self._request.host else {}
 

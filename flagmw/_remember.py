@@ -239,11 +239,18 @@ def _size(
             size += len(text)
         for factor in variant.factors:
             size += len(factor.value)
+        size += 100 * max(0, len(variant.ids) - 3) + 250 * max(0, len(variant.factors) - 1)
         if variant.payload is not None:
-            size += 2 * len(_json(variant.payload))
+            size += _tree_size(variant.payload)
     for change in cookies:
         size += 200 + len(change.name) + len(change.value)
-    return size + (2 * len(_json(dict(hints))) if hints else 0)
+    return size + (_tree_size(dict(hints)) if hints else 0)
+
+
+def _tree_size(value: Any) -> int:
+    """Estimate what a JSON value takes as objects, by its text: many small parts take far more than one long one."""
+    text = _json(value)
+    return 200 + 2 * len(text) + 250 * text.count(b"{") + 100 * (text.count(b"[") + text.count(b","))
 
 
 def _json(value: Any) -> bytes:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cachetools import LRUCache
-
 from flagmw import _cookies
 from flagmw._context import Context
 from flagmw._engine import Exchange
 from flagmw._gates import Consent
+from flagmw._generations import Generations
 from flagmw._guard import Deadline, Gate
 from flagmw._lane import Lane
 from flagmw._locks import Lock
+from flagmw._memory import weight_of
 from flagmw._shadow_file import write
 from flagmw._shadow_report import Document, Outcome, Report
 from flagmw.codes import ErrorCode
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 AT_ONCE_MAX = 64
 THREADS = 4
-VISITORS_MAX = 10_000
 WRITE_EVERY_S = 60.0
 
 Jar = dict[str, str]
@@ -70,7 +69,9 @@ class Shadow:
         self._rules = [vendor.cookies for vendor in vendors]
         self._context, self._deadline_s, self._path = context, deadline_s, path
         self._lock = Lock()
-        self._jars: LRUCache[int, Sequence[Jar]] = LRUCache(VISITORS_MAX)
+        self._jars: Generations[int, Sequence[Jar]] = Generations(
+            context.shares.shadows, lambda jars: 200 + sum(map(weight_of, jars))
+        )
         self._by_pid: dict[int, _Running] = {}
         self._last = self._new_report()
 
@@ -210,7 +211,7 @@ class Shadow:
         if question.keys:
             with self._lock:
                 for key in question.keys:
-                    self._jars[key] = jars
+                    self._jars.put(key, jars)
         return self._path is not None and running.write_due(time.monotonic())
 
     def _compare_one(self, report: Report, vendor: Vendor, served: Mapping[str, Variant], decision: Decision) -> None:

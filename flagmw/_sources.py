@@ -143,7 +143,7 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
     try:
         if isinstance(default, int):
             return int(text)
-        if option == "hedge_ms":
+        if option in ("hedge_ms", "pool_size"):
             return int(text)
         if isinstance(default, float) or option == "new_visitors_per_s":
             return float(text)
@@ -166,7 +166,7 @@ def make_vendor(table: Mapping[str, Any]) -> Vendor:
     """
     options = dict(table)
     kind = options.pop("type", None)
-    if not isinstance(kind, str) or kind not in VENDOR_TYPES:
+    if not isinstance(kind, str) or (kind not in VENDOR_TYPES and ":" not in kind):
         hint = nearest(str(kind), VENDOR_TYPES) if kind is not None else f"; there are: {', '.join(VENDOR_TYPES)}"
         raise ConfigError(f"a vendor's type is {'missing' if kind is None else f'unknown: {kind!r}'}{hint}")
     make = _vendor_type(kind)
@@ -181,9 +181,16 @@ def make_vendor(table: Mapping[str, Any]) -> Vendor:
 
 
 def _vendor_type(kind: str) -> Callable[..., Vendor]:
-    module, _, name = VENDOR_TYPES[kind].partition(":")
-    made: Callable[..., Vendor] = getattr(import_module(module), name)
-    return made
+    module, _, name = VENDOR_TYPES.get(kind, kind).partition(":")
+    try:
+        found: Callable[..., Vendor] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f'a vendor\'s type {kind!r} cannot be imported: write it as "package.module:Class" ({error})'
+        ) from None
+    if not callable(found):
+        raise ConfigError(f"a vendor's type {kind!r} is no class or function that makes a vendor")
+    return found
 
 
 def _parameters(make: Callable[..., Vendor]) -> dict[str, Any]:

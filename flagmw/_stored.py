@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -33,11 +33,18 @@ def key_of(user_id: str | None, visitor_id: str | None) -> str | None:
     return hashlib.blake2b(who.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def read_id(token: str | None, keys: Keys, now: float) -> str | None:
-    """Return the visitor's id in *token*; None where it is not ours."""
+class VisitorId(NamedTuple):
+    """A visitor's id and when the visitor got it, in seconds since the epoch."""
+
+    id: str
+    issued: float
+
+
+def read_id(token: str | None, keys: Keys, now: float) -> VisitorId | None:
+    """Return the visitor's id in *token*; None where it is not ours, or has run out."""
     claims = None if token is None else keys.read("visitor", token, now)
     found = None if claims is None else claims.get("id")
-    return found if isinstance(found, str) else None
+    return VisitorId(found, float(claims["iat"])) if claims is not None and isinstance(found, str) else None
 
 
 def dump(vendors: Sequence[Vendor], jars: Sequence[Mapping[str, str]]) -> bytes:

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flagmw._engine import Exchange
-from flagmw._guard import Breaker, Deadline, Gate
+from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._log import Throttle
+from flagmw._places import Places, in_turn
 from flagmw._stats import Counts
 from flagmw._stored import LIFE_S, VisitorStore
 from flagmw.codes import ErrorCode
@@ -18,8 +19,10 @@ from flagmw.outbox.base import PerProcess
 
 # A page waits no longer than this for its visitor to be kept; that goes on meanwhile.
 SAVE_WAIT_S = 0.05
+# How long a visitor waits to be kept, and how many do, when the store is slow.
+_SAVE_S = 30.0
+_SAVES_WAITING = 1000
 _THREADS = 4
-_WAITING = 16
 _UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 
 
@@ -32,16 +35,16 @@ class Visiting:
 
     def load(self, exchange: Exchange, deadline: Deadline) -> None:
         """Give *exchange* its visitor's cookies, from a thread."""
-        asked = self._asked(exchange)
+        began, asked = time.monotonic(), self._asked(exchange, deadline)
         if asked is not None:
             try:
                 self._take(exchange, asked.result(deadline.left(time.monotonic())))
             except Exception as error:
-                self._missed(exchange, error)
+                self._missed(exchange, None if asked.cancel() else error, began, deadline.at)
 
     async def aload(self, exchange: Exchange, deadline: Deadline) -> None:
         """As `load`, from an event loop."""
-        asked = self._asked(exchange)
+        began, asked = time.monotonic(), self._asked(exchange, deadline)
         if asked is not None:
             import asyncio
 
@@ -49,27 +52,27 @@ class Visiting:
                 found = await asyncio.wait_for(asyncio.wrap_future(asked), deadline.left(time.monotonic()))
                 self._take(exchange, found)
             except Exception as error:
-                self._missed(exchange, error)
+                self._missed(exchange, None if asked.cancelled() else error, began, deadline.at)
 
     def save(self, exchange: Exchange) -> None:
         """Keep what is new of the visitor; wait for that a moment only."""
-        asked = self._kept(exchange)
+        began, asked = time.monotonic(), self._kept(exchange)
         if asked is not None:
             try:
                 asked.result(SAVE_WAIT_S)
             except Exception as error:
-                self._failed(error)
+                self._failed(error, began, began + SAVE_WAIT_S)
 
     async def asave(self, exchange: Exchange) -> None:
         """As `save`, from an event loop."""
-        asked = self._kept(exchange)
+        began, asked = time.monotonic(), self._kept(exchange)
         if asked is not None:
             import asyncio
 
             try:
                 await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), SAVE_WAIT_S)
             except Exception as error:
-                self._failed(error)
+                self._failed(error, began, began + SAVE_WAIT_S)
 
     def close(self) -> None:
         """End this process's threads and the store's connections; a later use starts anew."""
@@ -79,7 +82,7 @@ class Visiting:
         if callable(close):
             close()
 
-    def _asked(self, exchange: Exchange) -> Future[Any] | None:
+    def _asked(self, exchange: Exchange, deadline: Deadline) -> Future[Any] | None:
         """Begin to fetch; None where there is nothing to fetch, or nobody who could be asked."""
         if exchange.loaded or exchange.kept_from in _UNLOADED or exchange.brings_cookies:
             return None
@@ -88,7 +91,7 @@ class Visiting:
         if key is None:
             exchange.stored(None)
             return None
-        asked = self._begin(self._store.load, key)
+        asked = self._begin(deadline.at, self._store.load, key)
         if asked is None:
             self._missed(exchange, None)
         return asked
@@ -97,38 +100,45 @@ class Visiting:
         if exchange.unkept or exchange.brings_cookies:
             return None
         kept = exchange.to_store()
-        return None if kept is None else self._begin(self._store.save, *kept, LIFE_S)
+        if kept is None:
+            return None
+        asked = None
+        if self._crew.get().places.waiting < _SAVES_WAITING:
+            asked = self._begin(time.monotonic() + _SAVE_S, self._store.save, *kept, LIFE_S)
+        if asked is None:
+            self._failed(None, 0.0, 0.0)
+        return asked
 
-    def _begin(self, work: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+    def _begin(self, until: float, work: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+        """Have a thread do *work* when one is free; None where the store is away, or that comes too late."""
         crew = self._crew.get()
         if not crew.breaker.allow(time.monotonic()):
             return None
-        if not crew.gate.enter():
+        asked = in_turn(crew.places, lambda: crew.threads.submit(work, *arguments), until, time.monotonic)
+        if asked is None:
             crew.breaker.abandon()
-            return None
-        try:
-            asked = crew.threads.submit(work, *arguments)
-        except RuntimeError:  # the interpreter is on its way out
-            crew.gate.leave()
-            return None
-        asked.add_done_callback(lambda _: crew.gate.leave())
         return asked
 
     def _take(self, exchange: Exchange, value: bytes | None) -> None:
         self._crew.get().breaker.success(time.monotonic())
         exchange.stored(value)
 
-    def _missed(self, exchange: Exchange, error: Exception | None) -> None:
+    def _missed(self, exchange: Exchange, error: Exception | None, began: float = 0.0, due: float = 0.0) -> None:
         """Go on with a new visitor, who must not take the place of the one that is kept."""
         exchange.stored(None)
         exchange.unkept = True
-        self._failed(error)
+        self._failed(error, began, due)
 
-    def _failed(self, error: Exception | None) -> None:
+    def _failed(self, error: Exception | None, began: float, due: float) -> None:
+        """Note that the store, asked at *began*, did not answer; that it should have by *due*."""
         if error is not None:
-            self._crew.get().breaker.failure(time.monotonic())
+            breaker, now = self._crew.get().breaker, time.monotonic()
+            if isinstance(error, TimeoutError) and now > due + LATE_S:
+                breaker.abandon()  # this process stood still: it could not have noticed an answer
+            else:
+                breaker.failure(now, began=began)
         self._counts.add("visitor_store_failed")
-        said = "BREAKER_OPEN" if error is None else type(error).__name__
+        said = "BREAKER_OPEN or no thread in time" if error is None else type(error).__name__
         self._throttle.log(logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=said)
 
 
@@ -137,4 +147,4 @@ class _Crew:
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(_THREADS, "flagmw-visitors")
-        self.breaker, self.gate = Breaker(), Gate(_WAITING)
+        self.breaker, self.places = Breaker(), Places(_THREADS)

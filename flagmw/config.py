@@ -31,53 +31,68 @@ class Config:
     """Every option, checked. Times carry their unit in the name.
 
     Attributes:
-        vendors: in order of precedence: the first that decides an alias has it.
-        defaults: the variant of an alias that nobody decided.
-        deadline_ms: how long a page may wait for all vendors together.
-        mode: "eager" decides before the view runs, "lazy" at the view's first read.
-        reuse_s: seconds for which a decision is used again instead of asking; 0 asks every time.
-        stale_s: seconds for which a decision is used again when the vendor fails.
-        hold_s: seconds for which a visitor who got the default because of a failure keeps it.
-        late_ms: how long an answer that misses the deadline is still waited for, to be used at the next page; 0 for not
-            at all.
-        hedge_ms: ask once more when there is no answer after this time and a repeat is harmless; None for never.
-        memory_mb: MiB for remembered visitors, per process.
-        signing_keys: what decisions, overrides and visitor ids are signed with, newest first; 32 random bytes or more.
-        consent: called with the request; returns what the visitor has agreed to: "full" or True, "functional" (decide
-            and set cookies, report nothing), "none" or False. None for a site that needs no consent.
-        bots: keep known crawlers away from vendors; or a function of the request that says who is one.
-        overrides: let signed tokens choose variants, for quality assurance.
-        exposure_ttl_s: seconds within which a visitor's view of a variant is reported once.
-        visitor_store: where vendors' cookies are kept instead of in the browser: "sqlite:///directory",
-            "valkey://host", or an object with `load` and `save`.
-        shadow_report: a file that the comparisons of shadow vendors are written to once a minute.
-        outbox: where events wait for delivery: "sqlite:///directory" on disk, "memory://" in this process; None for a
+        vendors: The vendors, in order of precedence. The first one that decides an alias answers for it.
+        defaults: The variant of an alias that no vendor decided. Without an entry it is `"control"`.
+        deadline_ms: Milliseconds that a page may wait for all vendors together.
+        mode: `"eager"` decides before the view runs, `"lazy"` at the view's first read.
+        reuse_s: Seconds for which a decision is used again. 0 asks with every page.
+        stale_s: Seconds for which a decision is served again when the vendor fails.
+        hold_s: Seconds for which a visitor who got a default because of a failure keeps it.
+        late_ms: Milliseconds to wait for an answer after the deadline. It serves the visitor's next page. 0
+            does not wait.
+        hedge_ms: Milliseconds without an answer after which a call is made once more, where a repeat is
+            harmless: Webtrends with another `exposure` than `"decide"`, for visitors in a test. At most one
+            call in ten is repeated. None never repeats.
+        memory_mb: MiB for everything that is remembered of visitors, per process: decisions, cookies, exposures.
+        signing_keys: Keys that sign decisions in cookies, overrides, and visitor ids of `visitor_store`, newest
+            first. Each has 32 random bytes or more.
+        consent: A function of the request that returns what the visitor agreed to: `"full"` or True,
+            `"functional"` (decide and set cookies, report nothing), `"none"` or False. None for a site that
+            needs no consent.
+        bots: True keeps known crawlers from vendors. False treats them as visitors. A function of the request
+            decides instead of the list.
+        overrides: Allow signed tokens that choose variants, for testers.
+        exposure_ttl_s: Seconds within which a visitor's exposure to a variant is reported once.
+        visitor_store: A store for vendors' cookies on the server, instead of the browser:
+            `"sqlite:///directory"`, `"valkey://host"`, or an object with `load` and `save`.
+        outbox: The store of events until delivery: `"sqlite:///directory"` on disk,
+            `"valkey://host/0?dir=/directory"` for many machines, `"memory://"` in this process. None uses a
             directory of this application under the user's state folder.
-        outbox_required: refuse to start where the outbox cannot be used, instead of keeping events in memory.
-        paths, exclude: which paths are decided for; `*` stands for anything, slashes too.
-        on: for `is_on`, the keys of an alias that mean "on".
-        cookie_domain: the Domain of vendors' cookies, instead of the one each vendor names.
-        cookie_secure: True, False, or "auto": as the visitor's own connection.
-        cookie_budget: bytes that all vendors' cookies may take in a browser.
-        hybrid: let the page's scripts read vendors' cookies, as a vendor's own tag has to.
-        trusted_proxies: networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
-        client_ip: what vendors are told of the visitor's address: "anonymised" (/24, /48), "full" or "off".
-        referer: what vendors are told of the Referer: "origin", "full" or "off".
-        send_query: query parameters that may be sent on with the page's URL.
-        identify: called with the request; returns an `Identity`, or None for a visitor without one.
-        max_in_flight: decisions under way at once, per vendor, in async servers.
-        pool_size: threads per vendor that make decisions in blocking servers.
-        new_visitors_per_s: visitors without any identity that are decided for, per second and process; None for all.
-        tracks_per_visitor: how many tracks of one visitor are taken in a minute, per process.
-        deliver: "inprocess" delivers in a thread of this process, "off" leaves it to `flagmw deliver` (with Valkey).
-        max_rate: events delivered per second and process.
-        commit_wait_ms: how long a response waits at most until its events are stored; afterwards they may be lost with
-            the process for a moment, which is counted.
-        debug: raise on bad `track()` data; allow vendors' debug switches and unencrypted `base_url`.
-        transport: what makes the calls: the name of a transport, one of httpx2 or httpx, or a pair: blocking and async.
-        trust_env: use proxies named in the environment.
-        ca_file: certificates of authorities to trust instead of the system's.
-        on_decision, on_event: called with one frozen dataclass for each decision and each delivery attempt.
+        outbox_required: Refuse to start if the outbox cannot be used. Otherwise events stay in memory.
+        shadow_report: A file for the comparisons of shadow vendors, written once a minute.
+        paths: Patterns of the paths that are decided. `*` stands for any text, slashes too.
+        exclude: Patterns of the paths that flagmw leaves alone.
+        on: For `is_on`, the variants of an alias that mean "on".
+        cookie_domain: The Domain of vendors' cookies. None uses the vendor's, if it fits the host.
+        cookie_secure: The `Secure` attribute of cookies: True, False, or `"auto"` for the scheme of the
+            visitor's connection.
+        cookie_budget: Bytes that all vendors' cookies may take in a browser. The least important ones are given
+            up first.
+        hybrid: Let the page's scripts read vendors' cookies, as a vendor's own tag has to.
+        trusted_proxies: Networks whose X-Forwarded-For and X-Forwarded-Proto are trusted.
+        client_ip: The visitor's address for vendors: `"anonymised"` (/24 or /48), `"full"` or `"off"`.
+        referer: The part of the Referer for vendors: `"origin"`, `"full"` or `"off"`. Webtrends gets none.
+        send_query: Query parameters that stay in the page's address for vendors. Webtrends gets none.
+        identify: A function of the request that returns an `Identity(user_id, data)`, or None for an anonymous
+            visitor.
+        max_in_flight: Decisions under way at once, per vendor and process. Further ones wait their turn.
+        pool_size: A lower cap on the threads per vendor that decide in blocking servers. None lets them grow to
+            `max_in_flight`.
+        new_visitors_per_s: New visitors that are decided for, per second and process. Others get defaults
+            (`NEW_VISITORS`). A new visitor is one whom neither the site nor a vendor has named. None for no limit.
+        tracks_per_visitor: Tracks of one visitor that are accepted in a minute, per process.
+        deliver: `"inprocess"` delivers events in threads of this process. `"off"` leaves delivery to `flagmw
+            deliver`, and needs an outbox on Valkey.
+        max_rate: Events delivered per second and process, at most.
+        commit_wait_ms: Milliseconds that a response waits at most until its events are stored. Later events are
+            counted as `commit_late`.
+        debug: Raise on bad `track()` data. Allow vendors' debug switches, and http to other machines.
+        transport: The transport for calls: `"httptools"`, `"httpx2"` or `"aiohttp"`, a transport object of
+            httpx2 or httpx, or a pair of them, blocking and async. None is `"httptools"`.
+        trust_env: Use the proxies that the environment names.
+        ca_file: A file of certificate authorities to trust, instead of the system's.
+        on_decision: A function that gets a `DecisionNote` for each decision.
+        on_event: A function that gets an `EventNote` for each delivery attempt.
     """
 
     vendors: tuple[Vendor, ...] = ()
@@ -112,7 +127,7 @@ class Config:
     send_query: tuple[str, ...] = ()
     identify: Callable[[Any], Any] | None = None
     max_in_flight: int = 64
-    pool_size: int = 8
+    pool_size: int | None = None
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"

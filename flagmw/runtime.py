@@ -13,7 +13,7 @@ from flagmw import _saved
 from flagmw._deciding import Deciding
 from flagmw._delivery import Delivery
 from flagmw._engine import Context, Exchange
-from flagmw._guard import Bucket, Deadline, PerMinute
+from flagmw._guard import Bucket, Deadline
 from flagmw._lane import Lane
 from flagmw._log import Throttle
 from flagmw._refresh import Refresher
@@ -71,8 +71,7 @@ class Flagmw(Deciding):
         serving = config.serving()
         self._counts = Counts()
         self._throttle = Throttle(logger)
-        tracks = PerMinute(config.tracks_per_visitor)
-        self._context = Context(serving, self._counts, self._throttle, time.time, tracks)
+        self._context = Context(serving, self._counts, self._throttle, time.time)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
         self._context.seen = open_seen(config.outbox) or self._context.seen
         self._visiting = (

@@ -17,13 +17,14 @@ from flagmw import _placed
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import Decision, Delivered, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.contract import check_vendor
 
 if TYPE_CHECKING:
     from flagmw.sandbox import SandboxServer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["FakeVendor", "capture_tracks", "override_flags"]
+__all__ = ["FakeVendor", "capture_tracks", "check_vendor", "override_flags"]
 
 
 class override_flags:

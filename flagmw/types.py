@@ -227,6 +227,7 @@ class Call:
         replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed.
         hedge_safe: may be made twice at the same time, the first answer counting: it records nothing at the vendor,
             and both answers would be the same.
+        share: the part of the time left that it may take; less than all where another call can stand in for it.
     """
 
     method: str
@@ -235,6 +236,7 @@ class Call:
     body: bytes = field(default=b"", repr=False)
     replay_safe: bool = False
     hedge_safe: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

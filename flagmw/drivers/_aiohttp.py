@@ -116,8 +116,8 @@ class Aiohttp:
                 allow_redirects=False,
                 proxy=f"http://{proxy.host}:{proxy.port}" if forward and proxy is not None else None,
             )
-            if response.status == 101:
-                raise TransportError(ErrorCode.TRANSPORT)
+            if response.status < 200:
+                raise TransportError(ErrorCode.PROTOCOL)
             body = _http.body_for(call, response.status, response.raw_headers, self._setup.limits)
             while chunk := await response.content.readany():
                 body.feed(chunk)

@@ -18,6 +18,8 @@ from flagmw.types import Call, Reply
 
 _PORTS = {"http": 80, "https": 443}
 # These describe the connection, so the driver alone sets them.
+# Longer than that are but a few parts of calls, and those are one visitor's own.
+_KEPT_CHARS = 256
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _PLAIN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
@@ -71,7 +73,8 @@ def target(call: Call) -> Target:
     Raises:
         TransportError: `INTERNAL`, because urls come from the configuration and the codecs, never from visitors.
     """
-    return _target(call.url)
+    # What is long is one visitor's own: it would fill the memory and be of no use to the next.
+    return _target(call.url) if len(call.url) <= _KEPT_CHARS else _target.__wrapped__(call.url)
 
 
 # Most vendors are asked at one address.
@@ -116,10 +119,9 @@ def request_head(call: Call, to: Target, *, absolute: bool) -> bytes:
         TransportError: as `head`.
     """
     where = request_target(to, absolute)
-    lines = [_checked_start(call.method.encode("ascii", "replace"), where), _host_line(to.authority)]
+    lines = [_started(call.method.encode("ascii", "replace"), where), _host_line(to.authority)]
     asked = False
     for name, value in call.headers.items():
-        # What is long is one visitor's own: it would fill the memory and be of no use to the next.
         line, asks = _call_line(name, value) if len(value) <= _KEPT_CHARS else _call_line.__wrapped__(name, value)
         lines.append(line)
         asked = asked or asks
@@ -136,16 +138,13 @@ def _host_line(authority: str) -> bytes:
     return _checked_line(b"host", authority.encode("ascii"))
 
 
-_KEPT_CHARS = 256
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _call_line(name: str, value: str) -> tuple[bytes, bool]:
     """Return a header line of a call, empty where it is the driver's to write; and whether it asks for compression."""
     low = name.lower()
     if low in _OURS:
         return b"", False
-    return _checked_line(*_encoded(name, value)), low == "accept-encoding"
+    return _line(*_encoded(name, value)), low == "accept-encoding"
 
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
@@ -158,7 +157,8 @@ def head(method: bytes, where: bytes, headers: Iterable[tuple[bytes, bytes]]) ->
     Raises:
         TransportError: `INTERNAL` for what would not be one request: a codec's mistake.
     """
-    return b"".join([_checked_start(method, where), *[_checked_line(*line) for line in headers], b"\r\n"])
+    lines = [_checked_line(*line) if len(line[1]) <= _KEPT_CHARS else _line(*line) for line in headers]
+    return b"".join([_started(method, where), *lines, b"\r\n"])
 
 
 # The same few lines are written again and again.
@@ -170,12 +170,19 @@ def _checked_start(method: bytes, where: bytes) -> bytes:
     return start
 
 
-@lru_cache(maxsize=1024)
-def _checked_line(name: bytes, value: bytes) -> bytes:
+def _started(method: bytes, where: bytes) -> bytes:
+    made: bytes = (_checked_start if len(where) <= _KEPT_CHARS else _checked_start.__wrapped__)(method, where)
+    return made
+
+
+def _line(name: bytes, value: bytes) -> bytes:
     line = b"%s: %s\r\n" % (name, value)
     if not _LINE.fullmatch(line):
         raise TransportError(ErrorCode.INTERNAL, sent=False)
     return line
+
+
+_checked_line = lru_cache(maxsize=256)(_line)
 
 
 def checked_headers(call: Call, to: Target) -> list[tuple[str, str]]:
@@ -210,7 +217,13 @@ def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits
 
 
 def reply(answer: Answer, elapsed_s: float) -> Reply:
-    """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us."""
+    """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us.
+
+    Raises:
+        TransportError: `PROTOCOL` for an interim answer that was to be the last (RFC 9110 section 15.2).
+    """
+    if answer.status < 200:
+        raise TransportError(ErrorCode.PROTOCOL)
     headers: dict[str, str] = {}
     for name, value in answer.headers:
         low = name.decode("latin-1").lower()

@@ -116,7 +116,7 @@ class Reading:
     def _take(self) -> None:
         if self._body is None:
             if self.status == 101:
-                raise TransportError(ErrorCode.TRANSPORT)
+                raise TransportError(ErrorCode.PROTOCOL)
             self._body = _http.body_for(self._call, self.status, self._lines, self._limits)
             if self._call.method == "HEAD":
                 # httptools cannot be told that no body follows.

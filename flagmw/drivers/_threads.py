@@ -73,12 +73,18 @@ def _serve(queue: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
     while (job := queue.get()) is not None:
         future, work = job
         if future.set_running_or_notify_cancel():
+            result, failure = None, None
             try:
                 result = work()
             except BaseException as error:
-                future.set_exception(error)
-            else:
+                failure = error
+            # Idle before anybody hears of the end: whoever does may have more work, which needs no other thread.
+            idle.release()
+            if failure is None:
                 future.set_result(result)
-                del result
+            else:
+                future.set_exception(failure)
+            del result, failure
+        else:
+            idle.release()
         del job, future, work
-        idle.release()

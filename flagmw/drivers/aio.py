@@ -126,10 +126,10 @@ class AsyncDriver:
 
     async def _within(self, call: Call, deadline: Deadline) -> Reply:
         started = self._clock()
-        left = deadline.left(started)
+        left = deadline.left(started) * call.share
         if left <= 0:
             raise TransportError(ErrorCode.DEADLINE, sent=False)
-        attempt = Attempt(started, deadline.at)
+        attempt = Attempt(started, started + left)
         try:
             async with asyncio.timeout(left) as timer:
                 state = self._here()

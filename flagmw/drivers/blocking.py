@@ -124,10 +124,10 @@ class BlockingDriver:
 
     def _within(self, call: Call, deadline: Deadline) -> Reply:
         started = self._clock()
-        left = deadline.left(started)
+        left = deadline.left(started) * call.share
         if left <= 0:
             raise TransportError(ErrorCode.DEADLINE, sent=False)
-        process, attempt = self._here(), Attempt(started, deadline.at)
+        process, attempt = self._here(), Attempt(started, started + left)
 
         def ask(each: Attempt) -> Reply:
             return _http.reply(process.transport.ask(call, each), self._clock() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 FLOOR_BYTES = 512 * 1024 * 1024
@@ -18,6 +19,8 @@ _REMOTE_FUSE = frozenset(
     {"ceph", "cephfs", "gcsfuse", "glusterfs", "goofys", "grpcfuse", "juicefs", "mfs", "moosefs", "osxfs", "rclone"}
     | {"s3fs", "seaweedfs", "sshfs"}
 )
+
+_IMAGES = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse-overlayfs"})
 
 
 def is_low(directory: Path) -> bool:
@@ -48,7 +51,24 @@ def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
-    where, longest, found = os.path.realpath(directory), -1, ""
+    found = _type_of(os.path.realpath(directory), lines)
+    outer, _, inner = found.partition(".")
+    remote = found in _REMOTE or (outer.startswith("fuse") and inner in _REMOTE_FUSE)
+    return found if remote else None
+
+
+def is_of_image(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Say whether the file at *path* belongs to the image of a container, which is replaced with each build."""
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False
+    return _type_of(os.path.realpath(path), lines) in _IMAGES
+
+
+def _type_of(where: str, lines: list[str]) -> str:
+    """Return the type of the file system that *where* lies on, as the *lines* of a table of mounts say."""
+    longest, found = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ", 1)[0]
@@ -59,31 +79,38 @@ def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
         # A later mount on the same point covers the earlier one.
         if inside and len(point) >= longest:
             longest, found = len(point), kind
-    outer, _, inner = found.partition(".")
-    remote = found in _REMOTE or (outer.startswith("fuse") and inner in _REMOTE_FUSE)
-    return found if remote else None
+    return found
 
 
 class Reserve:
     """A file that only takes room, to be removed when even deleting needs some (SQLite writes before it frees)."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
+        self._path, self._size = path, size
 
     def keep(self) -> None:
         """Make the file, unless it is there or there is no room for it."""
         try:
-            if self._path.exists() and self._path.stat().st_size == RESERVE_BYTES:
-                return
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            # Not through a link, which somebody else may have put there to have another file overwritten.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o600)
             try:
-                block = bytes(1 << 16)
-                for _ in range(RESERVE_BYTES // len(block)):
-                    os.write(descriptor, block)
+                self._fill(descriptor)
             finally:
                 os.close(descriptor)
         except OSError:
             self.release()
+
+    def _fill(self, descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+            raise OSError(f"{self._path.name} is not ours")
+        if found.st_size == self._size:
+            return
+        os.ftruncate(descriptor, 0)
+        block = bytes(1 << 16)
+        for _ in range(self._size // len(block)):
+            os.write(descriptor, block)
 
     def release(self) -> bool:
         """Remove the file; return whether there was one."""

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable
 
 from flagmw._log import Throttle
+from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import status
-from flagmw.outbox._sqlite_file import NotOurs
 from flagmw.outbox._sqlite_slot import Open, Opener, Options
 
 _AT_MOST = 16
@@ -34,7 +34,10 @@ class Adoption:
                 del self.slots[number]
                 self._leave(one)
         work = False
-        for number in _slots.numbers(self._directory):
+        numbers = list(_slots.numbers(self._directory))
+        for number in self._opener.left.keys() - set(numbers):
+            del self._opener.left[number]
+        for number in numbers:
             mine = number in self.slots or (own is not None and number == own.slot.number)
             if mine or len(self.slots) >= _AT_MOST or self._nothing_in.get(number) == self._looks(number):
                 continue
@@ -46,14 +49,17 @@ class Adoption:
         return work
 
     def _take(self, number: int) -> Open | None:
-        slot = _slots.take(self._directory, number)
-        if slot is None:
-            return None
+        slot = None
         try:
+            slot = _slots.take(self._directory, number)
+            if slot is None:
+                return None
             one = self._opener.open(slot)
-        except (NotOurs, OSError, sqlite3.Error) as error:
-            self._opener.tell_left(number, error)
-            slot.free()
+        except (OutboxError, OSError, sqlite3.Error) as error:
+            # Whatever is wrong with this one, the others have events too.
+            self._opener.leave(number, error)
+            if slot is not None:
+                slot.free()
             self._nothing_in[number] = self._looks(number)
             return None
         if one.book.idle():

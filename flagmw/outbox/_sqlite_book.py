@@ -13,19 +13,19 @@ from collections.abc import Callable, Collection, Sequence
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_due import Due
 from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_queue import Queue
 from flagmw.outbox._sqlite_rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox._sqlite_salvage import Salvage
 from flagmw.outbox._sqlite_settle import Settlement
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome
 
-# As in memory: only more than this is a jump of the clock that due times must follow.
-_JUMP_S = 60.0
 # Rows that one call of `purge` looks at.
 _STRIDE = 500
 
@@ -35,28 +35,44 @@ class Book:
 
     Args:
         tag: goes before every lease token, to find the book of a lease.
+        owner: whether this process has the slot. Another one's book changes only what it is asked to change: no
+            lease runs out in it, nothing grows old, and the file's clock stays as it is.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, tag: str, policy: Policy, limits: Limits, seal: Seal, rng: random.Random
+        self,
+        connection: sqlite3.Connection,
+        tag: str,
+        policy: Policy,
+        limits: Limits,
+        seal: Seal,
+        rng: random.Random,
+        *,
+        owner: bool = True,
     ) -> None:
         self.connection, self._policy, self._seal, self._rng = connection, policy, seal, rng
-        self.now = 0.0
-        self._checked_clock = False
+        self._owner = owner
         self._counts = Counts()
-        self._past = Past(connection, policy, seal, self._counts)
-        self._queue = Queue(connection, policy, limits, self._counts)
-        self._leases = Leases(connection, tag, seal)
-        self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue)
-        self._due = Due(connection, policy, seal, self._counts, self._leases, self._bury)
+        self._clock = Clock(self._counts)
+        self._past = Past(connection, policy, seal, self._counts, self._clock)
+        self._queue = Queue(connection, policy, limits, self._counts, self._clock)
+        self._leases = Leases(connection, tag, seal, self._clock, owner=owner)
+        self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
+        self._due = Due(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
 
     # Its own life
 
     def load(self) -> None:
         """Read the mirror from the file."""
         self._counts.load(self.connection)
+        self._clock.load()
         for part in (self._queue, self._past, self._due, self._leases, self._settlement):
             part.load()
+
+    @property
+    def now(self) -> float:
+        """The time of the last call, or of the last change of the file."""
+        return self._clock.now
 
     def adopt(self, *, orphaned: bool) -> None:
         """Make the file of an earlier process one's own: nothing is parked, and what a dead process held is free."""
@@ -67,27 +83,35 @@ class Book:
     def save(self) -> None:
         """Write counters and trim what is bounded, at the end of a transaction."""
         self._past.trim()
-        self._counts.put_clock(self.now)
+        if self._owner:
+            self._clock.note(waiting=self._queue.rows > 0)
         self._counts.save(self.connection)
 
     def advance(self, now: float) -> None:
         """Set the clock, take back what leases that ran out held, and forget what is past its age."""
-        if now < self.now - _JUMP_S or not self._checked_clock:
-            self._follow_clock(now)
-        self.now = max(self.now, now)
+        if not self._owner:
+            return self._clock.look(now)
+        first, behind = not self._clock.started, self._clock.advance(now)
+        if behind:
+            self._follow_clock()
+        if first or behind:
+            # Leases end by the clock that is counted with from now on.
+            self._leases.clip(self.now)
+            self._counts.save(self.connection)
+            self.load()
         if self._leases:
             for row, leased in self._leases.take_back_over(self.now):
                 # Due as before: it was claimed first, so it comes first again.
                 self._settlement.settle(row, leased, self._policy.doubt(leased, self.now, due_at=row.due), self.now)
             self._flush()
-        self._past.advance(self.now)
+        self._past.advance()
 
     # What a store does
 
     def put(self, batch: Sequence[Packed], now: float) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
-        return self._queue.put(batch, self.now)
+        return self._queue.put(batch)
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
         self._queue.refuse(vendor, code)
@@ -128,7 +152,7 @@ class Book:
         self.advance(now)
         revived = 0
         for n, _, vendor, key, size in self._past.numbers(ids):
-            if self._queue.revive(n, vendor, key, size, self.now):
+            if self._queue.revive(n, vendor, key, size):
                 self._past.delete(n, vendor, size)
                 revived += 1
         return revived
@@ -136,7 +160,7 @@ class Book:
     def forget(self, ids: Collection[str] | None) -> int:
         letters = self._past.numbers(ids)
         for n, id, vendor, _, size in letters:
-            self._past.drop(n, id, vendor, size, ErrorCode.DISCARDED, self.now)
+            self._past.drop(n, id, vendor, size, ErrorCode.DISCARDED)
         self._flush()
         return len(letters)
 
@@ -158,12 +182,12 @@ class Book:
             gone += 1
             if table == "dead":
                 size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
-                self._past.drop(n, id, vendor, size, ErrorCode.PURGED, self.now)
+                self._past.drop(n, id, vendor, size, ErrorCode.PURGED)
                 continue
             self._leases.take_from_all(id)
             row = self._row(n)
             if row is not None:
-                self._settlement.remove(row, self.now, remember_key=False)
+                self._settlement.remove(row, remember_key=False)
                 self._counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
         self._flush()
         return gone, rows[-1][0] if len(rows) == _STRIDE else None
@@ -178,13 +202,28 @@ class Book:
 
     def stats(self, now: float) -> OutboxStats:
         self.advance(now)
-        oldest = {vendor: self._queue.oldest_s(vendor, self.now) for vendor in self._counts.vendors("queued")}
+        oldest = {vendor: self._queue.oldest_s(vendor) for vendor in self._counts.vendors("queued")}
         return self._counts.stats(self._leases.by_vendor(), oldest)
 
     @property
     def unreadable(self) -> int:
         """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
         return self._due.unreadable
+
+    def salvaged(self, salvage: Salvage) -> bool:
+        """Take some more rows of a damaged file; return whether that was the end."""
+        done = salvage.step(self.connection, self._counts)
+        self._queue.load()
+        self._past.load()
+        return done
+
+    def stood_still(self, seconds: float) -> None:
+        """Let every lease run longer by the time in which its holder could not do anything."""
+        self._leases.extend(seconds)
+
+    def shortest_lease_s(self) -> float | None:
+        """Return how long the shortest lease lasts; None when nothing is leased."""
+        return self._leases.shortest_s()
 
     def idle(self) -> bool:
         """Say whether nothing is left that this process could deliver."""
@@ -200,23 +239,12 @@ class Book:
     def _bury(self, row: Row, code: ErrorCode) -> None:
         self._settlement.bury(row, code, self.now)
 
-    def _follow_clock(self, now: float) -> None:
-        """Follow a clock that jumped back to *now*, or had done so when the file was opened: nothing waits longer
-        than it would have, and nothing is younger.
-        """
-        first, self._checked_clock = not self._checked_clock, True
-        if not first or now < self._counts.get("", "now") - _JUMP_S:
-            self.now = now
-            latest = self._policy.clamp(float("inf"), now)
-            self.connection.execute(
-                "UPDATE event SET created = min(created, ?1), refused_at = min(refused_at, ?1), "
-                "due = CASE WHEN attempts OR refusals THEN min(due, ?2) ELSE min(due, ?1) END",
-                (now, latest),
-            )
-            self.connection.execute("UPDATE done SET at = min(at, ?)", (now,))
-        self._leases.clip(now)
-        self._counts.save(self.connection)
-        self.load()
+    def _follow_clock(self) -> None:
+        """Follow a clock that is behind: nothing waits longer than it would have."""
+        self.connection.execute(
+            "UPDATE event SET due = min(due, CASE WHEN attempts OR refusals THEN ?2 ELSE ?1 END)",
+            (self.now, self._policy.clamp(float("inf"), self.now)),
+        )
 
     def _row(self, seq: int) -> Row | None:
         values = self.connection.execute(

@@ -35,11 +35,17 @@ class Counts:
                 connection.execute(f"REPLACE INTO counts (vendor, what, code, n) VALUES {rows}", values)  # noqa: S608
             self._dirty.clear()
 
-    def put_clock(self, now: float) -> None:
-        """Note the time of what has changed, so that the next process notices when its clock is behind."""
-        if self._dirty:
-            self._n["", "now", ""] = int(now)
-            self._dirty.add(("", "now", ""))
+    @property
+    def dirty(self) -> bool:
+        """Whether anything has changed that is not in the file."""
+        return bool(self._dirty)
+
+    def put(self, what: str, n: int) -> None:
+        """Set a number of the file itself, which is no vendor's."""
+        label = ("", what, "")
+        if self._n.get(label) != n:
+            self._n[label] = n
+            self._dirty.add(label)
 
     def add(self, vendor: str, what: str, n: int = 1, code: str = "") -> None:
         label = (vendor, what, code)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
 from flagmw.outbox._sqlite_rows import DUE, FIRST, PARK, UNREADABLE, WAITING, Row
@@ -32,10 +33,11 @@ class Due:
         seal: Seal,
         counts: Counts,
         leases: Leases,
+        clock: Clock,
         bury: Callable[[Row, ErrorCode], None],
     ) -> None:
         self._connection, self._policy, self._seal = connection, policy, seal
-        self._counts, self._leases, self._bury = counts, leases, bury
+        self._counts, self._leases, self._clock, self._bury = counts, leases, clock, bury
         self.unreadable = 0
 
     def load(self) -> None:
@@ -68,13 +70,14 @@ class Due:
             for values in self._connection.execute(DUE, (vendor, now, stride)).fetchall():
                 seen += 1
                 row = Row(*values)
-                if self._policy.too_old(row.created, now):
+                # An earlier version could leave 0 for the time: how old such a row is nobody knows.
+                if row.created > 0 and self._policy.too_old(row.created, self._clock.seen):
                     self._bury(row, ErrorCode.TOO_OLD)
                 elif self._leases.is_busy(vendor, row.visitor):
                     self._leases.park(row.seq, vendor, row.visitor)
                 else:
                     try:
-                        leased = row.read(self._seal)
+                        leased = row.read(self._seal, self._clock)
                     except Unreadable:
                         self._connection.execute(PARK, (UNREADABLE, row.seq))
                         self.unreadable += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import time
@@ -10,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flagmw.exceptions import OutboxError
+from flagmw.outbox._sqlite_header import fits
+from flagmw.outbox._sqlite_identity import Identity
 
 SCHEMA = 1
+_NOBODY = 1 << 30
 BUSY_S = 5.0
 CHECK_S = 0.2
 # How far the log grows before it is written back: often enough to stay small, seldom enough not to delay commits.
@@ -33,7 +35,7 @@ CREATE TABLE lease (seq INTEGER PRIMARY KEY, token TEXT NOT NULL, until REAL NOT
 CREATE TABLE dead (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, vendor TEXT NOT NULL, kind TEXT NOT NULL, visitor TEXT NOT NULL,
     key BLOB, once INTEGER NOT NULL, attempts INTEGER NOT NULL, code TEXT NOT NULL, at REAL NOT NULL,
-    size INTEGER NOT NULL, body BLOB NOT NULL);
+    size INTEGER NOT NULL, body BLOB NOT NULL, seen REAL);
 CREATE TABLE done (n INTEGER PRIMARY KEY, what NOT NULL UNIQUE, at REAL NOT NULL);
 """
 
@@ -46,43 +48,34 @@ class NotOurs(OutboxError):
     """The file must be left alone: another machine's, a copy, or of a later version."""
 
 
-def host_id() -> str:
-    """Return what tells this machine from others, "" where nothing does, as in most containers."""
-    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
-        try:
-            text = path.read_text("ascii").strip()
-        except (OSError, ValueError):
-            continue
-        if text:
-            # The id itself is not to be shown around (machine-id(5)).
-            return hashlib.blake2b(text.encode(), digest_size=12, person=b"flagmw host").hexdigest()
-    return ""
-
-
 def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True) -> sqlite3.Connection:
-    """Open the database at *path*, and make it when there is none.
+    """Open the database at *path*; an empty file is made one.
 
     Raises:
         Damaged: see there.
         NotOurs: see there; *adopt_copies* takes what was copied or came from another machine all the same.
         sqlite3.Error, OSError: it cannot be opened or written.
     """
-    new = not path.exists() or path.stat().st_size == 0
-    # Made by us first: SQLite would use the umask alone. Its log and index take the rights of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    new = path.lstat().st_size == 0
+    if new and _size(path.with_name(f"{path.name}-wal")):
+        # SQLite would remove the log, and with it all that was not written back.
+        raise Damaged
+    identity = Identity.of(path)
     connection = connect(path)
     try:
         _settle(connection, full_sync=full_sync, new=new)
         if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] == 0:
-            _create(connection, path)
-        _check_meta(connection, path, adopt_copies)
+            _create(connection, identity)
+        elif "seen" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(dead)")}:
+            connection.execute("ALTER TABLE dead ADD COLUMN seen REAL")
+        _check_meta(connection, path, identity, adopt_copies)
         end = time.monotonic() + CHECK_S
         if not new and sound(connection, lambda: time.monotonic() < end) is False:
             raise Damaged
         return connection
     except sqlite3.DatabaseError as error:
         connection.close()
-        if is_damage(error):
+        if is_damage(error) or not fits(path):
             raise Damaged from error
         raise
     except BaseException:
@@ -143,7 +136,7 @@ def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool) -> No
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
+def _create(connection: sqlite3.Connection, identity: Identity) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _TABLES.split(";"):
         if statement.strip():
@@ -151,30 +144,46 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
     # `reader` is the oldest code that can use this file: it grows only with changes that old code would break.
     for name, value in (("schema", SCHEMA), ("reader", SCHEMA), ("instance", os.urandom(8).hex())):
         mark(connection, name, value)
-    _own(connection, path)
+    _own(connection, identity)
     connection.execute("COMMIT")
 
 
-def _own(connection: sqlite3.Connection, path: Path) -> None:
-    mark(connection, "host", host_id())
-    # A file that was copied or restored has another inode; one that only moved with its disk keeps it.
-    mark(connection, "inode", path.stat().st_ino)
+def _own(connection: sqlite3.Connection, identity: Identity) -> None:
+    for name, value in identity.marks().items():
+        mark(connection, name, value)
 
 
-def _check_meta(connection: sqlite3.Connection, path: Path, adopt_copies: bool) -> None:
+def mark_moved(connection: sqlite3.Connection) -> None:
+    """Keep everybody from the file, earlier versions too: all that is in it was copied to another one."""
+    connection.execute("BEGIN IMMEDIATE")
+    mark(connection, "moved", 1)
+    mark(connection, "reader", _NOBODY)
+    connection.execute("COMMIT")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _check_meta(connection: sqlite3.Connection, path: Path, identity: Identity, adopt_copies: bool) -> None:
     known = marks(connection)
     reader = known.get("reader")
     if not isinstance(reader, int):
         raise Damaged
+    if known.get("moved"):
+        raise NotOurs(f"{path.name} was left behind when its directory was moved: its events are elsewhere; remove it")
     if reader > SCHEMA:
         raise NotOurs(f"{path.name} was written by a later version of flagmw; it is left alone")
-    if known.get("host") == host_id() and known.get("inode") == path.stat().st_ino:
+    if known.items() >= identity.marks().items():
         return
-    if not adopt_copies:
+    if not identity.is_of(known) and not adopt_copies:
         raise NotOurs(
             f"{path.name} is a copy or another machine's: its events may have been delivered there, so it waits; "
             "add ?copies=adopt to the outbox to deliver them here, or remove the file"
         )
     connection.execute("BEGIN IMMEDIATE")
-    _own(connection, path)
+    _own(connection, identity)
     connection.execute("COMMIT")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,12 +17,16 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
 from flagmw.outbox._disk import remote_type, status
 from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import NotOurs, is_damage, mark, sound
+from flagmw.outbox._sqlite_file import is_damage, mark, sound
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
+_PULSES = 8
 _VACUUM_PAGES = 2_000
 _LONG_LOG_BYTES = 64 * 1024 * 1024
+
+# What a process runs out of, which says nothing of a slot.
+_OF_THE_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 logger = logging.getLogger("flagmw.outbox")
 
@@ -30,7 +36,7 @@ class Files:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.trouble: str | None = None
+        self._trouble: str | None = None
         self.closed = False
         self.throttle = Throttle(logger)
         self._opener = Opener(options, self.throttle)
@@ -38,6 +44,12 @@ class Files:
         self._own: Open | None = None
         self._current: Open | None = None
         self._retry_at = 0.0
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong at the moment, for people; None when nothing is."""
+        adrift = next((one.adrift for one in self.held() if one.adrift is not None), None)
+        return self._trouble or adrift or next(iter(self._opener.left.values()), None)
 
     def own(self) -> Open:
         """Return the slot of this process, taken at the first call.
@@ -48,15 +60,15 @@ class Files:
         if self.closed:
             raise OutboxError("the outbox is closed; make a new one")
         if self._own is None:
-            if self.trouble is not None and time.monotonic() < self._retry_at:
-                raise OutboxError(self.trouble)
+            if self._trouble is not None and time.monotonic() < self._retry_at:
+                raise OutboxError(self._trouble)
             try:
                 self._own = self._take_own()
             except (OSError, sqlite3.Error, OutboxError) as error:
                 self._failing(error)
-                raise OutboxError(self.trouble) from None
-            if self.trouble is not None:
-                self.trouble = None
+                raise OutboxError(self._trouble) from None
+            if self._trouble is not None:
+                self._trouble = None
                 self.throttle.change(logging.WARNING, ErrorCode.OUTBOX_FAILED, "events are kept on disk again")
         return self._own
 
@@ -76,8 +88,8 @@ class Files:
         if one.begun:
             return one
         self._current = one
-        if vanished(one, sure=sure):
-            self._opener.refile(one, "somebody removed a file of the outbox while it was in use")
+        if vanished(one, sure=sure) and (sure or time.monotonic() >= one.retry_at):
+            self._rehouse(one)
         # IMMEDIATE: a transaction that first reads and then writes could fail at once, whatever the time to wait.
         one.connection.execute("BEGIN IMMEDIATE")
         one.begun = True
@@ -114,7 +126,7 @@ class Files:
             return False
         if isinstance(error, sqlite3.Error) and is_damage(error):
             try:
-                self._opener.refile(one, "a file of the outbox is damaged")
+                self._opener.refile(one)
                 return True
             except (sqlite3.Error, OSError, OutboxError) as worse:
                 error = worse if isinstance(worse, sqlite3.Error | OSError) else error
@@ -153,13 +165,13 @@ class Files:
             if not one.checked:
                 verdict = sound(one.connection, go_on)
                 if verdict is False:
-                    self._opener.refile(one, "a file of the outbox is damaged")
+                    self._opener.refile(one)
                 one.checked = verdict is not None
             one.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
             one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             one.used = False
             one.reserved = False
-            log = status(Path(one.log))
+            log = status(one.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
                     logging.WARNING, ErrorCode.OUTBOX_FAILED, "a reader keeps the outbox's log from shrinking"
@@ -168,7 +180,30 @@ class Files:
 
     def adopt(self) -> bool:
         """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
+        for one in self.held():
+            with contextlib.suppress(OSError):
+                one.slot.keep()
         return self._adoption.turn(self._own)
+
+    def salvage(self) -> bool:
+        """Copy some rows out of damaged files; return whether more are left."""
+        for one in self.held():
+            if one.salvage is not None:
+                self._current = one
+                self._opener.salvage(one)
+        return any(one.salvage is not None for one in self.held())
+
+    def stood_still(self, seconds: float) -> None:
+        """Let no lease run out for a time in which the process, or its disk, stood still: its holder lives."""
+        for one in self.held():
+            if one.book.shortest_lease_s() is not None:
+                self.begun(one).book.stood_still(seconds)
+        self.commit()
+
+    def pulse_s(self) -> float:
+        """Return how often one must look at the time to notice that it stood still."""
+        leases = [lease_s for one in self.held() if (lease_s := one.book.shortest_lease_s()) is not None]
+        return max(0.05, min(leases, default=float("inf")) / _PULSES)
 
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
@@ -198,21 +233,48 @@ class Files:
                 "choose a local directory, or add ?network=allow"
             )
         for number in range(_slots.MAX_SLOTS):
-            slot = _slots.take(directory, number)
-            if slot is None:
-                continue
-            try:
-                return self._opener.open(slot)
-            except NotOurs as error:
-                self._opener.tell_left(number, error)
-                slot.free()
-            except BaseException:
-                slot.free()
-                raise
+            one = self._take(directory, number)
+            if one is not None:
+                return one
         raise OutboxError(f"all {_slots.MAX_SLOTS} slots of the outbox are taken")
 
+    def _take(self, directory: Path, number: int) -> Open | None:
+        """Return slot *number*; None if another has it or it cannot be opened, which says nothing of the others.
+
+        Raises:
+            sqlite3.Error, OSError, OutboxError: not even a new one can be made there.
+        """
+        path = _slots.file_of(directory, number)
+        new = not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".lock"))
+        slot = None
+        try:
+            slot = _slots.take(directory, number)
+            return None if slot is None else self._opener.open(slot)
+        except (OutboxError, OSError, sqlite3.Error) as error:
+            if new:
+                # No empty files are left behind with every try.
+                for made in (path, path.with_suffix(".lock")) if slot is not None else ():
+                    made.unlink(missing_ok=True)
+            if slot is not None:
+                slot.free()
+            if new or (isinstance(error, OSError) and error.errno in _OF_THE_PROCESS):
+                raise
+            self._opener.leave(number, error)
+            return None
+
+    def _rehouse(self, one: Open) -> None:
+        try:
+            self._opener.rehouse(one)
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            one.retry_at = time.monotonic() + RETRY_S
+            one.adrift = (
+                f"somebody removed the outbox's files, and new ones cannot be made ({told(error)}): "
+                "events are kept in open files, which end with this process"
+            )
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, one.adrift)
+
     def _failing(self, error: Exception) -> None:
-        self.trouble = told(error)
+        self._trouble = told(error)
         self._retry_at = time.monotonic() + RETRY_S
         how = "nothing is stored" if self._options.required else "events are kept in memory only"
-        self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"{how}: {self.trouble}")
+        self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"{how}: {self._trouble}")

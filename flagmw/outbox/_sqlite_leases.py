@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_rows import BUSY, COLUMNS, PARK, UNPARK, Row
 from flagmw.outbox.base import Lease, Leased
 
@@ -28,8 +29,8 @@ class Leases:
         tag: goes before every token, to find the book of a lease.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tag: str, seal: Seal) -> None:
-        self._connection, self._tag, self._seal = connection, tag, seal
+    def __init__(self, connection: sqlite3.Connection, tag: str, seal: Seal, clock: Clock, *, owner: bool) -> None:
+        self._connection, self._tag, self._seal, self._clock, self._owner = connection, tag, seal, clock, owner
         self._numbers = 0
         self._held: dict[str, _Held] = {}
         self._busy: dict[str, Counter[str]] = {}
@@ -45,8 +46,9 @@ class Leases:
         self._held, self._busy, self._unleased = {}, {}, []
         parked = self._connection.execute("SELECT DISTINCT vendor, visitor FROM event WHERE parked = ?", (BUSY,))
         self._parked = set(parked.fetchall())
-        # A lease without its event, as salvage or a person may leave it, would hide the next event with that number.
-        self._connection.execute("DELETE FROM lease WHERE seq NOT IN (SELECT seq FROM event)")
+        if self._owner:
+            # A lease without its event, as salvage or a person may leave it, would hide the next one with that number.
+            self._connection.execute("DELETE FROM lease WHERE seq NOT IN (SELECT seq FROM event)")
         columns = ", ".join(f"event.{name}" for name in COLUMNS.split(", "))
         found = self._connection.execute(
             f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
@@ -54,7 +56,7 @@ class Leases:
         for token, until, lease_s, *values in found:
             row = Row(*values)
             try:
-                leased = row.read(self._seal)
+                leased = row.read(self._seal, self._clock)
             except Unreadable:
                 # In the hands of one who could read it: it stays there until such a one looks at the file again.
                 continue
@@ -69,6 +71,18 @@ class Leases:
     def clip(self, now: float) -> None:
         """Let no lease run longer than it may, after the clock was set to *now*; the caller loads the file again."""
         self._connection.execute("UPDATE lease SET until = min(until, ? + lease_s)", (now,))
+
+    def extend(self, seconds: float) -> None:
+        """Let every lease that a living process holds end later."""
+        living = [held for token, held in self._held.items() if token not in self._ghosts]
+        if living:
+            self._connection.execute("UPDATE lease SET until = until + ?", (seconds,))
+        for held in living:
+            held.until += seconds
+
+    def shortest_s(self) -> float | None:
+        """Return how long the shortest lease lasts from its beginning; None when there is none."""
+        return min((held.lease_s for held in self._held.values()), default=None)
 
     def take(self, vendor: str, rows: Sequence[tuple[Row, Leased]], lease_s: float, now: float) -> Lease:
         self._numbers += 1

@@ -8,43 +8,54 @@ from collections.abc import Collection
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_rows import Row
 from flagmw.outbox.base import DeadLetter
 from flagmw.outbox.policy import Policy
 
 _STRIDE = 500
+# When a letter was laid aside in time that was seen; rows of an earlier version know the other time alone.
+_DEAD_AT = "coalesce(seen, at)"
 
 
 class Past:
     """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
 
-    def __init__(self, connection: sqlite3.Connection, policy: Policy, seal: Seal, counts: Counts) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, policy: Policy, seal: Seal, counts: Counts, clock: Clock
+    ) -> None:
         self._connection, self._policy, self._seal, self._counts = connection, policy, seal, counts
+        self._clock = clock
+        self._known = False
         self._oldest_dead: float | None = None
         self._oldest_done: float | None = None
         self._remembered: list[tuple[str | bytes, float]] = []
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
-        self._remembered = []
-        one = self._connection.execute
-        done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
-        dead = one("SELECT at FROM dead ORDER BY n LIMIT 1").fetchone()
-        self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
+        self._remembered, self._known = [], False
 
-    def advance(self, now: float) -> None:
+    def advance(self) -> None:
         """Forget what is past its age."""
-        if self._oldest_done is not None and self._oldest_done <= now - self._policy.recent_max_age_s:
-            self._forget_done(now - self._policy.recent_max_age_s)
-        if self._oldest_dead is not None and self._oldest_dead <= now - self._policy.dead_max_age_s:
-            self._forget_dead(now - self._policy.dead_max_age_s, now)
+        if not self._known:
+            one = self._connection.execute
+            done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
+            dead = one(f"SELECT {_DEAD_AT} FROM dead ORDER BY n LIMIT 1").fetchone()  # noqa: S608 - our own names
+            self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
+            self._known = True
+        done_until = self._clock.seen - self._policy.recent_max_age_s
+        if self._oldest_done is not None and self._oldest_done <= done_until:
+            self._forget_done(done_until)
+        dead_until = self._clock.seen - self._policy.dead_max_age_s
+        if self._oldest_dead is not None and self._oldest_dead <= dead_until:
+            self._forget_dead(dead_until)
 
-    def remember(self, what: str | bytes, now: float) -> None:
+    def remember(self, what: str | bytes) -> None:
         """Note that an id or a business key is settled; `flush` writes it."""
-        self._remembered.append((what, now))
+        self._remembered.append((what, self._clock.seen))
         if self._oldest_done is None:
-            self._oldest_done = now
+            self._oldest_done = self._clock.seen
 
     def flush(self) -> None:
         if self._remembered:
@@ -65,13 +76,13 @@ class Past:
     def bury(self, row: Row, code: ErrorCode, now: float) -> None:
         """Lay a queued row aside; the caller deletes it."""
         self._connection.execute(
-            "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body FROM event WHERE seq = ?4",
-            (row.attempts, code, now, row.seq),
+            "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body, seen) "
+            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body, ?4 FROM event WHERE seq = ?5",
+            (row.attempts, code, now, self._clock.seen, row.seq),
         )
         self._counts.add(row.vendor, "dead")
         self._counts.add(row.vendor, "dead_bytes", row.size)
-        self._oldest_dead = now if self._oldest_dead is None else self._oldest_dead
+        self._oldest_dead = self._clock.seen if self._oldest_dead is None else self._oldest_dead
         while (
             self._counts.total("dead") > self._policy.dead_max_rows
             or self._counts.total("dead_bytes") > self._policy.dead_max_bytes
@@ -79,7 +90,7 @@ class Past:
             n, id, vendor, size = self._connection.execute(
                 "SELECT n, id, vendor, size FROM dead ORDER BY n LIMIT 1"
             ).fetchone()
-            self.drop(n, id, vendor, size, ErrorCode.QUEUE_FULL, now)
+            self.drop(n, id, vendor, size, ErrorCode.QUEUE_FULL)
 
     def letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters that can be read, newest first."""
@@ -107,10 +118,10 @@ class Past:
         self._counts.add(vendor, "dead", -1)
         self._counts.add(vendor, "dead_bytes", -size)
 
-    def drop(self, n: int, id: str, vendor: str, size: int, code: ErrorCode, now: float) -> None:
+    def drop(self, n: int, id: str, vendor: str, size: int, code: ErrorCode) -> None:
         self.delete(n, vendor, size)
         self._counts.add(vendor, "dropped", 1, code)
-        self.remember(id, now)
+        self.remember(id)
 
     def _forget_done(self, before: float) -> None:
         while True:
@@ -121,9 +132,9 @@ class Past:
             if gone < _STRIDE:
                 return self.load()
 
-    def _forget_dead(self, before: float, now: float) -> None:
-        old = self._connection.execute("SELECT n, id, vendor, size FROM dead WHERE at <= ? ORDER BY n", (before,))
-        for n, id, vendor, size in old.fetchall():
-            self.drop(n, id, vendor, size, ErrorCode.TOO_OLD, now)
+    def _forget_dead(self, before: float) -> None:
+        query = f"SELECT n, id, vendor, size FROM dead WHERE {_DEAD_AT} <= ? ORDER BY n"  # noqa: S608 - our own names
+        for n, id, vendor, size in self._connection.execute(query, (before,)).fetchall():
+            self.drop(n, id, vendor, size, ErrorCode.TOO_OLD)
         self.flush()
         self.load()

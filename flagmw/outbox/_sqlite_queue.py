@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flagmw.codes import ErrorCode
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, Packed, insert
 from flagmw.outbox.policy import Policy
@@ -15,8 +16,11 @@ from flagmw.outbox.policy import Policy
 class Queue:
     """Rows that wait or are leased, within limits."""
 
-    def __init__(self, connection: sqlite3.Connection, policy: Policy, limits: Limits, counts: Counts) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, policy: Policy, limits: Limits, counts: Counts, clock: Clock
+    ) -> None:
         self._connection, self._policy, self._limits, self._counts = connection, policy, limits, counts
+        self._clock = clock
         self.rows = self._bytes = 0
         self._oldest: dict[str, tuple[int, float]] = {}
 
@@ -25,15 +29,15 @@ class Queue:
         self.rows, self._bytes = self._counts.total("queued"), self._counts.total("bytes")
         self._oldest = {}
 
-    def put(self, batch: Sequence[Packed], now: float) -> set[str]:
+    def put(self, batch: Sequence[Packed]) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         if self._fits(batch):
-            self._insert(batch, now)
+            self._insert(batch)
             return {row.id for row in batch}
         safe = set[str]()
         for row in batch:
             if self._fits([row]):
-                self._insert([row], now)
+                self._insert([row])
             elif self._known(row):
                 self.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
             else:
@@ -45,15 +49,15 @@ class Queue:
     def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
         self._counts.add(vendor, "refused", n, code)
 
-    def revive(self, n: int, vendor: str, key: bytes | None, size: int, now: float) -> bool:
+    def revive(self, n: int, vendor: str, key: bytes | None, size: int) -> bool:
         """Queue dead letter *n* anew; return whether there is room and its business key is free."""
         full = self.rows + 1 > self._limits.max_rows or self._bytes + size > self._limits.max_bytes
         if full or (key is not None and self._connection.execute(KEY_TAKEN, (key,)).fetchone()[0]):
             return False
         self._connection.execute(
             "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?1, attempts, size, body FROM dead WHERE n = ?2",
-            (now, n),
+            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, attempts, size, body FROM dead WHERE n = ?3",
+            (self._clock.seen, self._clock.now, n),
         )
         self._count(vendor, 1, size)
         return True
@@ -69,15 +73,15 @@ class Queue:
         """Note that a row takes *size* bytes more than before."""
         self._count(vendor, 0, size)
 
-    def oldest_s(self, vendor: str, now: float) -> float:
+    def oldest_s(self, vendor: str) -> float:
         """Return the age of the oldest row."""
         seq, created = self._oldest.get(vendor, (-1, 0.0))
         if seq < 0 or self._connection.execute("SELECT 1 FROM event WHERE seq = ?", (seq,)).fetchone() is None:
             found = self._connection.execute(OLDEST, (seq, vendor)).fetchone()
             if found is None:
-                found = self._connection.execute(OLDEST, (-1, vendor)).fetchone() or (-1, now)
+                found = self._connection.execute(OLDEST, (-1, vendor)).fetchone() or (-1, self._clock.seen)
             self._oldest[vendor] = seq, created = found
-        return max(0.0, now - created)
+        return max(0.0, self._clock.seen - (created or self._clock.seen))
 
     def _fits(self, batch: Sequence[Packed]) -> bool:
         share = self._policy.exposure_share if any(row.kind == "exposure" for row in batch) else 1.0
@@ -87,13 +91,14 @@ class Queue:
             and self._bytes + size <= self._limits.max_bytes * share
         )
 
-    def _insert(self, batch: Sequence[Packed], now: float) -> None:
+    def _insert(self, batch: Sequence[Packed]) -> None:
         """Insert what is new in *batch*, and count the rest as known."""
         for start in range(0, len(batch), CHUNK):
-            self._insert_chunk(batch[start : start + CHUNK], now)
+            self._insert_chunk(batch[start : start + CHUNK])
 
-    def _insert_chunk(self, batch: Sequence[Packed], now: float) -> None:
-        values = [value for row in batch for value in row.values(now)]
+    def _insert_chunk(self, batch: Sequence[Packed]) -> None:
+        seen, now = self._clock.seen, self._clock.now
+        values = [value for row in batch for value in row.values(seen, now)]
         done = self._connection.execute(insert(len(batch)), values)
         new = batch
         if done.rowcount < len(batch):

@@ -8,6 +8,7 @@ from functools import cache
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._fill import filler
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox.base import Leased
 from flagmw.types import Event
 
@@ -66,9 +67,9 @@ class Packed:
     size: int
     body: bytes = field(repr=False)
 
-    def values(self, now: float) -> tuple[object, ...]:
-        """Return what is inserted at *now*, in the order of the statement."""
-        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, now, now, self.size, self.body)
+    def values(self, seen: float, now: float) -> tuple[object, ...]:
+        """Return what is inserted at *now*, which is *seen* for what ages, in the order of the statement."""
+        return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, seen, now, self.size, self.body)
 
 
 def pack(event: Event, seal: Seal) -> Packed:
@@ -96,6 +97,8 @@ class Limits:
 
 @dataclass(slots=True)
 class Row:
+    """A row as it is in the file: *created* and *refused_at* are in time that was seen, *due* is not."""
+
     seq: int
     id: str
     vendor: str
@@ -110,8 +113,8 @@ class Row:
     size: int
     body: bytes
 
-    def read(self, seal: Seal) -> Leased:
-        """Return the row with its event.
+    def read(self, seal: Seal, clock: Clock) -> Leased:
+        """Return the row with its event, as old as the time makes it that was seen since.
 
         Raises:
             Unreadable: the body is no event, or another row's.
@@ -119,4 +122,6 @@ class Row:
         event = from_bytes(seal.open(self.body))
         if event.id != self.id or event.vendor != self.vendor:
             raise Unreadable("of another row")
-        return _leased_of(event, self.attempts, self.created, self.refusals, self.refused_at)
+        created = self.created + clock.unseen if self.created > 0 else clock.now
+        refused_at = None if self.refused_at is None else self.refused_at + clock.unseen
+        return _leased_of(event, self.attempts, created, self.refusals, refused_at)

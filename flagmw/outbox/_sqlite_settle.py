@@ -8,6 +8,7 @@ from dataclasses import replace
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import to_bytes
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_past import Past
 from flagmw.outbox._sqlite_queue import Queue
@@ -20,10 +21,17 @@ class Settlement:
     """Carries rulings out; what is removed leaves the file at `flush`, for one statement is a third of the work."""
 
     def __init__(
-        self, connection: sqlite3.Connection, policy: Policy, seal: Seal, counts: Counts, past: Past, queue: Queue
+        self,
+        connection: sqlite3.Connection,
+        policy: Policy,
+        seal: Seal,
+        counts: Counts,
+        past: Past,
+        queue: Queue,
+        clock: Clock,
     ) -> None:
         self._connection, self._policy, self._seal = connection, policy, seal
-        self._counts, self._past, self._queue = counts, past, queue
+        self._counts, self._past, self._queue, self._clock = counts, past, queue, clock
         self._removed: list[tuple[int]] = []
 
     def load(self) -> None:
@@ -36,24 +44,24 @@ class Settlement:
             case Requeue():
                 self._requeue(row, leased, ruling, now)
             case Settle():
-                self.remove(row, now, remember_key=True)
+                self.remove(row, remember_key=True)
                 self._counts.add(row.vendor, "delivered")
                 if ruling.duplicate:
                     self._counts.add(row.vendor, "duplicates")
             case Discard():
                 # The vendor may have the one that is in doubt: its key must not be sent again either.
-                self.remove(row, now, remember_key=ruling.code is ErrorCode.AMBIGUOUS)
+                self.remove(row, remember_key=ruling.code is ErrorCode.AMBIGUOUS)
                 self._counts.add(row.vendor, "dropped", 1, ruling.code)
             case Bury():
                 row.attempts += 1
                 self.bury(row, ruling.code, now)
 
-    def remove(self, row: Row, now: float, *, remember_key: bool) -> None:
+    def remove(self, row: Row, *, remember_key: bool) -> None:
         self._removed.append((row.seq,))
         self._queue.left(row.vendor, row.size)
-        self._past.remember(row.id, now)
+        self._past.remember(row.id)
         if remember_key and row.key is not None:
-            self._past.remember(row.key, now)
+            self._past.remember(row.key)
 
     def bury(self, row: Row, code: ErrorCode, now: float) -> None:
         self._past.bury(row, code, now)
@@ -73,7 +81,7 @@ class Settlement:
             size = len(body) + ROW_BYTES
         refused_at = row.refused_at
         if ruling.refused and refused_at is None:
-            refused_at = now
+            refused_at = self._clock.seen
         self._connection.execute(
             "UPDATE event SET due = ?, attempts = ?, refusals = ?, refused_at = ?, size = ?, body = ? WHERE seq = ?",
             (

@@ -9,7 +9,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from flagmw._log import Throttle
@@ -19,13 +19,15 @@ from flagmw.outbox import _slots
 from flagmw.outbox._disk import Reserve, is_low
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_file import Damaged, mark, marks, open_file
+from flagmw.outbox._sqlite_file import Damaged, mark, mark_moved, marks, open_file
 from flagmw.outbox._sqlite_rows import Limits
-from flagmw.outbox._sqlite_salvage import copy_from, copy_from_file, set_aside
+from flagmw.outbox._sqlite_salvage import Salvage, set_aside
 from flagmw.outbox.policy import Policy
 
 # How often one looks whether the files are still there.
 _LOOK_S = 0.02
+# How long one waits for what can be saved of a damaged file; the rest follows while the new one is used.
+_SALVAGE_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,101 +49,226 @@ class Options:
 
 @dataclass(slots=True)
 class Open:
-    """A slot that this process has, with its file."""
+    """A slot that this process has, with its file.
+
+    Attributes:
+        files: the inodes of database, log and index, which tell when somebody has removed or replaced one.
+        tags: what lease tokens of this slot begin with.
+        adrift: why its files have no name at the moment, so that they end with this process.
+        salvage: what is still to be copied from a damaged file.
+    """
 
     slot: _slots.Slot
     connection: sqlite3.Connection
     book: Book
     reserve: Reserve
-    inode: int
+    files: tuple[int, ...]
+    tags: tuple[str, ...]
     version: int = -1
     begun: bool = False
     used: bool = False
     checked: bool = False
     reserved: bool = False
-    file: str = ""
-    log: str = ""
+    adrift: str | None = None
+    retry_at: float = 0.0
+    salvage: Salvage | None = None
+    paths: tuple[str, ...] = ()
     seen_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.file, self.log = str(self.slot.path), f"{self.slot.path}-wal"
+        self.paths = _paths(self.slot.path)
+
+    @property
+    def log(self) -> Path:
+        return Path(self.paths[1])
+
+    def become(self, new: Open) -> None:
+        """Take over all of *new*; leases that were handed out before are still known."""
+        tags = self.tags
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(new, attribute.name))
+        self.tags = (*tags, *new.tags)
 
 
 class Opener:
-    """Open slots' files and replace them. What was lost by that is told once."""
+    """Open slots' files and replace them. What was lost by that is told once.
+
+    Attributes:
+        left: by number, why slots are left alone.
+    """
 
     def __init__(self, options: Options, throttle: Throttle) -> None:
         self._options, self._throttle = options, throttle
-        self._left_alone: set[int] = set()
+        self.left: dict[int, str] = {}
 
     def open(self, slot: _slots.Slot) -> Open:
         """Return *slot* with its file, which is replaced if it is damaged.
 
         Raises:
             NotOurs: it must be left alone.
-            sqlite3.Error, OSError: it cannot be opened.
+            sqlite3.Error, OSError, OutboxError: it cannot be opened.
         """
         options = self._options
         try:
             connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
         except Damaged:
-            connection = self._replacement(slot.path, None, "a file of the outbox is damaged")
+            one = self._replaced(slot)
+            slot.free()
+            return one
+        return self._opened(slot, connection, orphaned=True)
+
+    def leave(self, number: int, error: Exception) -> None:
+        """Leave slot *number* alone from now on, and say once why."""
+        why = told(error)
+        if not isinstance(error, OutboxError):
+            why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
+        if self.left.get(number) != why:
+            self.left[number] = why
+            self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
+
+    def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
+        """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
+        options = self._options
         try:
-            one = self._opened(slot, connection)
+            slot.connection = connection
+            tag = f"{slot.number}.{os.urandom(4).hex()}."
+            book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+            connection.execute("BEGIN IMMEDIATE")
+            book.load()
+            # A process that ended without closing holds nothing any more: its leases are over.
+            book.adopt(orphaned=orphaned and marks(connection).get("clean") != 1)
+            mark(connection, "clean", 0)
+            connection.execute("COMMIT")
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            salvage = Salvage.under_way(slot.path, connection)
         except BaseException:
+            slot.connection = None
             connection.close()
             raise
-        return one
-
-    def tell_left(self, number: int, error: Exception) -> None:
-        """Say once why slot *number* is left alone."""
-        if number not in self._left_alone:
-            self._left_alone.add(number)
-            self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, told(error))
-
-    def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection) -> Open:
-        options = self._options
-        slot.connection = connection
-        tag = f"{slot.number}.{os.urandom(4).hex()}."
-        book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
-        connection.execute("BEGIN IMMEDIATE")
-        book.load()
-        # A process that ended without closing holds nothing any more: its leases are over.
-        book.adopt(orphaned=marks(connection).get("clean") != 1)
-        mark(connection, "clean", 0)
-        connection.execute("COMMIT")
+        self.left.pop(slot.number, None)
         reserve = Reserve(slot.path.with_suffix(".reserve"))
-        version = connection.execute("PRAGMA data_version").fetchone()[0]
-        return Open(slot, connection, book, reserve, slot.path.stat().st_ino, version, used=True)
+        files = tuple(_inode(path) for path in _paths(slot.path))
+        return Open(slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage)
 
-    def refile(self, one: Open, why: str) -> None:
-        """Set the file of *one* aside and go on with a new one that holds what can be saved."""
-        source = None if "damaged" in why else one.connection
+    def salvage(self, one: Open) -> None:
+        """Copy some more rows of a damaged file into *one*, in a transaction of their own.
+
+        Raises:
+            sqlite3.Error: they cannot be written; nothing has changed.
+        """
+        if one.salvage is None:
+            return
+        one.connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = one.book.salvaged(one.salvage)
+            one.book.save()
+            one.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                one.connection.execute("ROLLBACK")
+            one.book.load()
+            one.salvage.back(one.slot.path, one.connection)
+            raise
+        one.used = True
+        if done:
+            one.salvage.close()
+            text = f"what could be read of {one.salvage.damaged.name} was copied"
+            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
+            one.salvage = None
+
+    def refile(self, one: Open) -> None:
+        """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
         with contextlib.suppress(sqlite3.Error):
             if one.connection.in_transaction:
                 one.connection.execute("ROLLBACK")
         one.begun = False
-        fresh = self._replacement(one.slot.path, source, why)
         with contextlib.suppress(sqlite3.Error):
             one.connection.close()
-        new = self._opened(one.slot, fresh)
-        one.connection, one.book, one.inode, one.version = fresh, new.book, new.inode, new.version
+        old = one.slot
+        one.become(self._replaced(old))
         one.checked = True
+        old.free()
 
-    def _replacement(self, path: Path, source: sqlite3.Connection | None, why: str) -> sqlite3.Connection:
-        aside = set_aside(path)
-        fresh = open_file(path, full_sync=self._options.full_sync)
-        saved = 0
+    def rehouse(self, one: Open) -> None:
+        """Go on in files that have a name, after somebody removed or moved those of *one*.
+
+        Raises:
+            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *one* stays as it is.
+        """
+        path = one.slot.path
+        if _inode(path) == one.files[0]:
+            self._reopen(one)
+            self._throttle.change(
+                logging.ERROR, ErrorCode.OUTBOX_FAILED, "somebody removed the log of the outbox; nothing was lost"
+            )
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        slot = self._empty_slot(one.slot)
         try:
-            if source is not None:
-                saved = copy_from(source, fresh)
-            elif aside is not None:
-                saved = copy_from_file(aside, fresh)
-        except sqlite3.Error:
-            pass  # nothing of it can be read; it is kept for somebody with more time
-        kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
-        self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"{why}{kept}", saved=saved)
-        return fresh
+            fresh = sqlite3.connect(slot.path, isolation_level=None)
+            try:
+                one.connection.backup(fresh)
+            finally:
+                fresh.close()
+            opened = open_file(slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+            new = self._opened(slot, opened, orphaned=False)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                slot.path.unlink()
+            slot.free()
+            raise
+        old, before = one.slot, one.connection
+        if one.salvage is not None:
+            one.salvage.close()
+        one.become(new)
+        with contextlib.suppress(sqlite3.Error):
+            # It may have another name by now: whoever finds it must not deliver its events once more.
+            mark_moved(before)
+        with contextlib.suppress(sqlite3.Error):
+            before.close()
+        old.free()
+        text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
+        self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
+
+    def _reopen(self, one: Open) -> None:
+        """Make log and index anew, of which SQLite has the old ones open still."""
+        busy = one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise OutboxError("the outbox's log cannot be written back: another program reads the file")
+        one.connection.close()
+        connection = open_file(one.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+        one.become(self._opened(one.slot, connection, orphaned=False))
+
+    def _empty_slot(self, old: _slots.Slot) -> _slots.Slot:
+        """Return a slot without events: that of *old* if nobody else has it by now."""
+        for number in (old.number, *range(_slots.MAX_SLOTS)):
+            slot = old.anew() if number == old.number else _slots.take(old.path.parent, number)
+            if slot is None:
+                continue
+            if slot.path.stat().st_size == 0:
+                return slot
+            slot.free()
+        raise OutboxError(f"all {_slots.MAX_SLOTS} slots of the outbox are taken")
+
+    def _replaced(self, slot: _slots.Slot) -> Open:
+        aside = set_aside(slot.path)
+        fresh = slot.anew()
+        if fresh is None:
+            raise OutboxError("another process has the slot")
+        try:
+            connection = open_file(fresh.path, full_sync=self._options.full_sync)
+            if aside is not None:
+                Salvage.begin(aside, connection)
+            kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
+            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{kept}")
+            one = self._opened(fresh, connection, orphaned=True)
+            end = time.monotonic() + _SALVAGE_S
+            while one.salvage is not None and time.monotonic() < end:
+                self.salvage(one)
+        except BaseException:
+            fresh.free()
+            raise
+        return one
 
 
 def vanished(one: Open, *, sure: bool) -> bool:
@@ -150,19 +277,30 @@ def vanished(one: Open, *, sure: bool) -> bool:
     if not sure and now < one.seen_at + _LOOK_S:
         return False
     one.seen_at = now
-    try:
-        return os.stat(one.file).st_ino != one.inode or (one.used and not os.stat(one.log))  # noqa: PTH116
-    except OSError:
-        return True
+    return any(_inode(path) != inode for path, inode in zip(one.paths, one.files, strict=True))
 
 
 def drop(one: Open) -> None:
     """Close the file and let others have the slot."""
     one.begun = False
+    if one.salvage is not None:
+        one.salvage.close()
     with contextlib.suppress(sqlite3.Error):
         one.connection.close()
     one.slot.connection = None
     one.slot.free()
+
+
+def _paths(path: Path) -> tuple[str, ...]:
+    return str(path), f"{path}-wal", f"{path}-shm"
+
+
+def _inode(path: str | Path) -> int:
+    """Return the inode of *path*; 0 when there is nothing."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116
+    except OSError:
+        return 0
 
 
 def told(error: Exception) -> str:

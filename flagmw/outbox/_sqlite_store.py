@@ -33,7 +33,7 @@ class Store:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.writer = Writer(self._group, self._tick)
+        self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
         self.files = Files(options)
         self._spare: MemoryOutbox | None = None
         self._adopt_at = 0.0
@@ -65,6 +65,8 @@ class Store:
             if self._options.required or self.files.closed:
                 raise
             return [self._put_in_memory(put) for put in puts]
+        if own.adrift is not None and self._options.required:
+            raise OutboxError(own.adrift)
         rows = [row for put in puts for row in put.rows if row is not None]
         if self._disk_is_low():
             for row in rows:
@@ -159,11 +161,11 @@ class Store:
         for one in self.files.held():
             with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
                 book = self.files.begun(one, sure=True).book
-                parts.append(book.stats(book.now))
+                stats = book.stats(book.now)
+                parts.append(stats if one.adrift is None or one.slot.linked() else _lost(stats))
             self.files.shut(one)
         if self._spare:
-            self._spare.close()
-            parts.append(self._spare.stats(0.0))
+            parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
         self.files.closed = True
 
@@ -225,12 +227,22 @@ class Store:
                 if self.files.adopt():
                     self._options.on_work()
             self.files.keep_reserves()
+            if self.files.salvage():
+                return 0.0
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
             self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
             return ADOPT_S
-        return 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+        wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+        return min(wait_s, self.files.pulse_s())
+
+    def _stood_still(self, seconds: float) -> None:
+        try:
+            self.files.stood_still(seconds)
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            self.files.rollback()
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
 
     # Parts
 
@@ -238,8 +250,7 @@ class Store:
         return [self.files.begun(one).book for one in self.files.all()]
 
     def _book_of(self, lease: Lease) -> Book | None:
-        number = lease.token.partition(".")[0]
-        found = [one for one in self.files.held() if str(one.slot.number) == number]
+        found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
         return self.files.begun(found[0]).book if found else None
 
     def _put_in_memory(self, put: Put) -> list[str]:
@@ -269,6 +280,17 @@ class Place:
     slot: int
     table: str = "event"
     after: int = -1
+
+
+def _lost(stats: OutboxStats) -> OutboxStats:
+    """Return *stats* of a file that nobody can find any more: what waits in it ends with the process."""
+    lanes = {
+        vendor: replace(
+            lane, queued=0, leased=0, dropped={**lane.dropped, ErrorCode.LOST_AT_EXIT: lane.queued}, oldest_s=0.0
+        )
+        for vendor, lane in stats.lanes.items()
+    }
+    return OutboxStats.of(lanes, stats.refused)
 
 
 def _primary(error: Exception) -> int | None:

@@ -19,6 +19,7 @@ from flagmw.outbox._handoff import Ask, HandOff, Job, finish
 T = TypeVar("T")
 ANSWER_S = 30.0
 _STUCK_S = 1.0
+LATE_S = 0.25
 # The pause before a job is tried again while somebody else holds the file; SQLite itself has waited before.
 _AGAIN_S = 0.05
 _ROUNDS = 8
@@ -36,6 +37,8 @@ class Writer:
         group: does jobs and settles their futures; returns those that must be tried again.
         tick: called between groups and while nothing happens; told whether nothing did since its last call;
             returns the seconds until it wants to be called again.
+        stood_still: called before jobs are done when the thread, and so maybe the whole process, has done nothing for
+            so many seconds more than it wanted to.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class Writer:
         group: Callable[[Sequence[Job]], Sequence[Job]],
         tick: Callable[[bool], float],
         hand_off: HandOff | None = None,
+        stood_still: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self._group, self._tick = group, tick
+        self._group, self._tick, self._stood_still = group, tick, stood_still
         self._queue = hand_off or HandOff()
         # Taken as it is where nobody waits or is told: a condition takes it in Python, for each event that comes in.
         self._lock = threading.RLock()
@@ -162,6 +166,7 @@ class Writer:
 
     def _loop(self) -> None:
         wait_s, quiet = 0.0, False
+        looked_at = time.monotonic()
         while True:
             with self._changed:
                 if not self._queue and not self._stop:
@@ -175,6 +180,10 @@ class Writer:
                     return
             again: Sequence[Job] = ()
             with self._use:
+                late_s = time.monotonic() - looked_at - wait_s
+                looked_at += late_s + wait_s
+                if late_s > LATE_S:
+                    self._stood_still(late_s)
                 if jobs:
                     again = self._run(jobs)
                 wait_s = self._tick(quiet and not jobs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache
 
-from flagmw._guard import Breaker, Gate
+from flagmw._guard import LATE_S, Breaker, Gate
 from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._valkey_link import connect
@@ -164,9 +164,13 @@ class _Quick:
             raise Away from None  # closed, or the interpreter is on its way out
         try:
             answer: T = asked.result(self._wait_s)
-        except Exception:
+        except Exception as error:
             # Late, refused or broken: to the request it is all the same.
-            crew.breaker.failure(time.monotonic())
+            ended = time.monotonic()
+            if isinstance(error, TimeoutError) and ended > now + self._wait_s + LATE_S:
+                crew.breaker.abandon()  # this process stood still: it could not have noticed an answer
+            else:
+                crew.breaker.failure(ended, began=now)
             raise Away from None
         crew.breaker.success(now)
         return answer

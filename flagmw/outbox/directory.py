@@ -63,7 +63,9 @@ class Directory:
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """Return dead letters of all slots, newest first."""
-        letters = [letter for number in self._readable() for letter in self._in(number, lambda book: book.dead(limit))]
+        letters = [
+            letter for number in self._readable() for letter in self._read(number, lambda book: book.dead(limit))
+        ]
         return sorted(letters, key=lambda letter: -letter.at)[:limit]
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
@@ -94,16 +96,30 @@ class Directory:
             OutboxError: the file is locked for too long, or damaged.
         """
         try:
-            with closing(self._connect(number)) as connection:
+            with _slots.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                book = Book(connection, f"{number}.admin.", self._policy, _NO_LIMITS, self._seal, random.Random())  # noqa: S311
-                book.load()
+                book = self._book(connection, number)
                 result = do(book)
                 book.save()
                 connection.execute("COMMIT")
                 return result
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
+
+    def _read(self, number: int, do: Callable[[Book], T]) -> T:
+        """As `_in`, for what only looks: nothing is written, not even what SQLite would tidy up."""
+        try:
+            with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
+                connection.execute("BEGIN")
+                return do(self._book(connection, number))
+        except sqlite3.Error as error:
+            raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
+
+    def _book(self, connection: sqlite3.Connection, number: int) -> Book:
+        rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        book = Book(connection, f"{number}.admin.", self._policy, _NO_LIMITS, self._seal, rng, owner=False)
+        book.load()
+        return book
 
     def _status(self, number: int) -> SlotStatus:
         path = _slots.file_of(self._directory, number)
@@ -114,7 +130,7 @@ class Directory:
             if not self._known(number):
                 why = "written by a later version of flagmw"
                 return SlotStatus(number=number, state="unreadable", why=why, file_bytes=sizes[0], log_bytes=sizes[1])
-            stats, unreadable = self._in(number, lambda book: (book.stats(time.time()), book.unreadable))
+            stats, unreadable = self._read(number, lambda book: (book.stats(time.time()), book.unreadable))
         except (OutboxError, sqlite3.Error) as error:
             why = str(error)
             return SlotStatus(number=number, state="unreadable", why=why, file_bytes=sizes[0], log_bytes=sizes[1])
@@ -136,13 +152,13 @@ class Directory:
                 continue
 
     def _known(self, number: int) -> bool:
-        with closing(self._connect(number)) as connection:
+        with _slots.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
             reader = marks(connection).get("reader")
             return isinstance(reader, int) and reader <= SCHEMA
 
-    def _connect(self, number: int) -> sqlite3.Connection:
+    def _connect(self, number: int, mode: str = "rw") -> sqlite3.Connection:
         path = _slots.file_of(self._directory, number)
-        uri = f"{path.resolve().as_uri()}?mode=rw"
+        uri = f"{path.resolve().as_uri()}?mode={mode}"
         return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol, TypeAlias, TypeGuard
 
-from flagmw._guard import Breaker, Deadline
+from flagmw._guard import LATE_S, Breaker, Deadline
 from flagmw._locks import Lock
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
@@ -136,6 +136,7 @@ class Lanes:
     def attempt(self, vendor: str, rows: Sequence[Leased]) -> list[Outcome]:
         """Deliver *rows*, events of one visitor, once; raise nothing, whatever the vendor's code does."""
         lane, now = self._lanes[vendor], self._monotonic()
+        lane.begun.attempt = now, rows[0].event.visitor_key if rows else None
         deadline = Deadline.after(self._attempt_timeout_s, now)
         lane.budget.sent(len(rows), sum(row.attempts > 0 for row in rows), now)
         try:
@@ -164,13 +165,16 @@ class Lanes:
         return outcomes
 
     def note(self, vendor: str, outcomes: Sequence[Outcome], now: float) -> None:
-        """Learn from the *outcomes* of one attempt how the vendor is."""
+        """Learn from the *outcomes* of this thread's last attempt how the vendor is."""
         lane = self._lanes[vendor]
+        began, who = getattr(lane.begun, "attempt", (now, None))
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, Suspend)), None)
         troubles = [outcome for outcome in outcomes if _is_trouble(outcome)]
         if refusal is not None:
             lane.breaker.abandon()
             self._suspend(vendor, lane, refusal.code, now)
+        elif troubles and now > began + self._attempt_timeout_s + LATE_S:
+            lane.breaker.abandon()  # this process stood still: it could not have noticed an answer
         elif troubles:
             lane.width.failure()
             lane.budget.failed(len(troubles), now)
@@ -179,7 +183,7 @@ class Lanes:
                 for outcome in troubles
                 if isinstance(outcome, Retry) and outcome.code is ErrorCode.RATE_LIMITED
             ]
-            if lane.breaker.failure(now, max(rests, default=0.0) or None):
+            if lane.breaker.failure(now, max(rests, default=0.0) or None, began=began, who=who):
                 self._throttle.change(logging.WARNING, troubles[0].code, "delivery fails and pauses", vendor=vendor)
         elif all(getattr(outcome, "code", None) is ErrorCode.INTERNAL for outcome in outcomes):
             lane.breaker.abandon()  # our own bug says nothing about the vendor
@@ -230,6 +234,7 @@ class _Lane:
     lock: threading.Lock = field(default_factory=Lock)
     suspended: ErrorCode | None = None
     rest_until: float = -math.inf
+    begun: threading.local = field(default_factory=threading.local)
 
 
 def _is_trouble(outcome: Outcome) -> TypeGuard[Ambiguous | Retry]:

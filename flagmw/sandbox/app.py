@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
 
 from flagmw.sandbox import adobe, console, contentstack, monetate, webtrends
 from flagmw.sandbox.scenario import DEFAULT, Scenario, load_scenario
@@ -19,8 +21,22 @@ from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
 
 logger = logging.getLogger("flagmw.sandbox")
 
-# A vendor is a module with NAME, routes(sandbox) and route_of(path).
-VENDORS = (webtrends, adobe, monetate, contentstack)
+
+class SandboxVendor(Protocol):
+    """One vendor of the sandbox: a module or an object."""
+
+    @property
+    def NAME(self) -> str:
+        """The vendor's name, in the ledger and in fault rules."""
+
+    def routes(self, sandbox: Sandbox) -> Sequence[BaseRoute]:
+        """Return the vendor's routes."""
+
+    def route_of(self, path: str) -> str | None:
+        """Return the name of the route that *path* belongs to, for fault rules; None for another vendor's path."""
+
+
+VENDORS: tuple[SandboxVendor, ...] = (webtrends, adobe, monetate, contentstack)
 
 
 def create_app(
@@ -28,6 +44,7 @@ def create_app(
     *,
     seed: int | None = None,
     clock: Callable[[], float] = time.time,
+    vendors: Sequence[SandboxVendor] = (),
 ) -> Starlette:
     """Build the sandbox application; its state is `app.state.sandbox`.
 
@@ -35,6 +52,7 @@ def create_app(
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible, for requests that come in the same order.
         clock: seconds since the epoch.
+        vendors: emulators of more vendors, beside those that ship with flagmw.
 
     Raises:
         ConfigError: the scenario cannot be loaded.
@@ -42,10 +60,19 @@ def create_app(
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(DEFAULT if scenario is None else scenario)
     sandbox = Sandbox(scenario, seed=seed, clock=clock)
+    served = (*VENDORS, *vendors)
+
+    def route_of(path: str) -> tuple[str, str] | None:
+        for vendor in served:
+            route = vendor.route_of(path)
+            if route is not None:
+                return vendor.NAME, route
+        return None
+
     app = Starlette(
-        routes=[*console.routes(sandbox), *(route for vendor in VENDORS for route in vendor.routes(sandbox))],
+        routes=[*console.routes(sandbox), *(route for vendor in served for route in vendor.routes(sandbox))],
         exception_handlers={Exception: _broken},
-        middleware=[Middleware(FaultWrapper, sandbox=sandbox, route_of=_route_of)],
+        middleware=[Middleware(FaultWrapper, sandbox=sandbox, route_of=route_of)],
     )
     app.state.sandbox = sandbox
     return app
@@ -56,11 +83,3 @@ def _broken(request: Request, error: Exception) -> Response:
     if not isinstance(error, (ConnectionCut, ClientDisconnect)):
         logger.error("the sandbox failed on %s", request.url.path, exc_info=error)
     return PlainTextResponse("the sandbox failed; see its log\n", 500)
-
-
-def _route_of(path: str) -> tuple[str, str] | None:
-    for vendor in VENDORS:
-        route = vendor.route_of(path)
-        if route is not None:
-            return vendor.NAME, route
-    return None

@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import contentstack, monetate
 from flagmw.sandbox.adobe import ASSETS
-from flagmw.sandbox.app import create_app
+from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.scenario import Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
@@ -33,6 +33,7 @@ class SandboxServer:
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible.
         port: 0 takes a free one; it stays the same over `stop()` and `start()`.
+        vendors: emulators of more vendors, beside those that ship with flagmw.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class SandboxServer:
         seed: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
-        self._app = create_app(scenario, seed=seed)
+        self._app = create_app(scenario, seed=seed, vendors=vendors)
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from flagmw.codes import ErrorCode, Reason
+from flagmw.exceptions import ProtocolError
 from flagmw.types import Variant
 from flagmw.vendors._adobe_request import PAGE_LOAD
+from flagmw.vendors._json import blank, loads
 
 VALUE_CHARS = 8 * 1024
 WORD_CHARS = 256
 IDS = 60
+# More than any answer has; what is beyond them is left out.
+BOXES, OPTIONS, ATTRIBUTES = 200, 400, 1_000
 ID_CHARS = 1024
 STATE_CHARS = 8 * 1024
 
@@ -64,25 +69,32 @@ def boxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Box
     """Return the mboxes of an answer, prefetched ones first, and how many there are that nobody asked for."""
     found: list[Box] = []
     foreign = 0
+    room = OPTIONS
     for section in (_dict(document.get("prefetch")), _dict(document.get("execute"))):
         named = [(item.get("name"), item) for item in dicts(section.get("mboxes"))]
+        named = named[:BOXES]
         page = section.get("pageLoad")
         if isinstance(page, dict):
             named.append((PAGE_LOAD, page))
         for name, item in named:
             if isinstance(name, str) and name in asked:
-                found.append(box(name, item))
+                found.append(box(name, item, room))
+                room -= len(found[-1].offers)
             else:
                 foreign += 1
     return found, foreign
 
 
-def box(name: str, item: Mapping[str, Any]) -> Box:
-    """Return what *item*, one mbox of an answer or of the on-device rules, says of the mbox *name*."""
+def box(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> Box:
+    """Return what *item*, one mbox of an answer or of the on-device rules, says of the mbox *name*.
+
+    Args:
+        most: how many of its options are taken.
+    """
     clicks = (metric for metric in dicts(item.get("metrics")) if metric.get("type") == "click")
     return Box(
         name,
-        tuple(_offer(option) for option in dicts(item.get("options"))),
+        tuple(_offer(option) for option in dicts(item.get("options"))[: max(0, most)]),
         _text(item.get("state"), STATE_CHARS),
         next((token for metric in clicks if (token := _text(metric.get("eventToken"), ID_CHARS))), None),
         _dict(item.get("analytics")).get("payload"),
@@ -95,8 +107,8 @@ def _offer(option: Mapping[str, Any]) -> Offer:
     kind = kind if isinstance(kind, str) else ""
     if kind == "json" and isinstance(content, str):
         try:
-            content = orjson.loads(content)
-        except orjson.JSONDecodeError:
+            content = loads(content.encode("utf-8", "replace"))
+        except ProtocolError:
             pass  # a JSON offer that is text after all
     if kind == "html":
         content = content.strip() if isinstance(content, str) else None
@@ -142,7 +154,10 @@ def attributes(found: Iterable[Box], vendor: str) -> tuple[dict[str, Variant], l
         for offer in each.offers:
             if offer.type != "json" or not isinstance(offer.content, dict):
                 continue
-            for alias, value in offer.content.items():
+            for alias, value in islice(offer.content.items(), ATTRIBUTES):
+                if len(variants) + len(rejected) >= ATTRIBUTES:
+                    rejected.append(ErrorCode.TOO_MANY)
+                    return variants, rejected
                 key = _word(value, VALUE_CHARS)
                 if not alias or len(alias) > 250 or _CONTROLS.search(alias):
                     rejected.append(ErrorCode.BAD_ALIAS)
@@ -177,7 +192,7 @@ def _word(value: Any, chars: int = WORD_CHARS) -> str | None:
         return None
     else:
         text = orjson.dumps(value).decode()
-    return text if 0 < len(text) <= chars and not _CONTROLS.search(text) else None
+    return text if 0 < len(text) <= chars and not _CONTROLS.search(text) and not blank(text) else None
 
 
 def _text(value: Any, chars: int) -> str | None:

@@ -49,7 +49,7 @@ class Artifact:
         if code is not None:
             return self._failed(code, retry_after(reply))
         try:
-            self.rules = Rules(loads(reply.body), self._client, self._property, self._vendor)
+            self.rules = Rules(loads(reply.body, most=None), self._client, self._property, self._vendor)
         except ProtocolError as error:
             return self._failed(error.code)
         self._etag = reply.headers.get("etag")

@@ -55,9 +55,16 @@ class Known:
 
     @property
     def edge(self) -> str | None:
-        """The cluster to ask: digits and nothing else, as they become part of a host name."""
-        found = _DEVICE.fullmatch(self.device) if self.device else None
-        return (found[2] if found else None) or self.cluster
+        """The cluster to ask: digits and nothing else, as they become part of a host name.
+
+        A visitor can write what they like there, so it is a wish and no more; see `Clusters`.
+        """
+        return self.suffix or self.cluster
+
+    @property
+    def suffix(self) -> str | None:
+        """The cluster that the device's id names."""
+        return suffix_of(self.device)
 
     @property
     def visitor(self) -> str | None:
@@ -72,6 +79,12 @@ class Known:
 def bare(device: str | None) -> str | None:
     """Return a tntId without its suffix."""
     return device.partition(".")[0] if device else None
+
+
+def suffix_of(device: str | None) -> str | None:
+    """Return the cluster in the suffix of a tntId."""
+    found = _DEVICE.fullmatch(device) if device else None
+    return found[2] if found else None
 
 
 def device_ok(device: str) -> bool:
@@ -124,7 +137,14 @@ class Cookies:
         )
 
     def changes(
-        self, visit: Visit, known: Known, session: str, device: str | None, edge_host: str | None
+        self,
+        visit: Visit,
+        known: Known,
+        session: str,
+        device: str | None,
+        edge_host: str | None,
+        *,
+        confirmed: bool = True,
     ) -> tuple[CookieChange, ...]:
         """Return the cookies after an answer: both parts begin their time anew.
 
@@ -132,6 +152,7 @@ class Cookies:
             known: the visitor as the question named them.
             device: the tntId of the answer; without one the visitor's own is left as it is.
             edge_host: the host that the answer names for the next calls.
+            confirmed: Target has named the visitor's cluster; one that only their cookies name gives way to the answer.
         """
         now, domain = math.ceil(visit.now), _site(visit.host)
         parts = [("session", session, now + SESSION_S)]
@@ -148,7 +169,8 @@ class Cookies:
                 domain=domain,
             )
         ]
-        cluster = known.edge or cluster_of(edge_host)
+        wish, told = known.edge, cluster_of(edge_host)
+        cluster = (wish or told) if confirmed else (told or wish)
         if cluster is not None:
             changes.append(CookieChange(name=CLUSTER, value=cluster, max_age_s=CLUSTER_S, domain=domain))
         return tuple(changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -20,6 +20,8 @@ from flagmw.vendors._json import loads
 HINT_BYTES = 4 * 1024
 LOG_CHARS = 64 * 1024
 
+# An answer has some of these, whatever it decides.
+_ENVELOPE = frozenset({"status", "requestId", "client", "id", "edgeHost", "execute", "prefetch"})
 _BLAMES_VISITOR = re.compile(r"tnt|session", re.IGNORECASE)
 _MESSAGE_CHARS = 1024
 
@@ -47,6 +49,16 @@ class Answer:
         return device if isinstance(device, str) and device_ok(device) else None
 
     @property
+    def answered(self) -> bool:
+        """Whether it came from Target and not from trouble on the way: refusing a visitor is an answer."""
+        return self.fault is None or (self.ours and self.fault in (ErrorCode.VENDOR_400, ErrorCode.RATE_LIMITED))
+
+    @property
+    def echoed(self) -> bool:
+        """Whether it names the request that it answers; `read` takes no other's."""
+        return "requestId" in self.document
+
+    @property
     def edge_host(self) -> str | None:
         host = self.document.get("edgeHost")
         return host if isinstance(host, str) else None
@@ -70,6 +82,11 @@ def read(reply: Reply, request_id: str) -> Answer:
         return Answer(fault=ErrorCode.SHAPE)
     if document.get("requestId", request_id) != request_id:
         return Answer(fault=ErrorCode.PROTOCOL)
+    if not document.keys() & _ENVELOPE:
+        return Answer(fault=ErrorCode.SHAPE)
+    inner = document.get("status")
+    if type(inner) is int and not 200 <= inner < 300:
+        return read(replace(reply, status=inner if 300 <= inner < 600 else 500), request_id)
     return Answer(document)
 
 
@@ -83,13 +100,15 @@ def _blames_visitor(body: bytes) -> bool:
 
 
 def is_others(answer: Answer, sent: str | None, *, merges: bool) -> bool:
-    """Say whether *answer* is another visitor's: it names a device that is not the one that was sent.
+    """Say whether *answer* may be another visitor's: it names another device than was sent, and not the request.
+
+    One that names the request has a new id for a visitor whose own is not known there any more.
 
     Args:
         merges: an id besides the device's was sent, for which Target may join two profiles under one device.
     """
     got = answer.device
-    return not merges and sent is not None and got is not None and bare(got) != bare(sent)
+    return not merges and not answer.echoed and sent is not None and got is not None and bare(got) != bare(sent)
 
 
 def settle(

@@ -37,7 +37,7 @@ _UNREACHABLE = frozenset(
     }
 )
 
-Ask = Callable[[Event, Mapping[str, Any], str], Call]
+Ask = Callable[[Event, Mapping[str, Any], str], Generator[Call, Reply, Reply]]
 
 
 def deliver(
@@ -47,7 +47,7 @@ def deliver(
 
     Args:
         say: what an event is in Target's terms.
-        ask: the request that carries a body's fields under a request id, on behalf of an event's visitor.
+        ask: sends a body's fields under a request id, on behalf of an event's visitor.
     """
     verdicts: dict[str, list[tuple[Said, Outcome]]] = {event.id: [] for event in batch}
     gone: ErrorCode | None = None
@@ -96,7 +96,7 @@ def _send(group: Sequence[Said], ask: Ask) -> Generator[Call, Reply, list[tuple[
     else:
         fields = {"notifications": said}
     try:
-        reply = yield ask(group[0].event, fields, request_id)
+        reply = yield from ask(group[0].event, fields, request_id)
     except TransportError as error:
         return [(one, _unanswered(error)) for one in group]
     if reply.status in (400, 413) and len(group) > 1:

@@ -73,7 +73,7 @@ def user(user_agent: str, hints: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _agent(user_agent: str) -> tuple[str, int, str]:
     browser, version = _first(_BROWSERS, user_agent) or ("unknown", -1)
     system = next((name for name, pattern in _SYSTEMS if pattern.search(user_agent)), "unknown")
@@ -88,7 +88,7 @@ def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> tupl
     return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _page(url: str) -> Mapping[str, Any]:
     try:
         parts = urlsplit(url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ from flagmw.exceptions import ProtocolError
 from flagmw.vendors._json import loads
 
 MAX_EXPERIENCES = 500
+# A longer answer fits no cookie, however little of it is white space.
+TEXT_BYTES = 64 * 1024
 ALIAS_PREFIX = "cs_personalize"
 
 # No underscore and no comma: both join short uids to aliases and aliases to the variant parameter.
@@ -50,7 +53,7 @@ class Manifest:
     Attributes:
         experiences: in order of priority, the highest first.
         rejected: why others were left out.
-        text: the document as the official client writes it into its cookie.
+        text: the document as the official client writes it into its cookie; empty where it is too long for one.
     """
 
     experiences: tuple[Experience, ...]
@@ -80,21 +83,22 @@ def read(body: bytes) -> Manifest:
             continue
         # The official client takes the first of a name, which is that of the higher priority.
         found.setdefault(experience.short_uid, experience)
-    return Manifest(tuple(found.values()), tuple(rejected), orjson.dumps(_in_client_order(document)).decode())
+    text = orjson.dumps(_in_client_order(document)).decode() if len(body) <= TEXT_BYTES else ""
+    return Manifest(tuple(found.values()), tuple(rejected), text)
 
 
 def _pairs(document: Any) -> list[tuple[Any, Any]]:
-    """Return (short uid, active variant's short uid) as they stand in *document*."""
+    """Return (short uid, active variant's short uid) as they stand in *document*, one more than are taken."""
     if not isinstance(document, dict):
         raise ProtocolError(ErrorCode.SHAPE)
     listed, older = document.get("experiences"), document.get("activeVariants")
     if isinstance(listed, list):
         return [
             (entry.get("shortUid"), entry.get("activeVariantShortUid")) if isinstance(entry, dict) else (None, None)
-            for entry in listed
+            for entry in listed[: MAX_EXPERIENCES + 1]
         ]
     if isinstance(older, dict):
-        return list(older.items())
+        return list(islice(older.items(), MAX_EXPERIENCES + 1))
     raise ProtocolError(ErrorCode.SHAPE)
 
 

@@ -28,6 +28,7 @@ class Envelope:
         complaints, warnings: whether there were any; what they look like is not documented.
         minted: the id that the engine gave the visitor, or `COOKIE_VALUE` for one that can be none.
         responses: the answers to decision events.
+        unanswered: there is a list of these, and it is empty.
     """
 
     reply: Reply = field(repr=False)
@@ -38,6 +39,7 @@ class Envelope:
     warnings: bool = False
     minted: str | ErrorCode | None = field(default=None, repr=False)
     responses: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    unanswered: bool = False
 
     @property
     def ours(self) -> bool:
@@ -78,6 +80,7 @@ def read(reply: Reply) -> Envelope:
         warnings=bool(meta.get("warnings")),
         minted=_minted(meta.get("monetateId")),
         responses=tuple(each for each in responses if isinstance(each, dict)) if isinstance(responses, list) else (),
+        unanswered=responses == [],
     )
 
 

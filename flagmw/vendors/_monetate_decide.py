@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Variant
+from flagmw.vendors._json import blank
 from flagmw.vendors._monetate_answer import Envelope, text, truth
 from flagmw.vendors._monetate_request import COOKIE, Who
 
@@ -62,6 +63,8 @@ class Settler:
     def settle(self, envelope: Envelope, request_id: str, who: Who) -> Decision:
         """Return the decision that *envelope* makes for the visitor *who*."""
         actions = envelope.actions(request_id)
+        if actions is None and envelope.spoken and envelope.unanswered:
+            actions = []  # taken, and nothing decided
         if envelope.fault is not None or actions is None or (envelope.complaints and not actions):
             return self._failed(envelope)
         variants: dict[str, Variant] = {}
@@ -120,7 +123,7 @@ class Settler:
         label = text(reporting.get("variant_label"))
         control = kind == f"{PREFIX}NoAction" or truth(action.get("isControl")) or truth(reporting.get("is_control"))
         key = CONTROL if control else label or text(info.get("variantId")) or SHOWN
-        if len(key) > KEY_CHARS or _BAD_KEY.search(key):
+        if len(key) > KEY_CHARS or _BAD_KEY.search(key) or blank(key):
             return ErrorCode.BAD_VARIANT
         content = CONTENT[kind.removeprefix(PREFIX)]
         everyone = reporting.get("experience_type") == "100% Experience"

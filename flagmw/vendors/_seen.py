@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cachetools import LRUCache
-
-from flagmw._locks import Lock
+from flagmw._generations import Generations
 
 
 class Seen:
@@ -14,18 +12,15 @@ class Seen:
 
     def __init__(self, ttl_s: float, size: int = 10_000) -> None:
         self._ttl_s = ttl_s
-        self._lock = Lock()
-        self._until: LRUCache[int, float] = LRUCache(size)
+        self._until: Generations[int, float] = Generations(size, lambda _: 1)
 
     def add(self, jar: Mapping[str, str], now: float) -> None:
-        with self._lock:
-            self._until[_key(jar)] = now + self._ttl_s
+        self._until.put(_key(jar), now + self._ttl_s)
 
     def has(self, jar: Mapping[str, str], now: float) -> bool:
-        if not self._until:  # the usual case costs no hash
+        if not len(self._until):  # the usual case costs no hash
             return False
-        with self._lock:
-            return self._until.get(_key(jar), 0.0) > now
+        return (self._until.get(_key(jar)) or 0.0) > now
 
 
 def _key(jar: Mapping[str, str]) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,9 +15,11 @@ import orjson
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ProtocolError
 from flagmw.types import EMPTY, CookieChange, Factor, Variant
-from flagmw.vendors._json import loads_tolerant
+from flagmw.vendors._json import blank, loads_tolerant
 
 MAX_ELEMENTS = 200
+MAX_FACTORS = 200
+MAX_COOKIES = 250  # more than any browser keeps of one site
 VALUE_CHARS = 8 * 1024
 MAX_AGE_MAX_S = 400 * 86400
 
@@ -110,7 +113,7 @@ def variant(element: Element, vendor: str) -> Variant | ErrorCode | None:
     if not factors:
         return ErrorCode.BAD_VARIANT
     key = _chosen(factors).value
-    if not key or len(key) > VALUE_CHARS or not _sound(key):
+    if not key or len(key) > VALUE_CHARS or blank(key) or not _sound(key):
         return ErrorCode.BAD_VARIANT
     told = tuple([_text(element.params.get(name)) for name in _TOLD])
     # Each visitor of a variation has the same variant, so one is enough; long content would fill that memory.
@@ -158,7 +161,7 @@ def paused(element: Element) -> bool:
 
 def _factors(raw: Any) -> tuple[Factor, ...]:
     found = []
-    for factor in raw if isinstance(raw, list) else ():
+    for factor in raw[:MAX_FACTORS] if isinstance(raw, list) else ():
         if isinstance(factor, dict) and isinstance(value := factor.get("value"), str):
             operation = factor.get("operation")
             found.append(Factor(_text(factor.get("name")) or "", value, operation if type(operation) is int else None))
@@ -186,7 +189,7 @@ def cookie_changes(
         return []
     domain = _text(element.params.get("cookieDomain"))
     changes = []
-    for name, cookie in _dict(element.body.get("cookies")).items():
+    for name, cookie in islice(_dict(element.body.get("cookies")).items(), MAX_COOKIES + 1):
         # Conversion cookies block repeats, which is unnecessary nowadays; the guide says to ignore them.
         if not isinstance(cookie, dict) or name.startswith("_wt.conversion-"):
             continue

@@ -14,7 +14,8 @@ from flagmw.vendors._http import status_fault
 from flagmw.vendors._webtrends_cookies import Cookies
 
 UNTRUSTED_REST_S = 30.0
-MAX_COOKIES = 250  # more than any browser keeps of one site
+MAX_COOKIES = answers.MAX_COOKIES
+CHANGES = 5_000  # each element of an answer repeats those of the elements before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class Settler:
                     rejected.append(made)
             elif element.alias is not None:
                 misses[element.alias] = miss
-            changes += self._changes(element, answer)
+            if len(changes) <= CHANGES:
+                changes += self._changes(element, answer)
         if len(answer.elements) > len(taken):
             rejected.append(ErrorCode.TOO_MANY)
         failures = [e.code for e in taken if e.code is not None and not _informational(e.code)]

@@ -24,7 +24,8 @@ from flagmw.vendors import _adobe_events as events
 from flagmw.vendors import _adobe_options as checks
 from flagmw.vendors import _adobe_preview as previews
 from flagmw.vendors import _adobe_request as requests
-from flagmw.vendors._adobe_cookies import MBOX, Cookies, Known
+from flagmw.vendors._adobe_clusters import Clusters
+from flagmw.vendors._adobe_cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors._options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
 from flagmw.vendors.base import Participation
 
@@ -41,40 +42,54 @@ _THIRD_PARTY = re.compile(r"[^+/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 class AdobeTarget:
     """One account of Adobe Target.
 
+    A variant has the experience's name where the response token `experience.name` is on in Target. Otherwise it
+    has the experience's id, or content that is one word. Redirects and visual changes are no flags: their alias
+    gets its default with the code `BAD_VARIANT`.
+
     Args:
-        client: the account's client code, which begins the host name `<client>.tt.omtrdc.net`.
-        mboxes: the names of the mboxes (locations) to ask for, at most 50; each is an alias.
-        name: tells this vendor from others in flags, counters and logs.
-        page_load: ask for what is delivered with the page (the global mbox) as well.
-        aliases: "mboxes" makes a flag of each mbox, its variant the experience's name; "attributes" makes one of each
-            key in the JSON offers of all mboxes.
-        property_token: the property (`at_property`) whose activities count.
-        org_id: the organization's id; the Experience Cloud id of visitors is then read and sent.
-        environment_id: the environment whose activities count, where the host does not tell.
-        params, profile_params: parameters of the mboxes and of the visitor's profile, sent with every decision.
-        third_party_id: send the site's own user id, so that a visitor is the same on all devices.
-        conversions: the mbox that counts a metric, where its name is not the metric's.
-        base_url: a host of one's own for the service; https, or http on this machine. Adobe's own where left out, and
-            only then the one of the cluster that keeps the visitor's profile.
-        exposure: "decide" counts an impression with every decision, "read" tells of those whose flag the view read,
-            "off" counts none. Decisions on this machine count nothing by themselves: "read" is their default.
-        prefix: put before every alias.
-        decisioning: "server" asks the service; "on-device" decides by the account's rules, without any call; "hybrid"
-            decides by rules where these know all mboxes, and asks otherwise.
-        environment: whose rules: "production", "staging" or "development".
-        artifact_url: another place for the rules.
-        poll_s: seconds between two looks for new rules.
-        analytics: "server_side" has Target tell Analytics; "client_side" leaves that to the page, by
-            `flags.bootstrap()`.
-        decides_by: what part of the page's address audiences look at: "url", "path", or "site" for none of it, so that
-            a decision serves all pages.
-        at_most_once: never send a conversion again that Target may have received already.
-        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
-        debug: ask for the evaluation log; needs `trace_token`, and `debug=True` of `Flagmw` too.
-        trace_token: the authorization token for it; never shown or logged.
+        client: The account's client code, which begins the host name `<client>.tt.omtrdc.net`.
+        mboxes: The names of the mboxes (locations) to ask for, at most 50. Each is an alias. Required, unless
+            `page_load` is on.
+        name: The vendor's name in flags, counters and logs. Two accounts of one vendor need two names.
+        page_load: Ask for the global mbox too. Its alias is `target-global-mbox`.
+        aliases: `"mboxes"` makes one flag of each mbox; its variant is the experience's name. `"attributes"`
+            makes one flag of each key in the JSON offers of all mboxes.
+        property_token: The property (`at_property`) whose activities count.
+        org_id: The organization's id. With it, the visitor's Experience Cloud id is read and sent.
+        environment_id: The environment whose activities count. None leaves the choice to Target.
+        params: Parameters of the mboxes, sent with every decision. Data of `identify` joins them.
+        profile_params: Parameters of the visitor's profile, sent with every decision. Data of `identify` joins
+            them under names that begin with `profile.`; `product.id`, `geo.countryCode` and
+            `clientHints.mobile` go to their own fields.
+        third_party_id: Send the site's user id as Target's `thirdPartyId`, so that a visitor is the same on all
+            devices.
+        conversions: The mbox that counts a metric, such as `purchase = "orderConfirmPage"`. A metric without an
+            entry uses its own name.
+        base_url: Your own host for the service: https, or http on this machine. None uses Adobe's hosts, and
+            there the edge cluster that holds the visitor's profile.
+        exposure: `"decide"` counts an impression with every decision. `"read"` reports an impression of each
+            flag that the view read. `"off"` counts none. None means `"decide"`, or `"read"` for decisions on
+            this machine.
+        prefix: Text that is put before every alias of this vendor.
+        decisioning: `"server"` asks the service. `"on-device"` decides by the account's rules without a call.
+            `"hybrid"` decides by rules where they cover all mboxes, and asks otherwise. Rules need
+            `flagmw[adobe]`, and `exposure="read"` or `"off"`. Geographic audiences then need `geo.countryCode`
+            and the like from `identify`.
+        environment: The environment of the rules: `"production"`, `"staging"` or `"development"`.
+        artifact_url: Another address for the rules.
+        poll_s: Seconds between two checks for new rules.
+        analytics: `"server_side"` lets Target report to Adobe Analytics. `"client_side"` leaves that to the
+            page, by `flags.bootstrap()`.
+        decides_by: The part of the page's address that audiences use: `"url"`, `"path"`, or `"site"` for no
+            part of it. With `"site"` one decision serves all pages within `reuse_s`.
+        at_most_once: Never send an event again that the vendor may have received.
+        shadow: Ask the vendor after the response, only to compare. Its decisions are never served and count
+            nothing.
+        debug: Ask for Target's evaluation log. It needs `trace_token`, and `debug=True` of `Flagmw`.
+        trace_token: The authorization token for the evaluation log. It is never shown or logged.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: An option is wrong.
     """
 
     batch_max = deliveries.BATCH_MAX
@@ -136,6 +151,7 @@ class AdobeTarget:
             fixed["property"] = {"token": property_token}
         organization = checks.org_id(owner, org_id)
         self._account = requests.Account(client=self.client, org_id=organization, base_url=own_host, fixed=fixed)
+        self._clusters = Clusters()
         self._own = Cookies(organization)
         self.cookies = self._own.rule()
         self.decisioning = one_of(owner, "decisioning", decisioning, ("server", "on-device", "hybrid"))
@@ -184,7 +200,12 @@ class AdobeTarget:
         third_party = self._third_party_id(visit)
         if decisions.is_others(answer, known.device, merges=bool(third_party or known.ecid)):
             answer = decisions.Answer(fault=ErrorCode.PROTOCOL)
-        changes = self._own.changes(visit, known, known.session or visit.fresh_id, answer.device, answer.edge_host)
+        confirmed = self._clusters.knows(known.edge)
+        if answer.fault is None:
+            self._learn(answer, known)
+        changes = self._own.changes(
+            visit, known, known.session or visit.fresh_id, answer.device, answer.edge_host, confirmed=confirmed
+        )
         decision = decisions.settle(
             self.name, answer, self._asked, as_attributes=self._attributes, cookies=changes if not answer.fault else ()
         )
@@ -208,14 +229,28 @@ class AdobeTarget:
         if self.debug and self._trace is not None:
             body["trace"] = {"authorizationToken": self._trace.reveal()}
         # A visitor whom Target knows gets the same answer twice; a new one would become two.
-        call = self._account.call(
-            known.edge, known.session or visit.fresh_id, body, hedge_safe=not counted and known.device is not None
-        )
+        safe, session = not counted and known.device is not None, known.session or visit.fresh_id
+        edge, began = self._clusters.pick(known.edge)
+        if edge is not None:
+            answer = yield from self._answer(self._account.call(edge, session, body, hedge_safe=safe), request_id)
+            if answer.answered:
+                self._clusters.answered(edge)
+                return answer
+            self._clusters.failed(edge, began)
+        return (yield from self._answer(self._account.call(None, session, body, hedge_safe=safe), request_id))
+
+    def _answer(self, call: Call, request_id: str) -> Generator[Call, Reply, decisions.Answer]:
         try:
             reply = yield call
         except TransportError as error:
             return decisions.Answer(fault=error.code)
         return decisions.read(reply, request_id)
+
+    def _learn(self, answer: decisions.Answer, known: Known) -> None:
+        """Take note of the clusters that *answer* names, but not of what only echoes the visitor's own id."""
+        if self._account.base_url is None:
+            given = suffix_of(answer.device)
+            self._clusters.named(cluster_of(answer.edge_host), None if given == known.suffix else given)
 
     def _body(self, visit: Visit, known: Known, given: requests.Facts, request_id: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -298,13 +333,30 @@ class AdobeTarget:
         except ValueError:
             return ()
 
-    def _told(self, event: Event, fields: Mapping[str, Any], request_id: str) -> Call:
-        """Return the request with *fields* on behalf of the event's visitor."""
+    def _told(self, event: Event, fields: Mapping[str, Any], request_id: str) -> Generator[Call, Reply, Reply]:
+        """Send *fields* on behalf of the event's visitor; a cluster that fails is made up for by the account's host."""
         visit = event.visit
         known = self._own.read(visit.cookies, visit.now)
         given = requests.facts(visit.data, self._params, self._profile)
         session = known.session or hashlib.blake2b(event.visitor_key.encode(), digest_size=16).hexdigest()
-        return self._account.call(known.edge, session, {**self._body(visit, known, given, request_id), **fields})
+        body = {**self._body(visit, known, given, request_id), **fields}
+        edge, began = self._clusters.pick(known.edge)
+        if edge is not None:
+            try:
+                reply = yield self._account.call(edge, session, body)
+            except TransportError as error:
+                self._clusters.failed(edge, began)
+                if error.sent and event.at_most_once:
+                    raise
+            else:
+                if reply.status < 500:
+                    self._clusters.answered(edge)
+                    return reply
+                self._clusters.failed(edge, began)
+                if event.at_most_once:
+                    return reply
+        reply = yield self._account.call(None, session, body)
+        return reply
 
 
 _NO_RULES = "the rules for on-device decisioning are not there yet: see that artifact_url can be reached and is enabled"

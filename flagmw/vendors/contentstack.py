@@ -41,29 +41,41 @@ _AUDIENCES = "__lytics_audiences"
 class Contentstack:
     """One project of Contentstack Personalize.
 
-    An alias is `exp:` and the experience's short uid, or what *aliases* says; a variant is the variant's short uid.
+    An alias is `exp:` and the experience's short uid, or the name that `aliases` gives. A variant's key is the
+    variant's short uid.
+
+    A track is one of the project's events, named by its key. Its API takes no data, value or items. Two metrics
+    change the visitor's stored attributes instead: `flags.track("$set", data={"plan": "gold"},
+    vendors=["contentstack"])` stores attributes. `"$merge"` with `data={"into": user_id}` moves them to another
+    uid, where they replace its own.
 
     Args:
-        project_uid: the project's id, 24 hex digits.
-        name: tells this vendor from others in flags, counters and logs.
-        region: where the organisation is: "aws-na", "aws-eu", "aws-au", "azure-na", "azure-eu", "gcp-na", "gcp-eu".
-        base_url: another server of the same API instead of the region's; https, or http on this machine.
-        exposure: "read" reports an impression of each experience whose flag the view read, "off" reports none.
-        prefix: put before every alias.
-        aliases: names for experiences by their short uids; the others are `exp:<short uid>`.
-        tags: decide only for experiences with one of these tags, at most 10.
-        data: attributes for audiences, sent with every decision beside the visit's own and not stored.
-        known_users: take the site's own id of a visitor as the uid, where it has a form that can be one.
-        manifest_cookie: leave the decision with the visitor, so that the vendor's client in the page does not ask
-            again; given up while it is longer than 3,800 bytes.
-        lytics: pass on the audiences and the id that Lytics keeps in cookies of the site.
-        decides_by: what part of the page's address audiences look at: "url" (its query, as far as that may be sent),
-            "path", or "site" for none of it, so that a decision serves all pages.
-        at_most_once: never send an event again that the vendor may have received already.
-        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
+        project_uid: The project's id from its settings, 24 hex digits.
+        name: The vendor's name in flags, counters and logs. Two accounts of one vendor need two names.
+        region: The organization's region: `"aws-na"`, `"aws-eu"`, `"aws-au"`, `"azure-na"`, `"azure-eu"`,
+            `"gcp-na"` or `"gcp-eu"`.
+        base_url: Another server of the same API, instead of the region's: https, or http on this machine.
+        exposure: `"read"` reports an impression of each experience whose flag the view read. `"off"` reports
+            none.
+        prefix: Text that is put before every alias of this vendor.
+        aliases: Aliases of experiences by their short uids, such as `{"b": "hero"}`. Without an entry the alias
+            is `exp:` and the short uid.
+        tags: Decide only for experiences with one of these tags, at most 10. Empty decides for all.
+        data: Attributes for audiences. They are sent with every decision, beside the visit's own, and not
+            stored.
+        known_users: Use the user id that `identify` returns as the visitor's uid, if it is 1 to 128 letters,
+            digits, `.`, `-` or `_`.
+        manifest_cookie: Keep the decision in a cookie, up to 3,800 bytes, so that the vendor's client in the
+            page does not ask again.
+        lytics: Send the audiences and the id that Lytics keeps in cookies of the site.
+        decides_by: The part of the page's address that audiences use: `"url"`, `"path"`, or `"site"` for no
+            part of it. With `"site"` one decision serves all pages within `reuse_s`.
+        at_most_once: Never send an event again that the vendor may have received.
+        shadow: Ask the vendor after the response, only to compare. Its decisions are never served and count
+            nothing.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: An option is wrong.
     """
 
     batch_max = 50
@@ -157,8 +169,6 @@ class Contentstack:
         try:
             manifest = manifests.read(reply.body)
         except ProtocolError as error:
-            if error.code is ErrorCode.EMPTY:
-                return Decision(vendor=self.name, notice=error.code, rejected=odd)
             return Decision(vendor=self.name, error=error.code, trips=True, rejected=odd)
         uid, identity = self._identity(reply, sent)
         cookies = self._changes(manifest, uid, state)

@@ -46,35 +46,51 @@ _CHANNEL = re.compile(r"[!-.0-~]+/[!-.0-~]+/[!-.0-~]+")
 class Monetate:
     """One account of Monetate.
 
-    Of the visit's `data`, `pageType`, `categories` and `breadcrumbs` (texts with `|` between their parts) describe
-    the page, `cart` has the cart's lines as JSON text, and everything else goes out as custom variables.
+    A variant's key is the variant's label, and `"control"` in every control group. The visit's data `pageType`,
+    `categories` and `breadcrumbs` (texts with `|` between their parts) describes the page. `cart` holds cart
+    lines as JSON text, or `cart.1`, `cart.2` and so on hold one line each. All other data is sent as custom
+    variables.
+
+    A line of `items` has `sku` or `pid`, `quantity` (1), `currency` (the track's) and `value` (of the line) or
+    `price` (of one piece). `key` is the purchase's id. Other data of a track is not sent, and `aliases=` does
+    not narrow a page event. The Engine API cannot decide without recording a page view. For visits that must
+    not be counted, impressions are left to the caller by a field that the vendor has deprecated, and are not
+    reported.
 
     Args:
-        retailer: the retailer's short name, as in the paths of the account's API documentation.
-        channel: account, instance and domain, such as "a-701b337c/p/example.com".
-        name: tells this vendor from others in flags, counters and logs.
-        base_url: another server of the same API, such as a regional one; https, or http on this machine.
-        exposure: "decide" lets the engine count an impression for what it decides, except where an action's template
-            leaves that to the caller; "read" asks it to leave all to us and reports those whose flag the view read;
-            "off" asks for the same and reports none.
-        prefix: put before every alias.
-        slots: ask for actions in these slots only, of which each brings one.
-        action_types: the types of actions that become flags, with or without "monetate:action:".
-        flag_map: flags by the id or the component of an experience, where its own names are not to be used.
-        data: custom variables that are sent with every decision beside the visit's own data.
-        user_id_as: what the application's user id is to Monetate: "customer" (`customerId`, beside the cookie's id),
-            "device" (`deviceId`, in place of it), or "off" for not sending it.
-        mint_id_locally: name new visitors ourselves, so that first requests in parallel need not become several.
-        decides_by: what part of the page's address experiences look at: "url", "path", or "site" for none of it, so
-            that a decision serves all pages.
-        purchase_metric, cart_metric, add_to_cart_metric: tracks with these names and `items` are purchases, whole
-            carts, and additions to one. All other tracks are page events.
-        page_events: the keys of page events by metric, where they are called differently at Monetate.
-        at_most_once: never send again what the engine may have received already: it counts every repeat.
-        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
+        retailer: The retailer's short name, from the paths of the account's API documentation.
+        channel: `"account/instance/domain"`, such as `"a-701b337c/p/example.com"`.
+        name: The vendor's name in flags, counters and logs. Two accounts of one vendor need two names.
+        base_url: Another server of the same API, such as a regional one: https, or http on this machine.
+        exposure: `"decide"` lets the engine count an impression of what it decides, except for actions whose
+            template leaves that to the caller. `"read"` asks the engine to leave all impressions to flagmw,
+            which reports those of flags that the view read. `"off"` asks for the same and reports none.
+        prefix: Text that is put before every alias of this vendor.
+        slots: Ask for actions in these slots only. Each slot brings one action. Empty asks for all.
+        action_types: The types of actions that become flags, with or without `monetate:action:`. Redirects
+            never do.
+        flag_map: The alias of an experience, by its id or component. Without an entry the alias is its
+            component or reporting label.
+        data: Custom variables that are sent with every decision, beside the visit's own data.
+        user_id_as: The field for the site's user id: `"customer"` (`customerId`, beside the cookie's id),
+            `"device"` (`deviceId`, in its place), or `"off"` to send none.
+        mint_id_locally: Create the id of a new visitor in flagmw. Parallel first requests of a visitor then
+            stay one visitor.
+        decides_by: The part of the page's address that audiences use: `"url"`, `"path"`, or `"site"` for no
+            part of it. With `"site"` one decision serves all pages within `reuse_s`. Pages that reuse it are no
+            page views at Monetate.
+        purchase_metric: The metric whose tracks with `items` are purchases.
+        cart_metric: The metric whose tracks with `items` are whole carts.
+        add_to_cart_metric: The metric whose tracks with `items` are additions to a cart. All other tracks are
+            page events.
+        page_events: The keys of page events by metric, where Monetate uses another name.
+        at_most_once: Never send an event again that the engine may have received. The engine counts every
+            repeat.
+        shadow: Ask the vendor after the response, only to compare. Its decisions are never served and count
+            nothing.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: An option is wrong.
     """
 
     batch_max = 20

@@ -41,18 +41,18 @@ class _Flag:
 class Static:
     """Flags from a file or a mapping, with deterministic weighted buckets.
 
-    A visitor is known by `user_id`, else by a random id in a cookie of this vendor's own.
+    The visitor's id is the `user_id`, otherwise a random id in a cookie of this vendor.
 
     Args:
-        path: a TOML or JSON file, read once when the vendor is made.
-        flags: the table itself, instead of a file.
-        name: tells this vendor from others in flags, counters and logs.
-        prefix: put before every alias.
-        cookie: the name of the cookie with the visitor's id.
-        shadow: only compare: its decisions are never served.
+        path: A TOML or JSON file, read once when the vendor is made.
+        flags: The table itself, instead of a file.
+        name: The vendor's name in flags, counters and logs. Two accounts of one vendor need two names.
+        prefix: Text that is put before every alias of this vendor.
+        cookie: The name of the cookie with the visitor's id.
+        shadow: Only compare: its decisions are never served.
 
     Raises:
-        ConfigError: the file cannot be read, or an entry is wrong; the text names the alias.
+        ConfigError: The file cannot be read, or an entry is wrong. The text names the alias.
     """
 
     def __init__(

@@ -42,30 +42,35 @@ class Webtrends:
     """One account of Webtrends Optimize.
 
     Args:
-        domain_id: the account's id, decimal ("Domain ID" in the account overview).
-        key_token: the account's token ("Key Token"); never shown or logged.
-        url: the real or virtual URL that locations are matched against, sent verbatim. `{path}` stands for
-            the path of the visitor's page.
-        name: tells this vendor from others in flags, counters and logs.
-        project: ask for this one project only; all projects of the account when left out.
-        base_url: another server of the same API; https, or http on this machine.
-        exposure: "decide" counts a view with every decision, "read" counts one for each project whose flag the
-            view read, "off" counts none.
-        prefix: put before every alias.
-        staging: ask for tests in staging only.
-        data: attributes for locations and segments, sent with every decision beside the visit's own.
-        encrypted: have cookie values encrypted; plain ones are percent-encoded at the visitor.
-        session_cookies: "browser" keeps session cookies until the browser ends, "timeout" for the time named.
-        serve_paused: give visitors of a paused test the variant the vendor still names; else the default.
-        gzip_request: compress request bodies; given up for good when the vendor does not take it.
-        metric_pattern: what a metric's name may be (letters, digits, spaces and underscores are documented).
-        at_most_once: never send a conversion again that the vendor may have received already.
-        shadow: ask it when the page has gone, only to compare: its decisions are never served and count nothing.
-        debug: ask for the vendor's evaluation log; needs `debug=True` of `Flagmw` too, and is slow.
-        extra_params: further fields for the body of every request, sent as they are; none that has an option here.
+        domain_id: The account's decimal "Domain ID", from the account overview.
+        key_token: The account's "Key Token", from the account overview. It is never shown or logged.
+        url: The real or virtual URL that the account's locations match, sent verbatim. `{path}` stands for the
+            path of the visitor's page.
+        name: The vendor's name in flags, counters and logs. Two accounts of one vendor need two names.
+        project: The alias of one project to ask for. None asks for all projects of the account.
+        base_url: Another server of the same API: https, or http on this machine.
+        exposure: `"decide"` counts a view with every decision. `"read"` counts one for each project whose flag
+            the view read. `"off"` counts none.
+        prefix: Text that is put before every alias of this vendor.
+        staging: Ask for tests in staging only.
+        data: Attributes for locations and segments. They are sent with every decision, beside the visit's own.
+        encrypted: Ask the vendor to encrypt cookie values. Plain values are percent-encoded in the browser.
+        session_cookies: `"browser"` ends session cookies with the browser, `"timeout"` after the time that the
+            vendor names.
+        serve_paused: Serve the variant that the vendor still names for a paused test. Otherwise the visitor
+            gets the default.
+        gzip_request: Compress request bodies. flagmw stops compressing when the vendor refuses it.
+        metric_pattern: A regular expression for valid metric names. None allows the documented form: letters,
+            digits, spaces and underscores.
+        at_most_once: Never send an event again that the vendor may have received.
+        shadow: Ask the vendor after the response, only to compare. Its decisions are never served and count
+            nothing.
+        debug: Ask for the vendor's evaluation log, which is slow. It also needs `debug=True` of `Flagmw`.
+        extra_params: More fields for the body of every request, sent unchanged. A field that has an option
+            cannot be set by it.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: An option is wrong.
     """
 
     def __init__(

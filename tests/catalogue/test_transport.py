@@ -19,7 +19,6 @@ from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Action,
     Authority,
-    Connection,
     RawVendor,
     always,
     answer,
@@ -29,6 +28,8 @@ from tests.support.raw_vendor import (
     http,
     read_request,
     reset,
+    send,
+    sleep,
 )
 
 __all__ = ["authority"]
@@ -220,26 +221,12 @@ def test_U33_one_of_two_is_dead(edge: Edge, make: Make) -> None:
 
 
 def test_U34_more_than_the_room(edge: Edge, make: Make) -> None:
-    """Calls beyond those that may be under way are not made: their pages come at once, and say why."""
-    served, refused = [], threading.Event()
-
-    def held(connection: Connection) -> None:
-        while not refused.is_set():
-            connection.sleep(0.005)
-
-    with RawVendor(forever(read_request, held, lambda connection: connection.send(http(GOOD)))) as raw:
-        fm = make(vendors=[webtrends(raw.url)], max_in_flight=4, pool_size=4)
-
-        def noted(seen: Seen) -> Answer:
-            served.append(1)
-            if len(served) == 8:  # all that are refused are served before the vendor answers anybody
-                refused.set()
-            return show(seen)
-
-        app = edge.mount(noted, fm)
-        pages = Counter(page.body.decode() for page in edge.at_once(app, [Sent()] * 12))
-        assert pages == {"b SPLIT -": 4, "control ERROR SHED": 8}
+    """Calls beyond those that may be under way wait; those for which no place comes in time are not made."""
+    with RawVendor(forever(read_request, sleep(0.6), send(http(GOOD)))) as raw:
+        fm = make(vendors=[webtrends(raw.url)], max_in_flight=4, pool_size=4, deadline_ms=400, late_ms=0)
+        pages = Counter(page.body.decode() for page in edge.at_once(edge.mount(show, fm), [Sent()] * 12))
+        assert pages == {"control ERROR DEADLINE": 4, "control ERROR SHED": 8}
         assert len(raw.requests) == 4
-        assert fm.counts() == {("decided", "wt", ""): 4, ("undecided", "wt", "SHED"): 8}
+        assert fm.counts() == {("undecided", "wt", "DEADLINE"): 4, ("undecided", "wt", "SHED"): 8}
         assert eventually(lambda: fm.health()["vendors"]["wt"]["in_flight"] == 0)
         assert fm.health()["vendors"]["wt"]["breaker"] == "closed"

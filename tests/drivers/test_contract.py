@@ -64,6 +64,25 @@ def test_call_is_sent_as_given_and_nothing_is_added(drive: Any, vendor: RawVendo
     }
 
 
+def test_a_call_with_a_share_of_the_time_leaves_the_rest(drive: Any, vendor: RawVendor) -> None:
+    """One that hangs ends at its share of what is left, and the next call of the flow has the rest."""
+
+    def flow(hung: str) -> Flow[tuple[str, str, float]]:
+        begun = time.monotonic()
+        try:
+            yield Call(method="GET", url=hung, headers={}, share=0.25)
+        except TransportError as error:
+            took_s = time.monotonic() - begun
+            reply = yield Call(method="GET", url=vendor.url, headers={})
+            return error.code.value, reply.body.decode(), took_s
+        raise AssertionError("it answered")
+
+    with RawVendor(hang) as silent:
+        code, body, took_s = drive.run(flow(silent.url), 2.0)
+    assert (code, body) == ("DEADLINE", "{}")
+    assert 0.45 < took_s < 1.9
+
+
 def test_target_is_sent_verbatim(drive: Any, vendor: RawVendor) -> None:
     """Path and query reach the vendor without being encoded or decoded again."""
     drive.ask(f"{vendor.url}/a%2Fb/%7Bx%7D?q=a+b%20c&d=(1)'!")
@@ -388,7 +407,7 @@ def test_U14_slow_interim_flood(own: Any) -> None:
 def test_U14_switching_protocols_is_refused(own: Any) -> None:
     """A 101 that nobody asked for is no answer, and its connection is closed."""
     with RawVendor([read_request, send(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n"), hang]) as vendor:
-        assert own.ask(vendor.url).code == "TRANSPORT"
+        assert own.ask(vendor.url).code == "PROTOCOL"
         assert vendor.wait_open(0)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from flagmw import ErrorCode, Flagmw
+from flagmw import ErrorCode, Flagmw, Identity, Webtrends
 from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
-from tests.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends
+from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Seen, Sent, Visitor, webtrends
+
+KEYS = ["a-signing-key-of-the-tests-0123456789"]
 
 
 def show(seen: Seen) -> Answer:
@@ -28,6 +32,55 @@ def test_I25_flood_of_newcomers(edge: Edge, make: Make, vendor: SandboxServer) -
     asked = len(vendor.ledger()["requests"])
     assert asked == 61 - len(shed) and fm.counts()[("undecided", "", ErrorCode.NEW_VISITORS)] == len(shed)
     assert visitor.get().body.endswith(b" None")
+
+
+MADE_UP = {
+    "user": lambda n: {f"_wt.user-{DOMAIN}": f"made-up-{n}"},
+    "control": lambda n: {f"_wt.control-{DOMAIN}-ta_Project1": f"made-up-{n}"},
+    "both": lambda n: {f"_wt.user-{DOMAIN}": f"u{n}", f"_wt.control-{DOMAIN}-ta_Project1": f"c{n}"},
+    "token": lambda n: {"flagmw": f"a.b.{n}", f"_wt.user-{DOMAIN}": f"u{n}"},
+    "visitor": lambda n: {"flagmw_visitor": f"a.b.{n}", f"_wt.user-{DOMAIN}": f"u{n}"},
+}
+
+
+@pytest.mark.parametrize("kind", MADE_UP)
+@pytest.mark.parametrize("options", [{}, {"signing_keys": KEYS}, {"reuse_s": 300, "signing_keys": KEYS}])
+def test_made_up_cookies_make_nobody_known(
+    edge: Edge, make: Make, vendor: SandboxServer, kind: str, options: dict[str, Any]
+) -> None:
+    """A cookie that no vendor gave out is a newcomer's; who has a vendor's is served meanwhile, on any page."""
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], new_visitors_per_s=1, **options)
+    app = edge.mount(show, fm)
+    visitor = Visitor(edge, app)
+    assert visitor.get().body.endswith(b" None")
+    pages = [edge.get(app, cookies=MADE_UP[kind](n)) for n in range(12)]
+    assert sum(page.body.endswith(b" NEW_VISITORS") for page in pages) >= 8
+    assert visitor.get("/another").body.endswith(b" None")
+
+
+def test_a_known_visitor_is_known_to_every_process(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    """What the signed token says of who the visitor is counts where their cookies were never seen, for these alone."""
+    options: dict[str, Any] = {"reuse_s": 300, "signing_keys": KEYS, "new_visitors_per_s": 1}
+    account = Webtrends(DOMAIN, TOKEN, "https://www.mysite.com{path}", name="wt", base_url=vendor.webtrends_url)
+    visitor = Visitor(edge, edge.mount(show, make(vendors=[account], **options)))
+    assert visitor.get("/a").body.endswith(b" None")
+    other = edge.mount(show, make(vendors=[account], **options))
+    assert edge.get(other, "/b").body.endswith(b" None")  # the one newcomer of this second
+    stolen = {"flagmw": visitor.cookies["flagmw"], f"_wt.user-{DOMAIN}": "made-up"}
+    assert edge.get(other, "/c", cookies=stolen).body.endswith(b" NEW_VISITORS")
+    assert edge.get(other, "/d", cookies=visitor.cookies).body.endswith(b" None")
+
+
+def test_who_the_site_knows_is_no_newcomer(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    """A user id of the site's own, or a visitor's id that was signed here, is enough."""
+    known = make(
+        vendors=[webtrends(vendor.webtrends_url)],
+        new_visitors_per_s=1,
+        identify=lambda inbound: Identity(user_id=inbound.header("x-user")),
+    )
+    app = edge.mount(show, known)
+    pages = [edge.get(app, headers=[("x-user", f"user-{n}")]) for n in range(6)]
+    assert all(page.body.endswith(b" None") for page in pages)
 
 
 def test_I26_track_flood_of_one_visitor(edge: Edge, make: Make, vendor: SandboxServer) -> None:

@@ -14,7 +14,7 @@ from flagmw import ErrorCode, Flagmw, Identity, Visit
 from flagmw._visitors import SqliteVisitors, open_store
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, webtrends
+from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
 from tests.support.busy import HELD_UP_S
 
 KEYS = ["a-signing-key-of-the-tests-0123456789"]
@@ -207,3 +207,30 @@ def test_flags_of_a_visitor_without_consent_touch_no_store(edge: Edge, make: Mak
     page = edge.get(edge.mount(lambda seen: Answer(str(seen.flags.error_code).encode()), fm))
     assert page.body == ErrorCode.NO_CONSENT.encode()
     assert ("visitor_store_failed", "", "") not in fm.counts()
+
+
+@pytest.mark.parametrize("who", ["anonymous", "user"])
+@pytest.mark.parametrize("reuse_s", [0, 86_400])
+def test_a_daily_visitor_is_the_same_after_a_hundred_days(
+    edge: Edge, make: Make, vendor: SandboxServer, tmp_path: Path, who: str, reuse_s: int
+) -> None:
+    """The id and what is kept are renewed once a day; a visitor who stays away for longer than they live is new."""
+    now = [time.time()]
+    store = SqliteVisitors(tmp_path, clock=lambda: now[0])
+    identify = (lambda inbound: Identity(user_id="ada")) if who == "user" else None
+    fm = make(**options(vendor, store, identify=identify, reuse_s=reuse_s))
+    fm._context.clock = lambda: now[0]
+    app, visitor = edge.mount(variant, fm), Visitor(edge, None)
+    visitor.app = app
+    renewed = 0
+    for _ in range(100):
+        for _ in range(2):
+            renewed += "flagmw_visitor" in visitor.get().cookies
+        now[0] += 86_400
+    uids = {request["system_uid"] for request in vendor.ledger()["requests"] if request["action"] == "control"}
+    assert len(uids) == 1
+    assert renewed == (0 if who == "user" else 100)
+    now[0] += 91 * 86_400
+    visitor.get()
+    after = {request["system_uid"] for request in vendor.ledger()["requests"] if request["action"] == "control"}
+    assert len(after) == 2

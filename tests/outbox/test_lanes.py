@@ -10,10 +10,13 @@ import time
 
 import pytest
 
+from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
+from flagmw.outbox.base import Leased
+from flagmw.outbox.lanes import Lanes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.worker import WIRE_S
-from flagmw.types import Dead, Delivered, Retry, Suspend
+from flagmw.types import Ambiguous, Dead, Delivered, Retry, Suspend
 from tests.outbox.rig import BusyVendor, CountingOutbox, codes, eventually
 from tests.support.busy import HELD_UP_S
 
@@ -277,3 +280,41 @@ def test_wakes_do_not_make_the_worker_busy(rig, make_event):
         rig.put(make_event())
     time.sleep(0.05)
     assert store.claims == before
+
+
+@pytest.fixture
+def lanes():
+    """Lanes of one vendor on a clock that the test moves, whose attempts end as the test says."""
+    clock, outcomes = [100.0], list[object]()
+
+    def run(vendor, flow, deadline):
+        flow.close()
+        took_s, outcome = outcomes.pop(0)
+        clock[0] += took_s
+        return [outcome]
+
+    made = Lanes(
+        {"wt": BusyVendor()}, run, {}, Policy(), Throttle(logging.getLogger("flagmw.outbox")),
+        attempt_timeout_s=5.0, monotonic=lambda: clock[0],
+    )  # fmt: skip
+
+    def attempt(event, took_s, outcome):
+        outcomes.append((took_s, outcome))
+        made.note("wt", made.attempt("wt", [Leased(event=event)]), clock[0])
+        return made.health(clock[0])["paused_s"]
+
+    return attempt
+
+
+def test_a_process_that_stood_still_opens_no_breaker(lanes, make_event):
+    """A deadline that was noticed late says nothing of the vendor, one that was noticed in time does."""
+    late = Ambiguous(ErrorCode.DEADLINE)
+    assert [lanes(make_event(), took_s, late) for took_s in (5.2, 60.0, 3600.0) * 4] == [{}] * 12
+    assert [bool(lanes(make_event(), 5.01, late)) for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_one_visitor_s_events_are_one_reason(lanes, make_event):
+    """However often they fail; those of others add up."""
+    poison = make_event()
+    assert [lanes(poison, 0.01, Retry(ErrorCode.HTTP_STATUS)) for _ in range(30)] == [{}] * 30
+    assert [bool(lanes(make_event(), 0.01, Retry(ErrorCode.RESET))) for _ in range(4)] == [False] * 3 + [True]

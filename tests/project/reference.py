@@ -1,105 +1,136 @@
-"""The reference of Adobe Target's operations, made from the code: `make reference` writes it."""
+"""The pages of `docs/reference/`, written from the descriptions in the code.
+
+    python -m tests.project.reference
+
+writes them anew. `test_reference.py` fails while a page differs from the code, or an option has no description.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import sys
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flagmw.admin import AdobeAdmin, GivenToken
-from flagmw.admin.adobe.endpoints import ENDPOINTS
-from flagmw.admin.flow.listing import listing
-from flagmw.admin.flow.operation import Resource, operation
+from flagmw.config import Config
+from flagmw.vendors.adobe import AdobeTarget
+from flagmw.vendors.contentstack import Contentstack
+from flagmw.vendors.monetate import Monetate
+from flagmw.vendors.static import Static
+from flagmw.vendors.webtrends import Webtrends
 
-PAGE = Path(__file__).parents[2] / "docs" / "adobe-target-operations.md"
-HEAD = """# Adobe Target: every operation
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+VENDORS = (Webtrends, AdobeTarget, Monetate, Contentstack, Static)
+SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:")
 
-Made from the code by `make reference`. `admin` is an `AdobeAdmin`; an `AsyncAdobeAdmin` has the same methods, whose
-results are awaited (`async for` over lists). Each method has `.request(...)`, which takes the same arguments and
-returns the request instead of sending it. How to use them: [Manage Adobe Target](managing-adobe-target.md).
-
-"Documented" says where: **page** is Adobe's page "Admin and Profile APIs", with the number of the endpoint in it;
-**spec** is Adobe's published OpenAPI description. Methods without an endpoint are made of others. "Right" is the role
-that the caller needs.
-"""
-LONGEST = 100
+_NOTE = "<!-- Written by `python -m tests.project.reference` from the code. Edit the docstrings there. -->"
 
 
-def resources(resource: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield *resource* and those below it, with the names by which they are reached."""
-    yield name, resource
-    for key, member in vars(type(resource)).items():
-        if isinstance(member, property):
-            yield from resources(getattr(resource, key), f"{name}.{key}")
+def descriptions(source: type) -> dict[str, str]:
+    """Return the options that the docstring of *source* describes, by name, each as one line of text."""
+    lines = (inspect.getdoc(source) or "").splitlines()
+    start = next(number for number, line in enumerate(lines) if line in ("Args:", "Attributes:"))
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines[start + 1 :]:
+        if line.strip() in SECTIONS:
+            break
+        entry = re.match(r"    (\w+): (.*)", line)
+        if entry:
+            name = entry[1]
+            found[name] = entry[2].strip()
+        elif line.strip():
+            found[name] += " " + line.strip()
+    return found
 
 
-def all_resources() -> Iterator[tuple[str, Any]]:
-    """Yield every resource of a client."""
-    admin = AdobeAdmin("tenant", GivenToken("token"), api_key="key", client_code="client")
-    for key, value in vars(admin).items():
-        if isinstance(value, Resource):
-            yield from resources(value, key)
+def introduction(source: type) -> str:
+    """Return the text of the docstring of *source* between its first line and its options."""
+    text = inspect.getdoc(source) or ""
+    _, _, rest = re.split(r"\n(?:Args|Attributes):\n", text)[0].partition("\n")
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", rest.strip())
 
 
-def methods(resource: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the methods of a resource, as descriptors."""
-    for key, member in vars(type(resource)).items():
-        if isinstance(member, operation | listing):
-            yield key, member
+def defaults(source: type) -> dict[str, Any]:
+    """Return the options of *source* with their defaults; `inspect.Parameter.empty` for those that are required."""
+    if dataclasses.is_dataclass(source):
+        return {field.name: _default(field) for field in dataclasses.fields(source)}
+    parameters = list(inspect.signature(source).parameters.values())
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
-def signature(name: str, member: Any) -> str:
-    """Return the method as a caller sees it, one parameter a line where it is long."""
-    found = inspect.signature(member.function)
-    parameters = [one for one in found.parameters.values() if one.name != "self"]
-    bare = str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty)).replace("'", "")
-    answer = str(found.return_annotation)
-    inner = answer[answer.index("[") + 1 : -1]
-    text = f"{name}{bare} -> {f'Iterator[{inner}]' if isinstance(member, listing) else inner}"
-    if len(text) <= LONGEST:
-        return text
-    lines = [f"    {str(one).replace(chr(39), '')},\n" for one in parameters]
-    first = next((at for at, one in enumerate(parameters) if one.kind is one.KEYWORD_ONLY), None)
-    if first is not None:
-        lines.insert(first, "    *,\n")
-    return f"{name}(\n{''.join(lines)}{text[text.rindex(') -> ') :]}"
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
-def described(docstring: str | None) -> str:
-    """Return a docstring as Markdown: arguments and errors become lists."""
-    lines: list[str] = []
-    for line in inspect.cleandoc(docstring or "").splitlines():
-        if line in ("Args:", "Raises:", "Attributes:"):
-            lines += [f"{line[:-1].replace('Args', 'Arguments')}:", ""]
-        elif line.startswith("    ") and not line.startswith("     "):
-            names, _, rest = line.strip().partition(": ")
-            lines.append(f"- `{names}`: {rest}")
-        else:
-            lines.append(f"  {line.strip()}" if line.startswith("     ") else line)
-    return "\n".join(lines) + "\n"
+def shown(value: Any) -> str:
+    """Return a default as the tables show it."""
+    if value is inspect.Parameter.empty:
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, Mapping):
+        return "`{}`" if not value else f"`{dict(value)}`"
+    if isinstance(value, tuple | list):
+        return "`[" + ", ".join(f'"{each}"' for each in value) + "]`"
+    return f"`{value}`"
 
 
-def page() -> str:
-    """Return the whole page."""
-    parts = [HEAD]
-    for name, resource in all_resources():
-        parts.append(f"\n## admin.{name}\n\n{described(type(resource).__doc__)}")
-        for key, member in methods(resource):
-            parts.append(f"\n### {name}.{key}\n\n```text\n{signature(f'{name}.{key}', member)}\n```\n")
-            endpoint = ENDPOINTS.get(f"{name}.{key}")
-            if endpoint is not None:
-                number = f" {endpoint.number}" if endpoint.number else ""
-                version = f"v{endpoint.version}" if endpoint.version else "application/json"
-                parts.append(
-                    f"\n`{endpoint.method} /{{tenant}}/target{endpoint.path}` · version {version} · "
-                    f"documented: {endpoint.evidence}{number} · right: {endpoint.right}\n"
-                )
-            parts.append(f"\n{described(member.__doc__)}")
-    return "".join(parts)
+def table(source: type) -> list[str]:
+    """Return the table of all options of *source*."""
+    described = descriptions(source)
+    lines = ["| option | default | description |", "|---|---|---|"]
+    for name, default in defaults(source).items():
+        text = described[name].replace("|", "\\|")
+        lines.append(f"| `{name}` | {shown(default)} | {text[:1].upper()}{text[1:]} |")
+    return lines
+
+
+def options_page() -> str:
+    return "\n".join(
+        [
+            "# Options of `Flagmw`",
+            "",
+            _NOTE,
+            "",
+            "`Flagmw(...)` takes these options as keyword arguments. `Flagmw.from_mapping(...)` reads the same names",
+            "from a mapping, a TOML file and `FLAGMW_*` variables.",
+            "An unknown or wrong option raises `ConfigError` at start.",
+            "The options of each vendor are on [their own page](vendors.md).",
+            "",
+            *table(Config),
+            "",
+        ]
+    )
+
+
+def vendors_page() -> str:
+    parts = [
+        "# Options of the vendors",
+        "",
+        _NOTE,
+        "",
+        "Each vendor is a class of `flagmw`. In a mapping or a TOML file the key `type` names it.",
+    ]
+    for source in VENDORS:
+        text = introduction(source)
+        parts += ["", f"## `{source.__name__}`", "", *([text, ""] if text else []), *table(source)]
+    return "\n".join([*parts, ""])
+
+
+PAGES = {"options.md": options_page, "vendors.md": vendors_page}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
-    sys.exit(0)
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), "utf-8")
+        print(f"wrote docs/reference/{name}")

@@ -120,11 +120,13 @@ def test_I27_edge_host_from_nowhere(edge_host: str | None, cluster: str | None) 
 
 def test_I27_the_cluster_picks_the_host_but_never_over_base_url() -> None:
     """A visitor's profile lies at an edge cluster; a host of one's own stays the host that is asked."""
-    _, (call,) = decide(adobe(), answer("hero"), cookies=RETURNING)
+    vendor = adobe()
+    decide(vendor, answer("hero", edgeHost="mboxedge7.tt.omtrdc.net"))
+    _, (call,) = decide(vendor, answer("hero"), cookies=RETURNING)
     assert host(call) == "mboxedge28.tt.omtrdc.net"
-    _, (call,) = decide(adobe(), answer("hero"), cookies={"mboxEdgeCluster": "7"})
+    _, (call,) = decide(vendor, answer("hero"), cookies={"mboxEdgeCluster": "7"})
     assert host(call) == "mboxedge7.tt.omtrdc.net"
-    _, (call,) = decide(adobe(), answer("hero"), cookies={**RETURNING, "mboxEdgeCluster": "7"})
+    _, (call,) = decide(vendor, answer("hero"), cookies={**RETURNING, "mboxEdgeCluster": "7"})
     assert host(call) == "mboxedge28.tt.omtrdc.net"
     vendor = adobe(base_url="https://target.mysite.com")
     _, (call,) = decide(vendor, answer("hero"), cookies={**RETURNING, "mboxEdgeCluster": "7"})

@@ -57,7 +57,9 @@ def test_a_display() -> None:
     """A view is told with the tokens and the state that the prefetch gave, on behalf of the same session."""
     event = exposure(seen("hero", "tok==", state="T0s="))
     (own,) = ids_of(event)
-    outcomes, (call,) = deliver(VENDOR, [event], taken(own))
+    vendor = adobe(exposure="read")
+    decide(vendor, sample("prefetch").reply)  # which names the cluster
+    outcomes, (call,) = deliver(vendor, [event], taken(own))
     assert outcomes == [Delivered()]
     assert sent(call) == [
         {
@@ -77,8 +79,9 @@ def test_a_display() -> None:
 
 def test_what_a_decision_brought_is_what_a_display_tells() -> None:
     """The ids of a decided variant are all that the display needs."""
-    decision, _ = decide(VENDOR, sample("prefetch").reply)
-    _, (call,) = deliver(VENDOR, [exposure(decision.variants["hero"])], reply(b"", 204))
+    vendor = adobe(exposure="read")
+    decision, _ = decide(vendor, sample("prefetch").reply)
+    _, (call,) = deliver(vendor, [exposure(decision.variants["hero"])], reply(b"", 204))
     (one,) = sent(call)
     assert (one["tokens"], one["mbox"]) == (["vGp7Q=="], {"name": "hero", "state": "T0s="})
 

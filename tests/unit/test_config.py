@@ -63,7 +63,7 @@ def test_defaults() -> None:
         "auto",
         True,
     )
-    assert (config.cookie_budget, config.max_in_flight, config.pool_size, config.max_rate) == (6144, 64, 8, 50.0)
+    assert (config.cookie_budget, config.max_in_flight, config.pool_size, config.max_rate) == (6144, 64, None, 50.0)
     assert config.transport == (None, None)
 
 
@@ -448,7 +448,7 @@ def test_file_variable(tmp_path: Path) -> None:
     one, two = write(tmp_path / "1.toml", "pool_size = 1"), write(tmp_path / "2.toml", "pool_size = 2")
     assert from_mapping(environ={FILE_VARIABLE: str(one)}).pool_size == 1
     assert from_mapping(file=two, environ={FILE_VARIABLE: str(one)}).pool_size == 2
-    assert from_mapping(environ={FILE_VARIABLE: ""}).pool_size == 8
+    assert from_mapping(environ={FILE_VARIABLE: ""}).pool_size is None
 
 
 def test_toml_with_vendors(tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ def test_pyproject(tmp_path: Path) -> None:
     """In a pyproject.toml the options are in `[tool.flagmw]`, and there may be none."""
     file = write(tmp_path / "pyproject.toml", "[project]\nname = 'x'\n[tool.flagmw]\npool_size = 2\n")
     assert from_mapping(file=file, environ={}).pool_size == 2
-    assert from_mapping(file=write(file, "[project]\nname = 'x'\n"), environ={}).pool_size == 8
+    assert from_mapping(file=write(file, "[project]\nname = 'x'\n"), environ={}).pool_size is None
 
 
 @pytest.mark.parametrize(
@@ -704,3 +704,14 @@ def test_patterns_take_no_time() -> None:
     start = time.thread_time()
     assert test("/x" * 4000) is False
     assert time.thread_time() - start < 0.05
+
+
+def test_vendor_of_the_application_by_its_path() -> None:
+    """A type with a colon names a class of the application; what cannot be imported says how to write it."""
+    config = from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "name": "own"}]}, environ={})
+    assert config.vendors[0].name == "own"
+    for kind in ("no.such.module:Vendor", "flagmw.testing:NoSuchVendor", ":x", "flagmw.testing:"):
+        with pytest.raises(ConfigError, match=r"package\.module:Class"):
+            from_mapping({"vendors": [{"type": kind}]}, environ={})
+    with pytest.raises(ConfigError, match=r"unknown option 'nmae'; did you mean 'name'"):
+        from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "nmae": "own"}]}, environ={})

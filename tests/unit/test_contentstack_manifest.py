@@ -71,9 +71,14 @@ def test_aliases_of_the_site_s_own() -> None:
 
 
 def test_no_experience_is_no_error() -> None:
-    for reply in (sample("no_experience").reply, answer(b""), answer(b"null")):
-        decision, _ = decide(contentstack(), reply)
-        assert (decision.error, decision.notice, decision.variants) == (None, ErrorCode.EMPTY, {})
+    decision, _ = decide(contentstack(), sample("no_experience").reply)
+    assert (decision.error, decision.notice, decision.variants) == (None, ErrorCode.EMPTY, {})
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"null"])
+def test_U14_an_answer_without_a_manifest_is_a_failure(body: bytes) -> None:
+    decision, _ = decide(contentstack(), answer(body))
+    assert (decision.error, decision.trips, decision.variants) == (ErrorCode.EMPTY, True, {})
 
 
 # Lies

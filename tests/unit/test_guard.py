@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 import threading
 
 import pytest
@@ -105,8 +107,8 @@ def test_U32_failed_probes_double_the_rest() -> None:
     now += breaker.open_for(now)
     assert breaker.allow(now)
     breaker.success(now)
-    fail(breaker, 5, now)
-    assert breaker.open_for(now) == pytest.approx(2.0)
+    fail(breaker, 5, now + 1.0)
+    assert breaker.open_for(now + 1.0) == pytest.approx(2.0)
 
 
 def test_late_failures_change_nothing() -> None:
@@ -248,3 +250,100 @@ def test_per_minute_is_bounded() -> None:
     cap = PerMinute(1, size=10)
     assert all(cap.take(n, 0.0) for n in range(1000))
     assert cap.take(999, 0.0) is False and cap.take(0, 0.0) is True
+
+
+# What is evidence
+
+
+def test_what_ends_many_calls_at_once_is_one_reason() -> None:
+    """Of calls that were under way at the same time only the first failure counts; those begun after it count again."""
+    breaker = Breaker()
+    assert not any(breaker.failure(0.3, began=0.0) for _ in range(100))
+    assert not any(breaker.failure(0.35 + n / 100, began=0.29) for n in range(100))
+    assert [breaker.failure(at, began=at - 0.3) for at in (0.7, 1.0, 1.3, 1.6)] == [False, False, False, True]
+
+
+def test_one_visitor_is_one_reason() -> None:
+    """Whoever fails again and again counts once in the window, and once more after it."""
+    breaker = Breaker()
+    assert not any(breaker.failure(float(n) / 5, who="evil", doubtful=True) for n in range(45))
+    for n in range(3):
+        assert not breaker.failure(9.0 + n / 5, who=n, doubtful=True)
+    assert breaker.failure(10.5, who="evil", doubtful=True), "five in a row, of four visitors, one of them twice"
+
+
+def test_visitors_who_may_be_the_cause_take_longer() -> None:
+    """A row of visitors with cookies of their own has to last; one without any in it tells more."""
+    breaker = Breaker()
+    assert not any(breaker.failure(n / 100, who=n, doubtful=True) for n in range(50))
+    assert breaker.failure(1.5, who=99, doubtful=True)
+    breaker = Breaker()
+    assert not any(breaker.failure(n / 100, who=n, doubtful=True) for n in range(50))
+    assert breaker.failure(0.6)
+
+
+def test_a_row_needs_a_second_without_success() -> None:
+    breaker = Breaker()
+    breaker.success(0.0)
+    assert not any(breaker.failure(n / 100) for n in range(15))
+    breaker = Breaker()
+    breaker.success(0.0)
+    assert [breaker.failure(at) for at in (0.7, 0.8, 0.9, 0.95, 1.0)] == [False] * 4 + [True]
+
+
+def test_a_rest_that_one_visitor_is_asked_for_is_not_everybody_s() -> None:
+    """Retry-After counts at once only where nobody else has just been answered."""
+    breaker = Breaker()
+    breaker.success(0.0)
+    assert not breaker.failure(0.5, 60.0)
+    assert breaker.failure(1.1, 60.0) and breaker.open_for(1.1) == pytest.approx(60.0)
+
+
+def test_old_failures_are_no_probe_s() -> None:
+    """A call from before the breaker opened that fails while the probe is out leaves the probe alone."""
+    breaker = Breaker()
+    fail(breaker, 5, 1.0)
+    assert breaker.allow(3.0)
+    breaker.failure(3.1, began=0.5)
+    assert not breaker.allow(3.2) and breaker.success(3.3)
+
+
+@pytest.mark.parametrize("rate", [2, 5, 20, 100])
+@pytest.mark.parametrize("lasts_s", [0.005, 0.3])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_third_that_provokes_failures_costs_the_others_little(rate: int, lasts_s: float, named: bool) -> None:
+    """Fresh identities all of them, at random times, for a quarter of an hour: under 1 % of the others' decisions."""
+    chance, breaker = random.Random(rate), Breaker()
+    now, honest, lost = 0.0, 0, 0
+    under_way: list[tuple[float, int, bool, float]] = []
+    for n in range(rate * 900):
+        now += chance.expovariate(rate)
+        while under_way and under_way[0][0] <= now:
+            at, who, bad, began = heapq.heappop(under_way)
+            if bad:
+                breaker.failure(at, began=began, who=who if named else None, doubtful=named)
+            else:
+                breaker.success(at)
+        evil = chance.random() < 1 / 3
+        honest += not evil
+        if breaker.allow(now):
+            heapq.heappush(under_way, (now + (lasts_s if evil else 0.05), n, evil, now))
+        else:
+            lost += not evil
+    assert lost < 0.01 * honest
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.03, 0.07])
+@pytest.mark.parametrize("good_before", [0, 100])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_vendor_that_hangs_for_everybody_is_left_alone(offset: float, good_before: int, named: bool) -> None:
+    """At ten requests a second and a deadline of 300 ms it opens within two seconds."""
+    breaker = Breaker()
+    for n in range(good_before):
+        breaker.success(-0.1 - n / 10)
+    for n in range(20):
+        began = offset + n / 10
+        if breaker.failure(began + 0.301, began=began, who=n if named else None, doubtful=named):
+            assert began + 0.301 <= 2.0
+            return
+    pytest.fail("it never opened")
