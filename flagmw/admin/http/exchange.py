@@ -118,7 +118,7 @@ class Exchange:
         Raises:
             AdminError: it failed; the class says how.
         """
-        attempt, give_up_at = 0, self._clock() + self.policy.max_wait_s
+        attempt, renewals, give_up_at = 0, 0, self._clock() + self.policy.max_wait_s
         refused: Token | None = None
         error: AdminError | None = None
         while True:
@@ -144,9 +144,9 @@ class Exchange:
                 self._note(request, reply, Fault(request_id=self.faults(reply).request_id), attempt, elapsed, waited)
                 return reply
             fault = cleaned(self.faults(reply), token.value if token else "") if reply is not None else Fault()
-            rest = self._rest(request, reply, failure, attempt)
+            rest = self._rest(request, reply, failure, attempt - renewals)
             if reply is not None and reply.status == 401 and token is not None and refused is None:
-                refused, rest, attempt = token, 0.0, attempt - 1
+                refused, rest, renewals = token, 0.0, 1
             seconds = self._throttle_s(reply)
             if rest is not None and self._clock() + rest > give_up_at:
                 rest = None
@@ -229,7 +229,7 @@ class Exchange:
             error=None if error is None else type(error).__name__,
             repeat_in_s=repeat_in_s,
         )
-        level = logging.WARNING if repeat_in_s is not None and attempt else logging.DEBUG
+        level = logging.DEBUG if repeat_in_s is None else logging.WARNING
         logger.log(
             level,
             "%s %s status=%s attempt=%d repeat_in_s=%s",

@@ -28,7 +28,7 @@ class Options:
     Attributes:
         verify: False, a file with the accepted authorities, or an `ssl.SSLContext`.
         trust_env: whether the environment's proxies are used.
-        transport: a transport of httpx2 to use instead of connections, for tests; it is never closed.
+        transport: a transport of httpx2 to use instead of connections, for tests; it is closed with the client.
     """
 
     verify: Any = True

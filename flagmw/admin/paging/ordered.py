@@ -43,8 +43,9 @@ class OrderedPager:
         if self._unordered is not None:
             return (yield from self._rest_unordered(self._unordered))
         while not self._over:
-            size = self._page_size if self._left is None else min(self._page_size, self._left + 1)
             begin = max(0, self._offset - 1)
+            known = self._offset - begin
+            size = self._page_size if self._left is None else min(self._page_size, self._left + known)
             page = yield from self._joined(begin, size)
             if not self._sorted(page):
                 return (yield from self._rest_unordered(self._start_unordered()))

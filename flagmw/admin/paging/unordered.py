@@ -37,7 +37,8 @@ class UnorderedPager:
         """Return the next rows, None after the last."""
         while not self._over:
             begin = max(0, self._offset - 1)
-            size = self._page_size if self._left is None else min(self._page_size, self._left + 1)
+            known = self._offset - begin
+            size = self._page_size if self._left is None else min(self._page_size, self._left + known)
             page = yield from self._fetch(begin, size)
             self.total = page.total if page.total is not None else self.total
             if self._offset and (not page.rows or self._identity(page.rows[0]) != self._last):

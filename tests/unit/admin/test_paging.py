@@ -63,7 +63,7 @@ class Listed:
 CHANGES = st.lists(st.tuples(st.sampled_from(["add", "delete"]), st.integers(0, 300)), max_size=150)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sets(st.integers(0, 300), max_size=120), CHANGES, st.integers(2, 12), st.booleans())
 def test_rows_that_stay_come_exactly_once(
     ids: set[int], changes: list[tuple[str, int]], page_size: int, descending: bool
