@@ -123,7 +123,11 @@ class Exchange:
         error: AdminError | None = None
         while True:
             attempt += 1
-            waited = yield from self.limiter.acquire(request.cost, self.policy.max_wait_s)
+            try:
+                waited = yield from self.limiter.acquire(request.cost, self.policy.max_wait_s)
+            except AdminError as trouble:
+                trouble.operation = request.operation
+                raise
             try:
                 token = (yield from self.auth.current(self.ask, refused)) if self.auth else None
             except AuthError as trouble:
@@ -161,16 +165,28 @@ class Exchange:
                 yield Sleep(rest)
 
     def ask(self, request: ApiRequest) -> Flow[Reply]:
-        """Send a call of a token source: no credentials, no limit, one attempt; any status is an answer."""
-        begun = self._clock()
-        try:
-            reply: Reply = yield Send(request.call, self.policy.timeout_s, self.policy.max_answer_bytes)
-        except TransportError as failure:
-            error = unanswered(replace(request, changes=False), failure)
-            self._note(request, None, Fault(), 1, self._clock() - begun, 0.0, error)
-            raise error from None
-        self._note(request, reply, Fault(), 1, self._clock() - begun, 0.0)
-        return reply
+        """Send a call of a token source: no credentials, no limit, again while the service fails.
+
+        Whatever the last answer's status is, it is returned: the source knows what it means.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            begun, error = self._clock(), None
+            reply: Reply | None = None
+            try:
+                reply = yield Send(request.call, self.policy.timeout_s, self.policy.max_answer_bytes)
+            except TransportError as failure:
+                error = unanswered(replace(request, changes=False), failure)
+            again = (reply is None or reply.status >= 500) and attempt < self.policy.attempts
+            rest = self._back_off(attempt) if again else None
+            self._note(request, reply, Fault(), attempt, self._clock() - begun, 0.0, error, rest)
+            if rest is not None:
+                yield Sleep(rest)
+            elif error is not None:
+                raise error
+            elif reply is not None:
+                return reply
 
     def _timeout_s(self, call: Call) -> float:
         """Return how long *call* may take; an upload gets the time that two megabits a second take besides."""

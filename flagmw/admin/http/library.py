@@ -48,8 +48,8 @@ def load() -> Any:
 
 
 def reading(call: Call) -> bool:
-    """Say whether *call* changes nothing."""
-    return call.method in ("GET", "HEAD", "OPTIONS")
+    """Say whether *call* may go over a connection that was used before, since it can be made again."""
+    return call.replay_safe
 
 
 def client_options(options: Options, reads: bool) -> dict[str, Any]:

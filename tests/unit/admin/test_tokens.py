@@ -218,6 +218,21 @@ def test_cache_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_token_service_is_asked_again_while_it_fails() -> None:
+    """A token service that fails or breaks off is asked again: nothing is done twice by that."""
+    clock = Clock()
+    replies = iter([Answer(503), Answer(500), answer({"access_token": "a"})])
+
+    def handle(request: Request) -> Answer:
+        return next(replies) if request.path.startswith("/ims") else answer({"id": 1})
+
+    with HttpVendor(handle) as vendor:
+        with client(vendor.url, clock, auth=oauth(vendor.url, clock), api_key=None) as admin:
+            assert admin.offers.content.get(1) == {"id": 1}
+        assert [request.path for request in vendor.requests].count("/ims/token/v3") == 3
+    assert len(clock.slept) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "says"),
     [
