@@ -119,6 +119,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"autoAllocateTraffic__successEvaluationCriteria": "money"},
         "autoAllocateTraffic.successEvaluationCriteria",
     ),
+    "audiences no list": ({"experiences__0__audienceIds": 5}, "experiences[0].audienceIds"),
+    "audience of an mbox": ({"locations__mboxes__0__audienceIds": ["a"]}, "locations.mboxes[0].audienceIds[0]"),
+    "properties no list": ({"propertyIds": 1}, "propertyIds"),
     "property": ({"propertyIds": ["1"]}, "propertyIds[0]"),
 }
 
@@ -227,3 +230,19 @@ def test_single_fields() -> None:
             with pytest.raises(InvalidError):
                 use()
         assert [request.target for request in vendor.requests] == []
+
+
+def test_what_json_cannot_hold() -> None:
+    """Not a number, half a character, an object: nothing is sent, and nothing becomes null on the way."""
+    with HttpVendor(lambda _: answer({"id": 1})) as vendor, client(vendor.url) as admin:
+        for content in (float("nan"), {"a": [float("inf")]}, {"a": object()}, "\ud800", {1: 2}, 2**70):
+            with pytest.raises(InvalidError):
+                admin.offers.json.create({"name": "a", "content": content})
+        for use in (
+            lambda: admin.activities.page(name="\ud800"),
+            lambda: admin.mboxes.parameters("\ud800"),
+            lambda: admin.profiles.update({"a": 1}, third_party_id="\ud800"),
+        ):
+            with pytest.raises(InvalidError):
+                use()
+        assert vendor.requests == []

@@ -405,6 +405,17 @@ def test_profile_token_that_is_refused_is_replaced() -> None:
     assert account.made == 1
 
 
+@pytest.mark.parametrize(("present", "left", "made"), [("old", 1000, 0), ("old", 200, 1), (None, 0, 1)])
+def test_debug_token_that_is_good_now(present: str | None, left: int, made: int) -> None:
+    """A token for traces is read first, and made only when there is none or it ends soon."""
+    account = Account(present, left)
+    with HttpVendor(account) as vendor, client(vendor.url) as admin:
+        token = admin.tokens.current("debug_tools")
+    assert account.made == made
+    assert token["accessToken"] == ("new-1" if made else "old")
+    assert vendor.requests[0].target == "/acme/target/authentication/token?scope=debug_tools"
+
+
 def test_given_function_is_asked_again() -> None:
     """A function is asked for another token after a 401 and when its time is up."""
     tokens = iter(["a", "b", "c"])
