@@ -204,8 +204,9 @@ class Exchange:
         if attempt >= self.policy.attempts:
             return None
         if reply is None:
-            again = failure is not None and (not failure.sent or not request.changes)
-            return self._back_off(attempt) if again and failure and failure.code.name != "TOO_LARGE" else None
+            if failure is None or failure.code is ErrorCode.TOO_LARGE or (failure.sent and request.changes):
+                return None
+            return self._back_off(attempt)
         if reply.status == 429:
             return self._throttle_s(reply) if self._may_repeat_throttled(request) else None
         if request.changes or reply.status not in (500, 502, 503, 504):

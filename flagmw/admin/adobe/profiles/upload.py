@@ -191,12 +191,10 @@ class Upload:
         try:
             reply = yield from self._exchange.send(request)
             answer = accepted(reply)
-        except AnswerError as error:
-            raise AmbiguousError(
-                f"part {part.number}: {error.args[0]}; it may have been taken", status=error.status
-            ) from None
-        except AmbiguousError:
-            raise
+        except (AnswerError, AmbiguousError) as error:
+            again = "call again with the same journal" if self._options.journal else "a journal= says so the next time"
+            text = f"part {part.number} may have been taken or not: {again} ({error.args[0]})"
+            raise AmbiguousError(text, operation=request.operation, status=error.status) from None
         except AdminError:
             yield Work(lambda: self._journal.not_sent(part))
             raise
