@@ -192,8 +192,9 @@ class Upload:
             reply = yield from self._exchange.send(request)
             answer = accepted(reply)
         except (AnswerError, AmbiguousError) as error:
-            again = "call again with the same journal" if self._options.journal else "a journal= says so the next time"
-            text = f"part {part.number} may have been taken or not: {again} ({error.args[0]})"
+            resumed = "call again with the same journal"
+            cure = resumed if self._options.journal else "upload the source again; that sets the same values once more"
+            text = f"part {part.number} may have been taken or not: {cure} ({error.args[0]})"
             raise AmbiguousError(text, operation=request.operation, status=error.status) from None
         except AdminError:
             yield Work(lambda: self._journal.not_sent(part))
