@@ -19,6 +19,10 @@ from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
 from flagmw.vendors._json import loads
 
+GATEWAY_CURE = (
+    "Adobe's gateway refuses the call before Adobe Target sees it: check api_key, and that the Adobe Target API is "
+    "added to the credential's project"
+)
 # What the documentation's own samples leave as it is in a query ("priority=!4", "startsAt=a/b").
 QUERY_SAFE = "!/:,{}@-._~"
 
@@ -142,7 +146,7 @@ def fault_of(reply: Reply) -> Fault:
         return Fault(messages or None, _text(first.get("errorCode")), request_id, _field(first))
     message = _text(document.get("message")) or _text(document.get("error_description"))
     code = _text(document.get("error_code")) or _text(document.get("error"))
-    return Fault(message, code, request_id)
+    return Fault(message, code, request_id, cure=GATEWAY_CURE if "error_code" in document else None)
 
 
 def _field(error: Mapping[str, Any]) -> str | None:

@@ -167,6 +167,14 @@ def test_the_gateways_shape() -> None:
     assert "Oauth token is not valid" in str(error)
 
 
+def test_the_gateway_s_403_is_about_the_key() -> None:
+    """When the gateway refuses, no role in Adobe Target is missing: the error names the key and the project."""
+    error, _ = failure(answer({"error_code": "403000", "message": "Api Key is required"}, 403), read, Clock())
+    assert type(error) is AuthError
+    assert "check api_key" in str(error)
+    assert error.code == "403000"
+
+
 HTML = Answer(200, b"<html><body>Bad gateway</body></html>", {"content-type": "text/html"})
 CUT = Answer(200, b'{"id": 1, "name": "Spr')
 
