@@ -51,8 +51,10 @@ FaultReader: TypeAlias = Callable[[Reply], Fault]
 
 def cleaned(fault: Fault, secret: str = "") -> Fault:
     """Return *fault* with its texts on one line, cut, and without *secret*, should the vendor repeat it."""
-    texts = (fault.message, fault.code, fault.request_id, fault.field)
-    return Fault(*(text and clean(text, secret) for text in texts), fault.cure)
+    message, code, request_id, field = (
+        text and clean(text, secret) for text in (fault.message, fault.code, fault.request_id, fault.field)
+    )
+    return Fault(message, code, request_id, field, fault.cure)
 
 
 def error_of(
