@@ -145,6 +145,8 @@ def _look(request: ApiRequest) -> str:
 _REASONS = {
     ErrorCode.DEADLINE: "no whole answer came in time",
     ErrorCode.CONNECT: "no connection to the vendor could be made",
+    ErrorCode.DNS: "the vendor's host name cannot be resolved",
+    ErrorCode.TLS: "the vendor's certificate is not accepted, or no TLS connection can be made (verify=)",
     ErrorCode.SHED: "no connection became free in time",
     ErrorCode.TRUNCATED: "the answer ended too early",
     ErrorCode.RESET: "the connection broke",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from flagmw.admin import (
     VersionError,
 )
 from tests.support.http_vendor import Answer, HttpVendor, answer
-from tests.support.raw_vendor import RawVendor, drip, http, read_request, reset
+from tests.support.raw_vendor import Authority, RawVendor, drip, http, read_request, reset
 from tests.unit.admin.adobe import API_KEY, TOKEN, Clock, answer_of, async_client, client
 
 FAULT = {
@@ -345,3 +346,20 @@ async def test_an_answer_that_drips() -> None:
                 await other.offers.content.get(1)
             with pytest.raises(AmbiguousError, match="in time"):
                 await other.offers.content.delete(1)
+
+
+async def test_why_no_connection_is_made(tmp_path: Path) -> None:
+    """A certificate that is not accepted and a name that does not exist are told apart; nothing was sent."""
+    authority = Authority(tmp_path)
+    served = [read_request, lambda c: c.send(http(b'{"id": 1}'))]
+    with RawVendor(served, tls=authority.context("good")) as vendor:
+        with client(vendor.url, attempts=1) as admin, pytest.raises(UnreachableError, match="certificate"):
+            create(admin)
+        async with async_client(vendor.url, attempts=1) as other:
+            with pytest.raises(UnreachableError, match="certificate"):
+                await other.offers.content.delete(1)
+        with client(vendor.url, verify=authority.ca_file) as admin:
+            assert create(admin) == {"id": 1}
+    unknown = client("https://nothing.invalid", attempts=1)
+    with unknown, pytest.raises(UnreachableError, match="cannot be resolved"):
+        read(unknown)
