@@ -125,3 +125,35 @@ _TABLE = (
 
 ENDPOINTS = {endpoint.name: endpoint for endpoint in _TABLE}
 """All of them by name, those of the documentation page first and in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEndpoint:
+    """One endpoint of the Profile API, below `https://{client}.tt.omtrdc.net`.
+
+    Attributes:
+        name: the client's method, "profiles.fetch".
+        methods: the HTTP methods that it takes.
+    """
+
+    name: str
+    methods: tuple[Verb, ...]
+    path: str
+    evidence: Evidence = "page"
+
+
+_PROFILE_TABLE = (
+    ProfileEndpoint("profiles.fetch", ("GET",), "/rest/v1/profiles/{id}?client={client}"),
+    ProfileEndpoint(
+        "profiles.fetch_by_third_party_id", ("GET",), "/rest/v1/profiles/thirdPartyId/{id}?client={client}"
+    ),
+    ProfileEndpoint(
+        "profiles.fetch_by_ecid", ("GET",), "/rest/v1/profiles/marketingCloudVisitorId/{id}?client={client}", "spec"
+    ),
+    ProfileEndpoint("profiles.update", ("GET", "POST"), "/m2/{client}/profile/update"),
+    ProfileEndpoint("profiles.bulk_update", ("POST",), "/m2/{client}/v2/profile/batchUpdate"),
+    ProfileEndpoint("profiles.bulk_status", ("GET",), "the address in the answer to bulk_update"),
+)
+
+PROFILE_ENDPOINTS = {endpoint.name: endpoint for endpoint in _PROFILE_TABLE}
+"""Those of the Profile API by name. Version 1 of `bulk_update` has the same path without `/v2`."""
