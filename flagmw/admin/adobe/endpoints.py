@@ -5,6 +5,7 @@ the media type, and where the endpoint is documented:
 
     page    the public "Adobe Target Admin and Profile APIs" page; its 36 endpoints are numbered in its order
     spec    Adobe's published OpenAPI description, for what that page does not have
+    docs    Adobe's other documentation
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Evidence = Literal["page", "spec"]
+Evidence = Literal["page", "spec", "docs"]
 Verb = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -148,7 +149,7 @@ _PROFILE_TABLE = (
         "profiles.fetch_by_third_party_id", ("GET",), "/rest/v1/profiles/thirdPartyId/{id}?client={client}"
     ),
     ProfileEndpoint(
-        "profiles.fetch_by_ecid", ("GET",), "/rest/v1/profiles/marketingCloudVisitorId/{id}?client={client}", "spec"
+        "profiles.fetch_by_ecid", ("GET",), "/rest/v1/profiles/marketingCloudVisitorId/{id}?client={client}", "docs"
     ),
     ProfileEndpoint("profiles.update", ("GET", "POST"), "/m2/{client}/profile/update"),
     ProfileEndpoint("profiles.bulk_update", ("POST",), "/m2/{client}/v2/profile/batchUpdate"),
