@@ -27,8 +27,8 @@ same arguments and returns the request instead of sending it. How to use them:
 [Manage Adobe Target](../managing-adobe-target.md).
 
 "Documented" says where: **page** is Adobe's page "Admin and Profile APIs", with the number of the endpoint in it;
-**spec** is Adobe's published OpenAPI description, **docs** its other documentation. Methods without an endpoint are made
-of others. "Right" is the role that the caller needs.
+**spec** is Adobe's published OpenAPI description, **docs** its other documentation. Methods without an endpoint are
+made of others. "Right" is the role that the caller needs.
 """
 LONGEST = 100
 
