@@ -190,6 +190,16 @@ def test_datetimes() -> None:
     assert checked_date(datetime(2017, 5, 1, 8, 0, 0, 123456, tzinfo=UTC), "startsAt") == "2017-05-01T08:00:00.123Z"
 
 
+def test_datetimes_in_an_activity() -> None:
+    """Dates of a body may be datetimes; one without a zone is refused."""
+    body = changed(startsAt=datetime(2026, 1, 1, 8, 0, 0, 500, tzinfo=UTC), endsAt=datetime(2026, 2, 1, tzinfo=UTC))
+    with HttpVendor(lambda request: answer({**request.json(), "id": 1})) as vendor, client(vendor.url) as admin:
+        made = admin.activities.ab.create(body)  # type: ignore[arg-type]
+        with pytest.raises(InvalidError, match="zone"):
+            admin.activities.ab.create(changed(endsAt=datetime(2026, 2, 1)))  # type: ignore[arg-type]  # noqa: DTZ001
+    assert (made["startsAt"], made["endsAt"]) == ("2026-01-01T08:00:00.000Z", "2026-02-01T00:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("check", "body", "field"),
     [

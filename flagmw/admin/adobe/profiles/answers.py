@@ -97,8 +97,8 @@ def checked_status_url(url: str, root: str) -> str:
     """Return the address of an upload's state: on one of the vendor's hosts, with https, or on the configured one.
 
     Args:
-        root: of the Profile API, as configured. When that is no host of the vendor's (a proxy, an emulator), the vendor's
-            hosts are not asked either, but *root* in their place.
+        root: of the Profile API, as configured. When that is no host of the vendor's (a proxy, an emulator), it is
+            asked in place of the vendor's hosts.
 
     Raises:
         AnswerError: it is on a host that is neither the vendor's nor the configured one.
