@@ -260,6 +260,21 @@ def test_an_id_column_of_another_name() -> None:
     assert request.body == b"batch=thirdPartyId,a\n9,x\n"
 
 
+def test_the_first_column_says_what_identifies_a_row(tmp_path: Path) -> None:
+    """Without `id_kind` the first column must be one of the two; rows without an order of columns need it."""
+    (tmp_path / "good.csv").write_text("thirdPartyId,a\nc1,x\n")
+    (tmp_path / "bad.csv").write_text("email,pcId\nx,1\n")
+    (tmp_path / "empty.csv").write_text("")
+    with HttpVendor(taking) as vendor:
+        assert upload(tmp_path / "good.csv", vendor, id_kind=None).rows == 1
+        for name, says in (("bad.csv", 'first column is "email"'), ("empty.csv", "no rows")):
+            with pytest.raises(InvalidError, match=says):
+                upload(tmp_path / name, vendor, id_kind=None)
+        with pytest.raises(InvalidError, match="say what identifies"):
+            upload([{"pcId": "1", "a": 1}], vendor, id_kind=None)
+    assert [request.body for request in vendor.requests] == [b"batch=thirdPartyId,a\nc1,x\n"]
+
+
 def numbered(count: int) -> list[dict[str, Any]]:
     return [{"thirdPartyId": f"c{number}", "a": f"value {number}", "b": number} for number in range(count)]
 
