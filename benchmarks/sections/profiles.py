@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.harness import ROOT, Settings, Stub
-from benchmarks.table import Column, Goal, Section, Table, interleave
+from benchmarks.support.harness import ROOT, Settings, Stub
+from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.admin.adobe.profiles.encode import RowEncoder
 from flagmw.admin.adobe.profiles.parts import PartBuilder
 from flagmw.admin.adobe.profiles.sources import Source, open_rows
