@@ -27,9 +27,18 @@ SECTIONS = (
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
+def _sections(text: str) -> list[str]:
+    """Return the sections that *text* names."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"no section {', '.join(unknown) or text!r}; there are: {', '.join(SECTIONS)}")
+    return names
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be given again")
+    options.add_argument("--only", type=_sections, action="extend", help="these sections, separated by commas")
     options.add_argument("--rounds", type=int, help="how often each case is measured (5; 1 with --quick)")
     options.add_argument("--quick", action="store_true", help="as little as shows that it works")
     asked = options.parse_args()
