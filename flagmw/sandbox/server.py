@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +33,7 @@ class SandboxServer:
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible.
         port: 0 takes a free one; it stays the same over `stop()` and `start()`.
+        clock: seconds since the epoch.
         vendors: emulators of more vendors, beside those that ship with flagmw.
     """
 
@@ -43,10 +44,11 @@ class SandboxServer:
         seed: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        clock: Callable[[], float] = time.time,
         vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
-        self._app = create_app(scenario, seed=seed, vendors=vendors)
+        self._app = create_app(scenario, seed=seed, clock=clock, vendors=vendors)
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

@@ -93,14 +93,23 @@ def updated(sandbox: Sandbox, account: TargetAccount, pairs: Pairs) -> str:
 
 
 def uploaded(
-    sandbox: Sandbox, account: TargetAccount, version: int, rows: Sequence[tuple[str, Mapping[str, str]]], kind: IdKind
+    sandbox: Sandbox,
+    account: TargetAccount,
+    version: int,
+    rows: Sequence[tuple[str, Mapping[str, str]]],
+    kind: IdKind,
+    url: str,
 ) -> str:
-    """Take a bulk update and answer where its state is told."""
+    """Take a bulk update and answer where its state is told.
+
+    Args:
+        url: of the sandbox.
+    """
     now = sandbox.clock()
     own = f"{account.client}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
     due = now + account.admin.bulk_s
     sandbox.target.profiles.take(Upload(own, account.client, kind, version, rows, due, len(rows)))
-    host = f"http://mboxedge{account.cluster}.tt.omtrdc.net"
+    host = f"http://mboxedge{account.cluster}.tt.omtrdc.net" if account.admin.edge_status else url
     return answer_of(True, "Batch submitted for processing", f"{host}{status_path(account.client, own)}")
 
 

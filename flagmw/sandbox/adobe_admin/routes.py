@@ -69,7 +69,7 @@ class Management:
 
     async def openapi(self, request: Request) -> Response:
         """Answer with the description of these routes."""
-        return _json(200, description(str(request.base_url).rstrip("/")))
+        return _json(200, description(_own_url(request)))
 
     async def token(self, request: Request) -> Response:
         """Answer OAuth server-to-server."""
@@ -139,7 +139,7 @@ class Management:
                     rows, kind = await asyncio.to_thread(profileapi.rows_of, bytes(body))
                 except ValueError as problem:
                     return profileapi.answer_of(False, str(problem))
-                return profileapi.uploaded(self._sandbox, account, version, rows, kind)
+                return profileapi.uploaded(self._sandbox, account, version, rows, kind, _own_url(request))
 
             return await self._xml(request, f"bulkUpdateV{version}", handler)
 
@@ -220,6 +220,10 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid("body", "must be an object")
     return document
+
+
+def _own_url(request: Request) -> str:
+    return str(request.base_url).rstrip("/")
 
 
 def _raw_path(request: Request) -> str:

@@ -30,6 +30,7 @@ class AdminSettings:
         batch_bodies: how a batch's answer holds the bodies of its operations.
         right: what the integration may do.
         bulk_s: how long a bulk update of profiles takes.
+        edge_status: name an edge host for the state of a bulk update, as the service does; else the sandbox itself.
         workspace: the id of the default workspace.
         environments: names of the environments.
     """
@@ -49,6 +50,7 @@ class AdminSettings:
     batch_bodies: Literal["text", "object"] = "text"
     right: Right = "Approver"
     bulk_s: float = 1.0
+    edge_status: bool = False
     workspace: str = "1234567"
     environments: tuple[str, ...] = ("Development", "Production", "Staging")
 
