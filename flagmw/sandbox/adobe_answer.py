@@ -70,8 +70,9 @@ class Exchange:
             device = uuid.UUID(int=self._random(), version=4).hex
         third_party = ids.get("thirdPartyId")
         if third_party:
-            known = self.sandbox.target.profiles.device_of(self.account.client, third_party) or device
-            device = self.sandbox.visitors.device(self.account.client, third_party, known)
+            client, now = self.account.client, self.sandbox.clock()
+            known = self.sandbox.target.profiles.device_of(client, third_party, now) or device
+            device = self.sandbox.visitors.device(client, third_party, known)
         return device, f".{self.account.cluster}_0" if self.account.edge_hints else dot + suffix
 
     def _random(self) -> int:

@@ -90,8 +90,9 @@ class Profiles:
         device = own.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, own))
         return None if device is None else self._profiles.get((client, device))
 
-    def device_of(self, client: str, third_party_id: str) -> str | None:
+    def device_of(self, client: str, third_party_id: str, now: float) -> str | None:
         """Return the device that a site's own id belongs to, if it is known."""
+        self.settle(now)
         return self._devices.get((client, "thirdPartyId", third_party_id))
 
     def update(self, client: str, kind: str, own: str, values: Mapping[str, str], now: float) -> bool:
