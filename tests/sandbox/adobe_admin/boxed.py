@@ -8,6 +8,7 @@ from typing import Any
 from flagmw.admin import AdobeAdmin, AsyncAdobeAdmin, OAuthServerToServer
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
 
+NEW_YEAR = 1_767_225_600.0  # of 2026
 TENANT, CLIENT = "acme", "demo"
 MBOX, GOAL = "ta_Offer", "order-complete"
 
@@ -16,7 +17,7 @@ class Clock:
     """The time of sandbox and clients; it passes when somebody sleeps."""
 
     def __init__(self) -> None:
-        self.now = 1_767_225_600.0
+        self.now = NEW_YEAR
 
     def __call__(self) -> float:
         return self.now

@@ -27,6 +27,7 @@ def clock(_started: tuple[SandboxServer, boxed.Clock]) -> boxed.Clock:
 
 @pytest.fixture
 def box(_started: tuple[SandboxServer, boxed.Clock]) -> SandboxServer:
+    _started[1].now = boxed.NEW_YEAR
     _started[0].reset()
     return _started[0]
 

@@ -17,7 +17,8 @@ def rows(admin: AdobeAdmin, clock: boxed.Clock) -> dict[str, int]:
     """Create four activities; return their ids by name."""
     made = {}
     for name, priority, workspace, start in (
-        ("ab", 4, "1", "2026-01-01"), ("abc", 4, "2", "2026-02-01T10:00:00+02:00"), ("b", 7, "1", None), ("c", 1, "3", None),
+        ("ab", 4, "1", "2026-01-01"), ("abc", 4, "2", "2026-02-01T10:00:00+02:00"), ("b", 7, "1", None),
+        ("c", 1, "3", None),
     ):  # fmt: skip
         more = {} if start is None else {"startsAt": start}
         body = boxed.activity(name=name, priority=priority, workspace=workspace, **more)
