@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 3
 
-.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk bench clean
+.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk chaos bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
@@ -51,13 +51,17 @@ isolation: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python -m fuzz.run $(ARGS)
 
-# The long form: make soak ARGS="--kills 200 --outage 600".
+# The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)
 	@$(BIN)/python -m tests.soak.run $(ARGS)
 
 # The long form: make bulk ARGS="--kills 50 --rows 500000".
 bulk: $(READY)
 	@$(BIN)/python -m tests.bulk.run $(ARGS)
+
+# The long form: make chaos ARGS="--seconds 600 --seed 7". A run prints its seed; --only names single attacks.
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos.run $(ARGS)
 
 # The vendors' own clients judge the sandbox and the codecs; the first run installs them. Needs node and npm.
 official-clients: official-clients-adobe official-clients-contentstack

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from flagmw import _cookies
 from flagmw._generations import Generations
+from flagmw._link_token import OVERRIDE
 from flagmw._memory import weight_of
 from flagmw._remember import Key, Remembered
 from flagmw._token import MAX_CHARS
@@ -17,8 +18,10 @@ from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import CookieRule, Vendor
 
-DECISION, OVERRIDE, VISITOR = "flagmw", "flagmw_override", "flagmw_visitor"
-_OWN = frozenset({DECISION, OVERRIDE, VISITOR})
+DECISION, VISITOR = "flagmw", "flagmw_visitor"
+# Binds the question whether an override's link is to be kept to the browser that was asked.
+ASKED = f"{OVERRIDE}_asked"
+_OWN = frozenset({DECISION, OVERRIDE, ASKED, VISITOR})
 # Estimates, in bytes: what is kept beside the texts themselves, and what a character of a token unpacks to.
 _BESIDE = 1500
 _UNPACKED = 24

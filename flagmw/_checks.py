@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from flagmw import _addresses
 from flagmw._domains import canonical_domain, is_public_suffix
 from flagmw._token import Keys
 from flagmw.exceptions import ConfigError
@@ -123,6 +123,10 @@ def _rate(option: str, value: Any) -> float:
     return float(value)
 
 
+def _optional_rate(option: str, value: Any) -> float | None:
+    return None if value is None else _rate(option, value)
+
+
 def _flag(option: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{option} must be True or False")
@@ -150,7 +154,7 @@ def _networks(option: str, value: Any) -> tuple[Any, ...]:
     networks = []
     for text in _texts(option, value):
         try:
-            networks.append(ipaddress.ip_network(text, strict=False))
+            networks.append(_addresses.network(text))
         except ValueError:
             raise ConfigError(f'{option}: {text!r} is no network; write "10.0.0.0/8" or one address') from None
     return tuple(networks)
@@ -263,10 +267,10 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "identify": _callable,
     "max_in_flight": _whole(1, 10_000),
     "pool_size": _optional_whole(1, 1_000),
-    "new_visitors_per_s": lambda option, value: None if value is None else _rate(option, value),
+    "new_visitors_per_s": _optional_rate,
     "tracks_per_visitor": _whole(1, 1_000_000),
     "deliver": _choice("inprocess", "off"),
-    "max_rate": _rate,
+    "max_rate": _optional_rate,
     "commit_wait_ms": _whole(1, 60_000),
     "debug": _flag,
     "transport": _transport,

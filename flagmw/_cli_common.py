@@ -12,6 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
+from flagmw._cli_text import say, shown
 from flagmw.config import FILE_VARIABLE
 from flagmw.runtime import Flagmw
 from flagmw.types import DecisionNote
@@ -90,5 +91,5 @@ def configured(config: Path | None, **own: Any) -> Flagmw:
 
 
 def fail(message: str) -> NoReturn:
-    print(f"flagmw: {message}", file=sys.stderr)
+    say(f"flagmw: {shown(message)}", sys.stderr)
     raise typer.Exit(WRONG)

@@ -16,6 +16,7 @@ import typer
 
 from flagmw._cli_common import FAILED, ConfigOption, configured, fail
 from flagmw._cli_opened import looked_up
+from flagmw._cli_text import say, shown
 from flagmw.outbox.base import OutboxStats
 from flagmw.outbox.directory import Directory
 from flagmw.runtime import Flagmw
@@ -41,12 +42,14 @@ def deliver(
     _, directory = looked_up(fm)
     if directory is None:
         fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
-    logging.basicConfig(format="flagmw deliver: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("flagmw deliver: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     with _stopped() as stop:
         started = time.monotonic()
         fm.deliver()
         vendors = ",".join(vendor.name for vendor in fm.config.vendors)
-        _say(f"started pid={os.getpid()} vendors={vendors} max_rate={fm.config.max_rate:g}")
+        _say(f"started pid={os.getpid()} vendors={vendors} max_rate={_rate(fm.config.max_rate)}")
         left = _until(fm, directory, stop, once=once, timeout_s=timeout, verbose=verbose)
         before = time.monotonic()
         stats = fm.outbox_stats()
@@ -54,6 +57,17 @@ def deliver(
         _say(f"stopped {_figures(stats)} ran_s={before - started:.1f} stopped_in_s={time.monotonic() - before:.1f}")
     if once and left:
         raise typer.Exit(FAILED)
+
+
+def _rate(per_s: float | None) -> str:
+    return "none" if per_s is None else f"{per_s:g}"
+
+
+class _Plain(logging.Formatter):
+    """Formats records whose texts are no commands to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), lines=True)
 
 
 def _until(
@@ -102,4 +116,4 @@ def _figures(stats: OutboxStats) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"flagmw deliver: {line}", file=sys.stderr, flush=True)
+    say(f"flagmw deliver: {line}", sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import typer
 
 from flagmw import _saved
 from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
+from flagmw._cli_text import say, say_json
 from flagmw.outbox._open import located, on_server
 from flagmw.outbox._seal import seal_from_environment
 from flagmw.outbox.base import DeadLetter, Outbox
@@ -99,7 +99,10 @@ def purge(
 
 def told(events: int, done: str, *, as_json: bool) -> None:
     """Print how many *events* are now *done*."""
-    print(json.dumps({"events": events}) if as_json else f"{events} {done}")
+    if as_json:
+        say_json({"events": events}, indent=None)
+    else:
+        say(f"{events} {done}")
 
 
 def _named(cookies: list[str] | None) -> dict[str, str]:

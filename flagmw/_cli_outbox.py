@@ -13,9 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from flagmw._cli_common import FAILED, ConfigOption, JsonOption, fail
 from flagmw._cli_opened import Opened, opened, told
+from flagmw._cli_text import cell, console, say, say_json, shown
 from flagmw.outbox._open import trouble
 from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
 from flagmw.types import Event
@@ -38,15 +40,15 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     with opened(config) as outbox:
         parts = _parts(outbox)
     if as_json:
-        print(json.dumps([part.document() for part in parts], indent=2))
+        say_json([part.document() for part in parts])
         return
     table = Table("part", "state", "vendor", "queued", "in flight", "oldest", "delivered", "dead", "dropped")
     for part in parts:
         if part.trouble is not None:
-            table.add_row(part.name, f"[red]{part.state}[/red]", part.trouble)
+            table.add_row(part.name, Text(part.state, style="red"), cell(part.trouble))
         for vendor, lane in sorted(part.stats.lanes.items()):
-            table.add_row(part.name, part.state, vendor, *_lane_cells(lane))
-    Console().print(table)
+            table.add_row(part.name, part.state, cell(vendor), *_lane_cells(lane))
+    console().print(table)
 
 
 @app.command()
@@ -70,7 +72,10 @@ def flush(
                 total = max(total, left)
                 progress.update(task, total=total, completed=total - left)
     document = {"settled": total - left, "left": left, "took_s": round(time.monotonic() - begun, 1)}
-    print(json.dumps(document) if as_json else f"{total - left} settled, {left} left")
+    if as_json:
+        say_json(document, indent=None)
+    else:
+        say(f"{total - left} settled, {left} left")
     if left:
         raise typer.Exit(FAILED)
 
@@ -81,14 +86,15 @@ def list_(config: ConfigOption = None, limit: LimitOption = 100, as_json: JsonOp
     with opened(config) as outbox:
         letters = outbox.dead(limit)
     if as_json:
-        print(json.dumps([_letter_document(letter) for letter in letters], indent=2))
+        say_json([_letter_document(letter) for letter in letters])
         return
     table = Table("id", "vendor", "metric", "aliases", "why", "attempts", "when")
     for letter in letters:
         event, attempts = letter.event, str(letter.attempts)
         aliases = ", ".join(event.aliases)
-        table.add_row(event.id, event.vendor, event.track.metric, aliases, letter.code, attempts, _when(letter.at))
-    Console().print(table)
+        row = (event.id, event.vendor, event.track.metric, aliases, letter.code, attempts, _when(letter.at))
+        table.add_row(*map(cell, row))
+    console().print(table)
 
 
 @dead.command()
@@ -105,10 +111,10 @@ def show(
         fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` shows those there are")
     document = {**_letter_document(letter), "event": _event_document(letter.event, reveal=reveal)}
     if as_json:
-        print(json.dumps(document, indent=2))
+        say_json(document)
         return
     for name, value in _flat(document):
-        print(f"{name:<22} {value}")
+        say(f"{shown(name):<22} {shown(value)}")
 
 
 @dead.command()

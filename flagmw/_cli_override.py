@@ -9,8 +9,9 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
-from flagmw._carried import OVERRIDE
 from flagmw._cli_common import ConfigOption, JsonOption, configured, fail
+from flagmw._cli_text import say, say_json
+from flagmw._link_token import OVERRIDE
 from flagmw._overrides import HEADER, Override, mint
 
 app = typer.Typer(no_args_is_help=True, help="Choose variants by a signed token, for quality assurance.")
@@ -59,14 +60,18 @@ def mint_token(
     except ValueError as error:
         fail(str(error))
     separator = "&" if urlsplit(url).query else "?"
-    shown = {
+    made = {
         "link": f"{url}{separator}{OVERRIDE}={quote(token)}",
         "cookie": f"{OVERRIDE}={token}",
         "header": f"{HEADER.title()}: {token}",
         "works_until": time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(chosen.until)),
         "off": f"{url}{separator}{OVERRIDE}=off",
     }
-    print(json.dumps(shown, indent=2) if as_json else "\n".join(f"{name:12} {text}" for name, text in shown.items()))
+    if as_json:
+        say_json(made)
+    else:
+        for name, text in made.items():
+            say(f"{name:12} {text}")
 
 
 def _pair(text: str) -> tuple[str, str]:

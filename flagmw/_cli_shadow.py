@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flagmw import _shadow_file
 from flagmw._cli_common import ConfigOption, JsonOption, located
+from flagmw._cli_text import cell, console, say, say_json, shown
 from flagmw._sources import read_file
 
 VARIABLE = "FLAGMW_SHADOW_REPORT"
@@ -41,10 +39,10 @@ def report(
     try:
         document = _shadow_file.read(file or _configured(config))
     except (OSError, ValueError) as error:
-        print(f"flagmw: no report: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        say(f"flagmw: no report: {shown(getattr(error, 'strerror', None) or error)}", sys.stderr)
         raise typer.Exit(WRONG) from None
     if as_json:
-        print(json.dumps(document, indent=2))
+        say_json(document)
     else:
         _print(document)
     if not any(told["asked"] for told in document["vendors"].values()):
@@ -65,16 +63,16 @@ def _configured(config: Path | None) -> Path:
 
 
 def _print(document: dict[str, Any]) -> None:
-    console = Console()
+    out = console()
     since, until = (f"{datetime.fromtimestamp(document[end], UTC):%Y-%m-%d %H:%M:%S}" for end in ("since", "until"))
-    console.print(f"{since} to {until} (UTC)")
+    out.print(f"{since} to {until} (UTC)")
     for vendor, told in document["vendors"].items():
         failed = ", ".join(f"{code} {n}" for code, n in sorted(told["failed"].items())) or "none"
         table = Table(
             "alias", "same", "differs", "missing", "served -> shadow",
-            title=f"{escape(vendor)}: asked {told['asked']} times; failures: {failed}", title_justify="left",
+            title=cell(f"{vendor}: asked {told['asked']} times; failures: {failed}"), title_justify="left",
         )  # fmt: skip
         for alias, row in sorted(told["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0])):
             pairs = ", ".join(f"{pair['served']} -> {pair['shadow']} ({pair['count']})" for pair in row["pairs"])
-            table.add_row(escape(alias), str(row["same"]), str(row["differs"]), str(row["missing"]), escape(pairs))
-        console.print(table)
+            table.add_row(*map(cell, (alias, row["same"], row["differs"], row["missing"], pairs)))
+        out.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flagmw._carried import Reader
@@ -15,7 +15,7 @@ from flagmw._memory import Shares
 from flagmw._remember import Binder, Key, Remembered, memory
 from flagmw._stats import Counts
 from flagmw.config import Config
-from flagmw.types import Put
+from flagmw.types import Event, Put
 from flagmw.vendors.base import Vendor
 
 REFRESH_S = 86_400.0
@@ -64,6 +64,7 @@ class Context:
     throttle: Throttle
     clock: Callable[[], float]
     open_sink: Callable[[], Put] | None = None
+    reserve: Callable[[Sequence[Event]], list[Event]] | None = None
     shares: Shares = field(init=False)
     tracks: PerMinute = field(init=False)
     refreshed: Refreshed = field(init=False)

@@ -7,12 +7,13 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagmw._engine import Exchange
 from flagmw._guard import Deadline
 from flagmw._lane import Lane
+from flagmw._linger import close_when_idle
 from flagmw._log import Throttle
 from flagmw._stats import Counts
 from flagmw.codes import ErrorCode
@@ -20,6 +21,8 @@ from flagmw.config import Config
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._intake import Intake, Sink
 from flagmw.outbox._open import has_slots, located, make, probe, start, trouble
+from flagmw.outbox._picks import is_empty
+from flagmw.outbox._reserving import Reserving
 from flagmw.outbox._running import Running
 from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.location import Location, is_shared, parse
@@ -34,6 +37,8 @@ EXIT_FLUSH_S = 4.0
 EXIT_CLOSE_S = 8.0
 # What is left of that for writing back the log and freeing the slot.
 STORE_CLOSE_S = 1.5
+# How long the end of a lifespan, for which a page may wait, waits for the disk.
+REST_S = 0.25
 
 
 class Delivery:
@@ -45,7 +50,9 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, Running] = {}
         self._exit_pid = 0
-        self._intake = Intake(counts, throttle)
+        self._intake = Intake(counts, throttle, self._here)
+        self._reserving = Reserving(counts, throttle)
+        self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
@@ -78,6 +85,7 @@ class Delivery:
             OutboxError: the outbox cannot be used and the configuration says that it is required.
         """
         running = self._here()
+        self._rests += 1
         if running.owned:
             try:
                 start(running.outbox)
@@ -96,6 +104,14 @@ class Delivery:
     def sink(self) -> Sink:
         """Return where one exchange's events go at once."""
         return Sink(self._put)
+
+    def reserve(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
+        try:
+            running = self._here()
+        except ImportError:
+            return list(events)  # the interpreter takes its modules apart
+        return self._reserving.free(running.outbox, events)
 
     def commit(self, exchange: Exchange) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
@@ -124,13 +140,34 @@ class Delivery:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most."""
-        running, end = self._running, time.monotonic() + timeout_s
-        if running is None:
+        """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most.
+
+        Events count that dead processes have left in the directory, and for a Valkey server those of all machines.
+        """
+        end = time.monotonic() + timeout_s
+        if self._running is None and not self._may_hold_events():
             return True
+        running = self._here()
+        if not running.stored(timeout_s):
+            return False
         if not running.delivers:
-            return running.stored(timeout_s) and not self.stats().queued
-        return running.stored(timeout_s) and running.worker.flush(max(0.0, end - time.monotonic()))
+            return is_empty(running.outbox, running.worker.now())
+        running.worker.start()
+        return running.worker.flush(max(0.0, end - time.monotonic()))
+
+    def rest(self, close: Callable[[], None]) -> None:
+        """Wait for what is on its way to the store, not for delivery, which goes on.
+
+        Call *close* when nothing is left to deliver, or after half a minute where events are on disk anyway, unless
+        there is a new start before.
+        """
+        running = self._running
+        if running is None:
+            return
+        running.stored(REST_S)
+        self._rests += 1
+        rests = self._rests
+        close_when_idle(running, lambda: self._rests == rests and self._running is running, close)
 
     def close(self, timeout_s: float) -> None:
         """Deliver what can be delivered within *timeout_s* seconds, stop worker and drivers, close the outbox."""
@@ -141,6 +178,7 @@ class Delivery:
             lane.close()
 
     def _close(self, running: Running, end: float) -> None:
+        running.closed = True
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
         if running.own_memory or trouble(running.outbox):
             # What only this process knows of is lost after this, so it gets the time there is.
@@ -213,7 +251,14 @@ class Delivery:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
             return None
+        running.puts += 1
         return self._intake.put(running, events)
+
+    def _may_hold_events(self) -> bool:
+        """Say whether there may be events before this process has used its outbox: of others, or of its own past."""
+        if not isinstance(self._made, Location):
+            return True
+        return self._made.server is not None or has_slots(self._made)
 
     @property
     def _running(self) -> Running | None:
@@ -263,5 +308,6 @@ class Delivery:
 def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
+        delivery._intake.ending = True
         delivery.close(EXIT_CLOSE_S)
         delivery._intake.ended = True

@@ -10,13 +10,14 @@ from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
 
-from flagmw import _gates, _overrides, _placed, _stored
-from flagmw._carried import DECISION, OVERRIDE, RULE, VISITOR, After, Carried, Ready
+from flagmw import _gates, _link_page, _overrides, _placed, _stored
+from flagmw._carried import ASKED, DECISION, RULE, VISITOR, After, Carried, Ready
 from flagmw._context import REFRESH_S, Context
 from flagmw._cookies import format_set_cookie
 from flagmw._gates import Consent
 from flagmw._inbound import Inbound, host_of, visit_of
 from flagmw._jars import COOKIES_MAX, Jars, header_bytes, room_for
+from flagmw._link_token import OVERRIDE
 from flagmw._merge import merge, overridden
 from flagmw._overrides import Override
 from flagmw._recall import Recall
@@ -46,6 +47,7 @@ class Exchange(Reports):
         kept_from: why no vendor is to hear of this visitor, if none is.
         override: what a tester has chosen.
         asks: whether this request is one that vendors are asked about.
+        instead: what is sent in place of the application's response; None for all but an override's link.
         remembered: what is remembered of each vendor, after `recall`.
         loaded: whether the visitor's cookies were fetched from where they are kept.
         unkept: whether what becomes of them must not be kept, because they could not be fetched.
@@ -56,6 +58,7 @@ class Exchange(Reports):
     kept_from: ErrorCode | None = None
     override: Override | None = None
     asks = True
+    instead: _link_page.Page | None = None
     loaded = unkept = False
     known: Sequence[Decision | None] = ()
     consent = Consent.FULL
@@ -227,7 +230,7 @@ class Exchange(Reports):
     def _look_for_override(self, inbound: Inbound) -> None:
         config = self._context.config
         cookie = None if self.carried is None else self.carried.own.get(OVERRIDE)
-        token, keep = _overrides.sent(inbound.query, inbound.header(_overrides.HEADER), cookie)
+        token, by_link = _overrides.sent(inbound.query, inbound.header(_overrides.HEADER), cookie)
         if token is None:
             return
         if token == _overrides.OFF:
@@ -241,8 +244,28 @@ class Exchange(Reports):
             return
         self.override = found
         # An unsigned one may be text that no cookie holds; then it is for this page only.
-        if keep and RULE.value_ok(token):
-            self._own_lines = (self._own_line(OVERRIDE, token, int(found.until - self.now)),)
+        if by_link and RULE.value_ok(token):
+            self._opened(inbound, token, found, cookie)
+
+    def _opened(self, inbound: Inbound, token: str, found: Override, cookie: str | None) -> None:
+        """Keep what came by a link, once the visitor has said yes; until then it is for this request alone."""
+        kept = self._own_line(OVERRIDE, token, int(found.until - self.now))
+        if not found.signed:
+            self._own_lines = (kept,)
+            return
+        if self.kept_from is not None or not _link_page.is_opened(inbound):
+            return
+        asked = None if self.carried is None else self.carried.own.get(ASKED)
+        if cookie == token:
+            self.instead = _link_page.redirect(inbound)
+        elif _link_page.said_yes(inbound, token, asked):
+            self._own_lines = (kept, self._own_line(ASKED, "", 0))
+            self.instead = _link_page.redirect(inbound)
+        else:
+            nonce = _link_page.nonce_of(asked)
+            self._own_lines = (self._own_line(ASKED, nonce, _link_page.ASKED_S),)
+            self.instead = _link_page.question(inbound, token, found, self.host, nonce)
+        self.asks = False
 
     # What is known already
 

@@ -67,11 +67,15 @@ class Events:
         if not self._within_cap(track.occurred_at):
             return None
         events = self._tracks(track)
+        if track.key is not None and events and self._context.reserve is not None:
+            events = self._context.reserve(events)
         self._take(events)
         return track.id if events else None
 
     def expose(self, read: Iterable[Variant], now: float) -> None:
         """Make an event per vendor of the variants that a view has *read*, each once within `exposure_ttl_s`."""
+        # Of two requests the one that began first may read last: its own time would look like a clock that went back.
+        read_at = max(now, self._context.clock())
         for n, traits in enumerate(self._context.traits):
             vendor = traits.vendor
             own = [variant for variant in read if variant.vendor == vendor.name] if traits.reads else []
@@ -89,7 +93,7 @@ class Events:
                     variant.alias,
                     variant.experiment_id or variant.key,
                     ttl_s,
-                    now,
+                    read_at,
                 )
             ]
             variants = stripped(own, vendor.prefix)

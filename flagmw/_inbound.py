@@ -9,6 +9,7 @@ from string import punctuation
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from flagmw import _addresses
 from flagmw._domains import host_name, in_url
 from flagmw.config import Config, Identity
 from flagmw.types import EMPTY, Visit, VisitorState
@@ -163,13 +164,8 @@ def _referer(text: str | None, policy: str) -> str | None:
 
 
 def _is_trusted(address: str | None, config: Config) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    # A socket for both protocols shows IPv4 peers as ::ffff:10.0.0.1.
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(parsed in network for network in config.trusted_proxies)
+    found = _addresses.parsed(address or "")
+    return found is not None and any(found in network for network in config.trusted_proxies)
 
 
 def _forwarded_scheme(inbound: Inbound) -> str | None:
@@ -202,12 +198,7 @@ def _told_address(address: str | None, policy: str) -> str | None:
     found = _IPV4.fullmatch(address)
     if found and policy == "anonymised" and all(int(part) < 256 for part in found.groups()):
         return f"{found[1]}.{found[2]}.{found[3]}.0"
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    parsed = _addresses.parsed(address)
+    if parsed is None:
         return None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return _told_address(str(parsed.ipv4_mapped), policy)
-    if policy == "full":
-        return str(parsed)
-    return str(ipaddress.ip_network((str(parsed), 24 if parsed.version == 4 else 48), strict=False).network_address)
+    return str(parsed if policy == "full" else _addresses.anonymised(parsed))

@@ -18,7 +18,7 @@ from flagmw._remember import Key, Remembered
 from flagmw._suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
-from flagmw.outbox.pace import CONCURRENCY
+from flagmw.outbox.pace import ATTEMPTS_MAX
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
@@ -70,7 +70,7 @@ class Lane:
         self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
         # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
         limits = Limits(connect_s=DELIVERY_CONNECT_S)
-        self.delivery = BlockingDriver(pool_size=CONCURRENCY, limits=limits, transport=blocking_transport, **outside)
+        self.delivery = BlockingDriver(pool_size=ATTEMPTS_MAX, limits=limits, transport=blocking_transport, **outside)
 
     def reset(self) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""

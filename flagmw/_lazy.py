@@ -42,6 +42,8 @@ class Deferred:
     """
 
     __slots__ = ("_answered", "_begin", "_lock", "_made")
+    # What would be sent instead of the application's response is known only where the exchange begins at once.
+    instead = None
 
     def __init__(self, begin: Callable[[], Exchange]) -> None:
         self._begin, self._lock = begin, threading.Lock()

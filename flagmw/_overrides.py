@@ -1,7 +1,8 @@
 """QA overrides: signed tokens by which a tester chooses variants, tests in staging, and vendors' own previews.
 
 A token comes by the query parameter or cookie `flagmw_override` or the header `Flagmw-Override`. One that came by the
-query is kept in the cookie until it runs out; `flagmw_override=off` takes it away. While debugging, the unsigned form
+query is kept in the cookie until it runs out, once the visitor has said yes to that; `flagmw_override=off` takes it
+away. While debugging, the unsigned form
 `alias:variant,alias:variant` does as well.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flagmw._carried import OVERRIDE
+from flagmw._link_token import OVERRIDE
 from flagmw._token import MAX_CHARS, Keys
 from flagmw.codes import ErrorCode
 from flagmw.types import EMPTY
@@ -32,12 +33,14 @@ class Override:
         staging: ask vendors for tests in staging.
         preview: by vendor, parameters of its own previews.
         until: when it runs out, seconds since the epoch.
+        signed: whether a key of the site's vouches for it.
     """
 
     variants: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     staging: bool = False
     preview: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY, repr=False)
     until: float = 0.0
+    signed: bool = True
 
     @property
     def asks_otherwise(self) -> bool:
@@ -72,7 +75,7 @@ def mint(keys: Keys, override: Override, host: str, now: float) -> str:
 
 
 def sent(query: str, header: str | None, cookie: str | None) -> tuple[str | None, bool]:
-    """Return the token that a request brings, and whether it came by the query and is to be kept."""
+    """Return the token that a request brings, and whether it came by the query."""
     if OVERRIDE in query:
         for name, value in parse_qsl(query[-4 * MAX_CHARS :], max_num_fields=None)[:100]:
             if name == OVERRIDE:
@@ -91,7 +94,7 @@ def read(token: str, keys: Keys, host: str, now: float, *, unsigned: bool) -> Ov
     claims = keys.read("override", token, now) if keys else None
     if claims is None:
         plain = _plain(token) if unsigned else None
-        return ErrorCode.BAD_TOKEN if plain is None else Override(plain, until=now + 86_400)
+        return ErrorCode.BAD_TOKEN if plain is None else Override(plain, until=now + 86_400, signed=False)
     flags, preview = claims.get("flags", {}), claims.get("preview", {})
     good = claims.get("host") == host and isinstance(flags, dict) and _sound(flags) and isinstance(preview, dict)
     if not good or not all(isinstance(each, dict) for each in preview.values()):

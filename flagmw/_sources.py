@@ -145,7 +145,7 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
             return int(text)
         if option in ("hedge_ms", "pool_size"):
             return int(text)
-        if isinstance(default, float) or option == "new_visitors_per_s":
+        if isinstance(default, float) or option in ("new_visitors_per_s", "max_rate"):
             return float(text)
         if as_json:
             return json.loads(text)

@@ -10,9 +10,12 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from flagmw import _response
-from flagmw._current import set_current
+from flagmw._current import set_current, swap_current
+from flagmw._ending import ends_by_signal
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
+from flagmw._link_page import Page
+from flagmw._own_state import own_state
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.flags import Flags
@@ -61,8 +64,11 @@ class FlagsMiddleware:
         if self._leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = fm.excluded
-            set_current(None)
-            await self.app(scope, receive, send)
+            outer = swap_current(None)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                set_current(outer)
             return
         exchange: Exchange | Deferred | None
         flags: Flags
@@ -77,8 +83,15 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
             exchange, flags = None, Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
-        scope[KEY] = scope.setdefault("state", {})["flags"] = flags
-        set_current(flags)
+        if exchange is not None and exchange.instead is not None:
+            await _send_page(send, exchange.instead, exchange.set_cookies)
+            return
+        scope[KEY] = flags
+        # Some servers give all requests of a connection the same state, some of which are served at the same time.
+        given = scope.get("state")
+        scope["state"] = own_state(given, flags)
+        # This may be a request that a view makes of its own application: the view's flags come back afterwards.
+        outer = swap_current(flags)
         try:
             if exchange is None:
                 await self.app(scope, receive, send)
@@ -95,7 +108,9 @@ class FlagsMiddleware:
             if fm.shadows and kind == "http":
                 fm.shadow(exchange.begun(), flags, on_loop=True)
         finally:
-            set_current(None)
+            set_current(outer)
+            if given is not None:
+                scope["state"] = given
 
     async def _lazily(self, request: _Request) -> tuple[Exchange | Deferred, Flags]:
         """Return flags that decide when they are first read, or at once where there is nothing to ask."""
@@ -107,6 +122,14 @@ class FlagsMiddleware:
         await fm.fetch(exchange)
         flags = fm.lazily(exchange, on_loop=True) if exchange.asks else fm.ready(exchange)
         return exchange, await fm.asettle(exchange) if flags is None else flags
+
+
+async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
+    """Send a response of ours in place of the application's."""
+    lines = [*page.headers, ("content-length", str(len(page.body))), *(("set-cookie", cookie) for cookie in cookies)]
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines]
+    await send({"type": "http.response.start", "status": page.status, "headers": headers})
+    await send({"type": "http.response.body", "body": page.body})
 
 
 class _Responder:
@@ -227,7 +250,7 @@ def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies
 
 
 class _Lifespan:
-    """Start flagmw when the application is up, and close it when the application has shut down."""
+    """Start flagmw when the application is up, and let it rest, or close it, when the application has shut down."""
 
     def __init__(self, fm: Flagmw, send: Send) -> None:
         self._fm, self._send = fm, send
@@ -242,7 +265,8 @@ class _Lifespan:
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                await self._fm.aclose()
+                # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
+                await (self._fm.aclose() if ends_by_signal() else self._fm.arest())
         except Exception as error:
             self._fm.internal_error(error)
         await self._send(message)

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 try:
     import typer
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 except ImportError as error:
     raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
 
@@ -29,6 +29,7 @@ from flagmw._cli_common import (
 )
 from flagmw._cli_deliver import deliver
 from flagmw._cli_opened import purge
+from flagmw._cli_text import cell, console, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
@@ -55,15 +56,29 @@ def sandbox(
     scenario: Annotated[str | None, typer.Option(help="A scenario's TOML file, or the name of one that ships.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make assignments the same in every run.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Listen beyond this machine.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name by which it, and pages that use it, are reached.")
+    ] = None,
+    control_token: Annotated[
+        str | None, typer.Option(help="Let only those change it who send this in the header Sandbox-Token.")
+    ] = None,
 ) -> None:
     """Run an emulator of the vendors, to develop and test without an account."""
     try:
         from flagmw.sandbox import server
     except ImportError as error:
         fail(str(error))
-    typer.echo(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
+    say(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
     try:
-        server.serve(host, port, scenario, seed=seed, allow_remote=allow_remote)
+        server.serve(
+            host,
+            port,
+            scenario,
+            seed=seed,
+            allow_remote=allow_remote,
+            allow_hosts=allow_host or (),
+            control_token=control_token,
+        )
     except OSError as error:
         fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
@@ -106,7 +121,7 @@ def decide(
     aliases = list(flags.items())
     variants = [flags.variant(alias) for alias, _ in aliases]
     if as_json:
-        print(json.dumps(_document(flags, variants, elapsed_ms), indent=2))
+        say_json(_document(flags, variants, elapsed_ms))
     else:
         _print(flags, variants, elapsed_ms)
     # An answer such as "no test here" has a code too, and is no failure.
@@ -152,11 +167,11 @@ def track(
         "dropped": {code.value: n for code, n in stats.dropped.items()},
     }
     if as_json:
-        print(json.dumps(document, indent=2))
+        say_json(document)
     elif id is None:
-        print("not taken: the visitor is in no such test, or the data is bad", file=sys.stderr)
+        say("not taken: the visitor is in no such test, or the data is bad", sys.stderr)
     else:
-        print("  ".join(f"{name} {value}" for name, value in document.items()))
+        say("  ".join(f"{name} {value}" for name, value in document.items()))
     if not delivered or stats.delivered < stats.accepted:
         raise typer.Exit(FAILED)
 
@@ -180,7 +195,10 @@ def doctor(
     else:
         findings = examine(fm, site=site)
         fm.close(1.0)
-    print(json.dumps(to_json(findings), indent=2) if as_json else render(findings))
+    if as_json:
+        say_json(to_json(findings))
+    else:
+        say(render(findings))
     raise typer.Exit(exit_code(findings))
 
 
@@ -189,7 +207,7 @@ def main() -> None:
     try:
         app()
     except FlagmwError as error:
-        print(f"flagmw: {error}", file=sys.stderr)
+        say(f"flagmw: {shown(error)}", sys.stderr)
         sys.exit(WRONG)
 
 
@@ -236,16 +254,18 @@ def _document(flags: Flags, variants: list[Variant], elapsed_ms: float) -> dict[
 
 
 def _print(flags: Flags, variants: list[Variant], elapsed_ms: float) -> None:
-    console = Console()
+    out = console()
     table = Table("alias", "variant", "reason", "vendor", "experiment")
     for variant in variants:
-        table.add_row(variant.alias, variant.key, variant.reason, variant.vendor or "", variant.experiment_id or "")
+        row = (variant.alias, variant.key, variant.reason, variant.vendor or "", variant.experiment_id or "")
+        table.add_row(*map(cell, row))
     for alias in flags.missed:
         missed = flags.variant(alias)
-        table.add_row(alias, f"[dim]{missed.key}[/dim]", f"{missed.reason} {missed.error_code}", "", "")
-    console.print(table)
+        dim = Text(shown(missed.key), style="dim")
+        table.add_row(cell(alias), dim, f"{missed.reason} {missed.error_code}", "", "")
+    out.print(table)
     code = f"; {flags.error_code}" if flags.error_code else ""
-    console.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
+    out.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Config:
         tracks_per_visitor: Tracks of one visitor that are accepted in a minute, per process.
         deliver: `"inprocess"` delivers events in threads of this process. `"off"` leaves delivery to `flagmw
             deliver`, and needs an outbox on Valkey.
-        max_rate: Events delivered per second and process, at most.
+        max_rate: Events delivered per second and process, at most. None for as many as the vendors take well.
         commit_wait_ms: Milliseconds that a response waits at most until its events are stored. Later events are
             counted as `commit_late`.
         debug: Raise on bad `track()` data. Allow vendors' debug switches, and http to other machines.
@@ -131,7 +131,7 @@ class Config:
     new_visitors_per_s: float | None = None
     tracks_per_visitor: int = 120
     deliver: str = "inprocess"
-    max_rate: float = 50.0
+    max_rate: float | None = None
     commit_wait_ms: int = 50
     debug: bool = False
     transport: Any = None

@@ -13,7 +13,7 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from http.cookies import Morsel
 from typing import Any
@@ -22,16 +22,16 @@ try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
     from django import template
     from django.core import checks
-    from django.core.signals import request_finished
-    from django.http import HttpRequest, StreamingHttpResponse
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.http.response import HttpResponseBase
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
 
 from flagmw import _response, asgi, wsgi
-from flagmw._current import current, set_current
+from flagmw._current import current, known_current, set_current, swap_current
 from flagmw._django_settings import examine, from_settings, misplaced
 from flagmw._engine import Exchange
+from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 
@@ -64,13 +64,23 @@ class FlagsMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self._acall(request)
+        # This may be a request that a view makes of its own site: the view's flags come back afterwards.
+        outer = known_current()
+        try:
+            return self._call(request)
+        finally:
+            set_current(outer)
+
+    def _call(self, request: HttpRequest) -> HttpResponseBase:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=False)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
             if asked is not None:
                 _put(request, self.flagmw.settle(asked))
         try:
-            response = self.get_response(request)
+            response: HttpResponseBase = self.get_response(request)
         finally:
             # The view may have failed: what the visitor did before that happened all the same.
             if exchange is not None:
@@ -80,9 +90,18 @@ class FlagsMiddleware:
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        outer = known_current()
+        try:
+            return await self._call_async(request)
+        finally:
+            set_current(outer)
+
+    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=True)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
             if exchange is not None:
                 await self.flagmw.fetch(exchange)
             if asked is not None:
@@ -132,22 +151,38 @@ class FlagsMiddleware:
             # A file that the server may send on its own reads no flags, and would be one no more if it were wrapped.
             if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
                 wrap: Callable[..., Any] = self._astream if response.is_async else self._stream
-                response.streaming_content = wrap(response.streaming_content, exchange)
+                response.streaming_content = wrap(response.streaming_content, exchange, flags_from(request))
             self._shadow(response, exchange, flags_from(request))
 
-    def _stream(self, content: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
+    def _stream(self, content: Iterator[bytes], exchange: Exchange, flags: Flags) -> Iterator[bytes]:
         """Pass the pieces of *content* on, each when what the visitor did for it is put away."""
+        pieces = iter(content)
         try:
-            for piece in content:
+            while True:
+                outer = swap_current(flags)
+                try:
+                    piece = next(pieces, None)
+                finally:
+                    set_current(outer)
+                if piece is None:
+                    return
                 self._commit(exchange)
                 yield piece
         finally:
             self._commit(exchange)
 
-    async def _astream(self, content: AsyncIterator[bytes], exchange: Exchange) -> AsyncIterator[bytes]:
+    async def _astream(self, content: AsyncIterator[bytes], exchange: Exchange, flags: Flags) -> AsyncIterator[bytes]:
         """As `_stream`, for content that is made on an event loop."""
+        pieces = aiter(content)
         try:
-            async for piece in content:
+            while True:
+                outer = swap_current(flags)
+                try:
+                    piece = await anext(pieces, None)
+                finally:
+                    set_current(outer)
+                if piece is None:
+                    return
                 await self._acommit(exchange)
                 yield piece
         finally:
@@ -207,11 +242,13 @@ def _put(request: HttpRequest, flags: Flags) -> None:
     set_current(flags)
 
 
-def _clear(**_: Any) -> None:
-    set_current(None)
-
-
-request_finished.connect(_clear)
+def _page(page: Page, cookies: Sequence[str]) -> HttpResponse:
+    """Return a response of ours in place of the view's."""
+    response = HttpResponse(page.body, status=page.status, headers=dict(page.headers))
+    for line in cookies:
+        cookie = _Cookie(line)
+        response.cookies[cookie.key] = cookie
+    return response
 
 
 class _Environ(wsgi._Request):

@@ -92,6 +92,7 @@ class Flagmw(Deciding):
         self._decides_on, self.leaves_alone = matcher(config.paths), matcher(config.exclude)
         self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
         self._context.open_sink = self._delivery.sink
+        self._context.reserve = self._delivery.reserve
         refreshed = {lane.vendor.name: lane for lane in self._all_lanes if hasattr(lane.vendor, "refresh")}
         self._refresher = Refresher(
             {name: lane.vendor for name, lane in refreshed.items()},  # type: ignore[misc]
@@ -197,6 +198,20 @@ class Flagmw(Deciding):
         for lane in self._all_lanes:
             await lane.aio.aclose()
         await asyncio.to_thread(self.close, timeout_s)
+
+    async def arest(self) -> None:
+        """Let go of what belongs to the event loop, which may end, and go on with the rest: see `Delivery.rest`.
+
+        For the end of an ASGI lifespan: servers and adapters have one for each worker, for each test, or for each call
+        of a serverless function. It waits for no delivery.
+        """
+        import asyncio
+
+        if self._shadow is not None:
+            await self._shadow.cancel()
+        for lane in self._all_lanes:
+            await lane.aio.aclose()
+        await asyncio.to_thread(self._delivery.rest, self.close)
 
     def health(self) -> dict[str, Any]:
         """Return a small, plain picture for readiness endpoints and people."""

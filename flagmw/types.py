@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from flagmw._link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class Visit:
             parts = urlsplit(self.url)
             object.__setattr__(self, "host", self.host or (parts.hostname or ""))
             object.__setattr__(self, "path", self.path or parts.path or "/")
+        # Vendors, the outbox and logs see of an address what is here.
+        for name, address in (("url", self.url), ("path", self.path), ("referer", self.referer)):
+            if address and (clean := without_token(address)) is not address:
+                object.__setattr__(self, name, clean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +229,8 @@ class Call:
 
     Attributes:
         url: absolute; its host comes from the configuration alone.
-        replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed.
+        replay_safe: may be repeated on a fresh connection when a reused one turns out to be closed: for questions, and
+            for what counts nothing however often it arrives. Nothing that must not be sent twice is, whatever it says.
         hedge_safe: may be made twice at the same time, the first answer counting: it records nothing at the vendor,
             and both answers would be the same.
         share: the part of the time left that it may take; less than all where another call can stand in for it.

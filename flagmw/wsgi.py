@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flagmw import _response
-from flagmw._current import set_current
+from flagmw._current import set_current, swap_current
 from flagmw._engine import Exchange
 from flagmw._lazy import Deferred
+from flagmw._link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.flags import Flags
 from flagmw.runtime import Flagmw
@@ -45,13 +46,29 @@ class FlagsMiddleware:
         if KEY in environ:
             return self.app(environ, start_response)
         flags, exchange = self._decide(environ)
+        if exchange is not None and exchange.instead is not None:
+            return _send_page(start_response, exchange.instead, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self.flagmw.excluded if flags is None else flags
-        set_current(flags)
-        if flags is None:
-            return self.app(environ, start_response)
+        # This may be a request that a view makes of its own application: the view's flags come back afterwards.
+        outer = swap_current(flags)
+        try:
+            if flags is None:
+                return self.app(environ, start_response)
+            return self._call(environ, start_response, flags, exchange)
+        finally:
+            set_current(outer)
+
+    def _call(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        flags: Flags,
+        exchange: Exchange | Deferred | None,
+    ) -> Iterable[bytes]:
+        """Call the application, and return its body when the server has the status and the headers."""
         start = None if exchange is None else _Start(self.flagmw, exchange, flags, start_response)
-        end = _End(self.flagmw, exchange, start)
+        end = _End(self.flagmw, exchange, flags, start)
         is_file = _watch_file_wrapper(environ)
         try:
             body = self.app(environ, start_response if start is None else start)
@@ -63,10 +80,13 @@ class FlagsMiddleware:
         if (isinstance(body, list | tuple) and not self.flagmw.shadows) or is_file(body):
             if start is not None:
                 start.release()
-            # Nothing of the application runs from here on that could read or track.
-            set_current(None)
             return body
-        return _SizedBody(body, end) if hasattr(body, "__len__") else _Body(body, end)
+        wrapped = _SizedBody(body, end) if hasattr(body, "__len__") else _Body(body, end)
+        if start is not None and not start.is_settled():
+            # Some servers read status and headers when the application returns, although PEP 3333 lets it call
+            # start_response as late as with the first piece of the body.
+            wrapped.draw()
+        return wrapped
 
     def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | Deferred | None]:
         """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
@@ -88,6 +108,14 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             fm.internal_error(error)
             return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
+
+
+def _send_page(start_response: StartResponse, page: Page, cookies: Sequence[str]) -> list[bytes]:
+    """Send a response of ours in place of the application's."""
+    length = ("Content-Length", str(len(page.body)))
+    status = {200: "200 OK", 303: "303 See Other"}[page.status]
+    start_response(status, [*page.headers, length, *(("Set-Cookie", cookie) for cookie in cookies)])
+    return [page.body]
 
 
 def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:
@@ -112,17 +140,17 @@ class _Start:
     What the view reads in between still makes the response private.
     """
 
-    __slots__ = ("_exchange", "_fm", "_held", "_start_response", "_unread", "_write", "flags")
+    __slots__ = ("_exchange", "_fm", "_gone", "_held", "_start_response", "_unread", "_write", "flags")
 
     def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, start_response: StartResponse) -> None:
         self._fm, self._exchange, self.flags, self._start_response = fm, exchange, flags, start_response
         self._held: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
-        self._unread = False
+        self._gone = self._unread = False
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         more = () if exc_info is None else (exc_info,)
-        if self._write is not None or (self._held is not None and exc_info is None):
+        if self._gone or (self._held is not None and exc_info is None):
             # A second start: the server knows whether that can still be.
             self.release()
             return self._start_response(status, headers, *more)
@@ -143,7 +171,15 @@ class _Start:
                 headers = headers if edited is None else edited
             except Exception as error:
                 self._fm.internal_error(error)
+        # Some servers return no function to write with.
+        self._gone = True
         self._write = self._start_response(status, headers, *more)
+
+    def is_settled(self) -> bool:
+        """Say whether the server has the start, which goes out now if nothing of the body can change it any more."""
+        if self._held is not None and self.flags.touched:
+            self.release()
+        return self._gone
 
     def over(self) -> None:
         """Note whether flags were looked at too late to make the response private."""
@@ -152,17 +188,17 @@ class _Start:
 
     def _written(self, data: bytes) -> object:
         self.release()
-        assert self._write is not None
-        return self._write(data)
+        # None where the server has no such function: it fails as it would without us.
+        return self._write(data)  # type: ignore[misc]
 
 
 class _End:
-    """Commit what is left and clear the current flags, once."""
+    """Commit what is left, once."""
 
-    __slots__ = ("_done", "_exchange", "_fm", "start")
+    __slots__ = ("_done", "_exchange", "_fm", "flags", "start")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred | None, start: _Start | None) -> None:
-        self._fm, self._exchange, self.start, self._done = fm, exchange, start, False
+    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred | None, flags: Flags, start: _Start | None) -> None:
+        self._fm, self._exchange, self.flags, self.start, self._done = fm, exchange, flags, start, False
 
     def commit(self) -> None:
         if self._exchange is None:
@@ -181,42 +217,75 @@ class _End:
             self.commit()
             if self.start is not None:
                 self.start.over()
-            set_current(None)
             if self._exchange is not None and self.start is not None and self._fm.shadows:
                 self._fm.shadow(self._exchange.begun(), self.start.flags, on_loop=False)
 
 
 class _Body:
-    """Pass a body through, piece by piece, and see its end; `close()` of the application's is called once."""
+    """Pass a body through, piece by piece, and see its end; `close()` of the application's is called once.
 
-    __slots__ = ("_body", "_end", "_iterator")
+    The flags are current while the application makes a piece, and only then: a server may make the pieces of several
+    responses in turn, and need not call `close()` in the thread that made them.
+    """
+
+    __slots__ = ("_body", "_end", "_first", "_iterator")
 
     def __init__(self, body: Iterable[bytes], end: _End) -> None:
         self._body, self._end = body, end
         self._iterator: Iterator[bytes] | None = None
+        self._first: list[bytes] = []
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
-    def __next__(self) -> bytes:
-        if self._iterator is None:
-            self._iterator = iter(self._body)
+    def draw(self) -> None:
+        """Take the first piece, and keep it for the server.
+
+        What goes wrong with it is raised as by the application's call, whose body no server will close.
+        """
         try:
-            return next(self._iterator)
-        finally:
-            # With the first piece, and also when there is none.
-            if self._end.start is not None:
-                self._end.start.release()
-            # Before the visitor has this piece, which may be the last.
+            self._first.append(self._next())
+        except StopIteration:
+            pass
+        except BaseException:
+            self.close()
+            raise
+
+    def __next__(self) -> bytes:
+        return self._first.pop() if self._first else self._next()
+
+    def _next(self) -> bytes:
+        outer = swap_current(self._end.flags)
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._body)
+            piece = next(self._iterator)
+        except StopIteration:
+            self._passed()
+            raise
+        except BaseException:
             self._end.commit()
+            raise
+        finally:
+            set_current(outer)
+        self._passed()
+        return piece
+
+    def _passed(self) -> None:
+        """Let the start through with the first piece, or when there is none; commit before the visitor has it."""
+        if self._end.start is not None:
+            self._end.start.release()
+        self._end.commit()
 
     def close(self) -> None:
         body, self._body = self._body, ()
+        outer = swap_current(self._end.flags)
         try:
             close = getattr(body, "close", None)
             if close is not None:
                 close()
         finally:
+            set_current(outer)
             self._end()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from flagmw._addresses import is_loopback
 from flagmw._domains import canonical_domain, cookie_domain, host_name, in_url, is_address, is_public_suffix
 from flagmw._inbound import clean_path
 from flagmw.vendors.base import Vendor
@@ -77,10 +77,7 @@ def is_local(vendor: Vendor) -> bool:
     """Say whether *vendor* has no service, or one on this machine."""
     base_url = getattr(vendor, "base_url", None)
     host = urlsplit(base_url).hostname or "" if isinstance(base_url, str) else "localhost"
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(host)
 
 
 def shown_url(url: str) -> str:

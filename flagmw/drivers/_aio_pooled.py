@@ -75,12 +75,13 @@ class AsyncPooled:
                     raise
             # The first try may have arrived, even if the second one cannot be made.
             attempt.sent = True
+        repeated = attempt.sent
         try:
             fresh = await self._connect(idle, to)
+            return await self._converse(idle, fresh, call, to, attempt)
         except TransportError as error:
-            error.sent = attempt.sent
+            error.sent = error.sent or repeated
             raise
-        return await self._converse(idle, fresh, call, to, attempt)
 
     async def _converse(self, idle: Idle, link: Link, call: Call, to: _http.Target, attempt: Attempt) -> _http.Answer:
         wire = link.wire

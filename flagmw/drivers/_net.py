@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
+from flagmw import _addresses
 from flagmw.codes import ErrorCode
 from flagmw.drivers._threads import Workers
 from flagmw.exceptions import TransportError
@@ -96,12 +97,12 @@ def usable(found: Found) -> list[Address]:
     """Return the few addresses that are worth a try.
 
     Raises:
-        TransportError: `DNS` when there are none; `CONNECT` when all are link-local, where cloud providers
-            serve their credentials and no vendor lives.
+        TransportError: `DNS` when there are none; `CONNECT` when all are such as cloud providers serve their
+            credentials at, and no vendor lives.
     """
     if isinstance(found, Exception) or not found:
         raise TransportError(ErrorCode.DNS, sent=False) from (found if isinstance(found, Exception) else None)
-    public = [row for row in found if not ipaddress.ip_address(row[1][0].partition("%")[0]).is_link_local]
+    public = [row for row in found if not _addresses.is_forbidden(row[1][0])]
     if not public:
         raise TransportError(ErrorCode.CONNECT, sent=False)
     return public[:_TRIES]

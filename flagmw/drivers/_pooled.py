@@ -75,12 +75,12 @@ class Pooled:
                     raise
             # The first try may have arrived, even if the second one cannot be made.
             attempt.sent = True
+        repeated = attempt.sent
         try:
-            fresh = self._connect(to, attempt)
+            return self._converse(self._connect(to, attempt), call, to, attempt)
         except TransportError as error:
-            error.sent = attempt.sent
+            error.sent = error.sent or repeated
             raise
-        return self._converse(fresh, call, to, attempt)
 
     def close(self) -> None:
         self._idle.close()

@@ -75,17 +75,20 @@ class AsyncDriver:
         Raises:
             TransportError: the flow did not handle one, or asked for another call after its deadline.
         """
+        sent = False
         try:
             call = next(flow)
             while True:
                 try:
                     reply = await self._within(call, deadline)
                 except TransportError as error:
+                    sent = sent or error.sent
                     late = deadline.left(self._clock()) <= 0
                     call = flow.throw(error)
                     if late:
-                        raise TransportError(ErrorCode.DEADLINE, sent=error.sent) from None
+                        raise TransportError(ErrorCode.DEADLINE, sent=sent) from None
                 else:
+                    sent = True
                     call = flow.send(reply)
         except StopIteration as stop:
             outcome: T = stop.value

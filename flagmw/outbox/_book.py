@@ -6,6 +6,7 @@ import heapq
 import itertools
 import random
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from flagmw.types import Event, Outcome
 
 # A clock may step back a little between two threads; only more than this is a jump that due times must follow.
 _JUMP_S = 60.0
+_RESERVED_S = 60.0  # how long a business key is kept for an event that was not put yet
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Book:
         self._rows: dict[str, Row] = {}
         self._keys: set[tuple[str, str, str]] = set()
         self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
+        self._reserved: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
         self._lanes: dict[str, Queue] = {}
         self._held: dict[str, _Held] = {}
         self._bytes = self._dead_bytes = 0
@@ -76,6 +79,21 @@ class Book:
         self._queue(event.vendor).accepted += 1
         return True
 
+    def reserve(self, event: Event) -> bool:
+        """Keep the business key of *event* for it, for a minute; return whether no other event has it."""
+        key = _business_key(event)
+        if key is None:
+            return True
+        beat = time.monotonic()
+        while self._reserved and next(iter(self._reserved.values()))[1] <= beat - _RESERVED_S:
+            self._reserved.popitem(last=False)
+        holder, _ = self._reserved.get(key, (event.id, beat))
+        if holder != event.id or (self._key_taken(event) and event.id not in self._rows):
+            return False
+        self._reserved[key] = event.id, beat
+        self._reserved.move_to_end(key)
+        return True
+
     def enqueue(self, row: Row) -> None:
         self._queue(row.event.vendor).push(row)
 
@@ -96,11 +114,23 @@ class Book:
             rows.append(row)
             if row.event.at_most_once:
                 break
-        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
-        lane.busy.update(row.event.visitor_key for row in rows)
-        token = str(next(self._numbers))
-        self._held[token] = _Held(name, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
-        return Lease(token, name, tuple(row.leased() for row in rows))
+        return self._lease(name, rows, lease_s)
+
+    def claim_newest(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        for name, lane in self._lanes.items():
+            if name in skip or limit < 1:
+                continue
+            rows: list[Row] = []
+            for row in lane.newest_first(4 * limit, self._now):
+                if self._policy.too_old(row.created, self._now) or (rows and row.event.at_most_once):
+                    continue  # left to the claims that go by age, and to one of its own
+                rows.append(row)
+                if row.event.at_most_once or len(rows) == limit:
+                    break
+            if rows:
+                lane.take(rows)
+                return self._lease(name, rows, lease_s)
+        return None
 
     def take_back(self, token: str, id: str) -> Row | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
@@ -187,9 +217,16 @@ class Book:
         self.closed = True
         for queue in self._lanes.values():
             queue.lose_all()
-        for table in (self._rows, self._keys, self._recent, self._held):
+        for table in (self._rows, self._keys, self._recent, self._reserved, self._held):
             table.clear()
         self._bytes = 0
+
+    def _lease(self, vendor: str, rows: list[Row], lease_s: float) -> Lease:
+        # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
+        self._lanes[vendor].busy.update(row.event.visitor_key for row in rows)
+        token = str(next(self._numbers))
+        self._held[token] = _Held(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
+        return Lease(token, vendor, tuple(row.leased() for row in rows))
 
     def _fresh_head(self, lane: Queue) -> Row | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""
@@ -237,6 +274,7 @@ class Book:
         key = _business_key(event)
         if key is not None:
             self._keys.add(key)
+            self._reserved.pop(key, None)
         self._bytes += size
         queue.push(row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.lanes import Lanes
-from flagmw.outbox.pace import Pace
+from flagmw.outbox.pace import Arrivals, Pace
 from flagmw.outbox.parcels import Queue
 
 
@@ -21,21 +22,42 @@ class Crew:
 
     Attributes:
         ready: told when there is something to do; shares the lock of the process.
-        waiting: queues that nobody has begun.
+        waiting: queues that nobody has begun, oldest events first.
+        newest: the same of the newest events, which take turns with them while something fails.
+        turn: whose turn it is.
+        asks: whether a thread waits for the newest event to be claimed.
         running: queues in a thread's hands.
         threads_max: how many threads the lane could use when it was last looked at.
     """
 
     ready: threading.Condition
     waiting: deque[Queue] = field(default_factory=deque)
+    newest: deque[Queue] = field(default_factory=deque)
     running: set[Queue] = field(default_factory=set)
     threads: set[threading.Thread] = field(default_factory=set)
     threads_max: int = 1
+    turn: int = 0
+    asks: bool = False
+
+    def idle(self) -> bool:
+        """Say whether nothing waits to be begun."""
+        return not self.waiting and not self.newest
+
+    def is_newests_turn(self, one_in: int) -> bool:
+        """Say whether the newest events are next: the oldest have one turn of *one_in*."""
+        return self.turn % one_in != 0
+
+    def take(self, one_in: int) -> Queue:
+        """Take out the next queue to begin, of the oldest and the newest events in turn."""
+        newest = bool(self.newest) and (self.is_newests_turn(one_in) or not self.waiting)
+        self.turn += 1
+        return self.newest.popleft() if newest else self.waiting.popleft()
 
     def empty(self) -> list[Queue]:
         """Take out what nobody has begun."""
-        waiting = list(self.waiting)
+        waiting = [*self.waiting, *self.newest]
         self.waiting.clear()
+        self.newest.clear()
         return waiting
 
 
@@ -59,6 +81,9 @@ class Here:
 
     def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
         self.lanes, self.throttle, self.pace = lanes, throttle, pace
+        self.arrivals = Arrivals()
+        self.arrived = False
+        self.looked_at = -math.inf
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.turn: Turn | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 FLOOR_BYTES = 512 * 1024 * 1024
 FLOOR_SHARE = 0.05
 RESERVE_BYTES = 4 * 1024 * 1024
+_BLOCK = 1 << 16
 
 # File systems over a network, or shared between machines in another way: locks or memory maps do not hold there.
 _REMOTE = frozenset(
@@ -23,14 +25,39 @@ _REMOTE_FUSE = frozenset(
 _IMAGES = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse-overlayfs"})
 
 
-def is_low(directory: Path) -> bool:
-    """Say whether the disk has less free than the smaller of 512 MiB and 5 %; False when it does not tell."""
+def is_low(directory: Path, more: int = 0) -> bool:
+    """Say whether the disk has less free than the smaller of 512 MiB and 5 %; False when it does not tell.
+
+    Args:
+        more: bytes that are to be free beside that.
+    """
     try:
         disk = os.statvfs(directory)
     except OSError:
         return False
     floor = min(FLOOR_BYTES, disk.f_blocks * disk.f_frsize * FLOOR_SHARE)
-    return disk.f_bavail * disk.f_frsize < floor
+    return disk.f_bavail * disk.f_frsize < floor + more
+
+
+def reserve_bytes(directory: Path) -> int:
+    """Return the size of a reserve: 4 MiB, and half of a disk that is smaller than two of them."""
+    return _at_most(RESERVE_BYTES, directory, 2)
+
+
+def log_bytes(directory: Path) -> int:
+    """Return how far a log grows before it is written back: 3 MiB, on a small disk a sixteenth of it.
+
+    What it holds may all be new pages of the database: on a full disk the reserve must have room for them.
+    """
+    return _at_most(RESERVE_BYTES * 3 // 4, directory, 16)
+
+
+def _at_most(size: int, directory: Path, part: int) -> int:
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return size
+    return min(size, max(disk.f_blocks * disk.f_frsize // part // _BLOCK * _BLOCK, 4 * _BLOCK))
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -39,6 +66,19 @@ def status(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def sync(path: Path) -> None:
+    """Have what was written to the file at *path* on the disk.
+
+    Raises:
+        OSError: it cannot be opened or synced.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
@@ -88,8 +128,12 @@ class Reserve:
     def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
         self._path, self._size = path, size
 
-    def keep(self) -> None:
-        """Make the file, unless it is there or there is no room for it."""
+    def keep(self, *, partly: bool = False) -> bool:
+        """Make the file, unless it is there or there is no room for it; return whether it is there.
+
+        Args:
+            partly: whether to keep what there is room for.
+        """
         try:
             # Not through a link, which somebody else may have put there to have another file overwritten.
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -98,19 +142,23 @@ class Reserve:
                 self._fill(descriptor)
             finally:
                 os.close(descriptor)
-        except OSError:
-            self.release()
+        except OSError as error:
+            if not partly or error.errno not in (None, errno.ENOSPC, errno.EDQUOT):
+                self.release()
+            return False
+        return True
 
     def _fill(self, descriptor: int) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
-            raise OSError(f"{self._path.name} is not ours")
+            raise PermissionError(errno.EPERM, f"{self._path.name} is not ours")
         if found.st_size == self._size:
             return
         os.ftruncate(descriptor, 0)
-        block = bytes(1 << 16)
-        for _ in range(self._size // len(block)):
-            os.write(descriptor, block)
+        block = bytes(_BLOCK)
+        for _ in range(self._size // _BLOCK):
+            if os.write(descriptor, block) != _BLOCK:
+                raise OSError("the disk is full")
 
     def release(self) -> bool:
         """Remove the file; return whether there was one."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from flagmw._link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 from flagmw.outbox._fill import filler
 from flagmw.types import Event, Factor, Track, Variant, Visit
@@ -177,8 +178,8 @@ def _visit(document: Any) -> Visit:
     _check_scalars(data)
     _check_number(size)
     _check_number(now)
-    if not host or not path:
-        return Visit(**_known(document, _VISIT))  # which fills them in
+    if not host or not path or any(text and without_token(text) is not text for text in (url, path, referer)):
+        return Visit(**_known(document, _VISIT))  # which fills them in, and takes out what nobody else may see
     return _visit_of(*values)
 
 

@@ -19,12 +19,16 @@ class Intake:
     """Store events and note how that went. Raises nothing.
 
     Attributes:
+        ending: whether the process is about to end, so that nothing is kept in memory any more.
         ended: whether the process is at its end: what is in memory only is not delivered any more.
+
+    Args:
+        renew: returns what takes the place of a store that was closed just now.
     """
 
-    def __init__(self, counts: Counts, throttle: Throttle) -> None:
-        self._counts, self._throttle = counts, throttle
-        self.ended = False
+    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], Running]) -> None:
+        self._counts, self._throttle, self._renew = counts, throttle, renew
+        self.ending = self.ended = False
 
     def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
         """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
@@ -39,13 +43,13 @@ class Intake:
                 self._store(running, events)
                 return None
             if stored.done():
-                self._stored(running, len(events), stored.result)
+                self._stored(running, events, stored.result)
                 return None
             # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
             noted = Future[None]()
 
             def note(done: Future[Sequence[str]]) -> None:
-                self._stored(running, len(events), done.result)
+                self._stored(running, events, done.result)
                 noted.set_result(None)
 
             stored.add_done_callback(note)
@@ -59,13 +63,18 @@ class Intake:
         return None
 
     def _store(self, running: Running, events: Sequence[Event]) -> None:
-        self._stored(running, len(events), lambda: running.outbox.put_many(events, running.worker.now()))
+        self._stored(running, events, lambda: running.outbox.put_many(events, running.worker.now()))
 
-    def _stored(self, running: Running, n: int, result: Callable[[], Sequence[str]]) -> None:
-        """Note how many of *n* events are in the outbox, as *result* says."""
+    def _stored(self, running: Running, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
+        """Note how many of *events* are in the outbox, as *result* says."""
+        n = len(events)
         try:
             stored = len(result())
         except Exception as error:
+            if running.closed and not (self.ending and running.own_memory):
+                # It was closed between the choice of the store and this: the next one takes them.
+                self.put(self._renew(), events)
+                return
             # Somebody else's error text may quote what a visitor sent.
             told = str(error) if isinstance(error, OutboxError) else type(error).__name__
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
@@ -73,7 +82,7 @@ class Intake:
             return
         running.opened = True
         if stored and running.delivers:
-            running.worker.wake()
+            running.worker.arrived(events)
         if stored < n:
             self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
             self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")

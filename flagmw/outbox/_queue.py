@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -69,6 +69,26 @@ class Queue:
             heapq.heappop(self.waiting)
             self.parked.setdefault(row.event.visitor_key, []).append(row)
         return None
+
+    def newest_first(self, n: int, now: float) -> list[Row]:
+        """Return the first due row of each of the *n* free visitors with the newest untried ones, newest first."""
+        first: dict[str, tuple[float, int, Row]] = {}
+        last: dict[str, tuple[float, int, Row]] = {}
+        for entry in self.waiting:
+            if entry[0] <= now:
+                visitor = entry[2].event.visitor_key
+                if visitor not in first or entry < first[visitor]:
+                    first[visitor] = entry
+                if not entry[2].attempts and (visitor not in last or entry > last[visitor]):
+                    last[visitor] = entry
+        newest = heapq.nlargest(n, (entry for visitor, entry in last.items() if visitor not in self.busy))
+        return [first[entry[2].event.visitor_key][2] for entry in newest]
+
+    def take(self, rows: Collection[Row]) -> None:
+        """Take *rows* out of those that wait."""
+        taken = {row.seq for row in rows}
+        self.waiting = [entry for entry in self.waiting if entry[1] not in taken]
+        heapq.heapify(self.waiting)
 
     def free(self, visitor: str) -> None:
         """Note that one leased event of *visitor* is back."""

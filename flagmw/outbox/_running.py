@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flagmw._guard import Breaker, Deadline
+from flagmw._guard import Deadline
 from flagmw.config import Config
 from flagmw.outbox._open import make
 from flagmw.outbox.base import Leased, Outbox
@@ -28,6 +28,8 @@ class Running:
         owned: whether the outbox was made here, to be closed here; *own_memory*: in memory, so that it ends here.
         opened: whether it has stored anything yet.
         submits: whether it stores without being waited for.
+        puts: how often events came.
+        closed: whether its store is closed, or about to be.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class Running:
 
         self.delivers = config.deliver == "inprocess"
         self.owned = isinstance(made, Location)
-        self.opened = False
+        self.opened = self.closed = False
+        self.puts = 0
         self.own_memory = self.owned and made.scheme == "memory"
         self.outbox: Outbox = make(made, required=config.outbox_required) if self.owned else made
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
@@ -52,12 +55,13 @@ class Running:
             self.outbox,
             vendors,
             deliver,
-            {name: Breaker() for name in vendors},
             max_rate=config.max_rate,
             on_outcome=outcome,
         )
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None
+        if self.owned and hasattr(self.outbox, "at_most_once"):
+            self.outbox.at_most_once = any(vendor.at_most_once for vendor in config.vendors)
         self.committer = ThreadPoolExecutor(1, "flagmw-commit")
 
     def stored(self, timeout_s: float) -> bool:

@@ -11,13 +11,14 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox._crews import Crew, Here, Turn
 from flagmw.outbox.base import Lease, Leased, Outbox
 from flagmw.outbox.parcels import Queue, parcel_size
-from flagmw.types import Outcome, Retry
+from flagmw.outbox.policy import Later
+from flagmw.types import Outcome
 
 TROUBLE_S = 1.0
 """The pause after the store failed."""
 
 _LINGER_S = 10.0  # a vendor's thread without work ends after this
-_SHED_S = 30.0  # how much later a repeat comes for which the vendor's state left no room
+_POLL_S = 0.1  # while something waits for a place, which may come by mere time, it is looked for so often
 
 
 class Sender:
@@ -60,15 +61,22 @@ class Sender:
         end = time.monotonic() + _LINGER_S
         with here.changed:
             while not turn.stop.is_set():
-                if crew.waiting and len(crew.running) < here.lanes.width(vendor, self._monotonic()):
-                    queue = crew.waiting.popleft()
-                    crew.running.add(queue)
-                    here.nudge()
-                    return queue
+                now = self._monotonic()
+                if not crew.idle() and len(crew.running) < here.lanes.places(vendor, now):
+                    one_in = here.lanes.oldest_one_in(vendor, now)
+                    if not crew.newest and crew.is_newests_turn(one_in) and here.lanes.picks_newest(vendor, now):
+                        # Chosen now and not before: the next one may be newer.
+                        crew.asks = True
+                        here.nudge()
+                    else:
+                        queue = crew.take(one_in)
+                        crew.running.add(queue)
+                        here.nudge()
+                        return queue
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     break
-                crew.ready.wait(left_s)
+                crew.ready.wait(left_s if crew.idle() else _POLL_S)
             crew.threads.discard(threading.current_thread())
             return None
 
@@ -77,30 +85,34 @@ class Sender:
         lanes = here.lanes
         while queue.left.rows:
             size = parcel_size(queue.left.rows, lanes.batch_max(vendor))
-            if queue.left.rows[0].attempts and not lanes.may_repeat(vendor, size, self._monotonic()):
-                shed = queue.take(size)
-                self._outbox.ack(shed, [Retry(ErrorCode.SHED, after_s=_SHED_S)] * size, self._now())
+            rows = queue.left.rows[:size]
+            hold_s = lanes.hold_s(vendor, rows, self._monotonic())
+            if hold_s > 0:
+                held = queue.take(size)
+                self._outbox.ack(
+                    held, [Later(ErrorCode.SHED, hold_s, wait_s=hold_s, counted=False)] * size, self._now()
+                )
                 continue
-            if not self._paced(here, turn, queue, size):
+            if not self._paced(here, turn, queue, vendor, size):
                 return
-            now = self._monotonic()
-            if vendor in lanes.resting(now) or not lanes.allow(vendor, now):
+            if not lanes.allow(vendor, self._monotonic()):
                 here.pace.give_back(size)
+                lanes.give_back(vendor, rows)
                 return
             parcel = queue.take(size)
-            outcomes = lanes.attempt(vendor, parcel.rows)
-            lanes.note(vendor, outcomes, self._monotonic())
+            outcomes, ruled = lanes.attempt(vendor, parcel.rows)
             with here.changed:
                 here.attempts += 1
                 here.repeats += sum(row.attempts > 0 for row in parcel.rows)
-            self._outbox.ack(parcel, outcomes, self._now())
+            self._outbox.ack(parcel, ruled, self._now())
             self._tell(here, parcel.rows, outcomes)
             with here.changed:
                 here.changed.notify_all()
 
-    def _paced(self, here: Here, turn: Turn, queue: Queue, size: int) -> bool:
+    def _paced(self, here: Here, turn: Turn, queue: Queue, vendor: str, size: int) -> bool:
         """Wait for the turn of *size* events; say whether it has come, with the lease good for an attempt still."""
-        at = here.pace.book(size, self._monotonic())
+        now = self._monotonic()
+        at = max(here.pace.book(size, now), here.lanes.book(vendor, size, now))
         while not turn.stop.is_set():
             # An attempt that might outlast the lease could be made twice at the same time.
             now = self._monotonic()
@@ -110,6 +122,7 @@ class Sender:
                 return True
             turn.stop.wait(at - now)
         here.pace.give_back(size)
+        here.lanes.give_back(vendor, queue.left.rows[:size])
         return False
 
     def release(self, here: Here, lease: Lease) -> None:

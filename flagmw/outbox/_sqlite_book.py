@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
 from flagmw.outbox._events import Unreadable, from_bytes
+from flagmw.outbox._keys import DONE, WAITING, Change, Held, Keys
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
@@ -28,6 +30,8 @@ from flagmw.types import Event, Outcome
 
 # Rows that one call of `purge` looks at.
 _STRIDE = 500
+# Rows that a process may have accepted at most before it was killed, and not noted where all look for keys.
+_LATEST = 20_000
 
 
 class Book:
@@ -59,6 +63,11 @@ class Book:
         self._leases = Leases(connection, tag, seal, self._clock, owner=owner)
         self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
         self._due = Due(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
+
+        # What has changed of business keys since the last commit, in order; and who says which are another's.
+        self.key_changes: list[Change] = []
+        self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
+        self.keys: Keys | None = None
 
     # Its own life
 
@@ -127,6 +136,14 @@ class Book:
             passed.add(vendor)
         return None
 
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        self.advance(now)
+        for vendor in self._counts.vendors("queued"):
+            rows = [] if vendor in skip or limit < 1 else self._due.newest(vendor, limit, self.now)
+            if rows:
+                return self._leases.take(vendor, rows, lease_s, self.now)
+        return None
+
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         self.advance(now)
         rulings = [
@@ -151,9 +168,11 @@ class Book:
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         self.advance(now)
         revived = 0
-        for n, _, vendor, key, size in self._past.numbers(ids):
-            if self._queue.revive(n, vendor, key, size):
+        for n, id, vendor, key, size in self._past.numbers(ids):
+            if not self._taken(key, id) and self._queue.revive(n, vendor, key, size):
                 self._past.delete(n, vendor, size)
+                if key is not None:
+                    self.key_changes.append(Change(key, id, WAITING))
                 revived += 1
         return revived
 
@@ -210,6 +229,11 @@ class Book:
         """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
         return self._due.unreadable
 
+    def took_proof(self) -> bool:
+        """Say whether an event that must not be sent twice was handed out since this was last asked."""
+        taken, self._leases.handed_out_once = self._leases.handed_out_once, False
+        return taken
+
     def salvaged(self, salvage: Salvage) -> bool:
         """Take some more rows of a damaged file; return whether that was the end."""
         done = salvage.step(self.connection, self._counts)
@@ -229,7 +253,54 @@ class Book:
         """Say whether nothing is left that this process could deliver."""
         return self._queue.rows <= self.unreadable
 
+    def has_keys(self) -> bool:
+        """Say whether any event of the file, waiting or settled lately, has a business key."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM event WHERE key IS NOT NULL) "
+            "OR EXISTS (SELECT 1 FROM done WHERE typeof(what) = 'blob')"
+        )
+        return bool(self.connection.execute(query).fetchone()[0])
+
+    def enter_keys(self, keys: Keys, *, all: bool) -> None:
+        """Enter the business keys of the file where all processes look; an event whose key is another's goes.
+
+        Args:
+            all: everything, where that place may know nothing of this file; else what was accepted last.
+
+        Raises:
+            OutboxError: that place cannot be used.
+        """
+        found = self.connection.execute(
+            "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
+            (all, _LATEST),
+        )
+        # Some at a time: other processes' requests wait for this.
+        while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
+            for id in keys.enter(held):
+                self._leases.take_from_all(id)
+                row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
+                if row is not None:
+                    self._settlement.remove(row, remember_key=False)
+                    self._counts.add(row.vendor, "dropped", 1, ErrorCode.DUPLICATE_KEY)
+        self._flush()
+        if all:
+            done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
+            self.key_changes += [Change(what, "", DONE) for (what,) in done]
+
+    def give_up_keys(self, rows: Iterable[Packed]) -> None:
+        """Let others have the business keys of *rows*, which are not stored."""
+        self.key_changes += [Change(row.key, row.id, None) for row in rows if row.key is not None]
+
     # Parts
+
+    def _taken(self, key: bytes | None, id: str) -> bool:
+        """Say whether another event than dead letter *id* holds its key, in this slot or another."""
+        if key is None or self.keys is None:
+            return False
+        try:
+            return bool(self.keys.reserve([Held(key, id)]))
+        except OutboxError:
+            return False
 
     def _flush(self) -> None:
         """Write what the settling of rows has collected."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable
@@ -11,9 +12,9 @@ from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_leases import Leases
-from flagmw.outbox._sqlite_rows import DUE, FIRST, PARK, UNREADABLE, WAITING, Row
+from flagmw.outbox._sqlite_rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
 from flagmw.outbox.base import Leased
-from flagmw.outbox.policy import Policy
+from flagmw.outbox.policy import Discard, Policy
 
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500
@@ -82,6 +83,14 @@ class Due:
                         self._connection.execute(PARK, (UNREADABLE, row.seq))
                         self.unreadable += 1
                     else:
+                        if row.once == HANDED_OUT and isinstance(self._policy.doubt(leased, now, row.due), Discard):
+                            # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                            self._bury(row, ErrorCode.AMBIGUOUS)
+                            passed += 1
+                            continue
+                        if row.once == HANDED_OUT:
+                            # Of a store that only hands on: whoever gets it has to look whether it came before.
+                            leased = replace(leased, attempts=max(1, leased.attempts))
                         if chosen and row.once:
                             return chosen
                         chosen.append((row, leased))
@@ -92,6 +101,27 @@ class Due:
             if chosen or not passed or seen < stride:
                 return chosen
             stride += _STRIDE
+
+    def newest(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+        """Return up to *limit* rows for one lease, the first one of each visitor with the newest untried rows."""
+        chosen: list[tuple[Row, Leased]] = []
+        passed: set[str] = set()
+        for values in self._connection.execute(NEWEST, (vendor, now, 4 * limit)).fetchall():
+            visitor = Row(*values).visitor
+            if visitor in passed or self._leases.is_busy(vendor, visitor):
+                continue
+            passed.add(visitor)
+            row = Row(*self._connection.execute(VISITORS_FIRST, (vendor, now, visitor)).fetchone())
+            old = row.created > 0 and self._policy.too_old(row.created, self._clock.seen)
+            if old or row.once == HANDED_OUT or (chosen and row.once):
+                continue  # left to the claims that go by age, and to one of its own
+            try:
+                chosen.append((row, row.read(self._seal, self._clock)))
+            except Unreadable:
+                continue
+            if row.once or len(chosen) == limit:
+                break
+        return chosen
 
     def first_at(self, vendor: str) -> float | None:
         """Return when the first row that could be had is due; None when there is none."""

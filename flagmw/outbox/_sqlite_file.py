@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flagmw.exceptions import OutboxError
+from flagmw.outbox._disk import log_bytes
 from flagmw.outbox._sqlite_header import fits
 from flagmw.outbox._sqlite_identity import Identity
+from flagmw.outbox._sqlite_log import lost_commits
+from flagmw.outbox._sqlite_rows import DOUBT_ALL
 
 SCHEMA = 1
 _NOBODY = 1 << 30
 BUSY_S = 5.0
 CHECK_S = 0.2
-# How far the log grows before it is written back: often enough to stay small, seldom enough not to delay commits.
-CHECKPOINT_PAGES = 4000
-LOG_BYTES = 16 * 1024 * 1024
+_PAGE_BYTES = 4096
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -63,12 +64,17 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
     identity = Identity.of(path)
     connection = connect(path)
     try:
-        _settle(connection, full_sync=full_sync, new=new)
-        if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] == 0:
+        _settle(connection, full_sync=full_sync, new=new, log=log_bytes(path.parent))
+        made = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] != 0
+        # Looked at before anything is written, which might begin the log anew.
+        doubtful = made and lost_commits(connection, path)
+        if not made:
             _create(connection, identity)
         elif "seen" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(dead)")}:
             connection.execute("ALTER TABLE dead ADD COLUMN seen REAL")
         _check_meta(connection, path, identity, adopt_copies)
+        if doubtful:
+            connection.execute(DOUBT_ALL)
         end = time.monotonic() + CHECK_S
         if not new and sound(connection, lambda: time.monotonic() < end) is False:
             raise Damaged
@@ -93,6 +99,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def lacks_room(error: sqlite3.Error) -> bool:
+    """Say whether *error* may mean that the disk has no room: that of the index is told as a failure to write."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
 def sound(connection: sqlite3.Connection, go_on: Callable[[], bool]) -> bool | None:
     """Say whether the file's structure holds; None when *go_on* ended the search before anything was found."""
     connection.set_progress_handler(lambda: not go_on(), 10_000)
@@ -115,7 +126,7 @@ def marks(connection: sqlite3.Connection) -> dict[str, object]:
     return dict(connection.execute("SELECT name, value FROM meta").fetchall())
 
 
-def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool) -> None:
+def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool, log: int) -> None:
     """Set what must be set on every connection ("PRAGMA Statements", sqlite.org)."""
     if new:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -125,8 +136,8 @@ def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool) -> No
     for pragma in (
         # In WAL mode only FULL syncs the log at every commit; NORMAL may lose the last ones at a power cut.
         f"synchronous = {'FULL' if full_sync else 'NORMAL'}",
-        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-        f"journal_size_limit = {LOG_BYTES}",
+        f"wal_autocheckpoint = {log // _PAGE_BYTES}",
+        f"journal_size_limit = {log}",
         "mmap_size = 0",
         "trusted_schema = OFF",
         "cell_size_check = ON",
@@ -185,5 +196,8 @@ def _check_meta(connection: sqlite3.Connection, path: Path, identity: Identity, 
             "add ?copies=adopt to the outbox to deliver them here, or remove the file"
         )
     connection.execute("BEGIN IMMEDIATE")
+    if not identity.is_of(known):
+        # What must not be sent twice may have been sent by whoever has, or had, the other copy.
+        connection.execute(DOUBT_ALL)
     _own(connection, identity)
     connection.execute("COMMIT")

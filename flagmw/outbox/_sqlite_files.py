@@ -8,21 +8,26 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import remote_type, status
+from flagmw.outbox._disk import is_low, remote_type, reserve_bytes, status, sync
+from flagmw.outbox._keys import Held, Keys
 from flagmw.outbox._sqlite_adoption import Adoption
-from flagmw.outbox._sqlite_file import is_damage, mark, sound
+from flagmw.outbox._sqlite_file import is_damage, lacks_room, mark, sound
+from flagmw.outbox._sqlite_rows import Packed
 from flagmw.outbox._sqlite_slot import Open, Opener, Options, drop, told, vanished
 
 RETRY_S = 5.0
 _PULSES = 8
-_VACUUM_PAGES = 2_000
+_VACUUM_PAGES = 64
+_BUSY_STEPS = 4
+# Pages that are kept for the next events, unless the disk has no room.
+_FREE_PAGES = 256
 _LONG_LOG_BYTES = 64 * 1024 * 1024
 
 # What a process runs out of, which says nothing of a slot.
@@ -39,7 +44,8 @@ class Files:
         self._trouble: str | None = None
         self.closed = False
         self.throttle = Throttle(logger)
-        self._opener = Opener(options, self.throttle)
+        self.keys = Keys(options.directory, options.policy, allow_network=options.allow_network)
+        self._opener = Opener(options, self.throttle, self.keys)
         self._adoption = Adoption(options, self._opener, self.throttle, self.shut)
         self._own: Open | None = None
         self._current: Open | None = None
@@ -107,15 +113,43 @@ class Files:
                 one.book.save()
                 one.connection.execute("COMMIT")
                 one.begun, one.used = False, True
+                self.keep_keys(one)
+                if one.book.took_proof() and not self._options.full_sync:
+                    # The proof that an event may have been sent must not be undone while the event itself is not.
+                    sync(one.log)
 
     def rollback(self) -> None:
         for one in self.held():
             if one.begun:
                 one.begun = False
                 one.version = -1  # so that the mirror is read anew
+                one.book.key_changes.clear()
                 with contextlib.suppress(sqlite3.Error):
                     if one.connection.in_transaction:
                         one.connection.execute("ROLLBACK")
+
+    # Business keys
+
+    def taken(self, one: Open, rows: Sequence[Packed], now: float) -> set[str]:
+        """Return the ids of those of *rows*, for slot *one*, whose business key another event has in whichever slot."""
+        keyed = [Held(row.key, row.id) for row in rows if row.key is not None]
+        if not keyed:
+            return set()
+        # What is old enough is given up first.
+        one.book.advance(now)
+        self.keep_keys(one)
+        try:
+            return self.keys.reserve(keyed)
+        except OutboxError:
+            return set()  # told by whoever asked before; the slot itself knows its own
+
+    def keep_keys(self, one: Open) -> None:
+        """Note what the last commit has changed of business keys."""
+        if one.book.key_changes:
+            changes = list(one.book.key_changes)
+            one.book.key_changes.clear()
+            if not self.keys.apply(changes):
+                self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "the file of business keys cannot be written")
 
     # Bad times
 
@@ -138,18 +172,43 @@ class Files:
             self._adoption.slots.pop(one.slot.number, None)
         return False
 
-    def release_reserve(self) -> bool:
-        """Make room for a delete on a full disk; return whether there was any to make."""
+    def make_room(self) -> bool:
+        """Make room for a delete on a full disk; return whether any was made.
+
+        A log that is written back is used from its beginning again. What it holds may need room in the database,
+        which the reserve has.
+        """
+        made = [self._write_back(one) for one in self.held()]
+        if any(made):
+            return True
         released = [one.reserve.release() for one in self.held()]
+        for one in self.held():
+            one.reserved, one.reserve_at = False, time.monotonic() + RETRY_S
+            self._write_back(one)
         return any(released)
 
     def keep_reserves(self) -> None:
         """Take what room deletes may need one day; not while a slot is opened, when a request may be waiting."""
         for one in self.held():
-            if not one.reserved:
-                one.reserved = True
-                if not self._options.disk_is_low(self._options.directory):
-                    one.reserve.keep()
+            if not one.reserved and time.monotonic() >= one.reserve_at:
+                one.reserve_at = time.monotonic() + RETRY_S
+                one.reserved = not self.is_low() and one.reserve.keep()
+
+    def is_low(self) -> bool:
+        """Say whether the disk has too little room for new events, beside what a reserve needs that was given up."""
+        directory = self._options.directory
+        if self._options.disk_is_low(directory):
+            return True
+        given_up = any(not one.reserved and one.reserve_at > 0 for one in self.held())
+        return given_up and is_low(directory, reserve_bytes(directory))
+
+    def _write_back(self, one: Open) -> bool:
+        """Write the log of *one* back as far as that needs no room; return whether it begins anew."""
+        try:
+            busy, pages, written = one.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy and 0 < pages == written
 
     # Upkeep
 
@@ -167,10 +226,11 @@ class Files:
                 if verdict is False:
                     self._opener.refile(one)
                 one.checked = verdict is not None
-            one.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            low = self.is_low()
+            self._give_back(one, 0 if low else _FREE_PAGES, go_on)
+            # On a disk that is nearly full the log keeps its room: nobody else would give it back.
+            one.connection.execute(f"PRAGMA wal_checkpoint({'RESTART' if low else 'TRUNCATE'})").fetchall()
             one.used = False
-            one.reserved = False
             log = status(one.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
@@ -181,9 +241,22 @@ class Files:
     def adopt(self) -> bool:
         """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
         for one in self.held():
+            if vanished(one, sure=True):
+                self._rehouse(one)
             with contextlib.suppress(OSError):
                 one.slot.keep()
+        self._renew_keys()
         return self._adoption.turn(self._own)
+
+    def _renew_keys(self) -> None:
+        """Do what could not be done to the keys, and enter them anew in a file that replaced another."""
+        self.keys.apply()
+        self.keys.tidy()
+        for one in self.held():
+            if one.keys_in != self.keys.instance:
+                self.begun(one)
+                self._opener.enter_keys(one)
+                self.commit()
 
     def salvage(self) -> bool:
         """Copy some rows out of damaged files; return whether more are left."""
@@ -191,6 +264,10 @@ class Files:
             if one.salvage is not None:
                 self._current = one
                 self._opener.salvage(one)
+        return self.salvages()
+
+    def salvages(self) -> bool:
+        """Say whether rows of damaged files are not here yet."""
         return any(one.salvage is not None for one in self.held())
 
     def stood_still(self, seconds: float) -> None:
@@ -208,18 +285,53 @@ class Files:
     def shut(self, one: Open) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
         try:
-            self.begun(one, sure=True)
-            mark(one.connection, "clean", 1)
-            one.book.save()
-            one.connection.execute("COMMIT")
-            one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            try:
+                self._end(one)
+            except sqlite3.Error as error:
+                self.rollback()
+                if not lacks_room(error) or not self.make_room():
+                    raise
+                self._end(one)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {told(error)}")
         drop(one)
+        if not one.reserved and (one.reserve_at > 0 or self.is_low()):
+            # The room of the log and the index, which whoever opens the file next needs again.
+            one.reserve.keep(partly=True)
         if one is self._own:
             self._own = None
         else:
             self._adoption.slots.pop(one.slot.number, None)
+
+    def give_back(self) -> None:
+        """Give some room of the databases back while there is work: on a full disk nobody can wait for quiet."""
+        for one in self.held():
+            steps = iter(range(_BUSY_STEPS))
+            self._give_back(one, 0, lambda steps=steps: next(steps, None) is not None)  # type: ignore[misc]
+
+    def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
+        """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
+        one.connection.execute("PRAGMA incremental_vacuum(1)")
+        before = None
+        while go_on():
+            pages = one.connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if pages <= free or pages == before:
+                return
+            before = pages
+            self.begun(one)
+            for _ in range(min(pages - free, _VACUUM_PAGES)):
+                # One call ends after one page, whatever number it is given.
+                one.connection.execute("PRAGMA incremental_vacuum(1)")
+            self.commit()
+
+    def _end(self, one: Open) -> None:
+        self.begun(one, sure=True)
+        mark(one.connection, "clean", 1)
+        one.book.save()
+        one.connection.execute("COMMIT")
+        one.begun = False
+        self.keep_keys(one)
+        one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # Opening
 
@@ -258,6 +370,8 @@ class Files:
             if slot is not None:
                 slot.free()
             if new or (isinstance(error, OSError) and error.errno in _OF_THE_PROCESS):
+                raise
+            if isinstance(error, sqlite3.Error) and lacks_room(error) and is_low(directory):
                 raise
             self._opener.leave(number, error)
             return None

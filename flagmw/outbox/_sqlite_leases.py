@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flagmw.outbox._events import Unreadable
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
-from flagmw.outbox._sqlite_rows import BUSY, COLUMNS, PARK, UNPARK, Row
+from flagmw.outbox._sqlite_rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
 from flagmw.outbox.base import Lease, Leased
 
 
@@ -37,13 +37,16 @@ class Leases:
         self._parked: set[tuple[str, str]] = set()
         self._ghosts: set[str] = set()
         self._unleased: list[tuple[int]] = []
+        self._unsent: list[tuple[int]] = []
+        # Whether an event that must not be sent twice was handed out since this was last asked.
+        self.handed_out_once = False
 
     def __bool__(self) -> bool:
         return bool(self._held)
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
-        self._held, self._busy, self._unleased = {}, {}, []
+        self._held, self._busy, self._unleased, self._unsent = {}, {}, [], []
         parked = self._connection.execute("SELECT DISTINCT vendor, visitor FROM event WHERE parked = ?", (BUSY,))
         self._parked = set(parked.fetchall())
         if self._owner:
@@ -91,6 +94,10 @@ class Leases:
             "REPLACE INTO lease (seq, token, until, lease_s) VALUES (?, ?, ?, ?)",
             [(row.seq, token, until, lease_s) for row, _ in rows],
         )
+        once = [(row.seq,) for row, _ in rows if row.once]
+        if once:
+            self._connection.executemany(HAND_OUT, once)
+            self.handed_out_once = True
         # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
         self._busy.setdefault(vendor, Counter()).update(row.visitor for row, _ in rows)
         self._held[token] = _Held(vendor, lease_s, until, {row.id: (row, leased) for row, leased in rows})
@@ -105,6 +112,8 @@ class Leases:
         if taken is not None:
             row = taken[0]
             self._unleased.append((row.seq,))
+            if row.once:
+                self._unsent.append((row.seq,))
             busy = self._busy[row.vendor]
             busy[row.visitor] -= 1
             if busy[row.visitor] <= 0:
@@ -130,6 +139,10 @@ class Leases:
         if self._unleased:
             self._connection.executemany("DELETE FROM lease WHERE seq = ?", self._unleased)
             self._unleased = []
+        if self._unsent:
+            # Of those that are settled for good nothing is left to mark.
+            self._connection.executemany(TAKE_BACK, self._unsent)
+            self._unsent = []
 
     def is_busy(self, vendor: str, visitor: str) -> bool:
         """Say whether an event of *visitor* is leased, so that no later one may be."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes
+from flagmw.outbox._keys import Change
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
@@ -31,6 +32,8 @@ class Past:
         self._oldest_dead: float | None = None
         self._oldest_done: float | None = None
         self._remembered: list[tuple[str | bytes, float]] = []
+        # What has changed of business keys since the last commit.
+        self.key_changes: list[Change] = []
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
@@ -67,7 +70,10 @@ class Past:
         """Let go of settled ids that are more than the policy keeps."""
         excess = self._counts.get("", "recent") - self._policy.recent_max_rows
         if excess > 0:
-            self._connection.execute("DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (excess,))
+            query = "DELETE FROM done WHERE n IN (SELECT n FROM done ORDER BY n LIMIT ?) RETURNING what"
+            gone = self._connection.execute(query, (excess,)).fetchall()
+            if self._policy.recent_max_rows:
+                self._free_keys(gone)
             self._counts.add("", "recent", -excess)
             self.load()
 
@@ -125,12 +131,15 @@ class Past:
 
     def _forget_done(self, before: float) -> None:
         while True:
-            gone = self._connection.execute(
-                "DELETE FROM done WHERE at <= ? AND n IN (SELECT n FROM done ORDER BY n LIMIT ?)", (before, _STRIDE)
-            ).rowcount
-            self._counts.add("", "recent", -gone)
-            if gone < _STRIDE:
+            query = "DELETE FROM done WHERE at <= ? AND n IN (SELECT n FROM done ORDER BY n LIMIT ?) RETURNING what"
+            gone = self._connection.execute(query, (before, _STRIDE)).fetchall()
+            self._free_keys(gone)
+            self._counts.add("", "recent", -len(gone))
+            if len(gone) < _STRIDE:
                 return self.load()
+
+    def _free_keys(self, gone: list[tuple[str | bytes]]) -> None:
+        self.key_changes += [Change(what, None, None) for (what,) in gone if isinstance(what, bytes)]
 
     def _forget_dead(self, before: float) -> None:
         query = f"SELECT n, id, vendor, size FROM dead WHERE {_DEAD_AT} <= ? ORDER BY n"  # noqa: S608 - our own names

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flagmw.codes import ErrorCode
+from flagmw.outbox._keys import WAITING, Change
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, Packed, insert
@@ -23,6 +24,8 @@ class Queue:
         self._clock = clock
         self.rows = self._bytes = 0
         self._oldest: dict[str, tuple[int, float]] = {}
+        # What has changed of business keys since the last commit.
+        self.key_changes: list[Change] = []
 
     def load(self) -> None:
         """Read from the file's counts what is known in memory."""
@@ -56,7 +59,7 @@ class Queue:
             return False
         self._connection.execute(
             "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, attempts, size, body FROM dead WHERE n = ?3",
+            "SELECT id, vendor, kind, visitor, key, min(once, 1), ?1, ?2, attempts, size, body FROM dead WHERE n = ?3",
             (self._clock.seen, self._clock.now, n),
         )
         self._count(vendor, 1, size)
@@ -109,6 +112,7 @@ class Queue:
             new = [row for row in {row.id: row for row in reversed(batch)}.values() if row.id in ids]
             for vendor, n in (Counter(row.vendor for row in batch) - Counter(row.vendor for row in new)).items():
                 self.refuse(vendor, ErrorCode.DUPLICATE_KEY, n)
+        self.key_changes += [Change(row.key, row.id, WAITING) for row in new if row.key is not None]
         for vendor, n in Counter(row.vendor for row in new).items():
             self._counts.add(vendor, "accepted", n)
             self._count(vendor, n, sum(row.size for row in new if row.vendor == vendor))

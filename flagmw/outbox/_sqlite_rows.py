@@ -24,9 +24,17 @@ KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELEC
 COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
 _FREE = "event WHERE vendor = ?1 AND parked IS NULL AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.seq = event.seq)"
 DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3"  # noqa: S608 - our own names
+NEWEST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND attempts = 0 ORDER BY due DESC, seq DESC LIMIT ?3"  # noqa: S608
+VISITORS_FIRST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND visitor = ?3 ORDER BY due, seq LIMIT 1"  # noqa: S608
 FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
 WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names
 OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+# What `once` says of a row that must not be sent twice. The row itself has the mark that it may have been sent, and not
+# the lease alone: a page that is lost must not take the proof and leave the event.
+UNSENT, HANDED_OUT = 1, 2
+HAND_OUT = f"UPDATE event SET once = {HANDED_OUT} WHERE seq = ?"  # noqa: S608 - our own names
+TAKE_BACK = f"UPDATE event SET once = {UNSENT} WHERE seq = ?"  # noqa: S608 - our own names
+DOUBT_ALL = f"UPDATE event SET once = {HANDED_OUT} WHERE once"  # noqa: S608 - our own names
 # Why a row is not among those that claims look at.
 BUSY, UNREADABLE = 1, 2
 PARK = "UPDATE event SET parked = ? WHERE seq = ?"
@@ -72,16 +80,20 @@ class Packed:
         return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, seen, now, self.size, self.body)
 
 
+def key_of(event: Event, seal: Seal) -> bytes | None:
+    """Return a digest of what is told once: an order may be started and paid, so the metric is part of it."""
+    if event.track.key is None:
+        return None
+    return seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+
+
 def pack(event: Event, seal: Seal) -> Packed:
     """Return *event* in the form of the table.
 
     Raises:
         ValueError: it holds what cannot be stored.
     """
-    key = None
-    if event.track.key is not None:
-        # An order may be started and paid, so the metric is part of it.
-        key = seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
+    key = key_of(event, seal)
     body = seal.close(to_bytes(event))
     size = len(body) + ROW_BYTES
     return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)

@@ -13,6 +13,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox._sqlite_counts import Counts
 from flagmw.outbox._sqlite_file import connect, mark, marks
 from flagmw.outbox._sqlite_header import mend
+from flagmw.outbox._sqlite_rows import HANDED_OUT
 
 # What must not be accepted again comes first. Rows get new numbers, for those of the new file go on meanwhile; they
 # are copied in their order, and come due in it.
@@ -34,7 +35,6 @@ _TABLES = tuple(_COPIED)
 _MISSING = {"event": ("missing", "missing_bytes"), "dead": ("missing_dead", "missing_dead_bytes")}
 _KEPT = {"event": ("queued", "bytes"), "dead": ("dead", "dead_bytes")}
 # What `once` says of an event that must not be sent twice and may have been sent: the last pages may be the lost ones.
-_MAYBE_SENT = 2
 # Rows read at once; when one of them lies on a destroyed page the range is halved until only that one is lost.
 _RANGE = 512
 
@@ -135,7 +135,7 @@ class Salvage:
 
     def _insert(self, target: sqlite3.Connection, counts: Counts, insert: str, row: list[Any]) -> None:
         if self._table == "event":
-            row[5] = _MAYBE_SENT if row[5] else 0
+            row[5] = HANDED_OUT if row[5] else 0
         if target.execute(insert, row).rowcount != 1:
             return
         if self._table == "done":

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import to_bytes
+from flagmw.outbox._keys import DONE, Change
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_clock import Clock
 from flagmw.outbox._sqlite_counts import Counts
@@ -33,6 +34,8 @@ class Settlement:
         self._connection, self._policy, self._seal = connection, policy, seal
         self._counts, self._past, self._queue, self._clock = counts, past, queue, clock
         self._removed: list[tuple[int]] = []
+        # What has changed of business keys since the last commit.
+        self.key_changes: list[Change] = []
 
     def load(self) -> None:
         """Forget what was not written."""
@@ -60,11 +63,16 @@ class Settlement:
         self._removed.append((row.seq,))
         self._queue.left(row.vendor, row.size)
         self._past.remember(row.id)
-        if remember_key and row.key is not None:
-            self._past.remember(row.key)
+        if row.key is not None:
+            self.key_changes.append(Change(row.key, row.id, DONE if remember_key else None))
+            if remember_key:
+                self._past.remember(row.key)
 
     def bury(self, row: Row, code: ErrorCode, now: float) -> None:
         self._past.bury(row, code, now)
+        if row.key is not None and code is not ErrorCode.AMBIGUOUS:
+            # One that is in doubt may have been told, and keeps its key.
+            self.key_changes.append(Change(row.key, row.id, None))
         self._connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
         self._queue.left(row.vendor, row.size)
 

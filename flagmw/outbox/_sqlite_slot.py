@@ -16,10 +16,12 @@ from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
-from flagmw.outbox._disk import Reserve, is_low
+from flagmw.outbox._disk import Reserve, is_low, reserve_bytes
+from flagmw.outbox._keys import Keys
 from flagmw.outbox._seal import Seal
 from flagmw.outbox._sqlite_book import Book
-from flagmw.outbox._sqlite_file import Damaged, mark, mark_moved, marks, open_file
+from flagmw.outbox._sqlite_file import Damaged, is_damage, mark, mark_moved, marks, open_file
+from flagmw.outbox._sqlite_header import fits
 from flagmw.outbox._sqlite_rows import Limits
 from flagmw.outbox._sqlite_salvage import Salvage, set_aside
 from flagmw.outbox.policy import Policy
@@ -69,11 +71,13 @@ class Open:
     used: bool = False
     checked: bool = False
     reserved: bool = False
+    reserve_at: float = 0.0
     adrift: str | None = None
     retry_at: float = 0.0
     salvage: Salvage | None = None
     paths: tuple[str, ...] = ()
     seen_at: float = 0.0
+    keys_in: str = ""
 
     def __post_init__(self) -> None:
         self.paths = _paths(self.slot.path)
@@ -97,8 +101,8 @@ class Opener:
         left: by number, why slots are left alone.
     """
 
-    def __init__(self, options: Options, throttle: Throttle) -> None:
-        self._options, self._throttle = options, throttle
+    def __init__(self, options: Options, throttle: Throttle, keys: Keys) -> None:
+        self._options, self._throttle, self._keys = options, throttle, keys
         self.left: dict[int, str] = {}
 
     def open(self, slot: _slots.Slot) -> Open:
@@ -108,14 +112,17 @@ class Opener:
             NotOurs: it must be left alone.
             sqlite3.Error, OSError, OutboxError: it cannot be opened.
         """
-        options = self._options
         try:
-            connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
+            return self._open(slot)
         except Damaged:
             one = self._replaced(slot)
             slot.free()
             return one
-        return self._opened(slot, connection, orphaned=True)
+        except sqlite3.Error:
+            # Index and log need some room, which a full disk has only in the reserve.
+            if not is_low(slot.path.parent) or not _reserve(slot.path).release():
+                raise
+            return self._open(slot)
 
     def leave(self, number: int, error: Exception) -> None:
         """Leave slot *number* alone from now on, and say once why."""
@@ -126,6 +133,17 @@ class Opener:
             self.left[number] = why
             self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
 
+    def _open(self, slot: _slots.Slot) -> Open:
+        options = self._options
+        connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
+        try:
+            return self._opened(slot, connection, orphaned=True)
+        except sqlite3.Error as error:
+            # Some damage shows with the first write only.
+            if is_damage(error) or not fits(slot.path):
+                raise Damaged from error
+            raise
+
     def _opened(self, slot: _slots.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
         options = self._options
@@ -133,12 +151,18 @@ class Opener:
             slot.connection = connection
             tag = f"{slot.number}.{os.urandom(4).hex()}."
             book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+            book.keys = self._keys
             connection.execute("BEGIN IMMEDIATE")
             book.load()
             # A process that ended without closing holds nothing any more: its leases are over.
-            book.adopt(orphaned=orphaned and marks(connection).get("clean") != 1)
+            clean = marks(connection).get("clean") == 1
+            book.adopt(orphaned=orphaned and not clean)
             mark(connection, "clean", 0)
+            keys_in = self._enter_keys(book, closed_well=clean)
+            book.save()
             connection.execute("COMMIT")
+            self._keys.apply(book.key_changes)
+            book.key_changes.clear()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             salvage = Salvage.under_way(slot.path, connection)
         except BaseException:
@@ -146,9 +170,11 @@ class Opener:
             connection.close()
             raise
         self.left.pop(slot.number, None)
-        reserve = Reserve(slot.path.with_suffix(".reserve"))
+        reserve = _reserve(slot.path)
         files = tuple(_inode(path) for path in _paths(slot.path))
-        return Open(slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage)
+        return Open(
+            slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
+        )
 
     def salvage(self, one: Open) -> None:
         """Copy some more rows of a damaged file into *one*, in a transaction of their own.
@@ -161,6 +187,10 @@ class Opener:
         one.connection.execute("BEGIN IMMEDIATE")
         try:
             done = one.book.salvaged(one.salvage)
+            if done:
+                # Others have to hear of the business keys that came with the rows.
+                mark(one.connection, "keys", "")
+                one.keys_in = ""
             one.book.save()
             one.connection.execute("COMMIT")
         except BaseException:
@@ -175,6 +205,23 @@ class Opener:
             text = f"what could be read of {one.salvage.damaged.name} was copied"
             self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
             one.salvage = None
+
+    def enter_keys(self, one: Open) -> None:
+        """Enter the slot's business keys where all processes look, in a file that replaced another."""
+        one.keys_in = self._enter_keys(one.book, closed_well=False)
+
+    def _enter_keys(self, book: Book, *, closed_well: bool) -> str:
+        """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
+        try:
+            if book.has_keys():
+                instance = self._keys.identity()
+                known = marks(book.connection).get("keys") == instance
+                if not closed_well or not known:
+                    book.enter_keys(self._keys, all=not known)
+                    mark(book.connection, "keys", instance)
+        except OutboxError:
+            return "none"  # tried again with the next look for slots of dead processes
+        return self._keys.instance
 
     def refile(self, one: Open) -> None:
         """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
@@ -289,6 +336,10 @@ def drop(one: Open) -> None:
         one.connection.close()
     one.slot.connection = None
     one.slot.free()
+
+
+def _reserve(path: Path) -> Reserve:
+    return Reserve(path.with_suffix(".reserve"), reserve_bytes(path.parent))
 
 
 def _paths(path: Path) -> tuple[str, ...]:

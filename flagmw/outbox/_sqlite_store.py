@@ -25,6 +25,7 @@ from flagmw.types import Event, Outcome
 # How often one looks for slots of dead processes.
 ADOPT_S = 5.0
 _LOW_S = 0.25
+_GROUP_BYTES = 1 << 20
 _SPARE = "memory:"
 
 
@@ -73,22 +74,32 @@ class Store:
                 own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
             self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
             return [[] for _ in puts]
-        safe = own.book.put(rows, puts[-1].now)
+        taken = self.files.taken(own, rows, puts[-1].now)
+        for row in rows if taken else ():
+            if row.id in taken:
+                own.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        safe = own.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
+        if len(safe) < len(rows):
+            own.book.give_up_keys(row for row in rows if row.id not in safe)
         return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
         """Count an event that no row can be made of; from any thread."""
         self.writer.refuse(vendor, code)
 
-    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+    def claim(
+        self, now: float, limit: int, lease_s: float, skip: Collection[str], *, newest: bool = False
+    ) -> Lease | None:
         opened = self.files.all()
         for index in range(len(opened)):
-            one = self.files.begun(opened[(self._turn + index) % len(opened)])
-            lease = one.book.claim(now, limit, lease_s, skip)
+            book = self.files.begun(opened[(self._turn + index) % len(opened)]).book
+            lease = (book.claim_newest if newest else book.claim)(now, limit, lease_s, skip)
             if lease is not None:
                 self._turn += index + 1
                 return lease
-        spare = self._spare.claim(now, limit, lease_s, skip) if self._spare else None
+        if self._spare is None:
+            return None
+        spare = (self._spare.claim_newest if newest else self._spare.claim)(now, limit, lease_s, skip)
         return replace(spare, token=_SPARE + spare.token) if spare else None
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
@@ -167,14 +178,22 @@ class Store:
         if self._spare:
             parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
+        self.files.keys.close()
         self.files.closed = True
 
     # Groups of jobs
 
-    def _group(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again."""
+    def _group(self, jobs: Sequence[Job], tries: int = 2) -> Sequence[Job]:
+        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again.
+
+        Args:
+            tries: how often room is made for one of them on a full disk.
+        """
         self._refused.update(self.writer.take_refused())
         jobs = [job for job in jobs if not job.future.cancelled()]
+        if len(jobs) > 1 and sum(_size(job) for job in jobs) > _GROUP_BYTES:
+            # The log must not grow past what it may by one transaction.
+            return [again for part in _parts(jobs) for again in self._group(part)]
         try:
             # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
             puts = [job for job in jobs if isinstance(job, Put)]
@@ -186,7 +205,7 @@ class Store:
         except Exception as error:
             self.files.rollback()
             if len(jobs) == 1:
-                return self._failed(jobs[0], error)
+                return self._failed(jobs[0], error, tries)
             if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return jobs
             return [again for job in jobs for again in self._group([job])]
@@ -194,7 +213,7 @@ class Store:
             finish(job, result)
         return ()
 
-    def _failed(self, job: Job, error: Exception) -> Sequence[Job]:
+    def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
         """Mend what made *job* fail alone and have it done, or tell whoever waits."""
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -207,8 +226,8 @@ class Store:
                 self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
                 finish(job, [])
                 return ()
-            if self.files.release_reserve():
-                return self._group([job])
+            if tries and self.files.make_room():
+                return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
         if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
@@ -229,6 +248,8 @@ class Store:
             self.files.keep_reserves()
             if self.files.salvage():
                 return 0.0
+            if self._low[1] and not quiet:
+                self.files.give_back()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
@@ -262,7 +283,7 @@ class Store:
     def _disk_is_low(self) -> bool:
         until, low = self._low
         if time.monotonic() >= until:
-            low = self._options.disk_is_low(self._options.directory)
+            low = self.files.is_low()
             self._low = (time.monotonic() + _LOW_S, low)
         return low
 
@@ -280,6 +301,23 @@ class Place:
     slot: int
     table: str = "event"
     after: int = -1
+
+
+def _size(job: Job) -> int:
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+
+
+def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return *jobs* in parts, each of which fits into one transaction if a single job does."""
+    parts: list[list[Job]] = [[]]
+    size = 0
+    for job in jobs:
+        size += _size(job)
+        if size > _GROUP_BYTES and parts[-1]:
+            parts.append([])
+            size = _size(job)
+        parts[-1].append(job)
+    return parts
 
 
 def _lost(stats: OutboxStats) -> OutboxStats:

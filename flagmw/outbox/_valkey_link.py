@@ -31,8 +31,9 @@ INTAKE_ONLY = frozenset({Trouble.FULL, Trouble.REPLICAS})
 # For what a full server must still be told: that events are done.
 _ALLOW_FULL = "#!lua flags=allow-oom\n"
 _PARTS = {
-    "forward": ("#!lua\n", "common", "add", "forward"),
-    "claim": (_ALLOW_FULL, "common", "queue", "claim"),
+    "forward": ("#!lua\n", "common", "server", "add", "forward"),
+    "claim": (_ALLOW_FULL, "common", "server", "queue", "claim"),
+    "reserve": (_ALLOW_FULL, "reserve"),
     "settle": (_ALLOW_FULL, "common", "settle"),
     "next_due": (_ALLOW_FULL, "common", "queue", "next_due"),
     "stats": (_ALLOW_FULL, "common", "stats"),
@@ -59,6 +60,10 @@ class Link:
         self.address, self._rng, self._on_up = address, rng, on_up
         self.trouble: Trouble | None = None
         self.warnings: tuple[str, ...] = ()
+        # Whether events come that must not be sent twice, for which a server has to keep more.
+        self.at_most_once = False
+        # What the server keeps over its own restart: everything, or not the last claims at least.
+        self.keeps_all = False
         self._throttle = Throttle(logger)
         self._scripts: dict[str, Any] = {}
         self._client: Valkey | None = None
@@ -121,6 +126,28 @@ class Link:
 
         return self.use(work)
 
+    def confirmed(self) -> bool:
+        """Say whether enough replicas have what was written before; WAIT speaks of its own connection's writes only.
+
+        Raises:
+            ServerTrouble: there is no answer.
+        """
+        replicas = self.address.replicas
+        if not replicas:
+            return True
+
+        def work(client: Valkey) -> bool:
+            pipeline: Any = client.pipeline(transaction=False)
+            pipeline.incr(f"{self.address.prefix}confirm")
+            pipeline.execute_command("WAIT", replicas, int(ANSWER_S * 500))
+            return bool(pipeline.execute()[1] >= replicas)
+
+        return self.use(work)
+
+    def look_again(self) -> None:
+        """Look at the server's set-up anew before it is next used."""
+        self._checked = False
+
     def server_time(self) -> float:
         """Return the server's clock, seconds since the epoch."""
         seconds, micros = self.use(lambda client: client.time())  # type: ignore[misc]
@@ -166,11 +193,24 @@ class Link:
             warnings.append("without appendonly a crash of the server loses every event that it has not delivered")
         if int(info.get("connected_slaves", 0)) < self.address.replicas:
             warnings.append(f"fewer than replicas={self.address.replicas} are connected: events wait on this machine")
+        self.keeps_all = bool(info.get("aof_enabled")) and _syncs_always(client, self.address.prefix)
+        if self.at_most_once:
+            warnings += self._unkept(int(info.get("connected_slaves", 0)))
         self._check_schema(client)
         new, self.warnings = set(warnings) - set(self.warnings), tuple(warnings)
         for warning in sorted(new):
             self._throttle.change(logging.WARNING, ErrorCode.OUTBOX_FAILED, warning, server=self.address.name)
         self._checked = True
+
+    def _unkept(self, connected: int) -> list[str]:
+        """Return what keeps the server from the promise that an event is sent at most once."""
+        found = []
+        then = "at-most-once events that wait on the server are laid aside as AMBIGUOUS then"
+        if not self.keeps_all:
+            found.append(f"a restart may undo the last claims, set appendfsync always: {then}")
+        if connected > self.address.replicas:
+            found.append(f"a failover may undo the last claims, set replicas={connected}: {then}")
+        return found
 
     def _check_schema(self, client: Valkey) -> None:
         """Leave alone what a later version arranged otherwise, as in the middle of a deployment."""
@@ -233,6 +273,27 @@ def connect(address: Address, answer_s: float) -> Valkey:
         socket_keepalive=True,
         client_name="flagmw",
     )
+
+
+def _syncs_always(client: Valkey, prefix: str) -> bool:
+    """Say whether every write is on the server's disk before it is answered.
+
+    The setting itself is not for a user of few rights to see: CONFIG GET shows passwords. What is synced at once counts
+    as synced right after the answer, three times in a row; otherwise a second may pass.
+    """
+    from valkey.exceptions import ResponseError
+
+    try:
+        for _ in range(3):
+            pipeline: Any = client.pipeline(transaction=False)
+            pipeline.incr(f"{prefix}confirm")
+            pipeline.execute_command("WAITAOF", 1, 0, 1)
+            if pipeline.execute()[1][0] < 1:
+                return False
+    except ResponseError:
+        # Not enabled, not allowed, or a server before 7.2.
+        return False
+    return True
 
 
 def _of_the_library(error: Exception) -> bool:

@@ -43,7 +43,7 @@ class ValkeySeen:
     """
 
     def __init__(self, address: str | Address, *, wait_ms: int = WAIT_MS, memory: int = 50_000) -> None:
-        self._server = _Quick(address, wait_ms)
+        self._server = Quick(address, wait_ms)
         self._here = PerProcess(lambda: _Memory(memory, lambda _: 1))
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float) -> bool:
@@ -80,7 +80,7 @@ class ValkeyVisitors:
         seal: Seal | None = None,
         memory_bytes: int = 16 * 1024 * 1024,
     ) -> None:
-        self._server, self._seal = _Quick(address, wait_ms), seal or Clear()
+        self._server, self._seal = Quick(address, wait_ms), seal or Clear()
         self._here = PerProcess(lambda: _Memory(memory_bytes, lambda value: 200 + len(value)))
 
     def load(self, key: str) -> bytes | None:
@@ -137,7 +137,7 @@ class Away(Exception):
     """The server did not answer in time, or was not asked."""
 
 
-class _Quick:
+class Quick:
     """Ask a server in another thread and wait a moment; what takes longer goes on unheard."""
 
     def __init__(self, address: str | Address, wait_ms: int) -> None:

@@ -16,6 +16,7 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.outbox._events import Unreadable, from_bytes, to_bytes
 from flagmw.outbox._seal import Seal
+from flagmw.outbox._sqlite_rows import key_of
 from flagmw.outbox._valkey_link import Link
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
@@ -24,6 +25,7 @@ from flagmw.types import Event, Outcome
 _PAGE = 200
 _FOREIGN_S = 30.0  # how long an event rests that this process cannot read
 _FIELDS = 7  # what `claim.lua` says of a row
+_ROWS_AT = 2  # what it says before the first
 
 
 class Stream:
@@ -38,6 +40,9 @@ class Stream:
 
     def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int) -> None:
         self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
+        # The last claim of an event that must not be sent twice: epoch and number.
+        self._last_claim = (0, 0)
+        self._claims: dict[str, tuple[int, int]] = {}
         self._consumer = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         longest_s = max(
             policy.backoff_max_s, policy.retry_after_max_s, policy.suspend_probe_s, 1.2 * policy.refusals_over_s
@@ -63,7 +68,7 @@ class Stream:
             offset_s: how far the server's clock is ahead of the one that the rows' times are from.
             again: whether the server may have the row from an earlier try.
         """
-        arguments: list[str | bytes | int] = [*self._head(now), self._link.address.max_rows]
+        arguments: list[str | bytes | int] = [*self._head(now), self._link.address.max_rows, *self._watch()]
         for row in rows:
             event = row.event
             arguments += (event.id, event.vendor, event.visitor_key, repr(row.created + offset_s))
@@ -74,13 +79,16 @@ class Stream:
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
         # Never a number that counts on: after a flush it would come again, and an old lease with it.
         token = uuid.uuid4().hex
-        arguments = (limit, repr(float(lease_s)), token, self._consumer, _names(skip))
+        arguments = (limit, repr(float(lease_s)), token, self._consumer, _names(skip), *self._watch())
         while (answer := self._link.run("claim", *self._head(now), *arguments)) == []:
             pass
         if answer is None:
             return None
+        if answer[1]:
+            epoch, number = answer[1].split()
+            self._claims[token] = (int(epoch), int(number))
         rows, foreign = list[Leased](), list[str]()
-        for i in range(1, len(answer), _FIELDS):
+        for i in range(_ROWS_AT, len(answer), _FIELDS):
             try:
                 rows.append(self._leased(*answer[i : i + _FIELDS - 1]))
             except Unreadable:
@@ -90,7 +98,16 @@ class Stream:
             later = repr(now + _FOREIGN_S)
             words = [word for id in foreign for word in (id, "requeue", later, "0", "0", "")]
             self._link.run("settle", *self._head(now), token, *words)
-        return Lease(token, answer[0].decode(), tuple(rows)) if rows else None
+        if not rows:
+            self._claims.pop(token, None)
+            return None
+        return Lease(token, answer[0].decode(), tuple(rows))
+
+    def sure(self, lease: Lease, *, kept: bool) -> None:
+        """Note whether the claim *lease* of an event that must not be sent twice is *kept*, as far as can be known."""
+        claim = self._claims.pop(lease.token, None)
+        if claim is not None and kept:
+            self._last_claim = max(self._last_claim, claim)
 
     def rulings(self, rows: Sequence[Leased], outcomes: Sequence[Outcome], now: float) -> list[Disposition]:
         return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
@@ -154,6 +171,10 @@ class Stream:
     def _head(self, now: float) -> tuple[str, bytes]:
         return repr(float(now)), self._settings
 
+    def _watch(self) -> tuple[str | int, ...]:
+        """Return what `server.lua` has to know."""
+        return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
+
     def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:
         """Do *what* to dead letters, in the order of their death."""
         wanted, done = None if ids is None else set(ids), 0
@@ -182,10 +203,7 @@ class Stream:
             start = f"({page[-1][0].decode()}"
 
     def _key_of(self, event: Event) -> str:
-        """Return what is told once, as a digest: an order may be started and paid, so the metric is part of it."""
-        if event.track.key is None:
-            return ""
-        return self._seal.digest("\0".join((event.vendor, event.track.metric, event.track.key))).hex()
+        return (key_of(event, self._seal) or b"").hex()
 
     def _event(self, body: bytes, aliases: bytes) -> Event:
         event = from_bytes(self._seal.open(body))

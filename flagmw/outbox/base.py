@@ -161,6 +161,9 @@ class Outbox(Protocol):
     """Store of events. Every method may be called from any thread.
 
     A forked child begins with a store of its own: it neither sees nor delivers what its parent holds.
+
+    A store may also have `reserve(events)`: it returns the ids of those whose business key another event holds, and
+    keeps the other keys for a minute, within some hundredths of a second. Without it a key holds within one process.
     """
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from flagmw.exceptions import OutboxError
 from flagmw.outbox import _slots
+from flagmw.outbox._keys import Keys
 from flagmw.outbox._seal import Clear, Seal
 from flagmw.outbox._sqlite_book import Book
 from flagmw.outbox._sqlite_file import BUSY_S, SCHEMA, marks
@@ -99,9 +100,12 @@ class Directory:
             with _slots.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
-                result = do(book)
-                book.save()
-                connection.execute("COMMIT")
+                with closing(Keys(self._directory, self._policy)) as keys:
+                    book.keys = keys
+                    result = do(book)
+                    book.save()
+                    connection.execute("COMMIT")
+                    keys.apply(book.key_changes)
                 return result
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None

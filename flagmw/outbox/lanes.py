@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Protocol, TypeAlias, TypeGuard
+from typing import Protocol, TypeAlias
 
-from flagmw._guard import LATE_S, Breaker, Deadline
-from flagmw._locks import Lock
+from flagmw._guard import LATE_S, Deadline
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
+from flagmw.outbox._health import Health
+from flagmw.outbox._once import only_once
+from flagmw.outbox._rulings import is_trouble, with_waits
 from flagmw.outbox.base import Leased
-from flagmw.outbox.pace import CONCURRENCY, RetryBudget, Width
+from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
+from flagmw.outbox.parcels import Queue
 from flagmw.outbox.policy import Policy
 from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
@@ -31,30 +34,15 @@ Run: TypeAlias = Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Out
 """Drives a flow of the named vendor to its result in the calling thread; raises `TransportError` when the deadline,
 a point on the monotonic clock, ends it."""
 
-# Retries with one of these codes are trouble of the vendor or of the way there. All others are answers that
-# make sense to the codec, so the vendor is in service.
-FAILURES = frozenset(
-    {
-        ErrorCode.DEADLINE,
-        ErrorCode.DNS,
-        ErrorCode.CONNECT,
-        ErrorCode.TLS,
-        ErrorCode.RESET,
-        ErrorCode.TRANSPORT,
-        ErrorCode.TRUNCATED,
-        ErrorCode.TOO_LARGE,
-        ErrorCode.ENCODING,
-        ErrorCode.REDIRECT,
-        ErrorCode.HTTP_STATUS,
-        ErrorCode.RATE_LIMITED,
-        ErrorCode.EMPTY,
-        ErrorCode.NOT_JSON,
-        ErrorCode.SHAPE,
-        ErrorCode.PROTOCOL,
-    }
-)
-# How long a lane rests when its probe is under way elsewhere.
-_PROBE_REST_S = 0.5
+# An attempt that takes longer than this, and than several usual ones, leaves its place to another: it may be this event
+# that hangs the vendor.
+_STUCK_S = 0.5
+SLOW_S = 0.15
+"""A vendor whose answers take longer than this gets no more than twice what comes in meanwhile."""
+
+SLOW_FACTOR = 1.9  # a little less, for nobody measures it to the event
+SLOW_RATE = 5.0
+"""But so many events a second at least, lest what waits stay for ever when nothing comes in."""
 
 
 class Lanes:
@@ -62,24 +50,27 @@ class Lanes:
 
     Args:
         concurrency: attempts at once at one vendor, as long as it is well.
+        concurrency_max: how many they may grow to while there is more to do.
     """
 
     def __init__(
         self,
         vendors: Mapping[str, Delivers],
         run: Run,
-        breakers: Mapping[str, Breaker],
         policy: Policy,
         throttle: Throttle,
         *,
         attempt_timeout_s: float,
         monotonic: Callable[[], float],
         concurrency: int = CONCURRENCY,
+        concurrency_max: int = CONCURRENCY_MAX,
     ) -> None:
         self._run, self._policy, self._throttle = run, policy, throttle
         self._attempt_timeout_s, self._monotonic = attempt_timeout_s, monotonic
+        self._search_s = attempt_timeout_s / STUCK_MAX
+        self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._lanes = {
-            name: _Lane(vendor, breakers.get(name) or Breaker(), Width(concurrency), getattr(vendor, "batch_max", 1))
+            name: _Lane(vendor, Width(concurrency, concurrency_max), getattr(vendor, "batch_max", 1))
             for name, vendor in vendors.items()
         }
         self._unknown: set[str] = set()
@@ -89,11 +80,20 @@ class Lanes:
         """The vendors that are configured."""
         return frozenset(self._lanes)
 
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The vendors whose events wait although they are not configured."""
+        return frozenset(self._unknown)
+
+    def under_way(self, vendor: str) -> int:
+        """Return how many attempts are being made."""
+        return len(self._lanes[vendor].begun)
+
     def resting(self, now: float) -> dict[str, float]:
         """Return the vendors that get nothing now, and until when; `inf` for those that are not configured."""
         until = dict.fromkeys(list(self._unknown), math.inf)
         for name, lane in self._lanes.items():
-            rest_s = max(lane.rest_until - now, lane.breaker.open_for(now))
+            rest_s = lane.health.rest_s(now)
             if rest_s > 0:
                 until[name] = now + rest_s
         return until
@@ -108,39 +108,111 @@ class Lanes:
             logging.ERROR, ErrorCode.NO_VENDOR, "events of a vendor that is not configured wait", vendor=vendor
         )
 
-    def on_trial(self, vendor: str, now: float) -> bool:
+    def on_trial(self, vendor: str) -> bool:
         """Say whether one attempt has to show first that the vendor takes events again."""
-        lane = self._lanes[vendor]
-        return lane.suspended is not None or lane.breaker.state(now) != "closed"
+        return self._lanes[vendor].health.on_trial()
 
-    def width(self, vendor: str, now: float) -> int:
+    def doubtful(self, vendor: str, now: float) -> bool:
+        """Say whether something fails or hangs, so that it matters whose event is tried next."""
+        lane = self._lanes[vendor]
+        return lane.health.doubtful(now) or lane.stuck(now) > 0
+
+    def least_suspect(self, vendor: str, queues: Sequence[Queue]) -> Queue:
+        """Return the one of *queues* whose visitor's event is the likeliest to be taken."""
+        health = self._lanes[vendor].health
+        return min(queues, key=lambda queue: health.suspected_at(queue.visitor))
+
+    def width(self, vendor: str) -> int:
         """Return how many attempts may be under way at once."""
-        return 1 if self.on_trial(vendor, now) else self._lanes[vendor].width.limit
+        lane = self._lanes[vendor]
+        return 1 if lane.health.on_trial() else lane.width.limit
+
+    def places(self, vendor: str, now: float) -> int:
+        """Return how many attempts may be under way now, those that seem to hang among them."""
+        lane = self._lanes[vendor]
+        if lane.health.on_trial():
+            return len(lane.begun) + 1
+        if lane.health.refuses_some():
+            return 1
+        stuck = lane.stuck(now)
+        if not stuck:
+            return lane.width.limit
+        # One at a time, so that there is a place left at any moment until the first of them is given up.
+        oldest = min(list(lane.begun.values()), default=now)
+        return lane.width.limit + min(stuck, STUCK_MAX, int((now - oldest) / self._search_s))
+
+    def oldest_one_in(self, vendor: str, now: float) -> int:
+        """Return of how many turns the oldest events have one, while something fails."""
+        return 4 if self._lanes[vendor].stuck(now) else 2
+
+    def picks_newest(self, vendor: str, now: float) -> bool:
+        """Say whether the newest events are to have turns."""
+        return not self.on_trial(vendor) and self.doubtful(vendor, now)
 
     def batch_max(self, vendor: str) -> int:
         """Return how many events of one visitor the vendor takes at once."""
         return self._lanes[vendor].batch_max
 
-    def may_repeat(self, vendor: str, events: int, now: float) -> bool:
-        """Say whether the vendor's state leaves room for *events* more repeats."""
-        return self._lanes[vendor].budget.allows(events, now)
+    def hold_s(self, vendor: str, rows: Sequence[Leased], now: float) -> float:
+        """Return for how many seconds *rows*, which would be one attempt, must wait yet; 0 when they may be sent.
+
+        Repeats wait while the vendor's state leaves no room for them, a visitor's events while one of them has just
+        failed. A probe waits for neither.
+        """
+        lane = self._lanes[vendor]
+        if lane.health.on_trial():
+            return 0.0
+        set_back_s = lane.health.set_back_s(rows[0].event.visitor_key, now)
+        if set_back_s > 0:
+            return set_back_s
+        if rows[0].attempts and not lane.budget.take(now):
+            return lane.turns.wait_s(now)
+        return 0.0
+
+    def book(self, vendor: str, events: int, now: float) -> float:
+        """Return from when on *events* may be sent: a vendor that answers slowly is not pressed."""
+        return self._lanes[vendor].pace.book(events, now)
+
+    def give_back(self, vendor: str, rows: Sequence[Leased]) -> None:
+        """Note that *rows*, which were booked, are not sent after all."""
+        lane = self._lanes[vendor]
+        lane.pace.give_back(len(rows))
+        if rows[0].attempts and not lane.health.on_trial():
+            lane.budget.refund()
+
+    def is_slow(self, vendor: str) -> bool:
+        """Say whether the vendor takes long to answer."""
+        return self._lanes[vendor].width.answer_s > SLOW_S
+
+    def live(self, vendor: str, rate: float) -> None:
+        """Take note that *rate* events a second come in for the vendor."""
+        self._lanes[vendor].pace.rate = max(SLOW_RATE, SLOW_FACTOR * rate) if self.is_slow(vendor) else None
 
     def allow(self, vendor: str, now: float) -> bool:
         """Say whether an attempt may be made now; the caller must make it then, for it may be the only probe."""
-        lane = self._lanes[vendor]
-        if lane.breaker.allow(now, probe_s=self._attempt_timeout_s):
-            return True
-        lane.rest_until = max(lane.rest_until, now + _PROBE_REST_S)
-        return False
+        return self._lanes[vendor].health.allow(now)
 
-    def attempt(self, vendor: str, rows: Sequence[Leased]) -> list[Outcome]:
-        """Deliver *rows*, events of one visitor, once; raise nothing, whatever the vendor's code does."""
-        lane, now = self._lanes[vendor], self._monotonic()
-        lane.begun.attempt = now, rows[0].event.visitor_key if rows else None
-        deadline = Deadline.after(self._attempt_timeout_s, now)
-        lane.budget.sent(len(rows), sum(row.attempts > 0 for row in rows), now)
+    def attempt(self, vendor: str, rows: Sequence[Leased]) -> tuple[list[Outcome], list[Outcome]]:
+        """Deliver *rows*, events of one visitor, once; raise nothing, whatever the vendor's code does.
+
+        Return the outcomes, and the same as the store is to settle them.
+        """
+        lane, begun = self._lanes[vendor], self._monotonic()
+        token = object()
+        lane.begun[token] = begun
         try:
-            outcomes = list(self._run(vendor, lane.vendor.deliver([row.event for row in rows]), deadline))
+            outcomes = self._outcomes(vendor, lane, rows, Deadline.after(self._attempt_timeout_s, begun))
+        finally:
+            del lane.begun[token]
+        alone = self._note(vendor, lane, rows, outcomes, begun)
+        return outcomes, self._ruled(lane, rows, outcomes, alone=alone)
+
+    def _outcomes(self, vendor: str, lane: _Lane, rows: Sequence[Leased], deadline: Deadline) -> list[Outcome]:
+        try:
+            flow = lane.vendor.deliver([row.event for row in rows])
+            if any(row.event.at_most_once for row in rows):
+                flow = only_once(flow)
+            outcomes = list(self._run(vendor, flow, deadline))
             if len(outcomes) != len(rows) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
                 raise TypeError("not one outcome for each event")
         except TransportError as error:
@@ -164,84 +236,107 @@ class Lanes:
             ]
         return outcomes
 
-    def note(self, vendor: str, outcomes: Sequence[Outcome], now: float) -> None:
-        """Learn from the *outcomes* of this thread's last attempt how the vendor is."""
-        lane = self._lanes[vendor]
-        began, who = getattr(lane.begun, "attempt", (now, None))
+    def _note(
+        self, vendor: str, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], begun: float
+    ) -> bool:
+        """Learn from the *outcomes* of one attempt how the vendor is; return whether it refuses just these events."""
+        now, visitor, repeat = self._monotonic(), rows[0].event.visitor_key, rows[0].attempts > 0
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, Suspend)), None)
-        troubles = [outcome for outcome in outcomes if _is_trouble(outcome)]
+        troubles = [outcome for outcome in outcomes if is_trouble(outcome)]
+        failed = refusal is not None or any(isinstance(outcome, Retry | Ambiguous) for outcome in outcomes)
+        alone = False
+        if not repeat:
+            lane.budget.first()
+            if not (failed and lane.health.is_suspect(visitor)):
+                lane.chance.note(failed=failed)
+        elif not failed:
+            lane.budget.refund()
         if refusal is not None:
-            lane.breaker.abandon()
-            self._suspend(vendor, lane, refusal.code, now)
-        elif troubles and now > began + self._attempt_timeout_s + LATE_S:
-            lane.breaker.abandon()  # this process stood still: it could not have noticed an answer
+            news, alone = lane.health.refusal(visitor, refusal.code, self._policy.suspend_probe_s, now)
+            if news:
+                self._throttle.change(
+                    logging.ERROR, refusal.code, "a vendor refuses us, its events wait", vendor=vendor
+                )
+        elif troubles and now > begun + self._attempt_timeout_s + LATE_S:
+            pass  # this process stood still: it could not have noticed an answer
         elif troubles:
-            lane.width.failure()
-            lane.budget.failed(len(troubles), now)
+            # What fails again, or hangs, while others are taken says nothing of how much the vendor can bear.
+            own = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
+            if not own:
+                lane.width.failure(now)
             rests = [
                 self._policy.rest_s(outcome.after_s)
                 for outcome in troubles
                 if isinstance(outcome, Retry) and outcome.code is ErrorCode.RATE_LIMITED
             ]
-            if lane.breaker.failure(now, max(rests, default=0.0) or None, began=began, who=who):
+            once = rows[0].event.at_most_once
+            if lane.health.failure(visitor, begun, now, max(rests, default=0.0), costs_event=once):
                 self._throttle.change(logging.WARNING, troubles[0].code, "delivery fails and pauses", vendor=vendor)
-        elif all(getattr(outcome, "code", None) is ErrorCode.INTERNAL for outcome in outcomes):
-            lane.breaker.abandon()  # our own bug says nothing about the vendor
-        else:
-            lane.width.success()
-            self._in_service(vendor, lane, reopened=lane.breaker.success(now))
+        elif any(getattr(outcome, "code", None) is not ErrorCode.INTERNAL for outcome in outcomes):
+            lane.width.success(now - begun)
+            refused, was_down = lane.health.success(visitor, now)
+            if refused is not None or was_down:
+                lane.budget.clear()
+            if refused is not None:
+                self._throttle.change(logging.WARNING, refused, "a vendor takes our events again", vendor=vendor)
+            elif was_down:
+                self._throttle.change(logging.WARNING, ErrorCode.BREAKER_OPEN, "delivery works again", vendor=vendor)
+        return alone
+
+    def _ruled(self, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], *, alone: bool) -> list[Outcome]:
+        """Return *outcomes* with the wait of what failed, as the vendor's state asks for.
+
+        An event's wait grows with those of its failures that the vendor's state does not explain: it is long for an
+        event that fails while others are taken, and short while all have trouble, for then the lane itself rests.
+        """
+        unexplained = max(row.attempts for row in rows) + 1 - lane.chance.explains()
+        own_s = self._policy.backoff_s(max(0.0, unexplained), self._rng)
+        short_s = self._policy.backoff_s(0, self._rng)
+        if all(is_trouble(outcome) or isinstance(outcome, Suspend) for outcome in outcomes):
+            # Its visitor's other events would most likely fail, too; a short while, for they may be in order.
+            lane.health.set_back(rows[0].event.visitor_key, self._monotonic() + min(own_s, short_s))
+        return with_waits(rows, outcomes, self._policy, own_s=own_s, short_s=short_s, alone=alone)
 
     def health(self, now: float) -> dict[str, object]:
         """Return which vendors refuse us, which fail, and which are not configured."""
-        open_for = {name: lane.breaker.open_for(now) for name, lane in self._lanes.items()}
-        refusing = {name: lane.suspended for name, lane in self._lanes.items()}
+        open_for = {
+            name: lane.health.rest_s(now) for name, lane in self._lanes.items() if lane.health.suspended is None
+        }
+        refusing = {name: lane.health.suspended for name, lane in self._lanes.items()}
         return {
             "suspended": {name: code.value for name, code in refusing.items() if code is not None},
             "paused_s": {name: round(left, 1) for name, left in open_for.items() if left > 0},
             "unknown": sorted(self._unknown),
-            "width": {name: self.width(name, now) for name in self._lanes},
+            "width": {name: self.width(name) for name in self._lanes},
         }
-
-    def _suspend(self, vendor: str, lane: _Lane, code: ErrorCode, now: float) -> None:
-        with lane.lock:
-            known, lane.suspended = lane.suspended is not None, code
-            lane.rest_until = now + self._policy.suspend_probe_s
-        if not known:
-            self._throttle.change(logging.ERROR, code, "a vendor refuses us, its events wait", vendor=vendor)
-
-    def _in_service(self, vendor: str, lane: _Lane, *, reopened: bool) -> None:
-        with lane.lock:
-            code, lane.suspended = lane.suspended, None
-            if code is not None:
-                lane.rest_until = 0.0
-        if code is not None or reopened:
-            lane.budget.clear()
-        if code is not None:
-            self._throttle.change(logging.WARNING, code, "a vendor takes our events again", vendor=vendor)
-        elif reopened:
-            self._throttle.change(logging.WARNING, ErrorCode.BREAKER_OPEN, "delivery works again", vendor=vendor)
 
 
 @dataclass(slots=True)
 class _Lane:
-    """One vendor: how it is, and what that allows."""
+    """One vendor: how it is, and what that allows.
+
+    Attributes:
+        begun: when the attempts that are under way began.
+    """
 
     vendor: Delivers
-    breaker: Breaker
     width: Width
     batch_max: int
+    health: Health = field(default_factory=Health)
     budget: RetryBudget = field(default_factory=RetryBudget)
-    lock: threading.Lock = field(default_factory=Lock)
-    suspended: ErrorCode | None = None
-    rest_until: float = -math.inf
-    begun: threading.local = field(default_factory=threading.local)
+    chance: Chance = field(default_factory=Chance)
+    turns: Turns = field(default_factory=Turns)
+    pace: Pace = field(default_factory=lambda: Pace(None))
+    begun: dict[object, float] = field(default_factory=dict)
 
+    def stuck_after_s(self) -> float:
+        """Return how long an attempt may take before it is held to hang."""
+        return max(_STUCK_S, 8 * self.width.answer_s)
 
-def _is_trouble(outcome: Outcome) -> TypeGuard[Ambiguous | Retry]:
-    """Say whether *outcome* speaks of trouble at the vendor, or on the way there."""
-    if isinstance(outcome, Ambiguous):
-        return outcome.code is not ErrorCode.INTERNAL
-    return isinstance(outcome, Retry) and outcome.code in FAILURES
+    def stuck(self, now: float) -> int:
+        """Return how many attempts seem to hang."""
+        after_s = self.stuck_after_s()
+        return sum(now - at > after_s for at in list(self.begun.values()))
 
 
 def _place(error: BaseException) -> str:

@@ -48,9 +48,20 @@ class MemoryOutbox:
             done.set_exception(error)
         return done
 
+    def reserve(self, events: Sequence[Event]) -> set[str]:
+        """Return the ids of *events* whose business key another event holds; the other keys are theirs for a minute."""
+        book = self._books.get()
+        with book.lock:
+            return {event.id for event in events if not book.reserve(event)}
+
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
         with self._book(now) as book:
             return book.claim(limit, lease_s, skip)
+
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
+        """Lease due events as `claim` does, the first one of each visitor with the newest untried events."""
+        with self._book(now) as book:
+            return book.claim_newest(limit, lease_s, skip)
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         if len(outcomes) != len(lease.rows):

@@ -20,6 +20,10 @@ class Queue:
     left: Lease
     until: float
 
+    @property
+    def visitor(self) -> str:
+        return self.left.rows[0].event.visitor_key
+
     def take(self, size: int) -> Lease:
         """Take the first *size* rows out."""
         taken, self.left = self.left.part(0, size), self.left.part(size)
@@ -38,13 +42,15 @@ def parcel_size(rows: Sequence[Leased], batch_max: int) -> int:
     """Return how many of *rows*, from the first on, go into one attempt.
 
     An event that must not arrive twice goes alone, so that only its own answer decides; so does one that the vendor
-    refused before, for it may be what spoils the others' answer. Repeats are not mixed with what is sent first.
+    refused before, for it may be what spoils the others' answer. Repeats are not mixed with what is sent first. What
+    failed together goes again in quarters, and after that alone, so that one bad event is found and the others pass.
     """
     first = rows[0]
     if _alone(first):
         return 1
+    most = max(1, batch_max if not first.attempts else batch_max // 4)
     size = 1
-    while size < min(len(rows), max(1, batch_max)):
+    while size < min(len(rows), most):
         row = rows[size]
         if _alone(row) or bool(row.attempts) is not bool(first.attempts):
             break
@@ -53,4 +59,4 @@ def parcel_size(rows: Sequence[Leased], batch_max: int) -> int:
 
 
 def _alone(row: Leased) -> bool:
-    return row.event.at_most_once or row.refusals > 0
+    return row.event.at_most_once or row.refusals > 0 or row.attempts > 1

@@ -12,6 +12,21 @@ from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Re
 
 
 @dataclass(frozen=True, slots=True)
+class Later(Retry):
+    """A `Retry` whose wait was chosen by whoever knows how the vendor is.
+
+    Attributes:
+        wait_s: the seconds until it is due.
+        counted: whether this was an attempt.
+        refused: whether the vendor refused it, or what was sent with it, without a verdict.
+    """
+
+    wait_s: float = 0.0
+    counted: bool = True
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """The vendor has it; *duplicate* when it had it before."""
 
@@ -97,6 +112,8 @@ class Policy:
                 return Requeue(due_at=now + self.suspend_probe_s, counted=False)
             case Ambiguous():
                 return self.doubt(row, now, due_at=now + self.backoff_s(row.attempts, rng))
+            case Later():
+                return self._set(outcome, row, now)
             case Retry():
                 return self._retry(outcome, row, now, rng)
             case Dead():
@@ -113,7 +130,7 @@ class Policy:
         """Say whether an event that was accepted at *created* is past the age limit."""
         return now - created >= self.max_age_s
 
-    def backoff_s(self, attempts: int, rng: random.Random) -> float:
+    def backoff_s(self, attempts: float, rng: random.Random) -> float:
         """Return the wait after *attempts* earlier tries: any time up to a limit that doubles (full jitter)."""
         limit = self.backoff_base_s * 2.0 ** min(attempts + 1, 64)
         return min(rng.uniform(self.backoff_base_s, min(limit, self.backoff_max_s)), self.backoff_max_s)
@@ -138,6 +155,14 @@ class Policy:
         # What was not sent, and what the vendor asks to be sent later, says nothing against the event.
         uncounted = outcome.code is ErrorCode.SHED or (outcome.code is ErrorCode.RATE_LIMITED and rest_s > 0)
         return self._later(row, now, Requeue(due_at=now + wait_s, aliases=aliases, counted=not uncounted))
+
+    def _set(self, outcome: Later, row: Leased, now: float) -> Disposition:
+        aliases = _open_aliases(outcome, row.event)
+        if aliases == ():
+            return Settle()
+        due_at = now + outcome.wait_s
+        requeue = Requeue(due_at=due_at, aliases=aliases, counted=outcome.counted, refused=outcome.refused)
+        return self._later(row, now, requeue)
 
     def _refused(self, code: ErrorCode, row: Leased, now: float, rng: random.Random) -> Disposition:
         since = now if row.refused_at is None else row.refused_at

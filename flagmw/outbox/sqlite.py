@@ -17,8 +17,9 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox._disk import is_low
 from flagmw.outbox._handoff import Put
+from flagmw.outbox._keys import Held
 from flagmw.outbox._seal import Clear, Seal
-from flagmw.outbox._sqlite_rows import Limits, Packed, pack
+from flagmw.outbox._sqlite_rows import Limits, Packed, key_of, pack
 from flagmw.outbox._sqlite_slot import Options
 from flagmw.outbox._sqlite_store import Store
 from flagmw.outbox._sqlite_writer import answer
@@ -94,7 +95,7 @@ class SqliteOutbox:
 
     @property
     def trouble(self) -> str | None:
-        """Why events are not on disk at the moment; None when all is well."""
+        """Why events are not on disk at the moment, or which slot is left alone; None when all is well."""
         return self._stores.get().trouble
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
@@ -105,9 +106,35 @@ class SqliteOutbox:
         self._stores.get().writer.add(put)
         return put.future
 
+    def reserve(self, events: Sequence[Event]) -> set[str]:
+        """Return the ids of *events* whose business key another event of the directory holds, in whichever process.
+
+        The other keys are theirs for a minute, and stay so once they are stored. This waits for no disk, and for other
+        processes some hundredths of a second at most.
+
+        Raises:
+            OutboxError: the file that the processes share cannot be used.
+        """
+        store = self._stores.get()
+        if store.files.closed:
+            raise OutboxError("the outbox is closed; make a new one")
+        return store.files.keys.reserve(
+            [Held(key, event.id) for event in events if (key := key_of(event, self._seal)) is not None]
+        )
+
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
         store = self._stores.get()
         return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip))
+
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
+        """Lease due events as `claim` does, the first one of each visitor with the newest untried events."""
+        store = self._stores.get()
+        return store.writer.ask(lambda: store.claim(now, limit, lease_s, skip, newest=True))
+
+    def adopt(self) -> bool:
+        """Take over what dead processes have left, as is done every few seconds; return whether there was anything."""
+        store = self._stores.get()
+        return store.writer.ask(lambda: store.files.adopt() or store.files.salvages())
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         if len(outcomes) != len(lease.rows):

@@ -41,6 +41,7 @@ from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox._seal import Seal, seal_from_environment
 from flagmw.outbox._valkey_errors import ADVICE, ServerTrouble, Trouble
 from flagmw.outbox._valkey_here import Here
+from flagmw.outbox._valkey_keys import ServerKeys
 from flagmw.outbox._valkey_near import ValkeySeen, ValkeyVisitors
 from flagmw.outbox._valkey_sums import total
 from flagmw.outbox._valkey_url import Address, parse
@@ -81,6 +82,10 @@ class ValkeyOutbox:
         clock: what the callers' *now* is taken from, seconds since the epoch.
         shared_clock: translate it to the server's, as machines whose clocks differ must.
 
+    Attributes:
+        at_most_once: whether events will come that must not be sent twice; set it before the first use to have warnings
+            where the server cannot keep that promise.
+
     Raises:
         ConfigError: the address cannot work.
     """
@@ -107,9 +112,15 @@ class ValkeyOutbox:
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.on_work: Callable[[], None] | None = None
-        self._here = PerProcess(
-            lambda: Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
-        )
+        self.at_most_once = False
+        self._keys = ServerKeys(self.address, seal)
+
+        def here() -> Here:
+            made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            made.link.at_most_once = self.at_most_once
+            return made
+
+        self._here = PerProcess(here)
 
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
@@ -126,6 +137,7 @@ class ValkeyOutbox:
         if callable(opens):
             opens()
         here.forwarder.wake()
+        self._keys.connect()
         try:
             here.link.use(lambda client: client.ping())
         except ServerTrouble as trouble:
@@ -137,7 +149,7 @@ class ValkeyOutbox:
         """Why events wait on this machine, or are not even there; None when all is well."""
         here = self._here.get()
         local = getattr(here.local, "trouble", None)
-        found = here.link.trouble or here.forwarder.held
+        found = here.trouble
         told = None if found is None else f"the Valkey server takes no events: {found.value}, {ADVICE[found]}"
         return local if isinstance(local, str) else told
 
@@ -155,6 +167,20 @@ class ValkeyOutbox:
         future = here.local.submit(events, now)
         future.add_done_callback(lambda _: here.forwarder.wake())
         return future
+
+    def reserve(self, events: Sequence[Event]) -> set[str]:
+        """Return the ids of *events* whose business key another event holds, here or on the server.
+
+        The server is asked for some hundredths of a second at most. Where it does not answer in time, it decides when
+        the event is forwarded: one whose key is another's then counts as refused (`DUPLICATE_KEY`), and goes nowhere.
+
+        Raises:
+            OutboxError: the machine's own store cannot be used.
+        """
+        here = self._open()
+        reserve = getattr(here.local, "reserve", None)
+        taken: set[str] = reserve(events) if callable(reserve) else set()
+        return taken | self._keys.taken([event for event in events if event.id not in taken])
 
     def forward(self, now: float) -> int:
         """Hand over to the server what waits on this machine, as the thread does by itself; return how much that was.
@@ -176,7 +202,7 @@ class ValkeyOutbox:
         if self.on_work is not None:
             here.listener.start(self.on_work)
         try:
-            return here.stream.claim(here.at(now), limit, lease_s, skip)
+            return here.claim(here.at(now), limit, lease_s, skip)
         except ServerTrouble:
             return None
 
@@ -227,7 +253,10 @@ class ValkeyOutbox:
         if here.closed:
             return None
         try:
-            due_s = here.stream.next_due(here.at(now), skip)
+            unsure = here.unsure()
+            due_s = here.stream.next_due(here.at(now), {*skip, *unsure})
+            rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
+            due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
         except ServerTrouble:
             return max(0.1, here.link.rest_s())
         waits_s = here.local.next_due(now, skip)
@@ -266,7 +295,7 @@ class ValkeyOutbox:
     def health(self) -> dict[str, object]:
         """Return whether the server can be used, and what to know about it."""
         here = self._here.get()
-        trouble = here.link.trouble or here.forwarder.held
+        trouble = here.trouble
         return {
             "server": self.address.name,
             "up": here.link.trouble is None,
@@ -283,6 +312,7 @@ class ValkeyOutbox:
             here.listener.close()
             here.forwarder.close(3.0)
             here.link.close()
+            self._keys.close()
             here.local.close()
 
     def _open(self) -> Here:

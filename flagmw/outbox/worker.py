@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from flagmw._guard import Breaker
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.outbox._crews import Crew, Here, Turn
+from flagmw.outbox._picks import claim_newest, is_empty, others
 from flagmw.outbox._sender import TROUBLE_S, Sender
-from flagmw.outbox.base import Lease, Leased, Outbox, PerProcess
+from flagmw.outbox.base import Leased, Outbox, PerProcess
 from flagmw.outbox.lanes import Delivers, Lanes, Run
-from flagmw.outbox.pace import CONCURRENCY, Pace
-from flagmw.outbox.parcels import by_visitor
+from flagmw.outbox.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
+from flagmw.outbox.parcels import Queue, by_visitor
 from flagmw.outbox.policy import Policy
-from flagmw.types import Outcome
+from flagmw.types import Event, Outcome
 
 logger = logging.getLogger("flagmw.outbox")
 
@@ -27,6 +27,9 @@ WIRE_S = 4.0
 
 _IDLE_S = 30.0  # an idle thread looks at the store this often, for what other processes put there
 _PAUSE_S = 0.02  # the shortest sleep after finding nothing: no store can make the thread spin
+_AGAIN_S = 0.1  # nor is it long until a lane with something in hand is looked at again
+_RATES_S = 0.25  # how often the rates are looked at
+_FEW = 8  # so many events are claimed at once for a lane in which something fails
 _LOOK_S = 0.005  # nor can wakes: a store in which nothing was due is asked again after this
 
 
@@ -35,16 +38,16 @@ class Worker:
 
     One daemon thread, `flagmw-outbox`, claims events for the lanes that have room; the lanes' own are started when
     there is work and end without it. Events of one visitor are sent one after the other, up to the vendor's
-    `batch_max` of them in one attempt. What a vendor does holds up no other vendor's events.
+    `batch_max` of them in one attempt. What a vendor does holds up no other vendor's events, and what an event does to
+    its vendor holds up no other visitor's: while something fails, oldest and newest events take turns.
 
-    Nothing starts before `start` or `wake`. A forked child has no thread until its own first `wake`. The delivery
-    *breakers* are not remade in a child: whoever forks while a delivery is under way hands in new ones.
+    Nothing starts before `start` or `wake`. A forked child has no thread until its own first `wake`.
 
     Args:
         run: drives a flow of the named vendor to its result, blocking in the calling thread.
-        breakers: by vendor, for delivery alone; a vendor without one gets its own.
-        max_rate: events a second, of all lanes together; a vendor that comes back must not be run over.
-        concurrency: attempts at once at one vendor; fewer while it is in trouble.
+        max_rate: events a second, of all lanes together, at most; None for no such limit.
+        concurrency: attempts at once at one vendor to begin with; fewer while it is in trouble.
+        concurrency_max: how many they may become while there is more to do and answers do not get slower by that.
         attempt_timeout_s: seconds for one attempt, all its calls together.
         lease_s: seconds for which claimed events are kept from others; longer than an attempt.
         batch: how many events are claimed at once.
@@ -60,11 +63,11 @@ class Worker:
         outbox: Outbox,
         vendors: Mapping[str, Delivers],
         run: Run,
-        breakers: Mapping[str, Breaker] | None = None,
         *,
         policy: Policy | None = None,
-        max_rate: float = 50.0,
+        max_rate: float | None = None,
         concurrency: int = CONCURRENCY,
+        concurrency_max: int = CONCURRENCY_MAX,
         attempt_timeout_s: float = 5.0,
         lease_s: float = 60.0,
         batch: int = 20,
@@ -72,7 +75,7 @@ class Worker:
         monotonic: Callable[[], float] = time.monotonic,
         on_outcome: Callable[[Leased, Outcome], None] | None = None,
     ) -> None:
-        if not 0 < max_rate < float("inf"):
+        if max_rate is not None and not 0 < max_rate < float("inf"):
             raise ConfigError(f"max_rate needs events per second above 0; got {max_rate}")
         if batch < 1:
             raise ConfigError(f"batch needs at least one event; got {batch}")
@@ -84,7 +87,7 @@ class Worker:
         self._lease_s = lease_s
         self._sender = Sender(outbox, self.now, monotonic, attempt_timeout_s, on_outcome)
         # No more than can be sent well before the lease runs out.
-        self._batch = max(1, min(batch, int(max_rate * lease_s / 4)))
+        self._batch = max(1, batch if max_rate is None else min(batch, int(max_rate * lease_s / 4)))
         self._epoch = wall() - monotonic()
 
         def here() -> Here:
@@ -92,12 +95,12 @@ class Worker:
             lanes = Lanes(
                 vendors,
                 run,
-                breakers or {},
                 policy or Policy(),
                 throttle,
                 attempt_timeout_s=attempt_timeout_s,
                 monotonic=monotonic,
                 concurrency=concurrency,
+                concurrency_max=concurrency_max,
             )
             return Here(lanes, throttle, Pace(max_rate))
 
@@ -118,13 +121,23 @@ class Worker:
 
     def wake(self) -> None:
         """Tell the thread that there is work, and start it at the first time; nothing after `close`."""
-        here = self._here.get()
+        self._wake(self._here.get())
+
+    def _wake(self, here: Here) -> None:
         if here.over():
             return
         with here.changed:
             if not here.closed:
                 here.nudge()
                 self._ensure(here)
+
+    def arrived(self, events: Sequence[Event]) -> None:
+        """Tell that *events* were stored in this process; a `wake` that knows how much work there is."""
+        here, now = self._here.get(), self._monotonic()
+        here.arrived = True
+        for event in events:
+            here.arrivals.add(event.vendor, 1, now)
+        self._wake(here)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the outbox is empty; return whether it is, after *timeout_s* at the latest.
@@ -133,7 +146,7 @@ class Worker:
         """
         self.wake()
         here, end = self._here.get(), time.monotonic() + timeout_s
-        while self._outbox.stats(self.now()).queued:
+        while not is_empty(self._outbox, self.now()):
             left_s = end - time.monotonic()
             if left_s <= 0 or not here.alive() or here.over():
                 return False
@@ -217,36 +230,102 @@ class Worker:
             here.nudged = False
 
     def _feed(self, here: Here, turn: Turn) -> float:
-        """Claim once for the lanes that have room; return the seconds until there may be more to do."""
+        """Claim for the lanes that have room; return the seconds until there may be more to do."""
         now = self._monotonic()
         resting = here.lanes.resting(now)
+        doubtful = {name for name in here.lanes.names - resting.keys() if here.lanes.doubtful(name, now)}
+        self._look(here, now)
         with here.changed:
-            full = {name for name, crew in turn.crews.items() if crew.waiting and len(crew.waiting) >= crew.threads_max}
-        skip = resting.keys() | full
-        waits = [until - now for until in resting.values()]
-        due_s: float | None = None
+            # A place may have come by mere time, for what waits here already.
+            waiting = [name for name, crew in turn.crews.items() if not crew.idle() and name in here.lanes.names]
+            for name in waiting:
+                self._staff(here, turn, turn.crews[name], name)
+            full = {name for name, crew in turn.crews.items() if len(crew.waiting) >= crew.threads_max}
+            full -= doubtful
+        fed = False
+        for name in doubtful:
+            has = self._feed_doubtful(here, turn, name, now)
+            fed = fed or bool(has)
+            if has is None:
+                full.add(name)
+        skip = resting.keys() | full | doubtful
         if not here.lanes.names or here.lanes.names - skip:
-            lease = self._outbox.claim(self.now(), self._limit(here, skip, now), self._lease_s, skip)
+            lease = self._outbox.claim(self.now(), self._batch, self._lease_s, skip)
             if lease is not None:
-                self._hand_out(here, turn, lease, now + self._lease_s)
+                self._hand_out(here, turn, lease.vendor, by_visitor(lease, now + self._lease_s))
                 return 0.0
-            due_s = self._outbox.next_due(self.now(), skip)
-        return max(_PAUSE_S, min([*waits, _IDLE_S if due_s is None else due_s, _IDLE_S]))
+        if fed:
+            return 0.0
+        due_s: float | None = None
+        if here.lanes.names - (resting.keys() | full) or not here.lanes.names:
+            due_s = self._outbox.next_due(self.now(), resting.keys() | full)
+        waits = [until - now for until in resting.values()]
+        return max(_PAUSE_S, min([*waits, _AGAIN_S if waiting else _IDLE_S, _IDLE_S if due_s is None else due_s]))
 
-    def _limit(self, here: Here, skip: set[str], now: float) -> int:
-        on_trial = any(here.lanes.on_trial(name, now) for name in here.lanes.names - skip)
-        return 1 if on_trial else self._batch
+    def _feed_doubtful(self, here: Here, turn: Turn, vendor: str, now: float) -> bool | None:
+        """Claim for a lane in which something fails; say whether that had anything, None where it has no room.
 
-    def _hand_out(self, here: Here, turn: Turn, lease: Lease, until: float) -> None:
-        if lease.vendor not in here.lanes.names:
-            here.lanes.reject(lease.vendor)
-            self._sender.release(here, lease)
+        Oldest and newest events take turns, so that neither a burst of bad events nor the good ones before it hold up
+        the others. A probe is an event of a visitor whose last attempt did not fail, if there is one.
+        """
+        with here.changed:
+            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
+            trial = here.lanes.on_trial(vendor)
+            if trial:
+                taken = len(crew.running) > here.lanes.under_way(vendor)
+                newest_first = crew.is_newests_turn(here.lanes.oldest_one_in(vendor, now))
+                sides = [] if taken or not crew.idle() else [newest_first, not newest_first]
+            else:
+                asks, crew.asks = crew.asks, False
+                sides = ([True] if asks else []) + ([] if len(crew.waiting) >= crew.threads_max else [False])
+        if not sides:
+            return None
+        skip = (here.lanes.names | here.lanes.unknown) - {vendor}
+        for newest in sides:
+            lease = (
+                claim_newest(self._outbox, self.now(), _FEW if trial else 1, self._lease_s, skip)
+                if newest
+                else self._outbox.claim(self.now(), _FEW, self._lease_s, skip)
+            )
+            if lease is None:
+                if newest and not trial:
+                    with here.changed:
+                        crew.turn = 0
+                        crew.ready.notify_all()
+                continue
+            queues = by_visitor(lease, now + self._lease_s)
+            if trial and lease.vendor == vendor:
+                queues = [here.lanes.least_suspect(vendor, queues)]
+                rest = others(lease, {row.event.id for row in queues[0].left.rows})
+                if rest.rows:
+                    self._sender.release(here, rest)
+            self._hand_out(here, turn, lease.vendor, queues, newest=newest)
+            return True
+        return False
+
+    def _look(self, here: Here, now: float) -> None:
+        """Every now and then, see how many events come in for vendors that answer slowly."""
+        if now < here.looked_at + _RATES_S:
+            return
+        here.looked_at = now
+        slow = [name for name in here.lanes.names if here.lanes.is_slow(name)]
+        stats = self._outbox.stats(self.now()) if slow and not here.arrived else None
+        for name in here.lanes.names:
+            if stats is not None and name in slow and name in stats.lanes:
+                here.arrivals.total(name, stats.lanes[name].accepted, now)
+            here.lanes.live(name, here.arrivals.rate(name, now) if name in slow else 0.0)
+
+    def _hand_out(self, here: Here, turn: Turn, vendor: str, queues: Sequence[Queue], *, newest: bool = False) -> None:
+        if vendor not in here.lanes.names:
+            here.lanes.reject(vendor)
+            for queue in queues:
+                self._sender.release(here, queue.left)
             return
         with here.changed:
-            crew = turn.crews.setdefault(lease.vendor, Crew(threading.Condition(here.lock)))
-            crew.waiting.extend(by_visitor(lease, until))
+            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
+            (crew.newest if newest else crew.waiting).extend(queues)
             crew.ready.notify_all()
-            staffed = self._staff(here, turn, crew, lease.vendor)
+            staffed = self._staff(here, turn, crew, vendor)
             back = turn.empty() if turn.stop.is_set() else [] if staffed else crew.empty()
         for queue in back:
             self._sender.release(here, queue.left)
@@ -255,8 +334,9 @@ class Worker:
 
     def _staff(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> bool:
         """Start as many threads as the lane can use now; say whether it has any."""
-        crew.threads_max = here.lanes.width(vendor, self._monotonic())
-        while len(crew.threads) < min(crew.threads_max, len(crew.running) + len(crew.waiting)):
+        crew.threads_max = here.lanes.places(vendor, self._monotonic())
+        work = len(crew.running) + len(crew.waiting) + len(crew.newest)
+        while len(crew.threads) < min(crew.threads_max, work):
             thread = threading.Thread(
                 target=self._sender.work, args=(here, turn, crew, vendor), name=f"flagmw-outbox-{vendor}", daemon=True
             )

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from flagmw.sandbox import adobe, console, contentstack, monetate, webtrends
+from flagmw.sandbox.guard import PROGRAMS_AND_OWN_PAGES, Access, Guard
 from flagmw.sandbox.scenario import DEFAULT, Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
@@ -44,6 +45,7 @@ def create_app(
     *,
     seed: int | None = None,
     clock: Callable[[], float] = time.time,
+    access: Access = PROGRAMS_AND_OWN_PAGES,
     vendors: Sequence[SandboxVendor] = (),
 ) -> Starlette:
     """Build the sandbox application; its state is `app.state.sandbox`.
@@ -52,6 +54,7 @@ def create_app(
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible, for requests that come in the same order.
         clock: seconds since the epoch.
+        access: who may talk to it, beside programs and pages of this machine.
         vendors: emulators of more vendors, beside those that ship with flagmw.
 
     Raises:
@@ -72,10 +75,18 @@ def create_app(
     app = Starlette(
         routes=[*console.routes(sandbox), *(route for vendor in served for route in vendor.routes(sandbox))],
         exception_handlers={Exception: _broken},
-        middleware=[Middleware(FaultWrapper, sandbox=sandbox, route_of=route_of)],
+        middleware=[
+            Middleware(Guard, access=access, for_pages=_for_pages),
+            Middleware(FaultWrapper, sandbox=sandbox, route_of=route_of),
+        ],
     )
     app.state.sandbox = sandbox
     return app
+
+
+def _for_pages(path: str) -> bool:
+    # Contentstack's edge allows every origin: the vendor's client asks it from the page.
+    return contentstack.route_of(path) is not None
 
 
 def _broken(request: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """The ledger: everything that the emulated vendors received, readable by tests.
 
-Three bounded lists (requests, views, conversions). Key tokens and cookie values are never in it; a cookie is
+Three bounded lists (requests, views, conversions). Secrets and cookie values are never in it; a cookie is
 shown as its name and the first 12 hex digits of its SHA-256, enough to see whether two are the same.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
+
+from flagmw.sandbox.secrets import hidden
 
 LIMIT = 100_000
 Entry = dict[str, Any]
@@ -28,8 +30,13 @@ class Ledger:
     def __init__(self, limit: int = LIMIT) -> None:
         self._lock = threading.Lock()
         self._limit = limit
+        self._secrets: frozenset[str] = frozenset()
         self._page = 0
         self.clear()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Keep these texts out of what is written from now on, wherever they stand in a request."""
+        self._secrets |= {secret for secret in secrets if len(secret) > 3}
 
     def begin(self) -> None:
         """Note that a request begins: what is cleared while it is under way does not come back with its end."""
@@ -94,7 +101,7 @@ class Ledger:
         entries = self._lists[name]
         if len(entries) == self._limit:
             self._dropped[name] += 1
-        entries.append(entry)
+        entries.append(hidden(entry, self._secrets))
 
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:

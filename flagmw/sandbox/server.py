@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +13,13 @@ from typing import Any, Self
 import uvicorn
 from starlette.applications import Starlette
 
+from flagmw._addresses import is_loopback
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import contentstack, monetate
 from flagmw.sandbox.adobe import ASSETS
 from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.faults import Rule
+from flagmw.sandbox.guard import access
 from flagmw.sandbox.scenario import Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.webtrends_wire import BASE
@@ -35,6 +36,8 @@ class SandboxServer:
         port: 0 takes a free one; it stays the same over `stop()` and `start()`.
         clock: seconds since the epoch.
         vendors: emulators of more vendors, beside those that ship with flagmw.
+        allow_hosts: further names that its Host header, and the pages that use it, may have.
+        control_token: what control calls that change something must then bring in the header `Sandbox-Token`.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class SandboxServer:
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Callable[[], float] = time.time,
+        allow_hosts: Iterable[str] = (),
+        control_token: str | None = None,
         vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
-        self._app = create_app(scenario, seed=seed, clock=clock, vendors=vendors)
+        allowed = access(allow_hosts, token=control_token)
+        self._app = create_app(scenario, seed=seed, clock=clock, access=allowed, vendors=vendors)
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -193,6 +199,8 @@ def serve(
     *,
     seed: int | None = None,
     allow_remote: bool = False,
+    allow_hosts: Iterable[str] = (),
+    control_token: str | None = None,
 ) -> None:
     """Serve the sandbox until interrupted.
 
@@ -201,7 +209,7 @@ def serve(
         OSError: the port is taken.
     """
     _check_host(host, allow_remote=allow_remote)
-    app = create_app(scenario, seed=seed)
+    app = create_app(scenario, seed=seed, access=access(allow_hosts, remote=allow_remote, token=control_token))
     uvicorn.Server(_config(app)).run(sockets=[_listen(host, port)])
 
 
@@ -234,11 +242,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _check_host(host: str, *, allow_remote: bool) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not allow_remote:
+    if not is_loopback(host) and not allow_remote:
         raise ConfigError(f"host: {host!r} is not loopback; the sandbox has no access control (allow_remote=True)")
 
 

@@ -72,3 +72,4 @@ class Sandbox:
         # The key ring must have seen a token to tell its cookies from foreign ones once it is replaced.
         for account in self.scenario.webtrends:
             self.keys.codec(account)
+        self.ledger.hide(account.key_token for account in self.scenario.webtrends)

@@ -19,6 +19,7 @@ from flagmw.vendors._adobe_events import Said
 from flagmw.vendors._adobe_request import MAX_MBOXES
 from flagmw.vendors._http import status_fault
 from flagmw.vendors._json import loads
+from flagmw.vendors._outcome import unanswered
 
 BATCH_MAX = MAX_MBOXES
 
@@ -98,7 +99,7 @@ def _send(group: Sequence[Said], ask: Ask) -> Generator[Call, Reply, list[tuple[
     try:
         reply = yield from ask(group[0].event, fields, request_id)
     except TransportError as error:
-        return [(one, _unanswered(error)) for one in group]
+        return [(one, unanswered(error)) for one in group]
     if reply.status in (400, 413) and len(group) > 1:
         # One that is bad refuses them all: each on its own shows which.
         judged: list[tuple[Said, Outcome]] = []
@@ -108,12 +109,6 @@ def _send(group: Sequence[Said], ask: Ask) -> Generator[Call, Reply, list[tuple[
             gone = gone or _unreachable(judged)
         return judged
     return [(one, _judge(reply, one, request_id)) for one in group]
-
-
-def _unanswered(error: TransportError) -> Outcome:
-    if error.code is ErrorCode.TLS:
-        return Suspend(error.code)
-    return Ambiguous(error.code) if error.sent else Retry(error.code)
 
 
 def _judge(reply: Reply, said: Said, request_id: str) -> Outcome:

@@ -123,11 +123,16 @@ class Account:
             return self.base_url
         return f"https://mboxedge{edge}.tt.omtrdc.net" if edge else f"https://{self.client}.tt.omtrdc.net"
 
-    def call(self, edge: str | None, session: str, body: Mapping[str, Any], *, hedge_safe: bool = False) -> Call:
-        """Return the request with *body*. A repeat counts nothing twice: it has the same impression's id.
-
-        A cluster gets half of the time: the account's own host can be asked in the other half.
-        """
+    def call(
+        self,
+        edge: str | None,
+        session: str,
+        body: Mapping[str, Any],
+        *,
+        replay_safe: bool = False,
+        hedge_safe: bool = False,
+    ) -> Call:
+        """Return the request with *body*. A cluster gets half of the time, the account's own host the other half."""
         url = f"{self.host(edge)}/rest/v1/delivery?client={self.client}&sessionId={quote(session, safe='')}"
         if self.org_id is not None:
             url += f"&imsOrgId={quote(self.org_id, safe='')}"
@@ -136,7 +141,7 @@ class Account:
             url=url,
             headers={"content-type": "application/json", "accept": "application/json", "accept-encoding": "gzip"},
             body=orjson.dumps(body),
-            replay_safe=True,
+            replay_safe=replay_safe,
             hedge_safe=hedge_safe,
             share=0.5 if edge is not None and self.base_url is None else 1.0,
         )

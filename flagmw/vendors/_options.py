@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from flagmw._addresses import is_loopback
 from flagmw.exceptions import ConfigError
 
 
@@ -42,11 +42,7 @@ def leaves_machine_unencrypted(base_url: str) -> bool:
     parts = urlsplit(base_url)
     if parts.scheme == "https":
         return False
-    host = parts.hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
+    return not is_loopback(parts.hostname or "")
 
 
 def checked_prefix(owner: str, prefix: Any) -> str:

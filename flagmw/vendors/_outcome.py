@@ -10,7 +10,7 @@ from flagmw.vendors._http import status_fault
 
 def unanswered(error: TransportError) -> Outcome:
     """Return what it means for an event that its call ended with *error*."""
-    if error.code is ErrorCode.TLS:
+    if error.code is ErrorCode.TLS and not error.sent:
         return Suspend(error.code)
     return Ambiguous(error.code) if error.sent else Retry(error.code)
 

@@ -228,16 +228,23 @@ class AdobeTarget:
         }
         if self.debug and self._trace is not None:
             body["trace"] = {"authorizationToken": self._trace.reveal()}
+        # A repeat of a decision counts nothing twice: it has the same impression's id.
         # A visitor whom Target knows gets the same answer twice; a new one would become two.
         safe, session = not counted and known.device is not None, known.session or visit.fresh_id
         edge, began = self._clusters.pick(known.edge)
         if edge is not None:
-            answer = yield from self._answer(self._account.call(edge, session, body, hedge_safe=safe), request_id)
+            answer = yield from self._answer(
+                self._account.call(edge, session, body, replay_safe=True, hedge_safe=safe), request_id
+            )
             if answer.answered:
                 self._clusters.answered(edge)
                 return answer
             self._clusters.failed(edge, began)
-        return (yield from self._answer(self._account.call(None, session, body, hedge_safe=safe), request_id))
+        return (
+            yield from self._answer(
+                self._account.call(None, session, body, replay_safe=True, hedge_safe=safe), request_id
+            )
+        )
 
     def _answer(self, call: Call, request_id: str) -> Generator[Call, Reply, decisions.Answer]:
         try:

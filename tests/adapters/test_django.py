@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import io
 import pickle
+import re
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from wsgiref.util import FileWrapper
 
 import django
@@ -23,6 +26,8 @@ from django.utils.functional import SimpleLazyObject
 
 import flagmw.django
 from flagmw import Flagmw, Flags, Identity, Static, asgi, current, wsgi
+from flagmw._overrides import Override, mint
+from flagmw._token import Keys
 from flagmw.codes import ErrorCode
 from flagmw.django import FlagsMiddleware, flags_from
 from flagmw.sandbox import SandboxServer
@@ -172,6 +177,52 @@ def test_A17_current_lasts_through_a_stream(django_site: Site, make: Make, every
 
     assert django_site.get(django_site.mount(view, make(vendors=[everyone_b]))).body == b"bb"
     assert current().error_code is ErrorCode.NO_REQUEST
+
+
+def test_override_s_link_asks_before_it_is_kept(django_site: Site, make: Make, everyone_b: Static) -> None:
+    """The question comes in place of the view's page; the yes of this browser sets the cookie and leads to the page."""
+    key, now = "0123456789abcdef0123456789abcdef", time.time()
+    token = mint(Keys([key]), Override(variants={"ta_A": "red"}, until=now + 60), "www.mysite.com", now)
+    fm = make(vendors=[everyone_b], overrides=True, signing_keys=[key])
+    app, browser = django_site.mount(shown, fm), [("accept", "text/html")]
+    page = django_site.get(app, query=f"x=1&flagmw_override={token}", headers=browser)
+    assert page.values("referrer-policy") == ["no-referrer"]
+    assert page.cookies.keys() == {"flagmw_override_asked"}
+    yes = urlencode(re.findall(r'name="([^"]*)" value="([^"]*)"', page.body.decode()))
+    page = django_site.get(app, query=yes, headers=browser, cookies=page.cookies)
+    assert (page.status, page.values("location")) == (303, ["/?x=1"])
+    assert page.cookies == {"flagmw_override": token}
+    assert django_site.get(app, query="x=1", headers=browser, cookies=page.cookies).body == b"red"
+
+
+@pytest.mark.parametrize("path", ["/part", "/excluded"])
+def test_view_that_calls_its_own_site(make: Make, path: str) -> None:
+    """Afterwards the view's own flags are the current ones again."""
+
+    class PerUser(FakeVendor):
+        def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+            who = Variant(alias="ta_Who", key=visit.user_id or "nobody", vendor=self.name)
+            return Decision(vendor=self.name, variants={"ta_Who": who})
+            yield
+
+    fm = make(
+        vendors=[PerUser({"ta_Who": "x"})],
+        identify=lambda inbound: Identity(inbound.header("x-visitor") or "nobody"),
+        exclude=["/excluded"],
+    )
+
+    def view(request: Any) -> HttpResponse:
+        if request.path == path:
+            return HttpResponse(current()["ta_Who"])
+        before = current()["ta_Who"]
+        inner = Client().get(path, headers={"x-visitor": "inner"}).content.decode()
+        return HttpResponse(f"{before} {inner} {current()['ta_Who']}")
+
+    with DjangoWsgi() as site:
+        site.project(view, MIDDLEWARE=[OURS], FLAGMW=fm)
+        page = Client().get("/page", headers={"x-visitor": "outer"})
+        assert page.content == f"outer {'control' if path == '/excluded' else 'inner'} outer".encode()
+        assert current().error_code is ErrorCode.NO_REQUEST
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync content", "async content"])

@@ -7,7 +7,7 @@ from typing import Any
 from flagmw.sandbox import SandboxServer
 from tests.adapters.sites import Answer, Asked, Site
 from tests.edges.driver import Make, Visitor, webtrends
-from tests.edges.test_qa_overrides import token
+from tests.edges.test_qa_overrides import keep, token
 from tests.edges.test_reuse import ALIAS, K1, asked
 
 
@@ -33,9 +33,9 @@ def test_reuse_by_cookie(site: Site, make: Make, vendor: SandboxServer) -> None:
 
 
 def test_override(site: Site, make: Make, vendor: SandboxServer) -> None:
-    """A token by the query is kept from any response until it is taken away, and no cache may keep those."""
+    """A link is kept after a yes, on any page, until it is taken away, and no cache may keep those responses."""
     visitor = Visitor(site, site.mount(show, make(**options(vendor, overrides=True))))
-    page = visitor.get("/shared", query=f"flagmw_override={token()}")
+    page = keep(visitor, token(), "/shared")
     assert page.values("cache-control") == ["private, no-store"]
     assert visitor.get().body == b"red STATIC OVERRIDDEN"
     page = visitor.get("/shared", query="flagmw_override=off")

@@ -316,7 +316,7 @@ def test_deliver_once_drains_and_ends(site: Site) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     first, last = said.strip().split("\n")
-    assert first.startswith("flagmw deliver: started pid=") and "vendors=wt max_rate=50" in first
+    assert first.startswith("flagmw deliver: started pid=") and "vendors=wt max_rate=none" in first
     assert last.startswith("flagmw deliver: stopped delivered=7 queued=0")
     assert len(site.vendor.ledger()["conversions"]) == 7
 

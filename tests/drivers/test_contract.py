@@ -253,6 +253,22 @@ def test_link_local_address_is_refused(own: Any, monkeypatch: pytest.MonkeyPatch
     assert own.ask("http://169.254.169.254/").code == "CONNECT"
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
+        "2852039166",
+        "0xA9FEA9FE",
+        "0251.254.0xa9fe",
+    ],
+)
+def test_link_local_address_in_other_words_is_refused(own: Any, host: str) -> None:
+    """Nor is one that is written in a form which the system or a gateway turns into it."""
+    assert own.ask(f"http://{host}/").code == "CONNECT"
+
+
 def test_U3_tls_good_certificate(drive: Any, authority: Authority) -> None:
     """A certificate of the given authority is accepted, and the connection is kept."""
     drive.ca_file = str(authority.ca_file)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from flagmw import Flagmw, Identity
+from flagmw import Flagmw, Identity, wsgi
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
+from flagmw.testing import FakeVendor
+from tests.edges.driver import Answer, Edge, Make, Seen, Sent, Visitor, webtrends, wsgi_call
+from tests.edges.driver import environ as wsgi_environ
 from tests.edges.test_both import wait_for
 from tests.edges.test_qa_overrides import token
 from tests.edges.test_reuse import K1, Clock
@@ -219,3 +222,21 @@ def test_views_of_a_user(edge: Edge, make: Make, vendor: SandboxServer) -> None:
         edge.get(app, "/1")
     assert fm.flush(5)
     assert reports(vendor) == ["ta_Project1"]
+
+
+def test_request_that_began_first_and_reads_last(wmake: Make) -> None:
+    """A view is reported once, also where another page of the visitor, begun later, has reported it already."""
+    vendor = FakeVendor({"ta_A": "b"}, exposure="read")
+    fm = wmake(vendors=[vendor], identify=lambda inbound: Identity(user_id="4711"))
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(0.01)
+            wsgi_call(app, wsgi_environ(Sent("/quick")))
+        start_response("200 OK", [])
+        return [wsgi.flags_from(environ)["ta_A"].encode()]
+
+    app = wsgi.FlagsMiddleware(view, flagmw=fm)
+    assert wsgi_call(app, wsgi_environ(Sent("/slow"))).body == b"b"
+    assert fm.flush(5)
+    assert [event.kind for event in vendor.delivered] == ["exposure"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import pytest
 
@@ -17,6 +19,8 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
 from flagmw.sandbox.scenario import Scenario
+from flagmw.testing import FakeVendor
+from flagmw.types import Decision, Flow, Visit, VisitorState
 from tests.edges.driver import DOMAIN, TOKEN, Answer, Edge, Make, Page, Seen, Visitor, webtrends
 from tests.edges.test_both import total
 from tests.edges.test_reuse import K1, K2, asked, tampered
@@ -84,7 +88,7 @@ def test_override(edge: Edge, make: Make, vendor: SandboxServer, by: str, mode: 
     assert (variants[0].reason, variants[0].error_code) == (Reason.STATIC, ErrorCode.OVERRIDDEN)
     assert page.values("cache-control") == ["private, no-store"]
     kept = [line for line in page.values("set-cookie") if line.startswith("flagmw_override=")]
-    assert len(kept) == (by == "query")
+    assert kept == [], "a link is kept only after a yes"
     assert "flagmw" not in page.cookies, "what was decided for a tester is not remembered"
 
 
@@ -92,9 +96,54 @@ def _eager(vendor: SandboxServer) -> dict[str, Any]:
     return {"vendors": [webtrends(vendor.webtrends_url)], "signing_keys": [K1], "reuse_s": 300}
 
 
+BROWSER = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")]
+
+
+@dataclass
+class Question(HTMLParser):
+    """What a browser makes of the page that asks: the fields that its button sends, and the way out."""
+
+    page: Page
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.fields: list[tuple[str, str]] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(self.page.body.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag in ("input", "button"):
+            self.fields.append((found["name"] or "", found["value"] or ""))
+        elif tag == "a":
+            self.links.append(found["href"] or "")
+        else:
+            assert tag not in ("script", "img", "iframe", "base")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def yes(self) -> str:
+        return urlencode(self.fields)
+
+
+def opened(visitor: Visitor, token: str, path: str = "/", query: str = "", **sent: Any) -> Question:
+    """Open a link as a browser does, and return the question."""
+    page = visitor.get(path, query=f"{query}&flagmw_override={quote(token)}".lstrip("&"), headers=BROWSER, **sent)
+    assert page.status == 200 and b"<form" in page.body
+    return Question(page)
+
+
+def keep(visitor: Visitor, token: str, path: str = "/") -> Page:
+    """Open a link and say yes; return the answer to that."""
+    return visitor.get(path, query=opened(visitor, token, path).yes, headers=BROWSER)
+
+
 def test_it_lasts(visitor: Visitor) -> None:
-    """A token that came by the query is kept in a cookie, HttpOnly and Secure, until it runs out or is taken away."""
-    page = visitor.get(query=f"flagmw_override={token()}")
+    """A token that came by a link is kept in a cookie, HttpOnly and Secure, until it runs out or is taken away."""
+    page = keep(visitor, token())
     (line,) = [line for line in page.values("set-cookie") if line.startswith("flagmw_override=")]
     assert "; HttpOnly" in line
     assert "; Secure" in line
@@ -111,9 +160,11 @@ def test_it_lasts(visitor: Visitor) -> None:
 @pytest.mark.parametrize("path", ["/shared", "/plain", "/moved", "/buy"])
 def test_it_is_kept_on_any_response(visitor: Visitor, path: str) -> None:
     """Also where the page is for shared caches, reads no flag, or redirects; and no cache may keep that response."""
-    page = visitor.get(path, query=f"flagmw_override={token()}")
+    page = keep(visitor, token(), path)
+    assert (page.status, page.values("location")) == (303, [path])
     assert page.values("cache-control") == ["private, no-store"]
     assert "flagmw_override" in visitor.cookies
+    assert visitor.get(path).values("cache-control") == ["private, no-store"]
     page = visitor.get(path, query="flagmw_override=off")
     assert page.values("cache-control") == ["private, no-store"]
     assert "flagmw_override" not in visitor.cookies
@@ -192,9 +243,153 @@ def test_tokens_that_are_not_accepted(visitor: Visitor, fm: Flagmw, vendor: Sand
 
 def test_a_bad_token_does_not_take_away_a_good_one(visitor: Visitor) -> None:
     """What somebody puts into a link does not end a tester's session."""
-    visitor.get(query=f"flagmw_override={token()}")
-    visitor.get(query="flagmw_override=rubbish")
+    keep(visitor, token())
+    visitor.get(query="flagmw_override=rubbish", headers=BROWSER)
     assert visitor.get().body == b"red on"
+
+
+# Links
+
+
+def test_link_asks_before_it_is_kept(visitor: Visitor, fm: Flagmw, vendor: SandboxServer) -> None:
+    """The first opening shows what was chosen and sets no override; a no leads to the page as it is for everybody."""
+    made = token(variants={ALIAS: "red", "<b>x</b>": '"><script>'}, staging=True)
+    question = opened(visitor, made, "/page", "utm=1&x=%22%3E")
+    assert "flagmw_override" not in visitor.cookies
+    assert vendor.ledger()["requests"] == []
+    assert all(part in question.text for part in (HOST, f"{ALIAS}: red", '<b>x</b>: "><script>', "tests in staging"))
+    assert question.links == ["/page?utm=1&x=%22%3E"]
+    page = question.page
+    assert page.values("cache-control") == ["private, no-store"]
+    assert page.values("referrer-policy") == ["no-referrer"]
+    assert page.values("x-frame-options") == ["DENY"]
+    assert "frame-ancestors 'none'" in page.values("content-security-policy")[0]
+    assert visitor.get("/page", query="utm=1&x=%22%3E", headers=BROWSER).body in (
+        b"control control",
+        b"variation control",
+    )
+
+
+def test_yes_leads_to_the_page_without_the_token(visitor: Visitor) -> None:
+    """The address has the rest of its query, and the same link opened again leads there at once."""
+    made = token()
+    question = opened(visitor, made, "/page", "utm=1&empty=&x=%C3%BC")
+    page = visitor.get("/page", query=question.yes, headers=BROWSER)
+    assert (page.status, page.values("location")) == (303, ["/page?utm=1&empty=&x=%C3%BC"])
+    assert page.values("referrer-policy") == ["no-referrer"]
+    assert "flagmw_override_asked" not in visitor.cookies
+    again = visitor.get("/page", query=f"flagmw_override={made}&y=1", headers=BROWSER)
+    assert (again.status, again.values("location")) == (303, ["/page?y=1"])
+    assert visitor.get("/page").body == b"red on"
+
+
+def test_nobody_can_say_yes_for_somebody_else(edge: Edge, fm: Flagmw) -> None:
+    """A yes belongs to the browser that was asked, and to the token that it was asked about."""
+    app = edge.mount(show, fm)
+    attacker, victim = Visitor(edge, app), Visitor(edge, app)
+    made, other = token(), token(variants={ALIAS: "blue"})
+    yes = opened(attacker, made).yes
+    assert Question(victim.get(query=yes, headers=BROWSER)).fields
+    assert Question(victim.get(query=yes, headers=BROWSER)).fields
+    mixed = yes.replace(quote(made), quote(other))
+    assert Question(attacker.get(query=mixed, headers=BROWSER)).fields
+    assert Question(victim.get(query=yes.partition("flagmw_override_ok")[0] + "flagmw_override_ok=", headers=BROWSER))
+    for visitor in (attacker, victim):
+        assert "flagmw_override" not in visitor.cookies
+    # Nor does one count that another site's page sends off.
+    from_elsewhere = [*BROWSER, ("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")]
+    attacker.get(query=opened(attacker, made).yes, headers=from_elsewhere)
+    assert "flagmw_override" not in attacker.cookies
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"headers": [("sec-fetch-dest", "image"), ("accept", "text/html")]},
+        {"headers": [("sec-fetch-dest", "iframe"), ("accept", "text/html")]},
+        {"headers": [("sec-fetch-dest", "empty"), ("accept", "*/*")]},
+        {"headers": [("accept", "application/json")]},
+        {"headers": BROWSER, "method": "POST"},
+        {"headers": [*BROWSER, ("sec-purpose", "prefetch")]},
+        {},
+    ],
+    ids=["image", "frame", "fetch", "api", "post", "prefetch", "test client"],
+)
+def test_what_nobody_opens_is_not_asked_about_and_not_kept(visitor: Visitor, sent: dict[str, Any]) -> None:
+    """The token counts for that one request."""
+    page = visitor.get(query=f"flagmw_override={token()}", **sent)
+    assert page.body == b"red on"
+    assert not any(name.startswith("flagmw_override") for name in visitor.cookies)
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example/x", "/%5C%5Cevil.example", "/a%0d%0aX-Evil:1", "/p%C3%A4th", "/a;flagmw_override=1"]
+)
+def test_the_way_back_stays_on_the_site(visitor: Visitor, path: str) -> None:
+    """Whatever the path holds, the redirect has one host, one line, and no token."""
+    (location,) = keep(visitor, token(), path).values("location")
+    assert location.startswith("/") and not location.startswith(("//", "/\\"))
+    assert location.isascii() and location.isprintable() and "flagmw_override" not in location.partition("?")[2]
+
+
+TOKEN_PLACES = [
+    "https://www.mysite.com/page?a=1&flagmw_override={}&b=2",
+    "https://www.mysite.com/page?FLAGMW_OVERRIDE={}",
+    "https://www.mysite.com/page?a=1;flagmw%5Foverride={}",
+    "https://www.mysite.com/page?flagmw%255Foverride={}",
+    "https://www.mysite.com/page#flagmw_override={}",
+    "https://login.mysite.com/?next=https%3A%2F%2Fwww.mysite.com%2F%3Fflagmw_override%3D{}",
+    "https://login.mysite.com/?next=https%253A%252F%252Fwww.mysite.com%252F%253Fflagmw%25255Foverride%253D{}",
+    "https://www.mysite.com/page;flagmw_override={}/more",
+    "https://www.mysite.com/page%3Fflagmw_override={}",
+    "https://www.mysite.com/flagmw_override={}",
+]
+
+
+class Told(FakeVendor):
+    """Keeps every visit that it is asked about."""
+
+    def __init__(self) -> None:
+        super().__init__({ALIAS: "b"})
+        self.visits: list[Visit] = []
+
+    def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        self.visits.append(visit)
+        return super().decide(visit, state)
+
+
+@pytest.mark.parametrize("place", TOKEN_PLACES)
+def test_vendors_are_not_told_of_tokens(edge: Edge, make: Make, place: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not by the Referer, nor by path or query of the page, with every option set that tells vendors more."""
+    vendor, made = Told(), token()
+    fm = make(vendors=[vendor], overrides=True, signing_keys=[K1], referer="full", send_query=["flagmw_override", "a"])
+    saved: list[bytes] = []
+
+    def view(seen: Seen) -> Answer:
+        saved.append(seen.flags.save())
+        seen.flags.track("purchase", aliases=[ALIAS])
+        return Answer(seen.flags[ALIAS].encode())
+
+    url = place.format(made)
+    parts = urlsplit(url)
+    app = edge.mount(view, fm)
+    edge.get(app, parts.path, query=parts.query, headers=[("referer", url)])
+    edge.get(app, headers=[("referer", url)])
+    fm.decide(Visit(url=url, referer=url))
+    fm.track("later", visitor=Visit(url=url, referer=url), aliases=[ALIAS])
+    assert fm.flush(5)
+    visits = [*vendor.visits, *(event.visit for event in vendor.delivered)]
+    assert len(visits) > 3
+    for text in (*(f"{v.url} {v.path} {v.referer} {v!r}" for v in visits), *map(repr, saved), caplog.text):
+        assert made not in unquote(unquote(text))
+        assert made.rpartition(".")[2] not in text
+    assert any(v.referer and v.referer.startswith("https://") for v in visits), "the rest of a Referer is told"
+
+
+def test_address_without_a_token_is_told_as_it_is() -> None:
+    """Whatever else is in it, however odd."""
+    for url in ("https://x.example/a%2fb;c?d=%25&e&f=1;2#g", "https://x.example/?q=flagmw", "https://x.example/%"):
+        assert (Visit(url=url, referer=url).url, Visit(url=url, referer=url).referer) == (url, url)
 
 
 def test_off_by_default(edge: Edge, make: Make, vendor: SandboxServer) -> None:

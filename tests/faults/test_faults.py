@@ -37,7 +37,7 @@ def test_faults_were_met(results: Sequence[Result]) -> None:
 
 
 def test_vendor_is_not_asked_more_often(results: Sequence[Result]) -> None:
-    """No request costs more than one decide call, or two where the vendor blames the visitor's cookies."""
+    """No request costs more than one decide call, or two where the visitor's cookies are or may be to blame."""
     assert [result for result in results if result.per_request > result.allowed] == []
 
 

@@ -104,6 +104,8 @@ class Rig:
             "concurrency": 1,
             "on_outcome": self.tell,
         } | options
+        # Attempts at once do not grow, unless a test says so.
+        options.setdefault("concurrency_max", options["concurrency"])
         clocks = {"wall": clock, "monotonic": clock} if clock else {}
         self.worker = Worker(self.store, vendors, self.run, policy=policy, **clocks, **options)
 

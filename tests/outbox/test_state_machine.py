@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
+import sqlite3
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -322,6 +324,10 @@ class SqliteMachine(OutboxMachine):
         for path in before.glob("slot-0.db*"):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, image)
+        # What a kill leaves is no copy, in which everything would be in doubt.
+        with contextlib.closing(sqlite3.connect(image / "slot-0.db", isolation_level=None)) as connection:
+            inode = (image / "slot-0.db").stat().st_ino
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'inode'", (inode,))
         old, self.store = self.store, self.open_store()
         old.close()
         self._expire()

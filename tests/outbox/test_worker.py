@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import pytest
 
-from flagmw._guard import Breaker
 from flagmw._log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError, TransportError
@@ -171,10 +170,10 @@ def test_U12_a_vendor_that_refuses_us_rests_and_is_probed(rig, clock, make_event
     rig.put(*[make_event() for _ in range(4)], make_event(vendor="adobe"))
     eventually(lambda: rig.stats.delivered == 1 and len(vendors["wt"].seen) == 1)
     assert rig.worker.health()["suspended"] == {"wt": "UNAUTHORIZED"}
-    rig.pass_time(299)
+    rig.pass_time(0.9)
     assert not rig.worker.flush(0.03)
     assert len(vendors["wt"].seen) == 1
-    rig.pass_time(2)
+    rig.pass_time(0.2)
     eventually(lambda: len(vendors["wt"].seen) == 2)
     assert not rig.worker.flush(0.03)
     assert len(vendors["wt"].seen) == 2
@@ -234,18 +233,6 @@ def test_U11_a_rate_limit_is_a_rest_for_the_whole_lane(rig, clock, make_event):
     rig.pass_time(2)
     assert rig.worker.flush(5)
     assert {attempt for _, attempt in rig.attempts} == {1}, "what the vendor asked to have later consumed an attempt"
-
-
-def test_a_given_breaker_is_used(rig, clock, make_event):
-    """A breaker that is open already keeps the worker from sending."""
-    breaker = Breaker()
-    breaker.failure(clock.now, hold_s=30)
-    rig = rig(breakers={"wt": breaker})
-    rig.put(make_event())
-    assert not rig.worker.flush(0.03)
-    assert rig.vendors["wt"].seen == []
-    rig.pass_time(31)
-    assert rig.worker.flush(5)
 
 
 def test_events_of_an_unknown_vendor_stay(rig, make_event, caplog):

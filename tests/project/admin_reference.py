@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.admin import AdobeAdmin, GivenToken
-from flagmw.admin.adobe.endpoints import ENDPOINTS
+from flagmw.admin.adobe.endpoints import ENDPOINTS, PROFILE_ENDPOINTS
 from flagmw.admin.flow.listing import listing
 from flagmw.admin.flow.operation import Resource, operation
 
@@ -27,8 +27,8 @@ same arguments and returns the request instead of sending it. How to use them:
 [Manage Adobe Target](../managing-adobe-target.md).
 
 "Documented" says where: **page** is Adobe's page "Admin and Profile APIs", with the number of the endpoint in it;
-**spec** is Adobe's published OpenAPI description. Methods without an endpoint are made of others. "Right" is the role
-that the caller needs.
+**spec** is Adobe's published OpenAPI description, **docs** its other documentation. Methods without an endpoint are
+made of others. "Right" is the role that the caller needs.
 """
 LONGEST = 100
 
@@ -102,6 +102,9 @@ def page() -> str:
                     f"\n`{endpoint.method} /{{tenant}}/target{endpoint.path}` · version {version} · "
                     f"documented: {endpoint.evidence}{number} · right: {endpoint.right}\n"
                 )
+            profile = PROFILE_ENDPOINTS.get(f"{name}.{key}")
+            if profile is not None:
+                parts.append(f"\n`{', '.join(profile.methods)} {profile.path}` · documented: {profile.evidence}\n")
             parts.append(f"\n{described(member.__doc__)}")
     return "".join(parts)
 

@@ -14,7 +14,7 @@ import pytest
 import flagmw.admin
 from flagmw.admin import AdobeAdmin, AsyncAdobeAdmin, GivenToken
 from flagmw.admin.adobe.client import AdobeCore, ClientOptions
-from flagmw.admin.adobe.endpoints import ENDPOINTS
+from flagmw.admin.adobe.endpoints import ENDPOINTS, PROFILE_ENDPOINTS
 from flagmw.admin.flow.operation import Resource
 from tests.project import admin_reference as reference
 
@@ -26,7 +26,7 @@ def test_every_endpoint_of_the_page_has_its_method() -> None:
     numbers = [endpoint.number for endpoint in ENDPOINTS.values() if endpoint.number]
     assert numbers == list(range(1, 37))
     found = {f"{name}.{key}" for name, resource in reference.all_resources() for key, _ in reference.methods(resource)}
-    assert set(ENDPOINTS) <= found
+    assert set(ENDPOINTS) | set(PROFILE_ENDPOINTS) <= found
     assert all(endpoint.version in (0, 1, 2, 3) for endpoint in ENDPOINTS.values())
 
 

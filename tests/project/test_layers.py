@@ -18,11 +18,12 @@ PACKAGE = Path(__file__).parents[2] / "flagmw"
 
 # From the bottom up. A name with `.*` stands for a package and what is in it; the longest name that fits counts.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("words", frozenset({"codes", "exceptions", "types", "_secret"})),
+    ("words", frozenset({"codes", "exceptions", "types", "_secret", "_link_token"})),
     (
         "pure rules",
         frozenset(
             {
+                "_addresses",
                 "_carried",
                 "_checks",
                 "_context",
@@ -40,11 +41,15 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_ids",
                 "_inbound",
                 "_jars",
+                "_known",
                 "_locks",
+                "_link_page",
                 "_log",
+                "_memory",
                 "_merge",
                 "_placed",
                 "_overrides",
+                "_own_state",
                 "_recall",
                 "_remember",
                 "_reports",
@@ -80,6 +85,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_flights",
                 "_lane",
                 "_lazy",
+                "_linger",
+                "_places",
                 "_pulse",
                 "_refresh",
                 "_shadow",
@@ -92,7 +99,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             }
         ),
     ),
-    ("edges", frozenset({"asgi", "wsgi"})),
+    ("edges", frozenset({"_ending", "asgi", "wsgi"})),
     (
         "adapters",
         frozenset({"_django_settings", "admin", "admin.*", "django", "doctor", "doctor.*", "fastapi", "flask"}),
@@ -107,6 +114,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "_cli_outbox",
                 "_cli_override",
                 "_cli_shadow",
+                "_cli_text",
                 "cli",
                 "sandbox.*",
                 "testing",

@@ -176,5 +176,5 @@ def test_U33_pages_beside_a_vendor_that_hangs_for_good(tmp_path: Path) -> None:
     # A page waits for the deadline at most, and only those that were there before the breaker opened, or try it again.
     assert max(took for _, took in pages) < 2 + HELD_UP_S
     assert counted["decided well "] == 240
-    assert 0 < counted["undecided hung DEADLINE"] <= 4 * THREADS
+    assert 0 < counted["undecided hung DEADLINE"] <= 6 * THREADS  # five rounds: what fails at once is one reason
     assert counted["undecided hung BREAKER_OPEN"] == 240 - counted["undecided hung DEADLINE"], counted

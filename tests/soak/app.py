@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 from flagmw import Flagmw
 from flagmw.types import EventNote
 from flagmw.wsgi import FlagsMiddleware, flags_from
+from tests.support.late import saying_late
 
 NOTES = Path(os.environ["SOAK_NOTES"])
 
@@ -42,18 +43,4 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     return [body]
 
 
-inner = FlagsMiddleware(shop, flagmw=fm)
-
-
-def late() -> int:
-    return sum(n for (what, _, _), n in fm.counts().items() if what == "commit_late")
-
-
-def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Say in a header whether the disk took longer than a response waits for it: that event is not promised yet."""
-    before = late()
-
-    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, ("X-Commit-Late", str(late() - before))], *more)
-
-    return inner(environ, start)
+app = saying_late(FlagsMiddleware(shop, flagmw=fm), fm)

@@ -270,7 +270,8 @@ def test_a_display_and_a_conversion_keep_their_order() -> None:
 def test_a_repeated_request_is_the_same_request() -> None:
     """Ids of request, impression and order are made of the event: a repeat of it can be known as one."""
     calls = [deliver(VENDOR, [conversion(value=1.0)], answer("purchase"))[1][0] for _ in range(2)]
-    assert calls[0] == calls[1] and calls[0].replay_safe
+    assert calls[0] == calls[1]
+    assert not calls[0].replay_safe, "a repeat is the outbox's to make, and to mark"
     other = deliver(VENDOR, [conversion(id="e2", value=1.0)], answer("purchase"))[1][0]
     assert body_of(other)["requestId"] != body_of(calls[0])["requestId"]
 

@@ -63,7 +63,7 @@ def test_defaults() -> None:
         "auto",
         True,
     )
-    assert (config.cookie_budget, config.max_in_flight, config.pool_size, config.max_rate) == (6144, 64, None, 50.0)
+    assert (config.cookie_budget, config.max_in_flight, config.pool_size, config.max_rate) == (6144, 64, None, None)
     assert config.transport == (None, None)
 
 
@@ -440,7 +440,7 @@ def test_precedence(tmp_path: Path) -> None:
     config = from_mapping(
         {"deadline_ms": 200, "pool_size": 4}, file=file, environ={"FLAGMW_DEADLINE_MS": "400", "OTHER": "x"}
     )
-    assert (config.deadline_ms, config.pool_size, config.max_in_flight, config.max_rate) == (400, 4, 3, 50.0)
+    assert (config.deadline_ms, config.pool_size, config.max_in_flight, config.max_rate) == (400, 4, 3, None)
 
 
 def test_file_variable(tmp_path: Path) -> None:

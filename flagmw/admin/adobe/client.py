@@ -54,6 +54,7 @@ class ClientOptions(TypedDict, total=False):
     attempts: int
     max_wait_s: float
     repeat_post: bool
+    max_answer_bytes: int
     dry_run: bool
     on_call: Callable[[CallNote], object] | None
     verify: Any
@@ -80,6 +81,7 @@ class AdobeCore(Generic[M]):
         attempts: how often a call that may be repeated is made at most.
         max_wait_s: how long a call may wait for the limit or a throttling vendor, in seconds.
         repeat_post: whether a POST is sent again after a 429, as everything else is.
+        max_answer_bytes: how large an answer may be, decompressed.
         dry_run: return every request as a `PlannedRequest` instead of sending it.
         on_call: called with a `CallNote` after every call.
         verify: False, a file of authorities, or an `ssl.SSLContext`.
@@ -108,6 +110,7 @@ class AdobeCore(Generic[M]):
         attempts: int = 3,
         max_wait_s: float = 600.0,
         repeat_post: bool = False,
+        max_answer_bytes: int = 64 << 20,
         dry_run: bool = False,
         on_call: Callable[[CallNote], object] | None = None,
         verify: Any = True,
@@ -129,6 +132,7 @@ class AdobeCore(Generic[M]):
             max_wait_s=max_wait_s,
             repeat_post=repeat_post,
             limit_statuses=LIMIT_STATUSES,
+            max_answer_bytes=max_answer_bytes,
         )
         self.limiter: Limiter = limiter or Window(CALLS_PER_MINUTE, 60.0, clock=clock)
         shared: dict[str, Any] = {"policy": policy, "on_call": on_call, "clock": clock}

@@ -5,6 +5,7 @@ the media type, and where the endpoint is documented:
 
     page    the public "Adobe Target Admin and Profile APIs" page; its 36 endpoints are numbered in its order
     spec    Adobe's published OpenAPI description, for what that page does not have
+    docs    Adobe's other documentation
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Evidence = Literal["page", "spec"]
+Evidence = Literal["page", "spec", "docs"]
 Verb = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -125,3 +126,35 @@ _TABLE = (
 
 ENDPOINTS = {endpoint.name: endpoint for endpoint in _TABLE}
 """All of them by name, those of the documentation page first and in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEndpoint:
+    """One endpoint of the Profile API, below `https://{client}.tt.omtrdc.net`.
+
+    Attributes:
+        name: the client's method, "profiles.fetch".
+        methods: the HTTP methods that it takes.
+    """
+
+    name: str
+    methods: tuple[Verb, ...]
+    path: str
+    evidence: Evidence = "page"
+
+
+_PROFILE_TABLE = (
+    ProfileEndpoint("profiles.fetch", ("GET",), "/rest/v1/profiles/{id}?client={client}"),
+    ProfileEndpoint(
+        "profiles.fetch_by_third_party_id", ("GET",), "/rest/v1/profiles/thirdPartyId/{id}?client={client}"
+    ),
+    ProfileEndpoint(
+        "profiles.fetch_by_ecid", ("GET",), "/rest/v1/profiles/marketingCloudVisitorId/{id}?client={client}", "docs"
+    ),
+    ProfileEndpoint("profiles.update", ("GET", "POST"), "/m2/{client}/profile/update"),
+    ProfileEndpoint("profiles.bulk_update", ("POST",), "/m2/{client}/v2/profile/batchUpdate"),
+    ProfileEndpoint("profiles.bulk_status", ("GET",), "the address in the answer to bulk_update"),
+)
+
+PROFILE_ENDPOINTS = {endpoint.name: endpoint for endpoint in _PROFILE_TABLE}
+"""Those of the Profile API by name. Version 1 of `bulk_update` has the same path without `/v2`."""

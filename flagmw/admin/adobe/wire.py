@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,10 @@ from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
 from flagmw.vendors._json import loads
 
+GATEWAY_CURE = (
+    "Adobe's gateway refuses the call before Adobe Target sees it: check api_key, and that the Adobe Target API is "
+    "added to the credential's project"
+)
 # What the documentation's own samples leave as it is in a query ("priority=!4", "startsAt=a/b").
 QUERY_SAFE = "!/:,{}@-._~"
 
@@ -66,6 +71,8 @@ def encoded(body: Any) -> bytes:
     Raises:
         InvalidError: it holds something that JSON cannot.
     """
+    if _has_no_number(body):
+        raise InvalidError("the body holds NaN or infinity, which JSON cannot write; use a number or None")
     try:
         return orjson.dumps(body)
     except TypeError as error:
@@ -74,9 +81,29 @@ def encoded(body: Any) -> bytes:
         ) from None
 
 
+def _has_no_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_has_no_number(inner) for inner in value.values())
+    return isinstance(value, list | tuple) and any(_has_no_number(inner) for inner in value)
+
+
+def quoted(text: str, field: str, safe: str = "") -> str:
+    """Return *text* percent-encoded.
+
+    Raises:
+        InvalidError: it has no UTF-8 form.
+    """
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:
+        raise InvalidError("has characters that are no Unicode", field=field) from None
+
+
 def query_text(pairs: Sequence[tuple[str, str]]) -> str:
     """Return *pairs* as the query of a URL, "" for none."""
-    text = "&".join(f"{quote(name, safe='')}={quote(value, safe=QUERY_SAFE)}" for name, value in pairs)
+    text = "&".join(f"{quoted(name, name)}={quoted(value, name, QUERY_SAFE)}" for name, value in pairs)
     return f"?{text}" if text else ""
 
 
@@ -93,7 +120,7 @@ def segment(value: object, field: str) -> str:
     text = str(value)
     if not text or text in (".", ".."):
         raise InvalidError("must name something", field=field)
-    return quote(text, safe="")
+    return quoted(text, field)
 
 
 def fault_of(reply: Reply) -> Fault:
@@ -119,7 +146,7 @@ def fault_of(reply: Reply) -> Fault:
         return Fault(messages or None, _text(first.get("errorCode")), request_id, _field(first))
     message = _text(document.get("message")) or _text(document.get("error_description"))
     code = _text(document.get("error_code")) or _text(document.get("error"))
-    return Fault(message, code, request_id)
+    return Fault(message, code, request_id, cure=GATEWAY_CURE if "error_code" in document else None)
 
 
 def _field(error: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tempfile
@@ -13,6 +14,8 @@ import orjson
 from flagmw.admin.auth.token import Token
 from flagmw.exceptions import ConfigError
 
+logger = logging.getLogger("flagmw.admin")
+
 
 class TokenCache:
     """Keep tokens in a file with mode 0600.
@@ -22,7 +25,7 @@ class TokenCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = Path(path).expanduser()
 
     def read(self, key: str) -> Token | None:
         """Return the token that is kept for *key*, None if there is none or the file makes no sense.
@@ -45,7 +48,16 @@ class TokenCache:
         return Token(value, float(since), float(until))
 
     def write(self, key: str, token: Token) -> None:
-        """Keep *token* for *key*; the file is replaced as a whole, so that nobody reads half of one."""
+        """Keep *token* for *key*; the file is replaced as a whole, so that nobody reads half of one.
+
+        Where it cannot be written, a warning is logged: the token is good all the same.
+        """
+        try:
+            self._write(key, token)
+        except OSError as error:
+            logger.warning("the token cache %s cannot be written: %s", self._path, error.strerror)
+
+    def _write(self, key: str, token: Token) -> None:
         try:
             entries = _entries(self._path.read_bytes())
         except FileNotFoundError:
@@ -60,11 +72,6 @@ class TokenCache:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-
-    def forget(self, key: str) -> None:
-        """Drop the token that is kept for *key*, if there is one."""
-        if self.read(key) is not None:
-            self.write(key, Token("", 0.0, 0.0))
 
     def _check(self, status: os.stat_result) -> None:
         if stat.S_IMODE(status.st_mode) & 0o077:

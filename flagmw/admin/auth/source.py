@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -40,6 +41,7 @@ class TokenSource:
         self._token: Token | None = None
         self._refused: str | None = None
         self._pending: Future[Token | None] | None = None
+        self._pid = os.getpid()
 
     @property
     def cache_key(self) -> str:
@@ -71,6 +73,9 @@ class TokenSource:
         """
         while True:
             with self._lock:
+                if self._pid != os.getpid():
+                    # Whoever was obtaining a token in the parent is not there in a forked child.
+                    self._pid, self._pending = os.getpid(), None
                 if refused is not None and self._token is not None and self._token.value == refused.value:
                     self._token, self._refused = None, refused.value
                 token = self._token

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from functools import cached_property
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from flagmw.admin.flow.effects import Flow
 from flagmw.admin.http.planned import Planned, PlannedRequest
@@ -23,14 +24,6 @@ class Async:
 
 
 M = TypeVar("M", Blocking, Async)
-
-
-class Runs(Protocol):
-    """What a resource needs of its client."""
-
-    driver: Any
-    is_async: bool
-    dry_run: bool
 
 
 class Resource(Generic[M]):
@@ -121,7 +114,7 @@ class operation(Generic[S, P, T]):  # a decorator
         self.__name__ = function.__name__
         self.__wrapped__ = function
 
-    @property
+    @cached_property
     def bound_signature(self) -> inspect.Signature:
         """Return the signature without `self`."""
         signature = inspect.signature(self.function)

@@ -118,12 +118,16 @@ class Exchange:
         Raises:
             AdminError: it failed; the class says how.
         """
-        attempt, give_up_at = 0, self._clock() + self.policy.max_wait_s
+        attempt, renewals, give_up_at = 0, 0, self._clock() + self.policy.max_wait_s
         refused: Token | None = None
         error: AdminError | None = None
         while True:
             attempt += 1
-            waited = yield from self.limiter.acquire(request.cost, self.policy.max_wait_s)
+            try:
+                waited = yield from self.limiter.acquire(request.cost, self.policy.max_wait_s)
+            except AdminError as trouble:
+                trouble.operation = request.operation
+                raise
             try:
                 token = (yield from self.auth.current(self.ask, refused)) if self.auth else None
             except AuthError as trouble:
@@ -144,9 +148,9 @@ class Exchange:
                 self._note(request, reply, Fault(request_id=self.faults(reply).request_id), attempt, elapsed, waited)
                 return reply
             fault = cleaned(self.faults(reply), token.value if token else "") if reply is not None else Fault()
-            rest = self._rest(request, reply, failure, attempt)
+            rest = self._rest(request, reply, failure, attempt - renewals)
             if reply is not None and reply.status == 401 and token is not None and refused is None:
-                refused, rest, attempt = token, 0.0, attempt - 1
+                refused, rest, renewals = token, 0.0, 1
             seconds = self._throttle_s(reply)
             if rest is not None and self._clock() + rest > give_up_at:
                 rest = None
@@ -161,16 +165,28 @@ class Exchange:
                 yield Sleep(rest)
 
     def ask(self, request: ApiRequest) -> Flow[Reply]:
-        """Send a call of a token source: no credentials, no limit, one attempt; any status is an answer."""
-        begun = self._clock()
-        try:
-            reply: Reply = yield Send(request.call, self.policy.timeout_s, self.policy.max_answer_bytes)
-        except TransportError as failure:
-            error = unanswered(replace(request, changes=False), failure)
-            self._note(request, None, Fault(), 1, self._clock() - begun, 0.0, error)
-            raise error from None
-        self._note(request, reply, Fault(), 1, self._clock() - begun, 0.0)
-        return reply
+        """Send a call of a token source: no credentials, no limit, again while the service fails.
+
+        Whatever the last answer's status is, it is returned: the source knows what it means.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            begun, error = self._clock(), None
+            reply: Reply | None = None
+            try:
+                reply = yield Send(request.call, self.policy.timeout_s, self.policy.max_answer_bytes)
+            except TransportError as failure:
+                error = unanswered(replace(request, changes=False), failure)
+            again = (reply is None or reply.status >= 500) and attempt < self.policy.attempts
+            rest = self._back_off(attempt) if again else None
+            self._note(request, reply, Fault(), attempt, self._clock() - begun, 0.0, error, rest)
+            if rest is not None:
+                yield Sleep(rest)
+            elif error is not None:
+                raise error
+            elif reply is not None:
+                return reply
 
     def _timeout_s(self, call: Call) -> float:
         """Return how long *call* may take; an upload gets the time that two megabits a second take besides."""
@@ -188,8 +204,9 @@ class Exchange:
         if attempt >= self.policy.attempts:
             return None
         if reply is None:
-            again = failure is not None and (not failure.sent or not request.changes)
-            return self._back_off(attempt) if again and failure and failure.code.name != "TOO_LARGE" else None
+            if failure is None or failure.code is ErrorCode.TOO_LARGE or (failure.sent and request.changes):
+                return None
+            return self._back_off(attempt)
         if reply.status == 429:
             return self._throttle_s(reply) if self._may_repeat_throttled(request) else None
         if request.changes or reply.status not in (500, 502, 503, 504):
@@ -229,7 +246,7 @@ class Exchange:
             error=None if error is None else type(error).__name__,
             repeat_in_s=repeat_in_s,
         )
-        level = logging.WARNING if repeat_in_s is not None and attempt else logging.DEBUG
+        level = logging.DEBUG if repeat_in_s is None else logging.WARNING
         logger.log(
             level,
             "%s %s status=%s attempt=%d repeat_in_s=%s",

@@ -32,12 +32,17 @@ MAX_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What the vendor itself says of a failed call; each None where it says nothing."""
+    """What the vendor itself says of a failed call; each None where it says nothing.
+
+    Attributes:
+        cure: what to do, where the vendor's reader knows better than the status says.
+    """
 
     message: str | None = None
     code: str | None = None
     request_id: str | None = None
     field: str | None = None
+    cure: str | None = None
 
 
 FaultReader: TypeAlias = Callable[[Reply], Fault]
@@ -46,8 +51,10 @@ FaultReader: TypeAlias = Callable[[Reply], Fault]
 
 def cleaned(fault: Fault, secret: str = "") -> Fault:
     """Return *fault* with its texts on one line, cut, and without *secret*, should the vendor repeat it."""
-    texts = (fault.message, fault.code, fault.request_id, fault.field)
-    return Fault(*(text and clean(text, secret) for text in texts))
+    message, code, request_id, field = (
+        text and clean(text, secret) for text in (fault.message, fault.code, fault.request_id, fault.field)
+    )
+    return Fault(message, code, request_id, field, fault.cure)
 
 
 def error_of(
@@ -74,6 +81,8 @@ def error_of(
             f"the vendor does not accept the credentials; check them, and that they are for this account{says}",
             **details,
         )
+    if status == 403 and fault.cure:
+        return AuthError(f"{fault.cure}{says}", **details)
     if status == 403:
         needed = f"the right {request.right} for it" if request.right else "the right for it"
         text = f"the credentials may not do this; ask an administrator for {needed}{says}"
@@ -136,6 +145,8 @@ def _look(request: ApiRequest) -> str:
 _REASONS = {
     ErrorCode.DEADLINE: "no whole answer came in time",
     ErrorCode.CONNECT: "no connection to the vendor could be made",
+    ErrorCode.DNS: "the vendor's host name cannot be resolved",
+    ErrorCode.TLS: "the vendor's certificate is not accepted, or no TLS connection can be made (verify=)",
     ErrorCode.SHED: "no connection became free in time",
     ErrorCode.TRUNCATED: "the answer ended too early",
     ErrorCode.RESET: "the connection broke",

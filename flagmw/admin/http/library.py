@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ class Options:
     Attributes:
         verify: False, a file with the accepted authorities, or an `ssl.SSLContext`.
         trust_env: whether the environment's proxies are used.
-        transport: a transport of httpx2 to use instead of connections, for tests; it is never closed.
+        transport: a transport of httpx2 to use instead of connections, for tests; it is closed with the client.
     """
 
     verify: Any = True
@@ -48,8 +51,8 @@ def load() -> Any:
 
 
 def reading(call: Call) -> bool:
-    """Say whether *call* changes nothing."""
-    return call.method in ("GET", "HEAD", "OPTIONS")
+    """Say whether *call* may go over a connection that was used before, since it can be made again."""
+    return call.replay_safe
 
 
 def client_options(options: Options, reads: bool) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def client_options(options: Options, reads: bool) -> dict[str, Any]:
     """
     library = load()
     return {
-        "verify": _context() if options.verify is True else options.verify,
+        "verify": _verification(options.verify),
         "trust_env": options.trust_env,
         "transport": options.transport,
         "follow_redirects": False,
@@ -71,10 +74,17 @@ def client_options(options: Options, reads: bool) -> dict[str, Any]:
     }
 
 
+def _verification(verify: Any) -> Any:
+    """Return *verify* as the library takes it: a context, or False."""
+    if verify is True or isinstance(verify, str | os.PathLike):
+        return _context(verify if verify is True else os.fspath(verify))
+    return verify
+
+
 @cache
-def _context() -> Any:
-    """Return the context with the usual authorities, which takes a tenth of a second to make."""
-    return load().create_ssl_context()
+def _context(verify: bool | str) -> Any:
+    """Return the context with the usual authorities, or those of a file; making it takes a tenth of a second."""
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else load().create_ssl_context()
 
 
 @cache
@@ -147,7 +157,21 @@ def translated(error: Exception) -> TransportError:
         (library.RemoteProtocolError, ErrorCode.TRUNCATED, True),
         (library.NetworkError, ErrorCode.RESET, True),
     )
+    if isinstance(error, library.ConnectError) and (cause := _cause(error)) is not None:
+        return TransportError(cause, sent=False)
     for kind, code, sent in kinds:
         if isinstance(error, kind):
             return TransportError(code, sent=sent)
     return TransportError(ErrorCode.TRANSPORT)
+
+
+def _cause(error: BaseException) -> ErrorCode | None:
+    """Return why no connection was made, where the system says more than that."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return ErrorCode.TLS
+        if isinstance(seen, socket.gaierror):
+            return ErrorCode.DNS
+        seen = seen.__cause__ or seen.__context__
+    return None

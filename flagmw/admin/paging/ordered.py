@@ -10,6 +10,9 @@ from flagmw.admin.flow.effects import Flow
 from flagmw.admin.paging.page import Fetch, Page, Row
 from flagmw.admin.paging.unordered import UnorderedPager
 
+# So many pages in a row with nothing new and the same first row come from a vendor that ignores the offset.
+IDLE_PAGES = 5
+
 
 class OrderedPager:
     """Read a list that is sorted by *key*, ascending or descending.
@@ -32,6 +35,8 @@ class OrderedPager:
         self._page_size, self._left = page_size, limit
         self._offset = 0
         self._begin = 0
+        self._leads: int | None = None
+        self._idle = 0
         self._last: int | None = None
         self._unordered: UnorderedPager | None = None
         self._over = limit == 0
@@ -43,14 +48,17 @@ class OrderedPager:
         if self._unordered is not None:
             return (yield from self._rest_unordered(self._unordered))
         while not self._over:
-            size = self._page_size if self._left is None else min(self._page_size, self._left + 1)
             begin = max(0, self._offset - 1)
+            known = self._offset - begin
+            size = self._page_size if self._left is None else min(self._page_size, self._left + known)
             page = yield from self._joined(begin, size)
             if not self._sorted(page):
                 return (yield from self._rest_unordered(self._start_unordered()))
             rows = [row for row in page.rows if self._is_new(row)]
             self._offset = self._begin + len(page.rows)
-            ends = len(page.rows) < (size if page.limit is None else min(size, page.limit))
+            # A vendor that sends more than it was asked for has sent all.
+            ends = len(page.rows) > size or len(page.rows) < (size if page.limit is None else min(size, page.limit))
+            self._check_progress(page, bool(rows))
             if rows:
                 self._last = self._value(rows[-1])
                 rows = rows if self._left is None else rows[: self._left]
@@ -72,6 +80,13 @@ class OrderedPager:
                 return page
             begin = max(0, begin - step)
             step *= 2
+
+    def _check_progress(self, page: Page, fresh: bool) -> None:
+        leads = self._value(page.rows[0]) if page.rows else None
+        self._idle = 0 if fresh or leads is None or leads != self._leads else self._idle + 1
+        self._leads = leads
+        if self._idle >= IDLE_PAGES:
+            raise AnswerError("the vendor sends the same page for every offset; the list cannot be read in pages")
 
     def _is_new(self, row: Row) -> bool:
         if self._last is None:

@@ -7,8 +7,12 @@ from collections.abc import Hashable, Sequence
 
 import orjson
 
+from flagmw.admin.errors import AnswerError
 from flagmw.admin.flow.effects import Flow
 from flagmw.admin.paging.page import Fetch, Row
+
+# So many pages in a row with nothing new come from a vendor that ignores the offset.
+IDLE_PAGES = 5
 
 logger = logging.getLogger("flagmw.admin")
 
@@ -29,6 +33,7 @@ class UnorderedPager:
         self._offset = 0
         self._last: Hashable = None
         self._seen: set[Hashable] = set()
+        self._idle = 0
         self._over = limit == 0
         self.total: int | None = None
         self.shifted = 0
@@ -37,7 +42,8 @@ class UnorderedPager:
         """Return the next rows, None after the last."""
         while not self._over:
             begin = max(0, self._offset - 1)
-            size = self._page_size if self._left is None else min(self._page_size, self._left + 1)
+            known = self._offset - begin
+            size = self._page_size if self._left is None else min(self._page_size, self._left + known)
             page = yield from self._fetch(begin, size)
             self.total = page.total if page.total is not None else self.total
             if self._offset and (not page.rows or self._identity(page.rows[0]) != self._last):
@@ -52,7 +58,11 @@ class UnorderedPager:
             if page.rows:
                 self._last = self._identity(page.rows[-1])
             self._offset = begin + len(page.rows)
-            ends = len(page.rows) < (size if page.limit is None else min(size, page.limit))
+            # A vendor that sends more than it was asked for has sent all.
+            ends = len(page.rows) > size or len(page.rows) < (size if page.limit is None else min(size, page.limit))
+            self._idle = 0 if rows else self._idle + 1
+            if self._idle >= IDLE_PAGES and not ends:
+                raise AnswerError("the vendor sends the same page for every offset; the list cannot be read in pages")
             rows = rows if self._left is None else rows[: self._left]
             if self._left is not None:
                 self._left -= len(rows)

@@ -7,9 +7,13 @@ local function waits(id)
   return false
 end
 
--- Say whether a business key was told already, or is about to be.
-local function told(key)
-  return key ~= '' and (waits(call('HGET', P .. 'keys', key)) or call('ZSCORE', P .. 'recent', 'k' .. key))
+-- Say whether a business key was told already or is about to be, by another event than *id*. One that was laid aside
+-- in doubt may have been told, and keeps its key.
+local function told(key, id)
+  if key == '' then return false end
+  local holder = call('HGET', P .. 'keys', key)
+  if holder and holder ~= id and (waits(holder) or call('HEXISTS', P .. 'deadids', holder) == 1) then return true end
+  return call('ZSCORE', P .. 'recent', 'k' .. key)
 end
 
 -- Append an event to its lane. Due times never fall along a stream, so that a visitor's order is the stream's.
@@ -32,4 +36,5 @@ local function add(v, id, visitor, created, once, key, attempts, aliases, body)
   call('HSET', P .. 'ids', id, v .. ' ' .. n)
   if key ~= '' then call('HSET', P .. 'keys', key, id) end
   count(v, 'queued', 1)
+  return n
 end

@@ -1,16 +1,22 @@
--- Lease due entries of one lane. ARGV: now, policy, limit, lease_s, token, consumer, lanes to skip as JSON.
--- Returns false, nothing when it has to be asked once more, or the lane and then seven texts for each entry.
+-- Lease due entries of one lane. ARGV: now, policy, limit, lease_s, token, consumer, lanes to skip as JSON, and four
+-- for `watch`. Returns false, nothing when it has to be asked once more, or the lane, the number of the claim if it is
+-- one of what must not be sent twice ("" if not), and then seven texts for each entry.
 local limit, lease_s, token, consumer, skip = tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6], skipped(ARGV[7])
 
--- As `head`, laying aside what waited too long; nil when nothing is due.
+local function in_doubt(n, e)
+  return e.once == '1' and tonumber(n) <= watch(ARGV[8], ARGV[9], ARGV[10], ARGV[11]).doubt
+end
+
+-- As `head`, laying aside what waited too long or may have been sent; nil when nothing is due.
 local function due_head(v)
   while true do
     local n, due, e, fresh = head(v, consumer)
     if not n or due > now then return nil end
     local known = fields(call('HGETALL', row_key(v, n)))
-    if not too_old(e, known) then return n, due, e, fresh, known end
+    local code = too_old(e, known) and 'TOO_OLD' or in_doubt(n, e) and 'AMBIGUOUS'
+    if not code then return n, due, e, fresh, known end
     if fresh then take_fresh(v, n, e, consumer) end
-    bury(v, n, 'TOO_OLD')
+    bury(v, n, code)
   end
 end
 
@@ -26,7 +32,7 @@ end
 if limit < 1 then return false end
 if not best then return stopped and {} or false end
 
-local answer, taken = { best }, {}
+local answer, taken = { best, '' }, {}
 while #taken < limit do
   local n, _, e, fresh, known = due_head(best)
   if not n or (e.once == '1' and #taken > 0) then break end
@@ -42,7 +48,10 @@ while #taken < limit do
     known.refused_at or '', known.aliases or e.aliases, e.id }) do
     answer[#answer + 1] = value
   end
-  if e.once == '1' then break end
+  if e.once == '1' then
+    answer[2] = text(watched.epoch) .. ' ' .. text(call('HINCRBY', SERVER, 'n', 1))
+    break
+  end
 end
 -- Only now: entries of one visitor may share a lease, whose holder sends them one after the other.
 call('HSET', P .. 'lease:' .. token, 'vendor', best, 'lease_s', lease_s)

@@ -11,6 +11,7 @@
 --   ids, keys      where a waiting event is, which event holds a business key
 --   recent         settled ids and business keys, by time
 --   dead, deadids  dead letters, and where one is
+--   server         what is known of the server itself; see server.lua
 local P, policy = KEYS[1], cjson.decode(ARGV[2])
 local now = tonumber(ARGV[1])
 local call = redis.call
@@ -103,8 +104,12 @@ local function remember(what)
   if over > 0 then call('ZREMRANGEBYRANK', P .. 'recent', 0, over - 1) end
 end
 
--- Remove entry n, which no lease holds, and all that is known of it.
-local function remove(v, n, e, remember_key)
+local function free_key(e)
+  if call('HGET', P .. 'keys', e.key) == e.id then call('HDEL', P .. 'keys', e.key) end
+end
+
+-- Remove entry n, which no lease holds, and all that is known of it; *keep_key* for an event that is laid aside in doubt.
+local function remove(v, n, e, remember_key, keep_key)
   local visitor = call('HGET', row_key(v, n), 'visitor')
   call('XACK', stream(v), GROUP, n .. '-0')
   local removed = call('XDEL', stream(v), n .. '-0')
@@ -115,7 +120,7 @@ local function remove(v, n, e, remember_key)
   call('HDEL', P .. 'ids', e.id)
   remember('i' .. e.id)
   if e.key ~= '' then
-    if call('HGET', P .. 'keys', e.key) == e.id then call('HDEL', P .. 'keys', e.key) end
+    if not keep_key then free_key(e) end
     if remember_key then remember('k' .. e.key) end
   end
 end
@@ -123,6 +128,7 @@ end
 local function drop_letter(at, letter, code)
   call('XDEL', P .. 'dead', at)
   call('HDEL', P .. 'deadids', letter.id)
+  free_key(letter)
   call('DECRBY', P .. 'deadbytes', #letter.body)
   count(letter.vendor, 'dead', -1)
   count(letter.vendor, 'dropped:' .. code, 1)
@@ -146,7 +152,7 @@ local function bury(v, n, code)
     call('INCRBY', P .. 'deadbytes', #e.body)
     count(v, 'dead', 1)
   end
-  remove(v, n, e, false)
+  remove(v, n, e, false, code == 'AMBIGUOUS')
   while call('XLEN', P .. 'dead') > policy.dead_rows
     or tonumber(call('GET', P .. 'deadbytes') or 0) > policy.dead_bytes do
     local first, letter = first_letter()

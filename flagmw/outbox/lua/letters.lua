@@ -14,7 +14,7 @@ local function revive(at, letter)
     for _, v in ipairs(vendors()) do queued = queued + call('XLEN', stream(v)) end
     if queued >= room then return end
   end
-  if told(letter.key) then return end
+  if told(letter.key, letter.id) then return end
   call('XDEL', P .. 'dead', at)
   call('HDEL', P .. 'deadids', letter.id)
   call('DECRBY', P .. 'deadbytes', #letter.body)

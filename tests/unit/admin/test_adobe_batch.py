@@ -128,6 +128,9 @@ WRONG: dict[str, tuple[Change, str]] = {
     "id 256": (put("operationId", 256), "operations[1].operationId"),
     "id twice": (put("operationId", 0), "operations[1].operationId"),
     "id a text": (put("operationId", "1"), "operations[1].operationId"),
+    "no object": (lambda all: all.insert(1, "x"), "operations[1]"),  # type: ignore[arg-type]
+    "headers no list": (put("headers", {"a": "b"}), "operations[1].headers"),
+    "dependency no list": (put("dependsOnOperationIds", 0), "operations[1].dependsOnOperationIds"),
     "unknown method": (put("method", "HEAD"), "operations[1].method"),
     "whole address": (put("relativeUrl", "https://mc.adobe.io/acme/target/offers"), "operations[1].relativeUrl"),
     "no version": (put("relativeUrl", "/offers"), "operations[1].relativeUrl"),

@@ -200,6 +200,26 @@ def test_broken_lines_of_files(tmp_path: Path) -> None:
     assert [one.row for one in second.tally.rejected] == [2, 3]
 
 
+def test_a_line_without_end(tmp_path: Path) -> None:
+    """A line of many megabytes costs neither the memory for it nor its neighbours."""
+    long = b"x" * (3 << 20)
+    (tmp_path / "a.jsonl").write_bytes(b'{"pcId": 1, "a": "' + long + b'"}\n{"pcId": 2, "a": 2}\n')
+    (tmp_path / "b.csv").write_bytes(b"pcId,a\n1," + long + b"\n2,2\n")
+    with HttpVendor(taking) as vendor:
+        for name in ("a.jsonl", "b.csv"):
+            result = upload(tmp_path / name, vendor)
+            assert [one.row for one in result.tally.rejected] == [1]
+            assert parsed(vendor.requests[-1].body) == [{"pcId": "2", "a": "2"}]
+
+
+def test_a_file_that_breaks_off(tmp_path: Path) -> None:
+    """A cut gzip file ends the run with its row; what was sent before is in the journal."""
+    whole = gzip.compress("".join(f"{number},{number * 7919}\n" for number in range(20_000)).encode())
+    (tmp_path / "a.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with HttpVendor(taking) as vendor, pytest.raises(InvalidError, match="cannot be read after row"):
+        upload(tmp_path / "a.csv.gz", vendor, columns=["pcId", "a"])
+
+
 def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     """An empty source, an unknown id, columns that nobody named: the error says what to do."""
     (tmp_path / "empty.csv").write_text("")
@@ -238,6 +258,21 @@ def test_an_id_column_of_another_name() -> None:
     (request,) = vendor.requests
     assert request.target == "/m2/acme/profile/batchUpdate"
     assert request.body == b"batch=thirdPartyId,a\n9,x\n"
+
+
+def test_the_first_column_says_what_identifies_a_row(tmp_path: Path) -> None:
+    """Without `id_kind` the first column must be one of the two; rows without an order of columns need it."""
+    (tmp_path / "good.csv").write_text("thirdPartyId,a\nc1,x\n")
+    (tmp_path / "bad.csv").write_text("email,pcId\nx,1\n")
+    (tmp_path / "empty.csv").write_text("")
+    with HttpVendor(taking) as vendor:
+        assert upload(tmp_path / "good.csv", vendor, id_kind=None).rows == 1
+        for name, says in (("bad.csv", 'first column is "email"'), ("empty.csv", "no rows")):
+            with pytest.raises(InvalidError, match=says):
+                upload(tmp_path / name, vendor, id_kind=None)
+        with pytest.raises(InvalidError, match="say what identifies"):
+            upload([{"pcId": "1", "a": 1}], vendor, id_kind=None)
+    assert [request.body for request in vendor.requests] == [b"batch=thirdPartyId,a\nc1,x\n"]
 
 
 def numbered(count: int) -> list[dict[str, Any]]:

@@ -119,6 +119,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"autoAllocateTraffic__successEvaluationCriteria": "money"},
         "autoAllocateTraffic.successEvaluationCriteria",
     ),
+    "audiences no list": ({"experiences__0__audienceIds": 5}, "experiences[0].audienceIds"),
+    "audience of an mbox": ({"locations__mboxes__0__audienceIds": ["a"]}, "locations.mboxes[0].audienceIds[0]"),
+    "properties no list": ({"propertyIds": 1}, "propertyIds"),
     "property": ({"propertyIds": ["1"]}, "propertyIds[0]"),
 }
 
@@ -187,6 +190,16 @@ def test_datetimes() -> None:
     assert checked_date(datetime(2017, 5, 1, 8, 0, 0, 123456, tzinfo=UTC), "startsAt") == "2017-05-01T08:00:00.123Z"
 
 
+def test_datetimes_in_an_activity() -> None:
+    """Dates of a body may be datetimes; one without a zone is refused."""
+    body = changed(startsAt=datetime(2026, 1, 1, 8, 0, 0, 500, tzinfo=UTC), endsAt=datetime(2026, 2, 1, tzinfo=UTC))
+    with HttpVendor(lambda request: answer({**request.json(), "id": 1})) as vendor, client(vendor.url) as admin:
+        made = admin.activities.ab.create(body)  # type: ignore[arg-type]
+        with pytest.raises(InvalidError, match="zone"):
+            admin.activities.ab.create(changed(endsAt=datetime(2026, 2, 1)))  # type: ignore[arg-type]  # noqa: DTZ001
+    assert (made["startsAt"], made["endsAt"]) == ("2026-01-01T08:00:00.000Z", "2026-02-01T00:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("check", "body", "field"),
     [
@@ -227,3 +240,19 @@ def test_single_fields() -> None:
             with pytest.raises(InvalidError):
                 use()
         assert [request.target for request in vendor.requests] == []
+
+
+def test_what_json_cannot_hold() -> None:
+    """Not a number, half a character, an object: nothing is sent, and nothing becomes null on the way."""
+    with HttpVendor(lambda _: answer({"id": 1})) as vendor, client(vendor.url) as admin:
+        for content in (float("nan"), {"a": [float("inf")]}, {"a": object()}, "\ud800", {1: 2}, 2**70):
+            with pytest.raises(InvalidError):
+                admin.offers.json.create({"name": "a", "content": content})
+        for use in (
+            lambda: admin.activities.page(name="\ud800"),
+            lambda: admin.mboxes.parameters("\ud800"),
+            lambda: admin.profiles.update({"a": 1}, third_party_id="\ud800"),
+        ):
+            with pytest.raises(InvalidError):
+                use()
+        assert vendor.requests == []

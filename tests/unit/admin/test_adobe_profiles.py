@@ -138,27 +138,38 @@ def test_without_a_client_code() -> None:
     assert planned.url == "https://acmecode.tt.omtrdc.net/rest/v1/profiles/v?client=acmecode"
 
 
+VENDOR, LOCAL = "https://acme.tt.omtrdc.net", "http://127.0.0.1:8000"
+STATE = "/m2/acme/profile/batchStatus?batchId=1"
+
+
 @pytest.mark.parametrize(
-    ("url", "checked"),
+    ("url", "root", "checked"),
     [
-        ("http://mboxedge45.tt.omtrdc.net/m2/a/profile/batchStatus?batchId=1", "https://mboxedge45.tt.omtrdc.net/m2/a/profile/batchStatus?batchId=1"),
-        ("http://127.0.0.1:8000/m2/a/profile/batchStatus?batchId=1", "http://127.0.0.1:8000/m2/a/profile/batchStatus?batchId=1"),
-        ("https://evil.example/m2", None),
-        ("https://tt.omtrdc.net.evil.example/m2", None),
-        ("https://a.b.tt.omtrdc.net/m2", None),
-        ("https://user@mboxedge45.tt.omtrdc.net/m2", None),
-        ("https://mboxedge45.tt.omtrdc.net:8443/m2", None),
-        ("file:///etc/hostname", None),
-        ("/m2/relative", None),
+        (f"http://mboxedge45.tt.omtrdc.net{STATE}", VENDOR, f"https://mboxedge45.tt.omtrdc.net{STATE}"),
+        (f"http://mboxedge45.tt.omtrdc.net{STATE}", LOCAL, f"{LOCAL}{STATE}"),
+        (
+            f"http://mboxedge45.tt.omtrdc.net{STATE}",
+            "https://proxy.example/adobe",
+            f"https://proxy.example/adobe{STATE}",
+        ),
+        (f"{LOCAL}{STATE}", LOCAL, f"{LOCAL}{STATE}"),
+        (f"{LOCAL}{STATE}", VENDOR, None),
+        ("https://evil.example/m2", VENDOR, None),
+        ("https://tt.omtrdc.net.evil.example/m2", VENDOR, None),
+        ("https://a.b.tt.omtrdc.net/m2", VENDOR, None),
+        ("https://user@mboxedge45.tt.omtrdc.net/m2", VENDOR, None),
+        ("https://mboxedge45.tt.omtrdc.net:8443/m2", VENDOR, None),
+        ("file:///etc/hostname", VENDOR, None),
+        ("/m2/relative", VENDOR, None),
     ],
-)  # fmt: skip
-def test_status_is_asked_of_the_vendor_only(url: str, checked: str | None) -> None:
-    """The address of an upload's state comes from an answer: no other host than the vendor's is asked."""
+)
+def test_status_is_asked_of_the_vendor_only(url: str, root: str, checked: str | None) -> None:
+    """The address of an upload's state comes from an answer: no other host than the vendor's is asked for it."""
     if checked is not None:
-        assert checked_status_url(url, "http://127.0.0.1:8000") == checked
+        assert checked_status_url(url, root) == checked
     else:
         with pytest.raises(AnswerError, match="not the vendor's"):
-            checked_status_url(url, "http://127.0.0.1:8000")
+            checked_status_url(url, root)
 
 
 STATUS = b"""<response><batchId>acme-1</batchId><status>complete</status><batchSize>3</batchSize>

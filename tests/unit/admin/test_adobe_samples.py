@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flagmw.admin import AmbiguousError, AnswerError
 from flagmw.admin.adobe.endpoints import ENDPOINTS
 from tests.support.http_vendor import Answer, HttpVendor, Request, answer
 from tests.unit.admin.adobe import API_KEY, SAMPLES, TENANT, TOKEN, answer_of, async_client, call_of, client
@@ -137,6 +138,21 @@ def test_orders_of_personalization() -> None:
         orders = admin.reports.ap.orders(5)["orders"]
     assert [(order["decisionStackId"], order["productIds"]) for order in orders] == [(0, ["5"]), (1, ["5"]), (2, ["9"])]
     assert vendor.requests[0].target == "/acme/target/activities/abt/5/report/orders"
+
+
+def test_malformed_answers_are_not_taken_for_answers() -> None:
+    """What the page prints with a brace missing or a literal `...` is no answer; a write may have been done."""
+    broken = {
+        case: (SAMPLES / case / "answer.as_printed.txt").read_bytes()
+        for case in ("activities.ab.update", "reports.ab.orders")
+    }
+    with HttpVendor(lambda request: Answer(200, broken[case])) as vendor, client(vendor.url) as admin:
+        case = "activities.ab.update"
+        with pytest.raises(AmbiguousError, match="not JSON or was cut"):
+            USES[case](admin, call_of(case)["body"])
+        case = "reports.ab.orders"
+        with pytest.raises(AnswerError, match="not JSON or was cut"):
+            USES[case](admin, None)
 
 
 def test_debug_token_is_asked_for_as_printed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from flagmw.admin import (
     VersionError,
 )
 from tests.support.http_vendor import Answer, HttpVendor, answer
-from tests.support.raw_vendor import RawVendor, drip, http, read_request, reset
+from tests.support.raw_vendor import Authority, RawVendor, drip, http, read_request, reset
 from tests.unit.admin.adobe import API_KEY, TOKEN, Clock, answer_of, async_client, client
 
 FAULT = {
@@ -167,6 +168,14 @@ def test_the_gateways_shape() -> None:
     assert "Oauth token is not valid" in str(error)
 
 
+def test_the_gateway_s_403_is_about_the_key() -> None:
+    """When the gateway refuses, no role in Adobe Target is missing: the error names the key and the project."""
+    error, _ = failure(answer({"error_code": "403000", "message": "Api Key is required"}, 403), read, Clock())
+    assert type(error) is AuthError
+    assert "check api_key" in str(error)
+    assert error.code == "403000"
+
+
 HTML = Answer(200, b"<html><body>Bad gateway</body></html>", {"content-type": "text/html"})
 CUT = Answer(200, b'{"id": 1, "name": "Spr')
 
@@ -236,10 +245,11 @@ def test_too_large_an_answer_is_refused() -> None:
     """An answer beyond the limit is not collected, also when it is small on the wire."""
     import gzip
 
-    bomb = Answer(200, gzip.compress(b'"' + b"a" * (80 << 20) + b'"', 1), {"content-encoding": "gzip"})
-    error, made = failure(bomb, read, Clock())
-    assert (type(error), made) == (AnswerError, 1)
-    assert "too large" in str(error)
+    bomb = Answer(200, gzip.compress(b'"' + b"a" * (2 << 20) + b'"'), {"content-encoding": "gzip"})
+    with HttpVendor(lambda _: bomb) as vendor, client(vendor.url, max_answer_bytes=1 << 20) as admin:
+        with pytest.raises(AnswerError, match="max_answer_bytes"):
+            read(admin)
+        assert len(vendor.requests) == 1
 
 
 def test_no_secret_in_any_text() -> None:
@@ -336,3 +346,20 @@ async def test_an_answer_that_drips() -> None:
                 await other.offers.content.get(1)
             with pytest.raises(AmbiguousError, match="in time"):
                 await other.offers.content.delete(1)
+
+
+async def test_why_no_connection_is_made(tmp_path: Path) -> None:
+    """A certificate that is not accepted and a name that does not exist are told apart; nothing was sent."""
+    authority = Authority(tmp_path)
+    served = [read_request, lambda c: c.send(http(b'{"id": 1}'))]
+    with RawVendor(served, tls=authority.context("good")) as vendor:
+        with client(vendor.url, attempts=1) as admin, pytest.raises(UnreachableError, match="certificate"):
+            create(admin)
+        async with async_client(vendor.url, attempts=1) as other:
+            with pytest.raises(UnreachableError, match="certificate"):
+                await other.offers.content.delete(1)
+        with client(vendor.url, verify=authority.ca_file) as admin:
+            assert create(admin) == {"id": 1}
+    unknown = client("https://nothing.invalid", attempts=1)
+    with unknown, pytest.raises(UnreachableError, match="cannot be resolved"):
+        read(unknown)

@@ -63,7 +63,7 @@ class Listed:
 CHANGES = st.lists(st.tuples(st.sampled_from(["add", "delete"]), st.integers(0, 300)), max_size=150)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sets(st.integers(0, 300), max_size=120), CHANGES, st.integers(2, 12), st.booleans())
 def test_rows_that_stay_come_exactly_once(
     ids: set[int], changes: list[tuple[str, int]], page_size: int, descending: bool
@@ -204,3 +204,20 @@ def test_wrong_filters_are_refused_before_the_first_page(wrong: dict[str, Any]) 
         with pytest.raises(InvalidError):
             admin.offers.list(**wrong)
         assert vendor.requests == []
+
+
+@pytest.mark.parametrize("kind", [OrderedPager, UnorderedPager])
+def test_a_vendor_without_pages(kind: Any) -> None:
+    """A vendor that ignores limit and offset is read whole; one that ignores the offset alone is an error."""
+
+    def everything(offset: int, limit: int) -> Flow[Page]:
+        return Page([{"id": number} for number in range(50)], 50)
+        yield  # type: ignore[unreachable]
+
+    def first_page(offset: int, limit: int) -> Flow[Page]:
+        return Page([{"id": number} for number in range(limit)], 500)
+        yield  # type: ignore[unreachable]
+
+    assert sum(len(page) for page in pages(kind(everything, "id", page_size=10))) == 50
+    with pytest.raises(AnswerError, match="same page"):
+        list(pages(kind(first_page, "id", page_size=10)))

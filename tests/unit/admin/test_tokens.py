@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flagmw.admin import (
     AnswerError,
     AuthError,
+    CallNote,
     GivenToken,
     LegacyJWT,
     OAuthServerToServer,
@@ -145,14 +148,17 @@ async def test_a_cancelled_task_does_not_take_the_others_with_it() -> None:
 
 def test_a_refused_token_is_renewed_once() -> None:
     """After a 401 one new token is tried; when that is refused too, the error says so."""
-    ims, clock = Ims(bad=("token-1",)), Clock()
-    with HttpVendor(ims) as vendor, client(vendor.url, auth=oauth(vendor.url, clock), api_key=None) as admin:
-        assert admin.offers.content.create({"name": "a", "content": "b"}) == {"id": 1}
-        assert ims.made == 2
-        ims.bad = {"token-2", "token-3"}
-        with pytest.raises(AuthError) as caught:
-            admin.offers.content.get(1)
-        assert (ims.made, caught.value.code) == (3, "401013")
+    ims, clock, notes = Ims(bad=("token-1",)), Clock(), list[CallNote]()
+    with HttpVendor(ims) as vendor:
+        auth = oauth(vendor.url, clock)
+        with client(vendor.url, auth=auth, api_key=None, on_call=notes.append) as admin:
+            assert admin.offers.content.create({"name": "a", "content": "b"}) == {"id": 1}
+            assert ims.made == 2
+            ims.bad = {"token-2", "token-3"}
+            with pytest.raises(AuthError) as caught:
+                admin.offers.content.get(1)
+    assert (ims.made, caught.value.code) == (3, "401013")
+    assert [note.attempt for note in notes if note.operation.startswith("offers")] == [1, 2, 1, 2]
 
 
 def test_401_in_the_middle_of_paging() -> None:
@@ -210,6 +216,21 @@ def test_cache_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     TokenCache(path).write("a", Token("t", 1.0, 2.0))
     assert TokenCache(path).read("a") == Token("t", 1.0, 2.0)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_token_service_is_asked_again_while_it_fails() -> None:
+    """A token service that fails or breaks off is asked again: nothing is done twice by that."""
+    clock = Clock()
+    replies = iter([Answer(503), Answer(500), answer({"access_token": "a"})])
+
+    def handle(request: Request) -> Answer:
+        return next(replies) if request.path.startswith("/ims") else answer({"id": 1})
+
+    with HttpVendor(handle) as vendor:
+        with client(vendor.url, clock, auth=oauth(vendor.url, clock), api_key=None) as admin:
+            assert admin.offers.content.get(1) == {"id": 1}
+        assert [request.path for request in vendor.requests].count("/ims/token/v3") == 3
+    assert len(clock.slept) == 2
 
 
 @pytest.mark.parametrize(
@@ -384,6 +405,17 @@ def test_profile_token_that_is_refused_is_replaced() -> None:
     assert account.made == 1
 
 
+@pytest.mark.parametrize(("present", "left", "made"), [("old", 1000, 0), ("old", 200, 1), (None, 0, 1)])
+def test_debug_token_that_is_good_now(present: str | None, left: int, made: int) -> None:
+    """A token for traces is read first, and made only when there is none or it ends soon."""
+    account = Account(present, left)
+    with HttpVendor(account) as vendor, client(vendor.url) as admin:
+        token = admin.tokens.current("debug_tools")
+    assert account.made == made
+    assert token["accessToken"] == ("new-1" if made else "old")
+    assert vendor.requests[0].target == "/acme/target/authentication/token?scope=debug_tools"
+
+
 def test_given_function_is_asked_again() -> None:
     """A function is asked for another token after a 401 and when its time is up."""
     tokens = iter(["a", "b", "c"])
@@ -406,3 +438,34 @@ def test_given_text_with_blanks() -> None:
     for bad in ("", "two words", "line\n", "ümlaut"):
         with pytest.raises(AuthError, match="printable ASCII"):
             GivenToken(bad)
+
+
+def test_a_forked_child_does_not_wait_for_its_parent() -> None:
+    """A child that is forked while the parent obtains a token obtains its own."""
+    ims, clock = Ims(delay=0.3), Clock()
+    with HttpVendor(ims) as vendor, client(vendor.url, auth=oauth(vendor.url, clock), api_key=None) as admin:
+        thread = threading.Thread(target=admin.offers.content.get, args=(1,))
+        thread.start()
+        while not vendor.requests:
+            threading.Event().wait(0.005)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if admin.offers.content.get(1) == {"id": 1} else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        thread.join()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The call goes on with the token; the log says what is wrong with the file."""
+    ims, clock = Ims(), Clock()
+    auth_cache = TokenCache(tmp_path / "missing" / "tokens.json")
+    with HttpVendor(ims) as vendor:
+        auth = oauth(vendor.url, clock, cache=auth_cache)
+        with client(vendor.url, auth=auth, api_key=None) as admin:
+            assert admin.offers.content.get(1) == {"id": 1}
+    assert "cannot be written" in caplog.text

@@ -42,8 +42,9 @@ class ProfileToken(TokenSource):
         self._client: Any = None
 
     def bind(self, client: Any) -> None:
-        """Use the Admin API through *client*."""
-        self._client = client
+        """Use the Admin API through *client*; the first one counts."""
+        if self._client is None:
+            self._client = client
 
     def obtain(self, ask: Any, old: Token | None) -> Flow[Token]:
         """Return the account's token, or a new one."""

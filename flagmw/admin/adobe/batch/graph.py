@@ -31,6 +31,11 @@ def check_batch(operations: Sequence[Mapping[str, Any]]) -> None:
     ids: dict[int, Mapping[str, Any]] = {}
     for number, operation in enumerate(operations):
         place = f"operations[{number}]"
+        if not isinstance(operation, Mapping):
+            raise InvalidError(f"must be an object, got {type(operation).__name__}", field=place)
+        for name in ("headers", "dependsOnOperationIds"):
+            if not isinstance(operation.get(name, ()), list | tuple):
+                raise InvalidError("must be a list", field=f"{place}.{name}")
         own = operation.get("operationId")
         if isinstance(own, bool) or not isinstance(own, int) or not 0 <= own < MAX_OPERATIONS:
             raise InvalidError("must be a whole number from 0 to 255", field=f"{place}.operationId")

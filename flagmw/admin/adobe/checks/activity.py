@@ -8,6 +8,7 @@ from typing import Any
 from flagmw.admin.adobe.checks.dates import check_order, checked_date
 from flagmw.admin.adobe.checks.metrics import check_metrics
 from flagmw.admin.adobe.checks.values import (
+    check_ids,
     checked_id,
     checked_name,
     checked_priority,
@@ -66,9 +67,7 @@ def check_common(body: Mapping[str, Any]) -> None:
     constraint = body.get("entryConstraint")
     if isinstance(constraint, Mapping) and constraint.get("visitorPercentage") is not None:
         _percentage(constraint["visitorPercentage"], "entryConstraint.visitorPercentage")
-    properties = body.get("propertyIds")
-    for number, value in enumerate(properties if isinstance(properties, list | tuple) else ()):
-        checked_id(value, f"propertyIds[{number}]")
+    check_ids(body, "propertyIds")
 
 
 def check_percentages(body: Mapping[str, Any]) -> None:
@@ -99,6 +98,7 @@ def _check_locations(body: Mapping[str, Any]) -> set[int]:
     mboxes = unique_ids(locations, "mboxes", "locationLocalId", "locations")
     for place, mbox in objects(locations, "mboxes", "locations"):
         checked_name(mbox.get("name"), f"{place}.name")
+        check_ids(mbox, "audienceIds", place)
     selectors = unique_ids(locations, "selectors", "locationLocalId", "locations")
     if twice := mboxes & selectors:
         raise InvalidError(f"{min(twice)} is used by an mbox and a selector", field="locations")
@@ -118,9 +118,7 @@ def _check_experience(experience: Mapping[str, Any], place: str, places: set[int
     for where, served in objects(experience, "optionLocations", place):
         refers(served, "locationLocalId", places, "locations", where)
         refers(served, "optionLocalId", options, "options", where)
-    audiences = experience.get("audienceIds")
-    for number, audience in enumerate(audiences if isinstance(audiences, list | tuple) else ()):
-        checked_id(audience, f"{place}.audienceIds[{number}]")
+    check_ids(experience, "audienceIds", place)
 
 
 def _percentage(value: object, field: str) -> int:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
 
 from flagmw.admin.errors import InvalidError
+
+B = TypeVar("B", bound=Mapping[str, Any])
 
 # The six documented forms, and that of the documentation's own sample, without seconds.
 _FORM = re.compile(
@@ -61,3 +65,16 @@ def check_order(starts_at: str, ends_at: str) -> None:
         return
     if end <= begin:
         raise InvalidError("must be later than startsAt", field="endsAt")
+
+
+def with_text_dates(body: B) -> B:
+    """Return an activity's *body* with its dates as text, where they are datetimes.
+
+    Raises:
+        InvalidError: a datetime has no zone.
+    """
+    dates = {name: body[name] for name in ("startsAt", "endsAt") if isinstance(body.get(name), datetime)}
+    if not dates:
+        return body
+    texts = {name: checked_date(value, name) for name, value in dates.items()}
+    return cast(B, {**body, **texts})

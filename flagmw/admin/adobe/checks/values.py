@@ -69,6 +69,22 @@ def checked_id(value: object, field: str) -> int:
     return value
 
 
+def check_ids(body: Mapping[str, Any], name: str, field: str = "") -> None:
+    """Check the list of ids *name* in *body*, where there is one.
+
+    Raises:
+        InvalidError: it is no list, or something in it is no id.
+    """
+    place = f"{field}.{name}" if field else name
+    values = body.get(name)
+    if values is None:
+        return
+    if not isinstance(values, list | tuple):
+        raise InvalidError(f"must be a list of ids, got {type(values).__name__}", field=place)
+    for number, value in enumerate(values):
+        checked_id(value, f"{place}[{number}]")
+
+
 def one_of(value: object, allowed: Sequence[str], field: str) -> None:
     """Refuse *value* unless it is one of *allowed*.
 

@@ -94,10 +94,11 @@ def batch_status(reply: Reply) -> BatchStatus:
 
 
 def checked_status_url(url: str, root: str) -> str:
-    """Return the address of an upload's state, with https for the vendor's hosts.
+    """Return the address of an upload's state: on one of the vendor's hosts, with https, or on the configured one.
 
     Args:
-        root: of the Profile API, as configured.
+        root: of the Profile API, as configured. When that is no host of the vendor's (a proxy, an emulator), it is
+            asked in place of the vendor's hosts.
 
     Raises:
         AnswerError: it is on a host that is neither the vendor's nor the configured one.
@@ -106,7 +107,9 @@ def checked_status_url(url: str, root: str) -> str:
     if (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
         return url
     if parts.scheme in ("http", "https") and _VENDOR_HOST.fullmatch(parts.netloc):
-        return parts._replace(scheme="https").geturl()
+        if _VENDOR_HOST.fullmatch(own.netloc):
+            return parts._replace(scheme="https").geturl()
+        return parts._replace(scheme=own.scheme, netloc=own.netloc, path=f"{own.path}{parts.path}").geturl()
     host = parts.hostname or "no host"
     raise AnswerError(f"the state of the upload is said to be at {host}, which is not the vendor's: it is not asked")
 

@@ -57,6 +57,23 @@ def check_encoded(value: Any) -> str:
     return value
 
 
+def id_kind_of(given: str | None, columns: Sequence[str] | None) -> str:
+    """Return what identifies a row: as *given*, or as the first column says.
+
+    Raises:
+        InvalidError: the first column is neither, or rows have no columns in an order.
+    """
+    if given is not None:
+        return given
+    if columns is None:
+        raise InvalidError('say what identifies a row: "pcId" or "thirdPartyId"', field="id_kind")
+    first = columns[0] if columns else ""
+    if first not in ID_KINDS:
+        text = f'the first column is "{first}": it must be pcId or thirdPartyId, or give id_kind and id_column'
+        raise InvalidError(text, field="id_kind")
+    return first
+
+
 class RowEncoder:
     """Makes lines out of rows.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 from flagmw.admin.adobe.profiles.encode import RowEncoder
 from flagmw.admin.adobe.profiles.ids import SeenIds
 from flagmw.admin.adobe.profiles.sources import BadRow
+from flagmw.admin.errors import InvalidError
 
 # "Less than 50 MB" and "should not exceed 500,000".
 MAX_BYTES = 50_000_000
@@ -173,9 +175,16 @@ class PartBuilder:
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             yield waiting
-        for number, row in self._rows:
-            self.tally.read = number
-            yield number, row
+        while True:
+            try:
+                found = next(self._rows, None)
+            except (OSError, EOFError, zlib.error) as error:
+                text = f"cannot be read after row {self.tally.read}: {error}; nothing of the last part was sent"
+                raise InvalidError(text, field="source") from None
+            if found is None:
+                return
+            self.tally.read = found[0]
+            yield found
 
     def _merge(self, written: _Written, path: Path) -> None:
         """Write the part again with the rows of one id in one line, where the first of them stood."""

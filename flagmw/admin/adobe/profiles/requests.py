@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from flagmw.admin.adobe.profiles.encode import encoded
 from flagmw.admin.adobe.profiles.sources import BadRow
-from flagmw.admin.adobe.wire import segment
+from flagmw.admin.adobe.wire import quoted, segment
 from flagmw.admin.errors import InvalidError
 from flagmw.admin.http.call import FileCall
 from flagmw.admin.http.request import ApiRequest
@@ -63,7 +63,7 @@ def update_request(
         raise InvalidError("give one of tnt_id and third_party_id", field="tnt_id")
     if not attributes:
         raise InvalidError("there is nothing to set", field="attributes")
-    pairs = [f"{name}={quote(str(value), safe='-._~')}" for name, value in given]
+    pairs = [f"{name}={quoted(str(value), name)}" for name, value in given]
     for name, value in attributes.items():
         bare = name.removeprefix("profile.") if isinstance(name, str) else ""
         if not bare.strip():

@@ -97,7 +97,7 @@ def _checked(row: Any, width: int) -> Sequence[Any] | BadRow:
 
 def _of_file(file: Any, format: Format, columns: Sequence[str] | None) -> Rows:
     if format == "jsonl":
-        lines = (line.encode() if isinstance(line, str) else line for line in file)
+        lines = (line.encode(errors="surrogatepass") if isinstance(line, str) else line for line in _lines(file))
         return Rows(None, (_object(line.removeprefix(BOM)) for line in lines if not line.isspace()))
     text = _decoded(file)
     if format == "batch":
@@ -113,9 +113,18 @@ def _of_file(file: Any, format: Format, columns: Sequence[str] | None) -> Rows:
     return Rows(columns, _csv_rows(reader, len(columns)))
 
 
-def _decoded(file: Iterable[str | bytes]) -> Iterator[str]:
+def _lines(file: Any) -> Iterator[Any]:
+    """Yield the lines of *file*; of one that is too long its beginning, which is no row."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+        end = b"\n" if isinstance(line, bytes) else "\n"
+        while len(line) > MAX_LINE and not line.endswith(end):
+            line = file.readline(MAX_LINE + 1)
+
+
+def _decoded(file: Any) -> Iterator[str]:
     first = True
-    for line in file:
+    for line in _lines(file):
         # What is no UTF-8 becomes text that cannot be sent, so that its row alone is rejected.
         text = line.decode("utf-8", "surrogateescape") if isinstance(line, bytes) else line
         yield text.removeprefix("\ufeff") if first else text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flagmw.admin.adobe.profiles.answers import BatchStatus, accepted, batch_status, checked_status_url
-from flagmw.admin.adobe.profiles.encode import RowEncoder
+from flagmw.admin.adobe.profiles.encode import RowEncoder, id_kind_of
 from flagmw.admin.adobe.profiles.journal import Journal
 from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, Rejected, Tally
 from flagmw.admin.adobe.profiles.requests import status_request, upload_request
@@ -82,7 +82,7 @@ class BulkResult:
 class BulkOptions:
     """How a bulk update is made; see `Profiles.bulk_update`."""
 
-    id_kind: str
+    id_kind: str | None = None
     id_column: str | None = None
     columns: Sequence[str] | None = None
     format: Format | None = None
@@ -141,12 +141,15 @@ class Upload:
     def _open(self, stack: ExitStack) -> PartBuilder:
         options = self._options
         rows = open_rows(self._source, stack, format=options.format, columns=options.columns)
-        encoder = RowEncoder(options.id_kind, options.id_column, columns=rows.columns, already_encoded=rows.encoded)
+        if options.id_kind is None and not rows.columns and rows.columns is not None:
+            raise self._nothing(Tally())
+        id_kind = id_kind_of(options.id_kind, rows.columns)
+        encoder = RowEncoder(id_kind, options.id_column, columns=rows.columns, already_encoded=rows.encoded)
         settings = {
             "client": self._client,
             "root": self._root,
             "version": options.version,
-            "id_kind": options.id_kind,
+            "id_kind": id_kind,
             "id_column": options.id_column,
             "max_rows": options.max_rows,
             "max_bytes": options.max_bytes,
@@ -159,7 +162,7 @@ class Upload:
         self._journal = Journal(Path(folder), settings, durable=options.journal is not None)
         stack.callback(self._journal.close)
         # A later upload of the same visitor overrides an earlier one there, and nowhere else.
-        overrides = options.version == 2 and options.id_kind == "thirdPartyId"
+        overrides = options.version == 2 and id_kind == "thirdPartyId"
         reject = overrides if options.send_repeats is None else not options.send_repeats
         return PartBuilder(
             rows.rows,
@@ -191,12 +194,11 @@ class Upload:
         try:
             reply = yield from self._exchange.send(request)
             answer = accepted(reply)
-        except AnswerError as error:
-            raise AmbiguousError(
-                f"part {part.number}: {error.args[0]}; it may have been taken", status=error.status
-            ) from None
-        except AmbiguousError:
-            raise
+        except (AnswerError, AmbiguousError) as error:
+            resumed = "call again with the same journal"
+            cure = resumed if self._options.journal else "upload the source again; that sets the same values once more"
+            text = f"part {part.number} may have been taken or not: {cure} ({error.args[0]})"
+            raise AmbiguousError(text, operation=request.operation, status=error.status) from None
         except AdminError:
             yield Work(lambda: self._journal.not_sent(part))
             raise

@@ -17,7 +17,7 @@ from flagmw.admin.adobe.checks.content import check_property
 from flagmw.admin.adobe.checks.values import checked_name, one_of
 from flagmw.admin.adobe.filters import Filters
 from flagmw.admin.adobe.resources.base import PAGE_SIZE, AdobeResource
-from flagmw.admin.errors import AnswerError
+from flagmw.admin.errors import AnswerError, NotFoundError
 from flagmw.admin.flow.effects import Flow
 from flagmw.admin.flow.listing import Pager, listing
 from flagmw.admin.flow.operation import M, operation
@@ -152,6 +152,24 @@ class Tokens(AdobeResource[M]):
         """
         one_of(scope, SCOPES, "scope")
         answer: AccessToken = yield from self._call("tokens.get", query=[("scope", scope)])
+        return answer
+
+    @operation
+    def current(self, scope: Scope, *, at_least_s: float = 300.0) -> Flow[AccessToken]:
+        """Return the token that is good now, or a new one where there is none or it ends soon.
+
+        Args:
+            at_least_s: for how long it must be good, in seconds.
+        """
+        one_of(scope, SCOPES, "scope")
+        query = [("scope", scope)]
+        try:
+            found: AccessToken = yield from self._read("tokens.get", query=query)
+            if found.get("accessToken") and found.get("expiresIn", 0) > at_least_s:
+                return found
+        except NotFoundError:
+            pass
+        answer: AccessToken = yield from self._call("tokens.create", query=query)
         return answer
 
     @operation

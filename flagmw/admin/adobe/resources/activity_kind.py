@@ -9,6 +9,7 @@ from flagmw.admin.adobe.bodies.activity import Activity
 from flagmw.admin.adobe.bodies.personalization import QALinks
 from flagmw.admin.adobe.changes import cloned, with_experience, with_split
 from flagmw.admin.adobe.checks.activity import check_activity
+from flagmw.admin.adobe.checks.dates import with_text_dates
 from flagmw.admin.adobe.checks.values import checked_name
 from flagmw.admin.adobe.resources.base import AdobeResource
 from flagmw.admin.adobe.resources.qa import qa_body
@@ -48,6 +49,7 @@ class ActivityKind(AdobeResource[M]):
         Raises:
             InvalidError: the body is wrong; the field says where.
         """
+        body = with_text_dates(body)
         if check:
             check_activity(body)
         answer: Activity = yield from self._call(self._name("create"), body=body)
@@ -61,6 +63,7 @@ class ActivityKind(AdobeResource[M]):
             body: the whole activity; what is left out is gone.
             check: as in `create`.
         """
+        body = with_text_dates(body)
         if check:
             check_activity(body)
         answer: Activity = yield from self._call(self._name("update"), values={"id": activity_id}, body=body)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from flagmw.admin.adobe.bodies.personalization import PersonalizationActivity, QALinks
 from flagmw.admin.adobe.checks.activity import check_common
+from flagmw.admin.adobe.checks.dates import with_text_dates
 from flagmw.admin.adobe.resources.base import AdobeResource
 from flagmw.admin.adobe.resources.qa import qa_body
 from flagmw.admin.flow.effects import Flow
@@ -28,6 +29,7 @@ class PersonalizationKind(AdobeResource[M]):
         Args:
             check: whether name, state, priority and dates are checked first.
         """
+        body = with_text_dates(body)
         if check:
             check_common(body)
         answer: PersonalizationActivity = yield from self._call("activities.ap.create", body=body)
@@ -38,6 +40,7 @@ class PersonalizationKind(AdobeResource[M]):
         self, activity_id: int, body: PersonalizationActivity, *, check: bool = True
     ) -> Flow[PersonalizationActivity]:
         """Replace an activity and return what it is now."""
+        body = with_text_dates(body)
         if check:
             check_common(body)
         answer: PersonalizationActivity = yield from self._call(

@@ -80,7 +80,7 @@ class Profiles(Resource[M]):
         self,
         source: Source,
         *,
-        id_kind: IdKind,
+        id_kind: IdKind | None = None,
         id_column: str | None = None,
         columns: Sequence[str] | None = None,
         format: Format | None = None,
@@ -102,7 +102,8 @@ class Profiles(Resource[M]):
         Args:
             source: a path, a file, or rows: mappings, sequences, a database cursor. In the asynchronous client it is
                 read in another thread.
-            id_kind: what identifies a row: "pcId" (Adobe's own id) or "thirdPartyId" (the site's own).
+            id_kind: what identifies a row: "pcId" (Adobe's own id) or "thirdPartyId" (the site's own). By default what
+                the first column is called.
             id_column: the column of the source that holds the id; the one called like *id_kind* by default.
             columns: names of the values of each row, for rows that are sequences.
             format: of a file, "csv", "jsonl", "batch" (the vendor's own form); by the name's end when left out.

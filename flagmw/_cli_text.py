@@ -1,0 +1,58 @@
+"""Text of vendors, visitors and files on a terminal: nothing in it is a command or markup there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+# Controls, invisible and direction marks, line separators, halves of surrogate pairs, unassigned and private ones.
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co"})
+
+
+def shown(text: object, *, lines: bool = False) -> str:
+    """Return *text* with everything that a terminal would not simply show written out, as `\\x1b` and the like.
+
+    Args:
+        lines: line ends stay; for text of several lines that is made here.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(char if _is_seen(char) or (lines and char == "\n") else _written_out(char) for char in plain)
+
+
+def cell(text: object) -> Text:
+    """Return *text* for a table of rich's, whose brackets are brackets."""
+    return Text(shown(text))
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print *text*, which may have several lines."""
+    out = sys.stdout if file is None else file
+    line = shown(text, lines=True)
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    # A terminal of another encoding must not make a report fail.
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
+
+
+def say_json(document: Any, indent: int | None = 2) -> None:
+    """Print *document* as JSON, in ASCII."""
+    print(json.dumps(document, indent=indent).replace("\x7f", "\\u007f"))
+
+
+def console() -> Console:
+    """Return the console for tables; text that is printed to it is no markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def _is_seen(char: str) -> bool:
+    return unicodedata.category(char) not in _UNSEEN
+
+
+def _written_out(char: str) -> str:
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char) or ascii(char)[1:-1]
