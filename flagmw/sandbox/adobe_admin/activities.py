@@ -139,14 +139,17 @@ def qa_links(kind: str) -> Handler:
     return handler
 
 
-def record_of(call: AdminCall, kind: str | None = None) -> ManagedRecord:
+def record_of(call: AdminCall, *kinds: str) -> ManagedRecord:
     """Return the activity in the path.
+
+    Args:
+        kinds: that it may be of; any where omitted.
 
     Raises:
         ApiError: there is none, it is of another kind, or it is deleted.
     """
     record = call.store.activities.get(call.id)
-    if record is None or record.body["state"] == "deleted" or kind not in (None, record.type):
+    if record is None or record.body["state"] == "deleted" or (kinds and record.type not in kinds):
         raise missing("activity", call.id)
     return record
 

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 import orjson
 
 from flagmw.sandbox.adobe_admin.call import AdminCall
-from flagmw.sandbox.adobe_admin.dispatch import WITH_BODY, serve, version_of
 from flagmw.sandbox.adobe_admin.errors import ApiError, invalid
 from flagmw.sandbox.adobe_admin.store import Document
+from flagmw.sandbox.adobe_admin.versions import WITH_BODY, version_of
 
 MAX_OPERATIONS = 256
 MAX_HEADERS = 50
@@ -63,7 +63,7 @@ def _carried_out(call: AdminCall, operation: Document, made: Mapping[int, Any]) 
         if not isinstance(body, dict):
             raise invalid("body", "must be an object")
         inner = replace(call, query=parse_qsl(query, keep_blank_values=True), body=body)
-        served = serve(inner, method, path, version)
+        served = call.serve(inner, method, path, version)
     except ApiError as error:
         return error.status, error.document(call.now)
     return served.status, served.document

@@ -22,15 +22,16 @@ class AdminCall:
         values: of the names in braces of the endpoint's path.
         query: in the order of the address; the same name may come again.
         body: the JSON object of a POST, PUT or PATCH, else empty.
+        serve: answers a call within this one, of a batch: call, method, path, version.
     """
 
     sandbox: Sandbox
     account: TargetAccount
     store: AccountStore
+    serve: Callable[[AdminCall, str, str, int], Served]
     values: Mapping[str, str] = field(default_factory=dict)
     query: Sequence[tuple[str, str]] = ()
     body: Document = field(default_factory=dict)
-    origin: str = ""
 
     @property
     def settings(self) -> AdminSettings:
@@ -53,6 +54,15 @@ class AdminCall:
 
 
 Handler = Callable[[AdminCall], Document]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer, with the endpoint that gave it."""
+
+    endpoint: Endpoint
+    status: int
+    document: Document
 
 
 @dataclass(frozen=True, slots=True)

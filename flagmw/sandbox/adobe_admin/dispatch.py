@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from urllib.parse import unquote
 
-from flagmw.sandbox.adobe_admin.call import AdminCall, Endpoint
+from flagmw.sandbox.adobe_admin.call import AdminCall, Endpoint, Served
 from flagmw.sandbox.adobe_admin.errors import ApiError, unsupported
 from flagmw.sandbox.adobe_admin.settings import RIGHTS
-from flagmw.sandbox.adobe_admin.store import Document
-
-_MEDIA_TYPE = re.compile(r"application/vnd\.adobe\.target\.v(\d+)\+json", re.IGNORECASE)
-WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An answer, with the endpoint that gave it."""
-
-    endpoint: Endpoint
-    status: int
-    document: Document
-
-
-def version_of(method: str, headers: Mapping[str, str]) -> int:
-    """Return the version that a request asks for: in Content-Type where it has a body, else in Accept; 1 for none."""
-    text = headers.get("content-type" if method in WITH_BODY else "accept", "")
-    found = _MEDIA_TYPE.search(text)
-    return int(found[1]) if found else 1
+from flagmw.sandbox.adobe_admin.table import ENDPOINTS
 
 
 def serve(call: AdminCall, method: str, path: str, version: int) -> Served:
@@ -73,8 +54,6 @@ def found(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
 
 @cache
 def _patterns() -> Sequence[tuple[Endpoint, re.Pattern[str]]]:
-    from flagmw.sandbox.adobe_admin.table import ENDPOINTS  # the batch endpoint is in it, and calls this module
-
     return [
         (one, re.compile(one.path.replace("{id}", r"(?P<id>\d{1,18})").replace("{name}", r"(?P<name>[^/]+)")))
         for one in ENDPOINTS

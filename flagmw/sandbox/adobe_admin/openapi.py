@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from flagmw.sandbox.adobe_admin.call import Endpoint
-from flagmw.sandbox.adobe_admin.dispatch import WITH_BODY
 from flagmw.sandbox.adobe_admin.schemas import SCHEMAS, listed
 from flagmw.sandbox.adobe_admin.table import ENDPOINTS
+from flagmw.sandbox.adobe_admin.versions import WITH_BODY
 
 Document = dict[str, Any]
 _LIST_PARAMETERS = ("limit", "offset", "sortBy")

@@ -12,6 +12,9 @@ from flagmw.sandbox.adobe_admin.serving import goals
 from flagmw.sandbox.adobe_admin.store import Document, ManagedRecord
 
 Entry = dict[str, Any]
+# Reports of AB tests are also those of Auto-Allocate; the orders' path is printed for every kind.
+_PERFORMANCE = {"ab": ("ab", "auto_allocate")}
+_ORDERS: dict[str, tuple[str, ...]] = {"ab": ()}
 # Ten times the mean of the others: so much more than the rest that it would carry the result alone.
 OUTLIER = 10.0
 
@@ -20,7 +23,7 @@ def performance(kind: str) -> Handler:
     """Return the handler of a kind's performance report."""
 
     def handler(call: AdminCall) -> Document:
-        record = record_of(call, kind)
+        record = record_of(call, *_PERFORMANCE.get(kind, (kind,)))
         views, conversions = _did(call, record)
         rows = [
             {
@@ -43,9 +46,9 @@ def orders(kind: str) -> Handler:
     """Return the handler of a kind's orders report."""
 
     def handler(call: AdminCall) -> Document:
-        record = record_of(call, kind)
+        record = record_of(call, *_ORDERS.get(kind, (kind,)))
         _, conversions = _did(call, record)
-        rows = [_order(one, own, kind) for one, own in conversions if one.get("order")]
+        rows = [_order(one, own, record.type) for one, own in conversions if one.get("order")]
         for row in rows:
             others = [one["total"] for one in rows if one is not row]
             if others and row["total"] > OUTLIER * sum(others) / len(others) > 0:

@@ -15,11 +15,12 @@ from starlette.routing import Route
 from flagmw.sandbox.adobe_admin import ims, profileapi
 from flagmw.sandbox.adobe_admin.batch import size
 from flagmw.sandbox.adobe_admin.call import AdminCall
-from flagmw.sandbox.adobe_admin.dispatch import WITH_BODY, serve, version_of
+from flagmw.sandbox.adobe_admin.dispatch import serve
 from flagmw.sandbox.adobe_admin.errors import ApiError, GatewayError, invalid
 from flagmw.sandbox.adobe_admin.gateway import admitted, count
 from flagmw.sandbox.adobe_admin.openapi import description
 from flagmw.sandbox.adobe_admin.serving import store_of
+from flagmw.sandbox.adobe_admin.versions import WITH_BODY, version_of
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 
@@ -193,7 +194,7 @@ class Management:
             code = fault.code if fault.code >= 400 else 500
             raise ApiError(code, "Internal.Error", "the sandbox was told to fail")
         query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        call = AdminCall(sandbox, account, store_of(sandbox, account), query=query, body=body)
+        call = AdminCall(sandbox, account, store_of(sandbox, account), serve, query=query, body=body)
         served = serve(call, request.method, path, version_of(request.method, headers))
         return served.status, served.document, served.endpoint.name
 

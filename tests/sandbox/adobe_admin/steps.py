@@ -111,6 +111,7 @@ def _account() -> Steps:
     assert (yield "response_tokens.delete", (made["id"],), {}) == made
     for scope in ("profile_api", "debug_tools"):
         made = yield "tokens.create", (scope,), {}
+        assert (yield "tokens.current", (scope,), {})["accessToken"] == made["accessToken"]
         assert (made["scope"], made["expiresIn"]) == (scope, 7775999)
         assert (yield "tokens.get", (scope,), {})["accessToken"] == made["accessToken"]
 

@@ -298,6 +298,19 @@ def test_an_experience_that_is_removed_stays_in_the_report(admin: AdobeAdmin, as
     assert ask("device-9") == "red"
 
 
+def test_reports_of_each_kind_count_alike(admin: AdobeAdmin, ask: Any) -> None:
+    """Auto-Allocate is reported with the AB tests; orders are found by the printed path for every kind."""
+    for kind in ("auto_allocate", "xt"):
+        made = approved(admin, kind, kind=kind)
+        ask()
+        ask(name=boxed.GOAL, order={"id": kind, "total": 1})
+        report = admin.reports.xt if kind == "xt" else admin.reports.ab
+        totals = report.performance(made["id"])["report"]["statistics"]["totals"]
+        assert totals["visit"]["totals"] == {"entries": 1, "conversions": 1}
+        assert [one["id"] for one in admin.reports.ab.orders(made["id"])["orders"]] == [kind]
+        admin.activities.pause(made["id"])
+
+
 def test_rules_for_on_device_decisions_follow(admin: AdobeAdmin, box: SandboxServer) -> None:
     """What is paused is not in them; what has an audience is left to the service."""
 
