@@ -298,9 +298,10 @@ def test_an_experience_that_is_removed_stays_in_the_report(admin: AdobeAdmin, as
     assert ask("device-9") == "red"
 
 
-def test_reports_of_each_kind_count_alike(admin: AdobeAdmin, ask: Any) -> None:
+def test_reports_of_each_kind_count_alike(admin: AdobeAdmin, ask: Any, clock: boxed.Clock) -> None:
     """Auto-Allocate is reported with the AB tests; orders are found by the printed path for every kind."""
     for kind in ("auto_allocate", "xt"):
+        clock.now += 1
         made = approved(admin, kind, kind=kind)
         ask()
         ask(name=boxed.GOAL, order={"id": kind, "total": 1})
