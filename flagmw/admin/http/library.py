@@ -89,9 +89,12 @@ def _context(verify: bool | str) -> Any:
 
 @cache
 def _user_agent() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return f"flagmw/{version('flagmw')}"
+    try:
+        return f"flagmw/{version('flagmw')}"
+    except PackageNotFoundError:  # used from its source, without being installed
+        return "flagmw"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -446,8 +447,9 @@ def test_a_forked_child_does_not_wait_for_its_parent() -> None:
     with HttpVendor(ims) as vendor, client(vendor.url, auth=oauth(vendor.url, clock), api_key=None) as admin:
         thread = threading.Thread(target=admin.offers.content.get, args=(1,))
         thread.start()
-        while not vendor.requests:
-            threading.Event().wait(0.005)
+        end = time.monotonic() + 20
+        while not vendor.requests and time.monotonic() < end:
+            time.sleep(0.005)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
