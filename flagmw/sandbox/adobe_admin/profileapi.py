@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
-from flagmw.sandbox.adobe_admin.profiles import MISSING, IdKind, Upload
+from flagmw.sandbox.adobe_admin.profiles import MISSING, IdKind, Rows, Upload
 from flagmw.sandbox.adobe_admin.serving import store_of
 
 if TYPE_CHECKING:
@@ -96,19 +96,19 @@ def uploaded(
     sandbox: Sandbox,
     account: TargetAccount,
     version: int,
-    rows: Sequence[tuple[str, Mapping[str, str]]],
-    kind: IdKind,
+    batch: tuple[Sequence[str], Rows, IdKind],
     url: str,
 ) -> str:
     """Take a bulk update and answer where its state is told.
 
     Args:
+        batch: what `rows_of` returned.
         url: of the sandbox.
     """
-    now = sandbox.clock()
+    (names, rows, kind), now = batch, sandbox.clock()
     own = f"{account.client}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
     due = now + account.admin.bulk_s
-    sandbox.target.profiles.take(Upload(own, account.client, kind, version, rows, due, len(rows)))
+    sandbox.target.profiles.take(Upload(own, account.client, kind, version, names, rows, due, len(rows)))
     host = f"http://mboxedge{account.cluster}.tt.omtrdc.net" if account.admin.edge_status else url
     return answer_of(True, "Batch submitted for processing", f"{host}{status_path(account.client, own)}")
 
@@ -137,8 +137,8 @@ def status(sandbox: Sandbox, account: TargetAccount, batch_id: str | None, *, de
     return _xml(fields)
 
 
-def rows_of(body: bytes) -> tuple[list[tuple[str, dict[str, str]]], IdKind]:
-    """Return the rows of a bulk update and what identifies them.
+def rows_of(body: bytes) -> tuple[Sequence[str], Rows, IdKind]:
+    """Return the names and rows of a bulk update, and what identifies the rows.
 
     Raises:
         ValueError: the body is no batch; the text is the message of the answer.
@@ -152,17 +152,17 @@ def rows_of(body: bytes) -> tuple[list[tuple[str, dict[str, str]]], IdKind]:
         raise ValueError("the first header must be pcId or thirdPartyId")
     if len(lines) - 1 > MAX_ROWS:
         raise ValueError(f"a batch must not have more than {MAX_ROWS} rows")
-    rows: list[tuple[str, dict[str, str]]] = []
+    rows: list[tuple[str, ...]] = []
     decode: Callable[[str], str] = lambda text: unquote_plus(text) if "%" in text or "+" in text else text  # noqa: E731
     for line in lines[1:]:
         cells = [decode(cell.strip()) for cell in line.split(",")]
         if len(cells) > len(names):
             raise ValueError(f"row {len(rows) + 1} has more values than there are headers")
         if cells[0]:
-            rows.append((cells[0], {name: cell for name, cell in zip(names[1:], cells[1:], strict=False) if cell}))
+            rows.append(tuple(cells))
     if not rows:
         raise ValueError("the batch has no rows")
-    return rows, kinds[names[0]]
+    return names[1:], rows, kinds[names[0]]
 
 
 def answer_of(success: bool, message: str, batch_status: str | None = None) -> str:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 LIMIT = 1_000_000
+NOTHING: frozenset[str] = frozenset()
+Rows = Sequence[Sequence[str]]
+"""The id and the values of each row; "" for no value."""
 IdKind = Literal["pcId", "thirdPartyId"]
 # How the ids of the Profile API's paths are called in what it answers about missing profiles.
 MISSING = {"tnt": "mboxPC", "thirdPartyId": "third party id", "marketingCloudVisitorId": "marketing cloud visitor id"}
@@ -25,7 +28,7 @@ class Profile:
 
     modified: float
     attributes: dict[str, tuple[str, float]] = field(default_factory=dict)
-    uploaded: set[str] = field(default_factory=set)
+    uploaded: frozenset[str] = NOTHING
 
     def set(self, values: Mapping[str, str], now: float) -> None:
         """Set attributes; an empty value leaves the one that is there."""
@@ -43,7 +46,8 @@ class Upload:
     client: str
     kind: IdKind
     version: int
-    rows: Sequence[tuple[str, Mapping[str, str]]]
+    names: Sequence[str]
+    rows: Rows
     due: float
     size: int
     done: bool = False
@@ -71,7 +75,7 @@ class Profiles:
         """Return the profile of a visitor who is there now, after setting *values*."""
         self.settle(now)
         profile = self._made(client, device, now)
-        profile.uploaded.clear()
+        profile.uploaded = NOTHING
         for kind in ("thirdPartyId", "marketingCloudVisitorId"):
             own = ids.get(kind)
             if isinstance(own, str) and own:
@@ -123,7 +127,9 @@ class Profiles:
 
     def _carry_out(self, upload: Upload) -> None:
         kind = "tnt" if upload.kind == "pcId" else "thirdPartyId"
-        for own, values in upload.rows:
+        shared: dict[frozenset[str], frozenset[str]] = {}
+        for own, *cells in upload.rows:
+            values = {name: cell for name, cell in zip(upload.names, cells, strict=False) if cell}
             profile = self._found(upload.client, kind, own)
             if profile is None:
                 if upload.version == 1:
@@ -134,10 +140,10 @@ class Profiles:
                 # A second upload without a visit in between replaces what the first one set.
                 for name in profile.uploaded:
                     profile.attributes.pop(name, None)
-                profile.uploaded.clear()
             self._set(upload.client, profile, values, upload.due)
-            if upload.version == 2:
-                profile.uploaded.update(name for name, value in values.items() if value != "")
+            if upload.version == 2 and upload.kind == "thirdPartyId":
+                names = frozenset(values)
+                profile.uploaded = shared.setdefault(names, names)
             upload.updated += 1
         upload.rows, upload.done = (), True
 

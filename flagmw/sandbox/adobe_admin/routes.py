@@ -137,10 +137,10 @@ class Management:
                         raise profileapi.ProfileError(413, "the batch is larger than 50 MB")
                 try:
                     # A full batch takes seconds to read: visitors are served meanwhile.
-                    rows, kind = await asyncio.to_thread(profileapi.rows_of, bytes(body))
+                    batch = await asyncio.to_thread(profileapi.rows_of, bytes(body))
                 except ValueError as problem:
                     return profileapi.answer_of(False, str(problem))
-                return profileapi.uploaded(self._sandbox, account, version, rows, kind, _own_url(request))
+                return profileapi.uploaded(self._sandbox, account, version, batch, _own_url(request))
 
             return await self._xml(request, f"bulkUpdateV{version}", handler)
 
