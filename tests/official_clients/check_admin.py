@@ -46,12 +46,12 @@ class Official:
     def __init__(self, process: Process, box: SandboxServer) -> None:
         form = {"grant_type": "client_credentials", "client_id": "sandbox-client", "client_secret": "sandbox-secret"}
         answer = httpx2.post(f"{box.url}/ims/token/v3", data={**form, "scope": "target_sdk"}).json()
-        self._process = process
-        more = {"port": box.port, "tenant": boxed.TENANT, "key": "sandbox-client", "token": answer["access_token"]}
+        self.process, self.token = process, answer["access_token"]
+        more = {"port": box.port, "tenant": boxed.TENANT, "key": "sandbox-client", "token": self.token}
         self.methods = set(process.call("create", **more)["methods"])
 
     def asked(self, method: str, *args: Any) -> dict[str, Any]:
-        return self._process.call("call", method=method, args=list(args), operationId=OPERATIONS[method])
+        return self.process.call("call", method=method, args=list(args), operationId=OPERATIONS[method])
 
     def __call__(self, method: str, *args: Any) -> Any:
         """Return the body of an answer that is as described."""
@@ -214,6 +214,21 @@ def test_refusals_reach_its_users(official: Official) -> None:
     """Adobe's client raises its own error for what the sandbox refuses."""
     refused = official.asked("createABActivity", {**boxed.activity(), "priority": 1000})
     assert refused["code"] == "ERROR_CREATE_AB_ACTIVITY" and "Bad Request" in refused["error"]
+
+
+def test_the_sandbox_s_own_description_is_read_by_the_same_library(official: Official, box: SandboxServer) -> None:
+    """Without an error, all operations; one of them is called by it."""
+    more = {"tenant": boxed.TENANT, "key": "sandbox-client", "token": official.token}
+    found = official.process.call("described", port=box.port, operationId="getEnvironments", **more)
+    assert found["errors"] == []
+    described = [one["operationId"] for path in found_paths(box) for one in path.values()]
+    assert sorted(found["ids"]) == sorted(described) and len(described) > 62
+    assert (found["status"], found["body"]["total"]) == (200, 3)
+
+
+def found_paths(box: SandboxServer) -> list[dict[str, Any]]:
+    """Return the paths of the sandbox's description."""
+    return list(httpx2.get(f"{box.url}/openapi").json()["paths"].values())
 
 
 def test_every_operation_was_called(official: Official) -> None:

@@ -5,6 +5,7 @@ const readline = require("node:readline");
 const modules = path.join(process.env.FLAGMW_OFFICIAL, "node_modules");
 const Ajv = require(path.join(modules, "ajv"));
 const library = require(path.join(modules, "@adobe/aio-lib-target"));
+const Swagger = require(path.join(modules, "swagger-client"));
 const description = require(path.join(modules, "@adobe/aio-lib-target/spec/target_api.json"));
 
 // The client has no option for another address: its requests are sent to the sandbox instead.
@@ -13,6 +14,7 @@ let sandbox = null;
 let asked = [];
 globalThis.fetch = (input, options) => {
   const url = new URL(typeof input === "string" ? input : input.url);
+  if (url.host === `127.0.0.1:${sandbox}`) return realFetch(input, options);
   if (url.host !== "mc.adobe.io") throw new Error(`asked for ${url.host}`);
   asked.push({ method: (options && options.method) || input.method, path: url.pathname });
   return realFetch(`http://127.0.0.1:${sandbox}${url.pathname}${url.search}`, options);
@@ -34,8 +36,21 @@ function checkOf(operationId) {
   throw new Error(`the description has no ${operationId}`);
 }
 
+// Reads the sandbox's own description with the library that Adobe's client reads its own with, and calls by it.
+async function described({ port, token, key, tenant, operationId }) {
+  sandbox = port;
+  const swagger = await Swagger({ url: `http://127.0.0.1:${port}/openapi` });
+  const ids = Object.values(swagger.apis).flatMap((tag) => Object.keys(tag));
+  const tag = Object.values(swagger.apis).find((one) => one[operationId]);
+  const headers = { Authorization: `Bearer ${token}`, "X-Api-Key": key };
+  const requestInterceptor = (request) => Object.assign(request.headers, headers) && request;
+  const response = await tag[operationId]({ tenant }, { requestInterceptor });
+  return { errors: swagger.errors.map(String), ids, status: response.status, body: response.body };
+}
+
 let client = null;
 const operations = {
+  described,
   async create({ port, tenant, key, token }) {
     sandbox = port;
     client = await library.init(tenant, key, token);
