@@ -11,7 +11,7 @@ from flagmw.sandbox.adobe_admin.call import AdminCall, Handler
 from flagmw.sandbox.adobe_admin.changelog import changes_between
 from flagmw.sandbox.adobe_admin.checks import (
     check_activity,
-    check_common,
+    check_automated,
     check_name,
     check_priority,
     check_schedule,
@@ -158,7 +158,7 @@ def _body(call: AdminCall, kind: str, record: ManagedRecord | None) -> Document:
     body = {name: value for name, value in deepcopy(call.body).items() if name not in MADE_HERE}
     own = None if record is None else record.id
     if kind == "abt":
-        check_common(body, call.store, own)
+        check_automated(body, call.store, own)
     else:
         check_activity(body, call.store, own)
     before = {} if record is None else record.body

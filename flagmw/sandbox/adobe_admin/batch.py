@@ -93,7 +93,7 @@ def _operations(body: Document) -> dict[int, Document]:
         own = one.get("operationId") if isinstance(one, dict) else None
         if isinstance(own, bool) or not isinstance(own, int) or not 0 <= own < MAX_OPERATIONS or own in found:
             raise invalid(f"{field}.operationId", "must be a number from 0 to 255 that no other operation has")
-        if one.get("method") not in METHODS:
+        if not isinstance(one.get("method"), str) or one["method"] not in METHODS:
             raise invalid(f"{field}.method", "is no method")
         if not isinstance(one.get("relativeUrl"), str) or not one["relativeUrl"].startswith("/"):
             raise invalid(f"{field}.relativeUrl", "must begin with a slash")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from flagmw.sandbox.adobe_admin.dates import moment
@@ -73,35 +73,67 @@ def check_common(body: Document, store: AccountStore, own: int | None) -> None:
         if any(one.id != own and one.body.get("thirdPartyId") == third_party for one in store.activities.values()):
             raise invalid("thirdPartyId", "is used by another activity")
     for number, one in enumerate(_list(body, "propertyIds")):
-        if one not in store.properties:
+        if not _among(one, store.properties):
             raise invalid(f"propertyIds[{number}]", f"property {one} is not found")
 
 
 def check_activity(body: Document, store: AccountStore, own: int | None) -> None:
     """Check an AB, XT or Auto-Allocate activity."""
     check_common(body, store, own)
-    locations = body.get("locations")
+    if not isinstance(body.get("locations"), dict):
+        raise invalid("locations", "must be an object")
+    places = _check_locations(body, store)
+    if not places and not body.get("views"):
+        raise invalid("locations", "must hold at least one location")
+    _check_entry(body, store)
+    if not body.get("experiences"):
+        raise invalid("experiences", "must hold at least one experience")
+    _check_experiences(body, store, places)
+    _check_shares(_objects(body, "experiences"))
+    _check_metrics(body)
+
+
+def check_automated(body: Document, store: AccountStore, own: int | None) -> None:
+    """Check an Automated Personalization activity: what it shares with the others, where it is there."""
+    check_common(body, store, own)
+    _check_experiences(body, store, _check_locations(body, store))
+    _check_metrics(body)
+
+
+def _check_locations(body: Document, store: AccountStore) -> set[int]:
+    """Return the local ids of the activity's locations."""
+    locations = body.get("locations", {})
     if not isinstance(locations, dict):
         raise invalid("locations", "must be an object")
     mboxes = _objects(locations, "mboxes", "locations.")
-    places = _local_ids([*mboxes, *_objects(locations, "selectors", "locations.")], "locationLocalId", "locations")
-    if not places and not body.get("views"):
-        raise invalid("locations", "must hold at least one location")
     for number, one in enumerate(mboxes):
         check_name(one.get("name"), f"locations.mboxes[{number}].name")
         _check_audiences(one, store, f"locations.mboxes[{number}]")
+    return _local_ids([*mboxes, *_objects(locations, "selectors", "locations.")], "locationLocalId", "locations")
+
+
+def _check_experiences(body: Document, store: AccountStore, places: set[int]) -> None:
     options = _objects(body, "options")
     known = _local_ids(options, "optionLocalId", "options")
     for number, one in enumerate(options):
         _check_offer(one, store, f"options[{number}]")
     experiences = _objects(body, "experiences")
-    if not experiences:
-        raise invalid("experiences", "must hold at least one experience")
     _local_ids(experiences, "experienceLocalId", "experiences")
     for number, one in enumerate(experiences):
         _check_experience(one, store, places, known, f"experiences[{number}]")
-    _check_shares(experiences)
-    _check_metrics(body)
+
+
+def _check_entry(body: Document, store: AccountStore) -> None:
+    constraint = body.get("entryConstraint")
+    if constraint is None:
+        return
+    if not isinstance(constraint, dict):
+        raise invalid("entryConstraint", "must be an object")
+    share = constraint.get("visitorPercentage", 100)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
+        raise invalid("entryConstraint.visitorPercentage", "must be a number from 0 to 100")
+    for number, one in enumerate(_objects(constraint, "mboxes", "entryConstraint.")):
+        _check_audiences(one, store, f"entryConstraint.mboxes[{number}]")
 
 
 def _check_experience(one: Document, store: AccountStore, places: set[int], options: set[int], field: str) -> None:
@@ -110,11 +142,11 @@ def _check_experience(one: Document, store: AccountStore, places: set[int], opti
     for name in ("offerLocations", "optionLocations"):
         for number, where in enumerate(_objects(one, name, f"{field}.")):
             at = f"{field}.{name}[{number}]"
-            if where.get("locationLocalId") not in places:
+            if not _among(where.get("locationLocalId"), places):
                 raise invalid(f"{at}.locationLocalId", "is no location of the activity")
             if name == "offerLocations":
                 _check_offer(where, store, at)
-            elif where.get("optionLocalId") not in options:
+            elif not _among(where.get("optionLocalId"), options):
                 raise invalid(f"{at}.optionLocalId", "is no option of the activity")
 
 
@@ -136,21 +168,26 @@ def _check_metrics(body: Document) -> None:
         action = one.get("action")
         if action is not None and (not isinstance(action, dict) or action.get("type") not in ACTIONS):
             raise invalid(f"{field}.action.type", "is no action")
-        for place, mbox in enumerate(_objects(one, "mboxes", f"{field}.")):
+        inner = _objects(action or {}, "mboxes", f"{field}.action.")
+        for place, mbox in enumerate([*_objects(one, "mboxes", f"{field}."), *inner]):
             if mbox.get("successEvent") not in (None, "mbox_shown", "mbox_clicked"):
                 raise invalid(f"{field}.mboxes[{place}].successEvent", "must be mbox_shown or mbox_clicked")
 
 
 def _check_offer(one: Document, store: AccountStore, field: str) -> None:
     offer = one.get("offerId", 0)
-    if offer != 0 and offer not in store.offers:
+    if offer != 0 and not _among(offer, store.offers):
         raise invalid(f"{field}.offerId", f"offer {offer} is not found")
 
 
 def _check_audiences(one: Document, store: AccountStore, field: str) -> None:
     for number, audience in enumerate(_list(one, "audienceIds")):
-        if audience not in store.audiences:
+        if not _among(audience, store.audiences):
             raise invalid(f"{field}.audienceIds[{number}]", f"audience {audience} is not found")
+
+
+def _among(value: Any, known: Container[int]) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value in known
 
 
 def _local_ids(objects: Iterable[Document], key: str, field: str) -> set[int]:

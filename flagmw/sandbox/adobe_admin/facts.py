@@ -22,7 +22,8 @@ def meet(sandbox: Sandbox, client: str, device: str, delivery: Delivery) -> dict
         target.mboxes.note(client, wanted.name, wanted.detail.get("parameters") or (), now)
     for notification in delivery.notifications:
         values.update(notification.get("profileParameters") or {})
-        name = (notification.get("mbox") or {}).get("name")
+        mbox = notification.get("mbox")
+        name = mbox.get("name") if isinstance(mbox, dict) else None
         if isinstance(name, str):
             target.mboxes.note(client, name, notification.get("parameters") or (), now)
     profile = target.profiles.met(client, device, delivery.ids, values, now)

@@ -120,16 +120,13 @@ def _next_edge(store: AccountStore, now: float) -> float:
 
 
 def _served(account: TargetAccount, store: AccountStore, now: float) -> TargetAccount:
-    records = sorted(store.activities.values(), key=lambda one: -int(one.body.get("priority", 5)))
-    activities = tuple(
-        activity
-        for record in records
-        if record.body["state"] != "deleted"
-        for activity in _activities(record, account, store, now)
-    )
+    # Automated Personalization is kept, and not served.
+    records = [one for one in store.activities.values() if one.type != "abt" and one.body["state"] != "deleted"]
+    records.sort(key=lambda one: -int(one.body.get("priority", 5)))
+    activities = tuple(activity for record in records for activity in _activities(record, account, store, now))
     clicks = dict.fromkeys(account.clicks)
     for record in records:
-        if record.origin is None and record.body["state"] != "deleted":
+        if record.origin is None:
             clicks.update(dict.fromkeys(mbox for mbox, event in goals(record.body) if event == "mbox_clicked"))
     given = {one.name: getattr(account, one.name) for one in fields(TargetAccount)}
     # In an account without properties tokens count for nothing, whatever is created later.

@@ -56,6 +56,14 @@ def _activities() -> Steps:
         assert (made["name"], made["state"], made["priority"]) == (kind, "saved", 5)
         changed = yield f"activities.{kind}.update", (made["id"], {**body, "name": f"{kind} 2"}), {}
         assert (yield f"activities.{kind}.get", (made["id"],), {}) == changed
+        if kind != "ap":
+            split = yield f"activities.{kind}.split", (made["id"], {"A": 100}), {}
+            assert split["experiences"][0]["visitorPercentage"] == 100
+            more = yield f"activities.{kind}.add_experience", (made["id"], "B"), {}
+            assert [one["name"] for one in more["experiences"]] == ["A", "B"]
+            copy = yield f"activities.{kind}.clone", (made["id"], "A copy"), {}
+            assert (copy["name"], copy["state"], len(copy["experiences"])) == ("A copy", "saved", 2)
+            body = more
         links = yield f"activities.{kind}.qa_links", (made["id"], "https://shop.example/"), {}
         assert len(links["qaModeExperiences"]) == len(body.get("experiences", ()))
         gone = yield f"activities.{kind}.delete", (made["id"],), {}
