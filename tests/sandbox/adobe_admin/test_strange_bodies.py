@@ -51,7 +51,9 @@ BODIES: dict[str, tuple[str, int, dict[str, Any]]] = {
             "operations": [
                 {
                     "operationId": 0, "method": "POST", "relativeUrl": "/v2/offers/content",
-                    "dependsOnOperationIds": [], "headers": [{"name": "Content-Type", "value": "x"}], "body": {"name": "O", "content": "c"},
+                    "dependsOnOperationIds": [],
+                    "headers": [{"name": "Content-Type", "value": "x"}],
+                    "body": {"name": "O", "content": "c"},
                 },
                 {"operationId": 1, "method": "GET", "relativeUrl": "/v2/offers/content/{operationIdResponse:0}"},
             ]
