@@ -38,26 +38,26 @@ types-pyright: $(READY)
 	npx --yes pyright@1.1.414 --pythonpath $(BIN)/python tests/typing
 
 matrix: $(READY)
-	@$(BIN)/python -m tests.matrix.run
+	@$(BIN)/python -m tests.servers.matrix.run
 
 # The long forms: make faults ARGS="--requests 100000", make isolation ARGS="--requests 1000000",
 # make fuzz ARGS="--inputs 1000000".
 faults: $(READY)
-	@$(BIN)/python -m tests.faults.run $(ARGS)
+	@$(BIN)/python -m tests.faults.load.run $(ARGS)
 
 isolation: $(READY)
-	@$(BIN)/python -m tests.isolation.run $(ARGS)
+	@$(BIN)/python -m tests.faults.isolation.run $(ARGS)
 
 fuzz: $(READY)
-	@$(BIN)/python -m fuzz.run $(ARGS)
+	@$(BIN)/python -m tests.faults.fuzz.run $(ARGS)
 
 # The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)
-	@$(BIN)/python -m tests.soak.run $(ARGS)
+	@$(BIN)/python -m tests.faults.soak.run $(ARGS)
 
 # The long form: make bulk ARGS="--kills 50 --rows 500000".
 bulk: $(READY)
-	@$(BIN)/python -m tests.bulk.run $(ARGS)
+	@$(BIN)/python -m tests.faults.bulk.run $(ARGS)
 
 # The long form: make chaos ARGS="--seconds 600 --seed 7". A run prints its seed; --only names single attacks.
 chaos: $(READY)
@@ -67,9 +67,9 @@ chaos: $(READY)
 official-clients: official-clients-adobe official-clients-contentstack
 
 official-clients-adobe: $(READY)
-	@$(BIN)/python -m tests.official_clients.run $(ARGS)
+	@$(BIN)/python -m tests.contracts.vendors.official_clients.run $(ARGS)
 
-CONTENTSTACK := tests/official_clients/contentstack
+CONTENTSTACK := tests/contracts/vendors/official_clients/contentstack
 $(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
 	npm install --prefix $(CONTENTSTACK) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@

@@ -17,8 +17,8 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import harness
-from benchmarks.table import Section, summary
+from benchmarks.support import harness
+from benchmarks.support.table import Section, summary
 
 SECTIONS = (
     *("edge", "decide", "stall", "reuse", "vendors", "endtoend", "peers", "tail", "codec"),
@@ -42,7 +42,7 @@ def main() -> int:
             started = time.monotonic()
             stub.mode()
             try:
-                section = importlib.import_module(f"benchmarks.{name}").run(settings, stub)
+                section = importlib.import_module(f"benchmarks.sections.{name}").run(settings, stub)
             except Exception:
                 # What the others found is not to be lost with it.
                 traceback.print_exc()

@@ -3,21 +3,20 @@
 import importlib as _importlib
 import typing as _typing
 
-from flagmw._current import current
-from flagmw._stats import Stats
 from flagmw.codes import ErrorCode, Reason
-from flagmw.config import Config, Identity
+from flagmw.config.config import Config, Identity
 from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolError, TransportError
-from flagmw.flags import Flags
-from flagmw.runtime import Flagmw
+from flagmw.flags.current import current
+from flagmw.flags.flags import Flags
+from flagmw.runtime import Flagmw, Stats
 from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
 
 if _typing.TYPE_CHECKING:
-    from flagmw.vendors.adobe import AdobeTarget
-    from flagmw.vendors.contentstack import Contentstack
-    from flagmw.vendors.monetate import Monetate
+    from flagmw.vendors.adobe.vendor import AdobeTarget
+    from flagmw.vendors.contentstack.vendor import Contentstack
+    from flagmw.vendors.monetate.vendor import Monetate
     from flagmw.vendors.static import Static
-    from flagmw.vendors.webtrends import Webtrends
+    from flagmw.vendors.webtrends.vendor import Webtrends
 
 __version__ = "0.1.0"
 

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from flagmw import _response
-from flagmw._current import set_current, swap_current
-from flagmw._ending import ends_by_signal
-from flagmw._engine import Exchange
-from flagmw._lazy import Deferred
-from flagmw._link_page import Page
-from flagmw._own_state import own_state
+from flagmw._decide.lazy import Deferred
+from flagmw._exchange.exchange import Exchange
+from flagmw._support.ending import ends_by_signal
+from flagmw._web import response as response_headers
+from flagmw._web.asgi_state import own_state
+from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.flags import Flags
+from flagmw.flags.current import set_current, swap_current
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -183,7 +183,7 @@ class _Responder:
                     break
             else:
                 return True
-            return _response.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+            return response_headers.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         except Exception as error:
             self._fm.internal_error(error)
             return False
@@ -210,7 +210,7 @@ class _Responder:
                 }
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
             if self._plain:
-                edited = _response.edit(
+                edited = response_headers.edit(
                     headers,
                     message["status"],
                     cookies,

@@ -12,7 +12,7 @@ except ImportError as error:
 
 from flagmw import asgi
 from flagmw.asgi import FlagsMiddleware
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 
 __all__ = ["FlagsDep", "FlagsMiddleware", "flags_from", "install"]
 

@@ -12,7 +12,7 @@ except ImportError as error:
 
 from flagmw import wsgi
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.wsgi import FlagsMiddleware
 

@@ -6,25 +6,27 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flagmw import _saved
-from flagmw._deciding import Deciding
-from flagmw._delivery import Delivery
-from flagmw._engine import Context, Exchange
-from flagmw._guard import Bucket, Deadline
-from flagmw._lane import Lane
-from flagmw._log import Throttle
-from flagmw._refresh import Refresher
-from flagmw._shadow import Shadow
-from flagmw._shadow_report import Report
-from flagmw._stats import Counts, Label, Stats
-from flagmw._visiting import Visiting
-from flagmw._visitors import open_seen, open_store
+from flagmw._decide.decider import Deciding
+from flagmw._decide.refresh import Refresher
+from flagmw._decide.vendor_client import Lane
+from flagmw._decide.visitor_loader import Visiting
+from flagmw._delivery.delivery import Delivery
+from flagmw._delivery.shared_exposures import open_seen
+from flagmw._exchange import saved_visitor
+from flagmw._exchange.exchange import Context, Exchange
+from flagmw._shadow.report import Report
+from flagmw._shadow.shadow import Shadow
+from flagmw._support.counters import Counts, Label
+from flagmw._support.limits import Bucket, Deadline
+from flagmw._support.log import Throttle
+from flagmw._visitor_store.factory import open_store
 from flagmw.codes import ErrorCode
-from flagmw.config import Config, build, from_mapping, matcher
-from flagmw.flags import Flags
+from flagmw.config.config import Config, build, from_mapping, matcher
+from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
 
@@ -135,7 +137,7 @@ class Flagmw(Deciding):
         Raises:
             ValueError: *visitor* cannot be read; or the data is bad and the configuration says `debug`.
         """
-        visit = visitor if isinstance(visitor, Visit) else _saved.load(visitor, time.time())
+        visit = visitor if isinstance(visitor, Visit) else saved_visitor.load(visitor, time.time())
         exchange = self._exchange_of(visit)
         if self._visiting is not None:
             self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))
@@ -266,3 +268,16 @@ class Flagmw(Deciding):
             for rule in (vendor.cookies for vendor in self._context.config.vendors)
         ]
         return Exchange(self._context, visit, states, self._delivery.sink())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What a `Flagmw` has counted, as it was at one moment.
+
+    Attributes:
+        counts: by (what, vendor, code), since this process began.
+        outbox: the events; here `accepted = delivered + queued + dead + dropped` holds at any moment.
+    """
+
+    counts: Mapping[Label, int]
+    outbox: OutboxStats

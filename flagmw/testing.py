@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import pytest
 
-from flagmw import _placed
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode, Reason
+from flagmw.flags import testing_hooks
 from flagmw.types import Decision, Delivered, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
 from flagmw.vendors.contract import check_vendor
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ class override_flags:
     """
 
     def __init__(self, variants: Mapping[str, str], *, strict: bool = False) -> None:
-        self._override = _placed.Override(dict(variants), strict)
+        self._override = testing_hooks.Override(dict(variants), strict)
 
     def __enter__(self) -> Self:
-        _placed.push(self._override)
+        testing_hooks.push(self._override)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _placed.pop(self._override)
+        testing_hooks.pop(self._override)
 
     def __call__(self, function: F) -> F:
         """Put the variants in place while *function* runs, async or not."""
@@ -84,14 +85,14 @@ class capture_tracks:
     """
 
     def __init__(self) -> None:
-        self._capture = _placed.Capture()
+        self._capture = testing_hooks.Capture()
 
     def __enter__(self) -> list[Track]:
-        _placed.push(self._capture)
+        testing_hooks.push(self._capture)
         return self._capture.tracks
 
     def __exit__(self, *_: object) -> None:
-        _placed.pop(self._capture)
+        testing_hooks.pop(self._capture)
 
 
 class FakeVendor:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from flagmw._link_token import without_token
+from flagmw._support.link_token import without_token
 from flagmw.codes import ErrorCode, Reason
 
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flagmw import _response
-from flagmw._current import set_current, swap_current
-from flagmw._engine import Exchange
-from flagmw._lazy import Deferred
-from flagmw._link_page import Page
+from flagmw._decide.lazy import Deferred
+from flagmw._exchange.exchange import Exchange
+from flagmw._web import response as response_headers
+from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
-from flagmw.flags import Flags
+from flagmw.flags.current import set_current, swap_current
+from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 
 if TYPE_CHECKING:
@@ -167,7 +167,9 @@ class _Start:
         no_store = self._exchange.no_store
         if flags.touched or cookies or no_store:
             try:
-                edited = _response.edit(headers, int(status[:3]), cookies, touched=flags.touched, no_store=no_store)
+                edited = response_headers.edit(
+                    headers, int(status[:3]), cookies, touched=flags.touched, no_store=no_store
+                )
                 headers = headers if edited is None else edited
             except Exception as error:
                 self._fm.internal_error(error)

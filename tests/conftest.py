@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from flagmw import ErrorCode
-from flagmw._delivery import Delivery
+from flagmw._delivery.delivery import Delivery
 from flagmw.exceptions import OutboxError
 
 settings.register_profile("flagmw", derandomize=True, deadline=None, max_examples=100, print_blob=False)
@@ -24,24 +24,24 @@ _CODES = frozenset(ErrorCode) | {""}
 LONG = (
     "servers/test_outbox_processes.py",
     "project/test_benchmarks.py",
-    "outbox/test_faults.py",
-    "matrix/test_matrix.py",
-    "soak/test_soak.py",
-    "outbox/test_state_machine.py",
-    "leaks/test_leaks.py",
-    "faults/test_faults.py",
-    "catalogue/test_upstream.py",
-    "drivers/test_contract.py",
-    "drivers/test_hedging.py",
+    "contracts/outbox/test_faults.py",
+    "servers/matrix/test_matrix.py",
+    "faults/soak/test_soak.py",
+    "contracts/outbox/test_state_machine.py",
+    "faults/leaks/test_leaks.py",
+    "faults/load/test_faults.py",
+    "faults/catalogue/test_upstream.py",
+    "contracts/drivers/test_contract.py",
+    "contracts/drivers/test_hedging.py",
     "cli/test_outbox.py",
-    "outbox/test_valkey_faults.py",
+    "contracts/outbox/test_valkey_faults.py",
     "servers/test_monetate_shop.py",
-    "drivers/test_lifecycle.py",
-    "fuzzing/test_fuzz.py",
+    "contracts/drivers/test_lifecycle.py",
+    "faults/fuzz/test_fuzz.py",
     "servers/test_killed_worker.py",
-    "isolation/test_isolation.py",
-    "edges/test_reuse.py",
-    "catalogue/test_transport.py",
+    "faults/isolation/test_isolation.py",
+    "contracts/edges/test_reuse.py",
+    "faults/catalogue/test_transport.py",
 )
 
 

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from flagmw.doctor._finding import Finding, Level, exit_code, page_of, run_check
-from flagmw.doctor._options import OPTIONS, defaults_known, delivery, lanes
-from flagmw.doctor._vendor import SAMPLE_TOKEN, examine_vendor
+from flagmw.doctor.finding import Finding, Level, exit_code, page_of, run_check
+from flagmw.doctor.options import OPTIONS, defaults_known, delivery, lanes
+from flagmw.doctor.vendor import SAMPLE_TOKEN, examine_vendor
 from flagmw.runtime import Flagmw
 
 __all__ = ["SAMPLE_TOKEN", "Finding", "Level", "examine", "exit_code", "render", "to_json"]

@@ -9,12 +9,11 @@ than the longest wait that its policy knows.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flagmw.codes import ErrorCode
 from flagmw.types import Event, Outcome
@@ -238,23 +237,3 @@ class Outbox(Protocol):
 
     def close(self) -> None:
         """Free what is held. A second call does nothing; afterwards nothing can be put or claimed."""
-
-
-class PerProcess(Generic[T]):
-    """A value that every process makes for itself, so that a forked child never meets its parent's locks."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._by_pid: dict[int, T] = {}
-
-    def get(self) -> T:
-        """Return this process's value, made at the first call."""
-        pid = os.getpid()
-        value = self._by_pid.get(pid)
-        if value is None:
-            # setdefault is atomic: threads that race here in a fresh child agree on one value without a lock,
-            # and any lock of ours might have been held by another thread at the moment of the fork.
-            value = self._by_pid.setdefault(pid, self._make())
-            for other in [known for known in self._by_pid if known != pid]:
-                self._by_pid.pop(other, None)
-        return value

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from flagmw._valkey import url
 from flagmw.exceptions import ConfigError
-from flagmw.outbox import _valkey_url
 from flagmw.types import empty
 
 MEMORY = "memory://"
@@ -18,7 +18,7 @@ MEMORY = "memory://"
 
 def is_shared(text: str | None) -> bool:
     """Say whether *text* names a server that processes on several machines share."""
-    return text is not None and text.partition("://")[0] in _valkey_url.SCHEMES
+    return text is not None and text.partition("://")[0] in url.SCHEMES
 
 
 _SQLITE_OPTIONS: Mapping[str, Callable[[str], object]] = {
@@ -49,7 +49,7 @@ class Location:
     scheme: str
     path: str = ""
     options: Mapping[str, str] = field(default_factory=empty)
-    server: _valkey_url.Address | None = None
+    server: url.Address | None = None
 
 
 def parse(text: str) -> Location:
@@ -60,7 +60,7 @@ def parse(text: str) -> Location:
     """
     if text == MEMORY:
         return Location("memory")
-    if text.partition("://")[0] in _valkey_url.SCHEMES:
+    if text.partition("://")[0] in url.SCHEMES:
         return _valkey(text)
     parts = urlsplit(text)
     if parts.scheme != "sqlite":
@@ -73,7 +73,7 @@ def parse(text: str) -> Location:
 
 def _valkey(text: str) -> Location:
     """Return a server, and the files from which events are forwarded to it."""
-    server, rest = _valkey_url.parse_with_rest(text)
+    server, rest = url.parse_with_rest(text)
     if server.directory is None or not server.directory.startswith("/"):
         raise ConfigError(
             "outbox: a Valkey URL needs dir=/directory, where events wait on this machine until they are sent"

@@ -14,11 +14,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from flagmw.sandbox import adobe, console, contentstack, monetate, webtrends
+from flagmw.sandbox import control as console
+from flagmw.sandbox.adobe import routes as adobe
+from flagmw.sandbox.contentstack import routes as contentstack
+from flagmw.sandbox.fault_middleware import ConnectionCut, FaultWrapper
 from flagmw.sandbox.guard import PROGRAMS_AND_OWN_PAGES, Access, Guard
+from flagmw.sandbox.monetate import routes as monetate
 from flagmw.sandbox.scenario import DEFAULT, Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.wire_faults import ConnectionCut, FaultWrapper
+from flagmw.sandbox.webtrends import routes as webtrends
 
 logger = logging.getLogger("flagmw.sandbox")
 

@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.reader import build
+from flagmw.sandbox.schema import build
 
 Kind = Literal[
     "delay", "drip", "hang", "reset", "close", "status", "html", "empty", "redirect", "gzip_bomb", "truncate",

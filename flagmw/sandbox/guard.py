@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flagmw._addresses import is_loopback, parsed
-from flagmw._domains import host_name
+from flagmw._cookies.domains import host_name
+from flagmw._support.addresses import is_loopback, parsed
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.console import PREFIX
+from flagmw.sandbox.control import PREFIX
 
 CONTROL_HEADER = "sandbox-token"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

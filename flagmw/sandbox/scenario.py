@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.adobe_model import TargetAccount
-from flagmw.sandbox.contentstack_model import Project
-from flagmw.sandbox.monetate_model import Retailer
-from flagmw.sandbox.reader import build, hint
-from flagmw.sandbox.webtrends_model import Account
+from flagmw.sandbox.adobe.model import TargetAccount
+from flagmw.sandbox.contentstack.model import Project
+from flagmw.sandbox.monetate.model import Retailer
+from flagmw.sandbox.schema import build, hint
+from flagmw.sandbox.webtrends.model import Account
 
 DEFAULT = "shop"
 

@@ -13,16 +13,17 @@ from typing import Any, Self
 import uvicorn
 from starlette.applications import Starlette
 
-from flagmw._addresses import is_loopback
+from flagmw._support.addresses import is_loopback
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox import contentstack, monetate
-from flagmw.sandbox.adobe import ASSETS
+from flagmw.sandbox.adobe.routes import ASSETS
 from flagmw.sandbox.app import SandboxVendor, create_app
+from flagmw.sandbox.contentstack import routes as contentstack
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.guard import access
+from flagmw.sandbox.monetate import routes as monetate
 from flagmw.sandbox.scenario import Scenario, load_scenario
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends_wire import BASE
+from flagmw.sandbox.webtrends.request import BASE
 
 _START_S = 10.0
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from flagmw.sandbox.adobe.visitors import Visitors
 from flagmw.sandbox.adobe_admin.store import TargetState
-from flagmw.sandbox.adobe_visitors import Visitors
-from flagmw.sandbox.contentstack_decide import People
-from flagmw.sandbox.cookies import KeyRing
+from flagmw.sandbox.contentstack.decide import People
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
 from flagmw.sandbox.scenario import Scenario
+from flagmw.sandbox.webtrends.cookies import KeyRing
 
 
 class Sandbox:

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ConfigError
 from flagmw.types import CookieChange, Decision, Dropped, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
-from flagmw.vendors._options import checked_prefix, flag
-from flagmw.vendors.base import CookieRule, Participation
+from flagmw.vendors.base import Participation
+from flagmw.vendors.common.options import checked_prefix, flag
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _ID_LIFE_S = 400 * 86400

@@ -125,6 +125,12 @@ def remove_directory(field: Field) -> None:
     """Remove the outbox under living processes: they have the open files, and no other attack kills them meanwhile."""
     if field.keeper is not None:
         return
+    # Files of processes that were killed before are held open by nobody, so what is in them is to be delivered first.
+    end = time.monotonic() + 15
+    while time.monotonic() < end and any(
+        order.startswith("o-") and order not in field.vendor.took for order in field.shop.promised
+    ):
+        time.sleep(0.1)
     field.vendor.mood = "down"
     field.for_a_while(0.2, 0.6)
     # An order of a visitor for whom the vendor fails would wait in any case.

@@ -241,6 +241,14 @@ def _account(shop: Shop, vendor: Vendor, sweep_s: float, report: Report) -> None
             report.reasons["waits, the vendor fails for it"] += 1
         else:
             missing.append(f"{order} ({reason or kind or 'nothing is known of it'})")
+    # What a full disk refuses is counted, by reason; the page had its answer before that.
+    refused = Counter[str]()
+    for part in parts:
+        refused.update(part["refused"])
+    if 0 < len(missing) - queued <= refused.total():
+        for reason, n in refused.items():
+            report.reasons[f"{reason}, refused"] += n
+        missing = missing[:queued]
     if missing:
         report.trouble.append(
             f"{shop.name}: {len(missing)} orders of {len(promised)} are nowhere: {', '.join(missing[:5])}; "
@@ -249,8 +257,9 @@ def _account(shop: Shop, vendor: Vendor, sweep_s: float, report: Report) -> None
     for part in parts:
         if not part["balanced"]:
             report.trouble.append(f"{shop.name}: the account of {part['part']} does not balance")
-    if accepted < len(promised):
-        report.trouble.append(f"{shop.name}: {len(promised)} orders promised, but {accepted} accepted")
+    if accepted + refused.total() < len(promised):
+        known = f"{accepted} accepted and {refused.total()} refused"
+        report.trouble.append(f"{shop.name}: {len(promised)} orders promised, but {known}")
     again = {order: n - 1 for order, n in vendor.took.items() if n > 1 and f"-{shop.name}-" in order}
     report.repeats += sum(again.values())
     # At Monetate an event counts once at most.

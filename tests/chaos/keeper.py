@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from tests.outbox.on_valkey import started
+from tests.contracts.outbox.on_valkey import started
 from tests.support.listening import Listening
 
 SETTINGS = {"appendonly": "yes", "appendfsync": "always", "save": "", "repl-diskless-sync-delay": "0"}

@@ -18,7 +18,7 @@ import pytest
 
 from flagmw import Flagmw, Static, cli
 from flagmw.sandbox import SandboxServer
-from tests.edges.driver import Answer, WsgiEdge
+from tests.contracts.edges.driver import Answer, WsgiEdge
 from tests.support.raw_vendor import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -17,13 +17,13 @@ import pytest
 
 from flagmw import Flagmw, Visit, cli
 from flagmw.codes import ErrorCode
-from flagmw.outbox import worker
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import ValkeyOutbox
+from flagmw.outbox.worker import worker
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Dead
-from tests.outbox import on_valkey
+from tests.contracts.outbox import on_valkey
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"

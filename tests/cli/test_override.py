@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flagmw._overrides import Override, read
-from flagmw._token import Keys
-from flagmw.cli import app
+from flagmw._support.tokens import Keys
+from flagmw._web.overrides import Override, read
+from flagmw.cli.main import app
 
 KEY = "tests-only-0123456789-abcdefghijklmnopq"
 CONFIG = f"""

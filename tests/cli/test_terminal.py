@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flagmw._cli_text import say, say_json, shown
+from flagmw.cli.text import say, say_json, shown
 from tests.cli.test_cli import Run, run
 
 __all__ = ["run"]

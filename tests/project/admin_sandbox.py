@@ -27,7 +27,8 @@ Written by `python -m tests.project.admin_sandbox` from the code. Each row has a
 
 - **operations**: `tests/sandbox/adobe_admin/test_operations.py`, both clients; statuses and schemas are those below.
 - **sample**: `tests/sandbox/adobe_admin/test_samples.py`, the request that Adobe's page prints.
-- **judge**: `tests/official_clients/check_admin.py`, the method of Adobe's own client (`make official-clients`).
+- **judge**: `tests/contracts/vendors/official_clients/check_admin.py`, the method of Adobe's own client
+  (`make official-clients`).
 
 "#" is the endpoint's place in Adobe's page "Admin and Profile APIs"; without one it is in Adobe's published OpenAPI
 description alone. With `legacy_200` the sandbox answers 200 instead of 201, as that page has it.
@@ -111,7 +112,7 @@ JUDGED = {
 
 def judged() -> set[str]:
     """Return the methods of Adobe's client that the judge calls, by its source."""
-    source = (TESTS / "official_clients" / "check_admin.py").read_text("utf-8")
+    source = (TESTS / "contracts" / "vendors" / "official_clients" / "check_admin.py").read_text("utf-8")
     table = source.partition("OPERATIONS = {")[2].partition("}")[0]
     return set(re.findall(r'"(\w+)": "\w+"', table))
 

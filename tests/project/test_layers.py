@@ -1,7 +1,6 @@
-"""Which module may import which: only what lies lower, and no circles.
+"""Order of the folders: each imports only what stands above it in the table, and no module imports itself.
 
-Every module of the package has a layer. One that this file does not know fails the first test: it is added to
-`LAYERS` below, as low as what it imports allows.
+A folder or file of the root that the table does not name fails the first test: add it as high as its imports allow.
 """
 
 from __future__ import annotations
@@ -15,129 +14,45 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "flagmw"
-
-# From the bottom up. A name with `.*` stands for a package and what is in it; the longest name that fits counts.
-LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("words", frozenset({"codes", "exceptions", "types", "_secret", "_link_token"})),
-    (
-        "pure rules",
-        frozenset(
-            {
-                "_addresses",
-                "_carried",
-                "_checks",
-                "_context",
-                "_cookies",
-                "_crawlers",
-                "_current",
-                "_domains",
-                "_engine",
-                "_events",
-                "_exposures",
-                "_gates",
-                "_generations",
-                "_guard",
-                "_hints",
-                "_ids",
-                "_inbound",
-                "_jars",
-                "_known",
-                "_locks",
-                "_link_page",
-                "_log",
-                "_memory",
-                "_merge",
-                "_placed",
-                "_overrides",
-                "_own_state",
-                "_recall",
-                "_remember",
-                "_reports",
-                "_response",
-                "_saved",
-                "_shadow_report",
-                "_sources",
-                "_stats",
-                "_stored",
-                "_suspects",
-                "_token",
-                "_tracks",
-                "config",
-                "flags",
-                "outbox",
-                "outbox._valkey_url",
-                "outbox.base",
-                "outbox.location",
-                "outbox.pace",
-                "outbox.parcels",
-                "outbox.policy",
-                "outbox.visitor",
-                "vendors.*",
-            }
-        ),
-    ),
-    (
-        "sockets, threads and stores",
-        frozenset(
-            {
-                "_deciding",
-                "_delivery",
-                "_flights",
-                "_lane",
-                "_lazy",
-                "_linger",
-                "_places",
-                "_pulse",
-                "_refresh",
-                "_shadow",
-                "_shadow_file",
-                "_visiting",
-                "_visitors",
-                "drivers.*",
-                "outbox.*",
-                "runtime",
-            }
-        ),
-    ),
-    ("edges", frozenset({"_ending", "asgi", "wsgi"})),
-    (
-        "adapters",
-        frozenset({"_django_settings", "admin", "admin.*", "django", "doctor", "doctor.*", "fastapi", "flask"}),
-    ),
-    (
-        "tools",
-        frozenset(
-            {
-                "_cli_common",
-                "_cli_deliver",
-                "_cli_opened",
-                "_cli_outbox",
-                "_cli_override",
-                "_cli_shadow",
-                "_cli_text",
-                "cli",
-                "sandbox.*",
-                "testing",
-            }
-        ),
-    ),
-)
-PURE = 1
-# The public names, for people; nobody inside needs the whole of it but the tools.
 ROOT = "flagmw"
 
-IMPURE = (
-    "aiohttp",
-    "asyncio",
-    "httpcore",
-    "httpcore2",
-    "httptools",
-    "httpx",
-    "httpx2",
-    "socket",
-    "sqlite3",
-    "ssl",
-    "subprocess",
+# From the bottom up: names of folders and files of the root, and whether they are free of input and output.
+ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("codes", "exceptions"), True),
+    (("_support",), False),
+    (("types",), True),
+    (("_cookies",), True),
+    (("_transports",), False),
+    (("_drivers",), False),
+    (("flags",), True),
+    (("vendors",), True),
+    (("_valkey",), False),
+    (("outbox",), False),
+    (("config",), True),
+    (("_web",), True),
+    (("_visitor_store",), False),
+    (("_exchange",), True),
+    (("_delivery",), False),
+    (("_decide",), False),
+    (("_shadow",), False),
+    (("runtime",), False),
+    (("asgi", "wsgi"), False),
+    (("admin", "django", "doctor", "fastapi", "flask"), False),
+    (("cli", "sandbox", "testing"), False),
+)
+# Modules of the other folders that are free of input and output as well.
+PURE = frozenset({"_support.limits", "_support.tokens", "_valkey.url", "_visitor_store.base", "_shadow.report"})
+PURE |= {f"outbox.{name}" for name in ("base", "location", "policy", "purge", "worker.batches", "worker.pace")}
+# Imports that point up all the same, until the code is taken apart: (module, target).
+UPWARD = frozenset({("_delivery.delivery", "_decide.vendor_client")})
+
+ADAPTERS, TOOLS = len(ORDER) - 2, len(ORDER) - 1
+FRAMEWORKS = frozenset({"django", "fastapi", "flask", "starlette", "typer", "rich", "uvicorn", "pytest"})
+IMPURE = frozenset(
+    {
+        *("aiohttp", "asyncio", "httpcore", "httpcore2", "httptools", "httpx", "httpx2"),
+        *("socket", "sqlite3", "ssl", "subprocess"),
+    }
 )
 
 
@@ -149,7 +64,6 @@ class Import:
     target: str
     line: int
     typing_only: bool
-    deferred: bool
 
     def __str__(self) -> str:
         return f"{self.module} (line {self.line}) imports {self.target}"
@@ -157,7 +71,7 @@ class Import:
 
 @cache
 def modules() -> dict[str, Path]:
-    """Return the package's modules by name: "" for the package itself, "drivers" for a package in it."""
+    """Return the package's modules by name: "" for the package itself, "outbox" for a package in it."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -165,38 +79,33 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def layer_of(module: str) -> int | None:
-    """Return how high *module* lies, None if nobody has said."""
-    names = [module, f"{module}.*"]
-    while "." in module:
-        module = module.rpartition(".")[0]
-        names.append(f"{module}.*")
-    for name in names:
-        for level, (_, members) in enumerate(LAYERS):
-            if name in members:
-                return level
-    return None
+def level_of(module: str) -> int | None:
+    """Return the place of *module*'s folder in the table; None if the table does not name it."""
+    folder = module.partition(".")[0]
+    return next((level for level, (folders, _) in enumerate(ORDER) if folder in folders), None)
+
+
+def is_pure(module: str) -> bool:
+    level = level_of(module)
+    return level is not None and (ORDER[level][1] or module in PURE)
 
 
 def imports(module: str, path: Path) -> Iterator[Import]:
-    """Yield the imports of *module* that stay in the package, and whole names of others."""
-    tree = ast.parse(path.read_text("utf-8"))
+    """Yield the imports of *module*: modules of this package, and whole names of others."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    known = modules()
 
-    def walk(node: ast.AST, typing_only: bool, deferred: bool) -> Iterator[Import]:
+    def walk(node: ast.AST, typing_only: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
                 for alias in child.names:
-                    yield Import(module, alias.name, child.lineno, typing_only, deferred)
+                    yield Import(module, alias.name, child.lineno, typing_only)
             elif isinstance(child, ast.ImportFrom):
                 for target in from_targets(child):
-                    yield Import(module, target, child.lineno, typing_only, deferred)
-            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-                yield from walk(child, True, deferred)
+                    yield Import(module, target, child.lineno, typing_only)
             else:
-                inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from walk(child, typing_only, deferred or inside)
+                yield from walk(
+                    child, typing_only or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
+                )
 
     def from_targets(node: ast.ImportFrom) -> list[str]:
         base = node.module or ""
@@ -204,49 +113,60 @@ def imports(module: str, path: Path) -> Iterator[Import]:
             parts = package.split(".") if package else []
             parts = parts[: len(parts) - (node.level - 1)]
             base = ".".join([ROOT, *parts, *([base] if base else [])])
-        inner = base.removeprefix(ROOT).removeprefix(".")
         if base != ROOT and not base.startswith(f"{ROOT}."):
             return [base]
+        inner = base.removeprefix(ROOT).removeprefix(".")
         # `from flagmw import asgi` means the module, `from flagmw import Flags` the package.
         return [
-            f"{base}.{alias.name}" if (f"{inner}.{alias.name}" if inner else alias.name) in known else base
+            f"{base}.{alias.name}" if (f"{inner}.{alias.name}" if inner else alias.name) in modules() else base
             for alias in node.names
         ]
 
-    yield from walk(tree, False, False)
+    yield from walk(ast.parse(path.read_text("utf-8")), False)
 
 
 @cache
 def inner_imports() -> list[Import]:
     """Return all arrows inside the package, with targets named as modules are: "" is the package itself."""
     return [
-        Import(i.module, i.target.removeprefix(ROOT).removeprefix("."), i.line, i.typing_only, i.deferred)
+        Import(i.module, i.target.removeprefix(ROOT).removeprefix("."), i.line, i.typing_only)
         for module, path in modules().items()
         for i in imports(module, path)
         if i.target == ROOT or i.target.startswith(f"{ROOT}.")
     ]
 
 
-def test_every_module_has_a_layer() -> None:
-    """No module is unknown, so that a new one has to say where it belongs."""
-    unknown = [module for module in modules() if module and layer_of(module) is None]
-    assert not unknown, f"add to LAYERS in {Path(__file__).name}: {', '.join(unknown)}"
+def test_every_folder_has_a_place() -> None:
+    unknown = {module.partition(".")[0] for module in modules() if module and level_of(module) is None}
+    assert not unknown, f"add to ORDER in {Path(__file__).name}: {', '.join(sorted(unknown))}"
 
 
-def test_imports_point_down() -> None:
-    """Nothing imports what lies higher, not even for annotations or late in a function."""
+def test_imports_point_up_the_table() -> None:
+    """No folder imports one below it in the table, not even for annotations or late in a function."""
     wrong = []
     for arrow in inner_imports():
-        here, there = layer_of(arrow.module), layer_of(arrow.target)
-        if arrow.module and arrow.target and here is not None and there is not None and there > here:
-            wrong.append(f"{arrow}: {LAYERS[here][0]} must not know {LAYERS[there][0]}")
-    assert wrong == []
+        source, target = level_of(arrow.module), level_of(arrow.target)
+        if arrow.module and arrow.target and source is not None and target is not None and target > source:
+            wrong.append(arrow)
+    assert [str(arrow) for arrow in wrong if (arrow.module, arrow.target) not in UPWARD] == []
+    assert {(arrow.module, arrow.target) for arrow in wrong} == UPWARD, "take what is gone out of UPWARD"
+
+
+def test_no_file_carries_an_underscore() -> None:
+    """A folder with an underscore is internal; files carry none."""
+    names = [path.name for path in PACKAGE.rglob("*.py") if path.name.startswith("_")]
+    assert set(names) <= {"__init__.py", "__main__.py"}
+
+
+def test_internal_folders_pass_no_names_on() -> None:
+    """The `__init__` of an internal folder is empty: whoever imports one of its modules gets no other."""
+    full = [name for name, path in modules().items() if name.startswith("_") and path.name == "__init__.py"]
+    assert [name for name in full if modules()[name].read_text("utf-8").strip()] == []
 
 
 def test_only_tools_import_the_package_itself() -> None:
     """`from flagmw import Flags` loads everything: inside, names come from the modules where they are made."""
-    tools = len(LAYERS) - 1
-    wrong = [str(arrow) for arrow in inner_imports() if not arrow.target and layer_of(arrow.module) != tools]
+    wrong = [str(arrow) for arrow in inner_imports() if not arrow.target and level_of(arrow.module) != TOOLS]
     assert wrong == []
 
 
@@ -263,15 +183,16 @@ def test_the_package_only_passes_names_on() -> None:
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert functions == ["__getattr__", "__dir__"]
     reached = [arrow.target for arrow in inner_imports() if not arrow.module]
-    assert [target for target in reached if (layer_of(target) or 0) > layer_of("runtime")] == []  # type: ignore[operator]
+    assert [target for target in reached if (level_of(target) or 0) > (level_of("runtime") or 0)] == []
 
 
-@pytest.mark.parametrize("level", range(len(LAYERS)), ids=[name for name, _ in LAYERS])
+@pytest.mark.parametrize("level", range(len(ORDER)), ids=["+".join(folders) for folders, _ in ORDER])
 def test_no_circles(level: int) -> None:
-    """Inside a layer no module imports, over however many others, itself. Annotations do not count."""
+    """Inside a folder no module imports, over however many others, itself. Annotations do not count."""
     arrows: dict[str, set[str]] = {}
     for arrow in inner_imports():
-        if not arrow.typing_only and layer_of(arrow.module) == layer_of(arrow.target) == level:
+        inside = level_of(arrow.module) == level_of(arrow.target) == level and not arrow.typing_only
+        if inside and "__init__.py" not in (modules()[arrow.module].name, modules()[arrow.target].name):
             arrows.setdefault(arrow.module, set()).add(arrow.target)
     done: set[str] = set()
 
@@ -291,7 +212,7 @@ def test_pure_modules_touch_nothing() -> None:
     wrong = [
         str(arrow)
         for module, path in modules().items()
-        if module and (layer_of(module) or 0) <= PURE
+        if is_pure(module)
         for arrow in imports(module, path)
         if arrow.target.partition(".")[0] in IMPURE
     ]
@@ -300,13 +221,11 @@ def test_pure_modules_touch_nothing() -> None:
 
 def test_frameworks_are_known_to_their_adapters_only() -> None:
     """No module below the adapters imports a framework."""
-    frameworks = {"django", "fastapi", "flask", "starlette", "typer", "rich", "uvicorn", "pytest"}
-    adapters = len(LAYERS) - 2
     wrong = [
         str(arrow)
         for module, path in modules().items()
-        if (layer_of(module) or 0) < adapters
+        if (level_of(module) or 0) < ADAPTERS
         for arrow in imports(module, path)
-        if arrow.target.partition(".")[0] in frameworks
+        if arrow.target.partition(".")[0] in FRAMEWORKS
     ]
     assert wrong == []

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
-from flagmw.sandbox.adobe_hash import allocation, murmur3
+from flagmw.sandbox.adobe.hash import allocation, murmur3
 
 UUID = "1ad0b2d0-2f6d-4d3e-8b0e-5f3c0e3a7d11"
 SESSION = "s" * 32

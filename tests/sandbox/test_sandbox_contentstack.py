@@ -10,14 +10,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from flagmw._guard import Deadline
-from flagmw.drivers.blocking import BlockingDriver
+from flagmw._drivers.blocking import BlockingDriver
+from flagmw._support.limits import Deadline
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
-from flagmw.sandbox.contentstack_decide import CONVERSION_WINDOW_S, People
+from flagmw.sandbox.contentstack.decide import CONVERSION_WINDOW_S, People
 from flagmw.types import Delivered, Flow, T, VisitorState
-from tests.unit.codec import visit
-from tests.unit.contentstack_codec import PROJECT, contentstack, exposure, track
+from tests.unit.vendors.contentstack.codec import PROJECT, contentstack, exposure, track
+from tests.unit.vendors.webtrends.codec import visit
 
 HEADERS = {"x-project-uid": PROJECT, "x-forwarded-for": "198.51.100.0", "user-agent": "Mozilla/5.0"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flagmw.sandbox import load_scenario
-from flagmw.sandbox.cookies import BadCookie, KeyRing
+from flagmw.sandbox.webtrends.cookies import BadCookie, KeyRing
 
 DOMAIN = 2490593
 USER, MODE = f"_wt.user-{DOMAIN}", f"_wt.mode-{DOMAIN}"

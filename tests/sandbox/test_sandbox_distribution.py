@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from flagmw.sandbox.matching import Sight
-from flagmw.sandbox.webtrends_decide import Hit, decide
-from flagmw.sandbox.webtrends_model import Project, Variation
-from flagmw.sandbox.webtrends_model import Test as Experiment
+from flagmw.sandbox.webtrends.decide import Hit, decide
+from flagmw.sandbox.webtrends.matching import Sight
+from flagmw.sandbox.webtrends.model import Project, Variation
+from flagmw.sandbox.webtrends.model import Test as Experiment
 
 N = 20_000
 # The 99.9 % quantiles of chi-square for 1 to 3 degrees of freedom.

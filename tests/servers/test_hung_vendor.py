@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx2
 import orjson
 
-from tests.catalogue.rows import decided, refused
+from tests.faults.catalogue.rows import decided, refused
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import Action, Connection, RawVendor, always, forever, free_port, hang, http
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from flagmw.sandbox import SandboxServer
-from tests.integration.shops import FLASK, Shop, Visitor, kill, start_shop
+from tests.servers.shops import FLASK, Shop, Visitor, kill, start_shop
 
 SERVERS = {"fastapi_shop": (["--workers", "2"], None), "flask_shop": (["--workers", "4"], FLASK)}
 WITHIN_S = 40.0

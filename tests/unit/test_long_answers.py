@@ -11,7 +11,7 @@ import pytest
 from flagmw import AdobeTarget, Contentstack, Monetate
 from flagmw.types import Decision, Reply, VisitorState
 from tests.support.busy import best
-from tests.unit.codec import visit, webtrends
+from tests.unit.vendors.webtrends.codec import visit, webtrends
 
 ASKED = "0123456789abcdef0123456789abcdef"
 MOST = 400_000

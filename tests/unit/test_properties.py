@@ -11,14 +11,14 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._cookies import format_set_cookie, octets_ok, read, writable
-from flagmw._tracks import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
+from flagmw._cookies.header import format_set_cookie, octets_ok, read, writable
+from flagmw.flags.track import DATA_BYTES, DATA_KEYS, KEY_CHARS, VALUE_CHARS, checked_data
 from flagmw.types import VisitorState
-from flagmw.vendors._webtrends_answer import ALIAS
-from flagmw.vendors._webtrends_request import endpoint, flatten
-from tests.unit.codec import USER, control, decide, reply, success, webtrends
-from tests.unit.test_inbound import Request
-from tests.unit.test_inbound import visit as visit_of
+from flagmw.vendors.webtrends.request import endpoint, flatten
+from flagmw.vendors.webtrends.response import ALIAS
+from tests.unit._web.test_inbound import Request
+from tests.unit._web.test_inbound import visit as visit_of
+from tests.unit.vendors.webtrends.codec import USER, control, decide, reply, success, webtrends
 
 # RFC 6265 section 4.1.1: cookie-octet is US-ASCII without controls, white space, quote, comma, semicolon, backslash.
 OCTETS = frozenset(chr(n) for n in range(0x21, 0x7F)) - set('",;\\')

@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 
-from flagmw._log import Throttle
-from flagmw._secret import Secret
-from flagmw._stats import Counts
-from flagmw.vendors._seen import Seen
+from flagmw._support.counters import Counts
+from flagmw._support.log import Throttle
+from flagmw._support.secret import Secret
+from flagmw.vendors.webtrends.refused import Seen
 
 
 def test_I23_secrets() -> None:

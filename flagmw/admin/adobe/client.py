@@ -33,7 +33,7 @@ from flagmw.admin.http.library import Options
 from flagmw.admin.http.notes import CallNote
 from flagmw.admin.limits.window import Limiter, Window
 from flagmw.exceptions import ConfigError
-from flagmw.vendors._options import checked_base_url, leaves_machine_unencrypted
+from flagmw.vendors.common.options import checked_base_url, leaves_machine_unencrypted
 
 BASE_URL = "https://mc.adobe.io"
 CALLS_PER_MINUTE = 50

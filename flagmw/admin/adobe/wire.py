@@ -17,7 +17,7 @@ from flagmw.admin.http.fault import Fault
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.json import loads
 
 GATEWAY_CURE = (
     "Adobe's gateway refuses the call before Adobe Target sees it: check api_key, and that the Adobe Target API is "

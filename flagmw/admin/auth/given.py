@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.admin.auth.source import TokenSource
 from flagmw.admin.auth.token import Token
 from flagmw.admin.errors import AuthError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.admin.auth.cache import TokenCache
 from flagmw.admin.auth.token import Token
 from flagmw.admin.flow.effects import Flow, Wait, Work

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.admin.flow.effects import Effect, Flow, Send, Sleep, Wait, Work
 from flagmw.admin.http.library import (
     Options,

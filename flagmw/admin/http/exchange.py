@@ -22,8 +22,8 @@ from flagmw.admin.limits.window import Limiter, Unlimited
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.types import Call, Reply
-from flagmw.vendors._http import retry_after
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.http_status import retry_after
+from flagmw.vendors.common.json import loads
 
 # Bytes in a second.
 SLOWEST_UPLOAD = 250_000.0

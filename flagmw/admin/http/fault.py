@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http.client import responses
 from typing import Any, TypeAlias
 
-from flagmw._log import one_line
+from flagmw._support.log import one_line
 from flagmw.admin.errors import (
     AdminError,
     AmbiguousError,

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
+from flagmw._valkey.url import Address, parse
 from flagmw.admin.errors import ThrottledError, UnreachableError
 from flagmw.admin.flow.effects import Effect, Sleep, Work
-from flagmw.outbox._valkey_url import Address, parse
 
 # A refused process looks again after this at the latest: another one may have given up its turn.
 LONGEST_PAUSE_S = 5.0

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
-from flagmw._locks import Lock
+from flagmw._support.forksafe import Lock
 from flagmw.admin.errors import ThrottledError
 from flagmw.admin.flow.effects import Effect, Flow, Sleep
 

@@ -10,7 +10,7 @@ from flagmw.sandbox.adobe_admin.settings import AdminSettings, Right
 from flagmw.sandbox.adobe_admin.store import AccountStore, Document
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_model import TargetAccount
+    from flagmw.sandbox.adobe.model import TargetAccount
     from flagmw.sandbox.state import Sandbox
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flagmw.sandbox.adobe_admin.rules import Facts
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_wire import Delivery
+    from flagmw.sandbox.adobe.request import Delivery
     from flagmw.sandbox.state import Sandbox
 
 
@@ -32,7 +32,7 @@ def meet(sandbox: Sandbox, client: str, device: str, delivery: Delivery) -> dict
 
 def facts_of(attributes: Mapping[str, str], context: Mapping[str, Any], parameters: Mapping[str, str]) -> Facts:
     """Return what rules compare: profile, place, page, referrer, mbox, browser."""
-    from flagmw.sandbox.adobe_decide import browser_of
+    from flagmw.sandbox.adobe.decide import browser_of
 
     address = context.get("address") if isinstance(context.get("address"), dict) else {}
     geo = context.get("geo") if isinstance(context.get("geo"), dict) else {}

@@ -9,7 +9,7 @@ from flagmw.sandbox.adobe_admin.errors import ApiError, GatewayError
 from flagmw.sandbox.adobe_admin.ims import account_of
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_model import TargetAccount
+    from flagmw.sandbox.adobe.model import TargetAccount
     from flagmw.sandbox.state import Sandbox
 
 

@@ -14,7 +14,7 @@ import orjson
 from flagmw.sandbox.adobe_admin.settings import AdminSettings
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_model import TargetAccount
+    from flagmw.sandbox.adobe.model import TargetAccount
     from flagmw.sandbox.state import Sandbox
 
 ISSUER = "https://ims-na1.adobelogin.com"

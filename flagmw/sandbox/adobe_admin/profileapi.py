@@ -13,7 +13,7 @@ from flagmw.sandbox.adobe_admin.profiles import MISSING, IdKind, Rows, Upload
 from flagmw.sandbox.adobe_admin.serving import store_of
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_model import TargetAccount
+    from flagmw.sandbox.adobe.model import TargetAccount
     from flagmw.sandbox.state import Sandbox
 
 MAX_GET, MAX_POST = 8 * 1024, 60 * 1024

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
+from flagmw.sandbox.adobe.model import TOKENS, Activity, Experience, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import stamp
 from flagmw.sandbox.adobe_admin.store import AccountStore, Document, ManagedRecord
-from flagmw.sandbox.adobe_model import TOKENS, Activity, Experience, TargetAccount
 
 PRIMARY = 32767
 FIRST = {"activity": 310_000, "offer": 391_000, "audience": 1_216_000, "property": 1, "response token": 1}

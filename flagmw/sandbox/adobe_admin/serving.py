@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from flagmw.sandbox.adobe.hash import allocation
+from flagmw.sandbox.adobe.model import Activity, Experience, OfferType, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import moment
 from flagmw.sandbox.adobe_admin.rules import Audiences, Facts, member
 from flagmw.sandbox.adobe_admin.seeding import seeded
 from flagmw.sandbox.adobe_admin.store import AccountStore, Document, ManagedRecord
-from flagmw.sandbox.adobe_hash import allocation
-from flagmw.sandbox.adobe_model import Activity, Experience, OfferType, TargetAccount
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe_decide import Asking
+    from flagmw.sandbox.adobe.decide import Asking
     from flagmw.sandbox.state import Sandbox
 
 NEVER = float("inf")

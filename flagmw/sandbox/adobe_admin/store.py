@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from flagmw.sandbox.adobe.model import Activity, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import stamp
 from flagmw.sandbox.adobe_admin.mboxes import Mboxes
 from flagmw.sandbox.adobe_admin.profiles import Profiles
 from flagmw.sandbox.adobe_admin.rate import Rate
-from flagmw.sandbox.adobe_model import Activity, TargetAccount
 
 Document = dict[str, Any]
 

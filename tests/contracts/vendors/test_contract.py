@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import httpx2
 import pytest
 
+from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.sandbox import SandboxServer
@@ -28,7 +29,7 @@ from flagmw.types import (
     VisitorState,
 )
 from flagmw.vendors.adobe import AdobeTarget
-from flagmw.vendors.base import CookieRule, Participation, Vendor
+from flagmw.vendors.base import Participation, Vendor
 from flagmw.vendors.contentstack import Contentstack
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.static import Static

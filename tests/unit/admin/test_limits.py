@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flagmw.admin import SharedLimiter, ThrottledError, UnreachableError
 from flagmw.admin.flow.blocking import BlockingDriver
 from flagmw.admin.limits.window import Window
-from tests.outbox.on_valkey import address
+from tests.contracts.outbox.on_valkey import address
 from tests.support.http_vendor import Answer, HttpVendor, Request, answer
 from tests.unit.admin.adobe import Clock, async_client, client
 

@@ -16,8 +16,8 @@ from flagmw.admin.http.fault import cleaned
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
-from flagmw.vendors._http import retry_after
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.http_status import retry_after
+from flagmw.vendors.common.json import loads
 
 IMS = "https://ims-na1.adobelogin.com"
 # A life above ten days is in milliseconds: no access token of IMS lives longer than one.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.admin.adobe.auth.ims import IMS, form_request, token_of
 from flagmw.admin.adobe.auth.oauth import checked_text, key_of
 from flagmw.admin.auth.cache import TokenCache

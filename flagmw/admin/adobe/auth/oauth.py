@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flagmw._secret import Secret
+from flagmw._support.secret import Secret
 from flagmw.admin.adobe.auth.ims import IMS, form_request, token_of
 from flagmw.admin.auth.cache import TokenCache
 from flagmw.admin.auth.source import TokenSource

@@ -13,7 +13,7 @@ from flagmw.admin.http.fault import cleaned, error_of
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Call, Reply
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.json import loads
 
 
 @dataclass(frozen=True, slots=True)

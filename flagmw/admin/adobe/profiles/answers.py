@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flagmw.admin.errors import AnswerError
 from flagmw.exceptions import ProtocolError
 from flagmw.types import Reply
-from flagmw.vendors._json import loads
+from flagmw.vendors.common.json import loads
 
 ROW_STATES = ("success", "error", "pending")
 _BARE = re.compile(r"\s*(true|false)\s*(.*?)\s*", re.DOTALL)

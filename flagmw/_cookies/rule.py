@@ -1,0 +1,31 @@
+"""Rules for cookies: which are one party's, and what they may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CookieRule:
+    """Which cookies of the visitor belong to a vendor, and what they may hold.
+
+    Attributes:
+        prefixes: what its names start with; a quick test before *reads*.
+        reads: whether a cookie of this name is the vendor's own and is sent to it.
+        writes: whether the vendor may set a cookie of this name at the visitor.
+        value_ok: whether a value may pass, in either direction (checked besides the octets of RFC 6265).
+        max_bytes: the longest value that passes.
+        http_only: keep these cookies from the page's scripts even where the vendor's others are open to them.
+        priority: the higher, the sooner a cookie is given up when cookies take too much room.
+        alias_of: the alias that loses its place in the test when this cookie is given up, if any.
+    """
+
+    prefixes: tuple[str, ...]
+    reads: Callable[[str], bool]
+    writes: Callable[[str], bool]
+    value_ok: Callable[[str], bool]
+    max_bytes: int = 1024
+    http_only: bool = False
+    priority: Callable[[str], int] = lambda name: 0
+    alias_of: Callable[[str], str | None] = lambda name: None

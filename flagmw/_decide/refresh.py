@@ -1,0 +1,108 @@
+"""Let vendors fetch in the background what they decide by, so that no request waits for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.types import Flow
+
+FAILED_S = 30.0
+SHORTEST_S = 1.0
+LONGEST_S = 86_400.0
+
+Run = Callable[[str, Flow[float]], float]
+
+
+class Refreshes(Protocol):
+    """A vendor that wants to be refreshed; `refresh_fault`, if it has one, says why the last time brought nothing."""
+
+    def refresh(self, now: float) -> Flow[float]:
+        """Fetch what is new; return the seconds until it wants to be called again."""
+
+
+class Refresher:
+    """Refresh *vendors* in one daemon thread named `flagmw-refresh`, one after the other.
+
+    Nothing starts before `start`. A forked child has no thread until its own `start`.
+
+    Args:
+        vendors: by name.
+        run: drives a flow of the named vendor to its result, blocking in the calling thread.
+        throttle: told of what fails.
+        wall, monotonic: clocks in seconds.
+    """
+
+    def __init__(
+        self,
+        vendors: Mapping[str, Refreshes],
+        run: Run,
+        throttle: Throttle,
+        *,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._vendors, self._run, self._throttle = dict(vendors), run, throttle
+        self._wall, self._monotonic = wall, monotonic
+        self._by_pid: dict[int, _Running] = {}
+
+    def start(self) -> None:
+        """Start the thread if there is anything to refresh; no-op while it runs."""
+        pid = os.getpid()
+        if not self._vendors or pid in self._by_pid:
+            return
+        # setdefault is atomic: of threads that race here one wins, without a lock that a fork might have caught held.
+        mine = _Running()
+        if self._by_pid.setdefault(pid, mine) is not mine:
+            return
+        for other in [known for known in self._by_pid if known != pid]:
+            self._by_pid.pop(other, None)
+        mine.thread = threading.Thread(target=self._loop, args=(mine,), name="flagmw-refresh", daemon=True)
+        mine.thread.start()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Stop the thread; a call that is under way is waited for *timeout_s* seconds at most."""
+        running = self._by_pid.pop(os.getpid(), None)
+        if running is None:
+            return
+        running.ended.set()
+        if running.thread is not None and running.thread is not threading.current_thread():
+            running.thread.join(timeout_s)
+
+    def _loop(self, running: _Running) -> None:
+        due = dict.fromkeys(self._vendors, self._monotonic())
+        while not running.ended.is_set():
+            name = min(due, key=lambda each: due[each])
+            if running.ended.wait(max(0.0, due[name] - self._monotonic())):
+                return
+            due[name] = self._monotonic() + self._refresh(name, self._vendors[name])
+
+    def _refresh(self, name: str, vendor: Any) -> float:
+        """Refresh one vendor; return the seconds until the next time."""
+        try:
+            wait_s = float(self._run(name, vendor.refresh(self._wall())))
+            fault = getattr(vendor, "refresh_fault", None)
+        except Exception as error:
+            # Its text may hold anything.
+            self._throttle.log(
+                logging.ERROR, ErrorCode.INTERNAL, "a refresh failed", vendor=name, error=type(error).__name__
+            )
+            return FAILED_S
+        if fault is not None:
+            self._throttle.log(logging.WARNING, fault, "rules could not be fetched, the old ones stay", vendor=name)
+        return min(max(wait_s, SHORTEST_S), LONGEST_S) if math.isfinite(wait_s) else FAILED_S
+
+
+class _Running:
+    """One process's thread, and how it is told to end."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.thread: threading.Thread | None = None

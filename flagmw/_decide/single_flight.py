@@ -1,0 +1,121 @@
+"""Calls under way that several may wait for: who asks the same at the same time shares one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from flagmw._decide.places import Turn
+from flagmw._exchange.remembered import Key
+from flagmw._support.forksafe import Lock
+
+
+class Question:
+    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+
+    Attributes:
+        who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
+        began: when the vendor was to be asked.
+        started: when that happened; None while it waits for a thread.
+        visitors: the vendor was shown to fail over what this visitor brought.
+    """
+
+    __slots__ = ("began", "started", "visitors", "who")
+
+    def __init__(self, who: Hashable | None, began: float) -> None:
+        self.who, self.began = who, began
+        self.started: float | None = None
+        self.visitors = False
+
+
+class Asked:
+    """One call under way.
+
+    Attributes:
+        future: a thread's or a loop's; its result is the decision.
+        key: what the answer is kept by.
+        late: whether it may outlast the deadline of who asked.
+        where: the loop it belongs to, None for a thread's.
+        waiting: how many wait for it.
+        overdue: whether somebody's deadline has passed over it.
+        noted: whether its outcome was counted.
+        at: the latest deadline of those who wait for it.
+        turn: its place among the calls under way, or its wait for one.
+        made: whether the vendor was called, and not only waited for.
+        question: whose it is, and how it went.
+    """
+
+    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "question", "turn", "waiting", "where")
+
+    def __init__(
+        self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
+    ) -> None:
+        self.future, self.key, self.late, self.where = future, key, late, where
+        self.question = question or Question(None, 0.0)
+        self.waiting = 1
+        self.overdue = self.noted = False
+        self.at = float("-inf")
+        self.turn: Turn | None = None
+        self.made = True
+
+
+class Flights:
+    """The calls under way of one vendor, by what their answers are kept by."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._under_way: dict[Key, Asked] = {}
+        self._late = 0
+
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+        """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
+
+        Args:
+            until: the deadline of who joins.
+        """
+        if key is None:
+            return None
+        with self._lock:
+            asked = self._under_way.get(key)
+            if asked is None or asked.where is not where or asked.overdue or asked.future.done():
+                return None
+            asked.waiting += 1
+            asked.at = max(asked.at, until)
+            return asked
+
+    def begin(self, asked: Asked) -> Asked:
+        """Let others join *asked*."""
+        if asked.key is not None:
+            with self._lock:
+                self._under_way[asked.key] = asked
+        return asked
+
+    def leave(self, asked: Asked) -> bool:
+        """Wait for *asked* no longer; return whether nobody else does."""
+        with self._lock:
+            asked.waiting -= 1
+            return asked.waiting <= 0
+
+    def may_be_late(self, most: int) -> bool:
+        """Take a place among the *most* calls that may outlast their deadline; return whether there was one.
+
+        `landed` gives it back. It is taken at the start because a thread cannot be called off at the deadline.
+        """
+        with self._lock:
+            if self._late >= most:
+                return False
+            self._late += 1
+            return True
+
+    def overdue(self, asked: Asked) -> None:
+        """Note that *asked* has outlasted the deadline of who waited for it."""
+        with self._lock:
+            asked.overdue = asked.overdue or not asked.future.done()
+
+    def landed(self, asked: Asked) -> None:
+        """Note that *asked* has ended."""
+        with self._lock:
+            if asked.key is not None and self._under_way.get(asked.key) is asked:
+                del self._under_way[asked.key]
+            if asked.late:
+                self._late -= 1

@@ -1,0 +1,508 @@
+"""One vendor as the runtime sees it: its health, its room for calls, and how its flow is run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import CancelledError
+from typing import Any
+
+from flagmw._decide.places import Places, Turn, hand_on
+from flagmw._decide.pulse import pulse_of, thread_still_since, wait
+from flagmw._decide.single_flight import Asked, Flights, Question
+from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
+from flagmw._exchange.context import Context
+from flagmw._exchange.exchange import failed
+from flagmw._exchange.remembered import Key, Remembered
+from flagmw._support.limits import LATE_S, Breaker, Deadline
+from flagmw._support.waiting import ended
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.outbox.worker.pace import ATTEMPTS_MAX
+from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
+from flagmw.vendors.base import Vendor
+
+DELIVERY_CONNECT_S = 2.0
+_NOT_ASKED = frozenset({ErrorCode.SHED, ErrorCode.BREAKER_OPEN})
+# Failures that may be due to a process which stood still, rather than to the vendor.
+_TIMED = frozenset(
+    {
+        ErrorCode.DEADLINE,
+        ErrorCode.DNS,
+        ErrorCode.CONNECT,
+        ErrorCode.TLS,
+        ErrorCode.RESET,
+        ErrorCode.TRUNCATED,
+        ErrorCode.TRANSPORT,
+    }
+)
+_STILL_S = 0.05
+
+
+class Lane:
+    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation.
+
+    A call for a visitor whose answer can be kept (it has a *key*) is shared by all who ask the same at the same time,
+    and may miss the deadline: its answer then serves the visitor's next page. New visitors' calls end at the deadline.
+    """
+
+    def __init__(self, vendor: Vendor, context: Context) -> None:
+        config = context.config
+        blocking_transport, async_transport = config.transport
+        self.vendor, self._config, self._context = vendor, config, context
+        self._counts, self._throttle = context.counts, context.throttle
+        # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
+        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+        self._late_s = config.late_ms / 1000
+        self._identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
+        self.reset()
+        # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
+        from flagmw._drivers.aio import AsyncDriver
+        from flagmw._drivers.blocking import BlockingDriver
+        from flagmw._transports.body import Limits
+
+        outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
+        hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}
+        # Half of the deadline at most goes into one address that does not answer; another may.
+        near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
+        threads, tasks = self._threads.limit, self._tasks.limit
+        self.blocking = BlockingDriver(pool_size=threads, limits=near, transport=blocking_transport, **hedged)
+        self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
+        # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
+        limits = Limits(connect_s=DELIVERY_CONNECT_S)
+        self.delivery = BlockingDriver(pool_size=ATTEMPTS_MAX, limits=limits, transport=blocking_transport, **outside)
+
+    def reset(self) -> None:
+        """Forget what another process was doing: the calls that its child inherits are not the child's."""
+        self.breaker, self._suspects = Breaker(), Suspects(self._context.shares.tracks)
+        most, threads = self._config.max_in_flight, self._config.pool_size
+        self._tasks = Places(most)
+        # Where threads are not to be fewer, both kinds of callers stand in one line.
+        self._threads = self._tasks if threads is None or threads >= most else Places(threads)
+        self._flights = Flights()
+
+    def close(self) -> None:
+        """Close the blocking drivers' connections and let their threads end."""
+        self.blocking.close()
+        self.delivery.close()
+
+    # In threads
+
+    def submit(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Asked | Decision:
+        """Begin to ask from a thread; wait for what this returns with `collect`.
+
+        Args:
+            key: what the answer is kept by; None where nobody could find it again.
+        """
+        if not self.remote:
+            return self._locally(visit, state)
+        asked = self._join(key, None, deadline)
+        if asked is not None:
+            return asked
+        refused = self._admit()
+        if refused is not None:
+            return refused
+        from concurrent.futures import Future
+
+        future: Future[Decision] = Future()
+        asked = self._asked(future, key, self._threads, deadline, self._question(visit, state))
+        places, now = self._threads, time.monotonic()
+
+        def start(turn: Turn) -> bool:
+            return self._start(asked, turn, visit, state)
+
+        asked.turn = turn = places.enter(now) or places.line_up(now, deadline.at, start)
+        if turn is None:
+            self._flights.landed(asked)
+            return self._shed()
+        self._begin(asked, places)
+        if not turn.waited:
+            start(turn)
+        return asked
+
+    def _start(self, asked: Asked, turn: Turn, visit: Visit, state: VisitorState) -> bool:
+        """Have a thread make the call that has got its place; return whether there is still somebody to make it for."""
+        future, asked.turn = asked.future, turn
+        if not future.set_running_or_notify_cancel():
+            return False
+        refused = self._unfit(turn, self._threads, asked.at)
+        if refused is not None:
+            asked.made, turn.declined = False, True
+            future.set_result(refused)
+            return False
+        try:
+            made = self.blocking.submit(self._flow(asked.question, visit, state), self._until(asked))
+        except Exception as error:
+            turn.declined = turn.waited
+            future.set_exception(error)
+            return False
+        if made.done():  # no thread to be had, most likely: whoever has left the place gives it to the next
+            turn.declined = turn.waited
+            hand_on(made, future)
+            return False
+        made.add_done_callback(lambda done: hand_on(done, future))
+        return True
+
+    def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
+        """Wait for what `submit` began, until the deadline at the latest."""
+        if isinstance(asked, Decision):
+            return self._tell(asked, 0.0)
+        started = time.monotonic()
+        try:
+            wait(asked.future, deadline.left(started))
+            decision = _checked(asked.future.result(0))
+        except TimeoutError:
+            decision = self._missed(asked, self._threads)
+        except TransportError as error:
+            if error.code is ErrorCode.SHED:  # no thread to be had, which says nothing of the vendor
+                asked.made = False
+                return self._tell(self._shed(), 0.0)
+            decision = failed(self.vendor.name, error.code, trips=True)
+        except CancelledError:  # whoever began it had waited long enough before a thread was free
+            decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+        except Exception as error:
+            decision = self._bug(error)
+        elapsed_s = time.monotonic() - started
+        return self._note(asked, decision, elapsed_s, deadline, thread_still_since)
+
+    # On a loop
+
+    async def ask(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Decision:
+        """Ask from an event loop; *key* as for `submit`."""
+        import asyncio
+
+        if not self.remote:
+            return self._tell(self._locally(visit, state), 0.0)
+        loop = asyncio.get_running_loop()
+        asked = self._join(key, loop, deadline)
+        if asked is not None:
+            return await self._wait(asked, deadline)
+        refused = self._admit()
+        if refused is not None:
+            return self._tell(refused, 0.0)
+        places, now = self._tasks, time.monotonic()
+        asked = self._asked(None, key, places, deadline, self._question(visit, state))
+        asked.where = loop
+        asked.turn, line = places.enter(now), None
+        if asked.turn is None:
+            line = loop.create_future()
+            asked.turn = places.line_up(now, deadline.at, lambda turn: self._call_up(asked, turn, line))
+            if asked.turn is None:
+                self._flights.landed(asked)
+                return self._tell(self._shed(), 0.0)
+        if key is not None:
+            asked.future = loop.create_task(self._in_turn(asked, line, visit, state))
+            return await self._wait(self._begin(asked, places), deadline)
+        # Nobody can share it: no task of its own is needed.
+        pulse, learn = pulse_of(loop), False
+        pulse.enter(loop)
+        try:
+            decision = await self._in_turn(asked, line, visit, state)
+            learn = True
+        except asyncio.CancelledError:
+            self.breaker.abandon()
+            raise
+        finally:
+            pulse.leave()
+            places.leave(asked.turn, time.monotonic(), learn=learn and asked.made)
+        return self._note(asked, decision, time.monotonic() - now, deadline, pulse.still_since)
+
+    async def _in_turn(self, asked: Asked, line: Any, visit: Visit, state: VisitorState) -> Decision:
+        """Make the call when there is a place for it; *line* ends then, or when it is of no use any more."""
+        turn = asked.turn
+        assert turn is not None
+        if line is not None and turn.waited:
+            refused: Decision | None = await self._stand(asked, line)
+            if refused is not None:
+                asked.made = False
+                return refused
+        return await self._run(asked.question, visit, state, self._until(asked))
+
+    async def _stand(self, asked: Asked, line: Any) -> Decision | None:
+        """Wait in line; return why there is no call, None when the place is there."""
+        loop = line.get_loop()
+
+        def look() -> None:
+            now = time.monotonic()
+            left = asked.at - now - self._tasks.quickest(now)
+            if left > 0:
+                waiting[0] = loop.call_later(left, look)
+            elif asked.turn is not None and self._tasks.give_up(asked.turn) and not line.done():
+                line.set_result(self._shed())
+
+        now = time.monotonic()
+        waiting = [loop.call_later(max(0.0, asked.at - now - self._tasks.quickest(now)), look)]
+        try:
+            refused: Decision | None = await line
+        finally:
+            waiting[0].cancel()
+        return refused
+
+    def _call_up(self, asked: Asked, turn: Turn, line: Any) -> bool:
+        """Tell who waits on a loop, from any thread, that there is a place; return whether it is wanted still."""
+        import asyncio
+
+        refused = self._unfit(turn, self._tasks, asked.at)
+
+        def tell() -> None:
+            if not line.done():
+                line.set_result(refused)
+
+        loop = line.get_loop()
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        try:
+            if here:
+                tell()
+            else:
+                loop.call_soon_threadsafe(tell)
+        except RuntimeError:  # the loop is closed, and who waited on it is gone
+            return False
+        return refused is None
+
+    async def _run(self, question: Question, visit: Visit, state: VisitorState, deadline: Deadline) -> Decision:
+        try:
+            return _checked(await self.aio.run(self._flow(question, visit, state), deadline))
+        except Exception as error:
+            return self._bug(error)
+
+    async def _wait(self, asked: Asked, deadline: Deadline) -> Decision:
+        """Wait for a call that others may wait for too; the last to be cancelled ends it."""
+        import asyncio
+
+        started, loop = time.monotonic(), asked.future.get_loop()
+        pulse = pulse_of(loop)
+        pulse.enter(loop)
+        try:
+            await ended(asked.future, deadline.left(started))
+        except asyncio.CancelledError:
+            if self._flights.leave(asked) and not asked.future.done():
+                self.breaker.abandon()
+                asked.future.cancel()
+            raise
+        finally:
+            pulse.leave()
+        if not asked.future.done():
+            decision = self._missed(asked, self._tasks)
+        elif asked.future.cancelled():
+            decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+        else:
+            decision = asked.future.result()
+        elapsed_s = time.monotonic() - started
+        return self._note(asked, decision, elapsed_s, deadline, pulse.still_since)
+
+    # Calls that are shared, and calls that come late
+
+    def _join(self, key: Key | None, where: object, deadline: Deadline) -> Asked | None:
+        asked = self._flights.join(key, where, deadline.at)
+        if asked is not None:
+            self._counts.add("joined", self.vendor.name)
+        return asked
+
+    def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question) -> Asked:
+        """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
+        may_be_late = key is not None and self._late_s > 0 and not self._is_suspect(question)
+        late = may_be_late and self._flights.may_be_late(max(1, places.limit // 4))
+        asked = Asked(future, key, late, question=question)
+        asked.at = deadline.at
+        return asked
+
+    def _begin(self, asked: Asked, places: Places) -> Asked:
+        """Let others join *asked*, which holds its place until it ends, whether anybody waits for it or not."""
+
+        def over(future: Any) -> None:
+            assert asked.turn is not None
+            places.leave(asked.turn, time.monotonic(), learn=asked.made and not future.cancelled())
+            self._landed(asked, future)
+
+        self._flights.begin(asked)
+        asked.future.add_done_callback(over)
+        return asked
+
+    def _until(self, asked: Asked) -> Deadline:
+        return Deadline(asked.at + self._late_s if asked.late else asked.at)
+
+    def _unfit(self, turn: Turn, places: Places, until: float) -> Decision | None:
+        """Return why a call that waited for its place is not worth making now, None if it is."""
+        now = time.monotonic()
+        if not turn.waited:
+            return None
+        if now + places.quickest(now) >= until:
+            return self._shed()
+        # Those that came before may have found out meanwhile that the vendor is away.
+        return failed(self.vendor.name, ErrorCode.BREAKER_OPEN) if self.breaker.state(now) == "open" else None
+
+    def _missed(self, asked: Asked, places: Places) -> Decision:
+        """Return the failure of a call that nobody waits for any more; its answer may still be kept."""
+        waits = asked.turn is not None and asked.turn.since is None
+        if not waits and asked.late:
+            self._flights.overdue(asked)
+        elif self._flights.leave(asked):
+            waits = asked.turn is not None and places.give_up(asked.turn)
+            asked.made = not waits
+            asked.future.cancel()
+        return self._shed() if waits else failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
+
+    def _landed(self, asked: Asked, future: Any) -> None:
+        """Keep an answer that came too late for the page that asked."""
+        self._flights.landed(asked)
+        if not asked.overdue or future.cancelled() or future.exception() is not None:
+            return
+        decision, now = future.result(), self._context.clock()
+        if asked.key is None or not isinstance(decision, Decision) or decision.error is not None:
+            return
+        held = self._context.memory.get(asked.key)
+        if held is not None and held.error is not None and held.within(self._config.hold_s, now):
+            return  # who was shown the default keeps it
+        self._context.memory.put(asked.key, Remembered(decision, now))
+        self._counts.add("late_kept", self.vendor.name)
+
+    def health(self) -> dict[str, Any]:
+        now = time.monotonic()
+        return {
+            "breaker": self.breaker.state(now),
+            "next_probe_s": round(self.breaker.open_for(now), 3),
+            "in_flight": sum(places.inside for places in {self._threads, self._tasks}),
+            "hedges": self.blocking.hedges + self.aio.hedges,
+        }
+
+    def _admit(self) -> Decision | None:
+        if self.breaker.allow(time.monotonic()):
+            return None
+        return failed(self.vendor.name, ErrorCode.BREAKER_OPEN)
+
+    def _shed(self) -> Decision:
+        self.breaker.abandon()
+        self._throttle.log(
+            logging.WARNING, ErrorCode.SHED, "no place for a call before the deadline", vendor=self.vendor.name
+        )
+        return failed(self.vendor.name, ErrorCode.SHED)
+
+    def _locally(self, visit: Visit, state: VisitorState) -> Decision:
+        try:
+            flow = self.vendor.decide(visit, state)
+            next(flow)
+        except StopIteration as stop:
+            return stop.value if isinstance(stop.value, Decision) else self._bug(TypeError())
+        except Exception as error:
+            return self._bug(error)
+        flow.close()
+        return failed(self.vendor.name, ErrorCode.INTERNAL)
+
+    def _bug(self, error: Exception) -> Decision:
+        """Turn a defect of ours, or of a vendor written elsewhere, into a decision; its text may hold anything."""
+        self._counts.add("internal_error", self.vendor.name, ErrorCode.INTERNAL)
+        self._throttle.log(
+            logging.ERROR, ErrorCode.INTERNAL, "deciding failed", vendor=self.vendor.name, error=type(error).__name__
+        )
+        return failed(self.vendor.name, ErrorCode.INTERNAL)
+
+    def _note(
+        self,
+        asked: Asked,
+        decision: Decision,
+        elapsed_s: float,
+        deadline: Deadline,
+        still_since: Callable[[float], float],
+    ) -> Decision:
+        """Learn from *decision* how the vendor is, once for all who waited for it."""
+        question = asked.question
+        name, now, who = self.vendor.name, time.monotonic(), question.who
+        if asked.noted:
+            return decision
+        if decision.error in _NOT_ASKED:
+            return self._tell(decision, elapsed_s)
+        asked.noted = True
+        if decision.error is None or (not decision.trips and decision.error is not ErrorCode.INTERNAL):
+            if who is not None:
+                self._suspects.served(who)
+            if question.visitors:
+                self._counts.add("cookies_replaced", name)
+            if self.breaker.success(now):
+                self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
+        elif decision.error is ErrorCode.DEADLINE and asked.turn is not None and asked.turn.waited:
+            self.breaker.abandon()  # it was made late, because others were before it: that says nothing of the vendor
+        elif self._ours(question, decision.error, deadline, still_since(question.began), now):
+            self.breaker.abandon()
+        else:
+            if who is not None:
+                self._suspects.failed(who, now)
+            if who is not None and self._visitors_own(who, now):
+                self.breaker.abandon()
+            elif self.breaker.failure(
+                now, decision.retry_after_s, began=question.started or question.began, who=who, doubtful=who is not None
+            ):
+                self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
+        return self._tell(decision, elapsed_s)
+
+    # Whose a failure is
+
+    def _question(self, visit: Visit, state: VisitorState) -> Question:
+        who: Hashable | None = None
+        try:
+            identity = self._identity(state) if state.cookies and self._identity is not None else ""
+            if identity or visit.user_id:
+                who = hash((identity, visit.user_id))
+        except Exception:
+            who = None  # a vendor written elsewhere; deciding will tell of its defect
+        return Question(who, time.monotonic())
+
+    def _flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
+        """Ask, and note when that begins; ask without their cookies for a visitor whom only these seem to fail."""
+        question.started = time.monotonic()
+        who = question.who
+        if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
+            return (yield from self.vendor.decide(visit, state))
+        if self.breaker.fails_others(who, question.started):
+            return (yield from self.vendor.decide(visit, state))
+        decision, question.visitors = yield from without_cookies(self.vendor, visit, state)
+        return decision
+
+    def _is_suspect(self, question: Question) -> bool:
+        """Say whether this visitor's cookies may make the vendor fail: a second question needs half of the deadline."""
+        who = question.who
+        return who is not None and self._suspects.failures(who, question.began) >= SUSPECT
+
+    def _visitors_own(self, who: Hashable, now: float) -> bool:
+        """Say whether the vendor fails for *who* again and again, and for nobody else."""
+        return self._suspects.failures(who, now) >= KNOWN and not self.breaker.fails_others(who, now)
+
+    def _ours(self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float) -> bool:
+        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late question."""
+        if code not in _TIMED:
+            return code is ErrorCode.INTERNAL
+        if question.started is None or still_s > max(_STILL_S, (now - question.began) / 3):
+            return True
+        if code is not ErrorCode.DEADLINE:
+            return False
+        return now > deadline.at + LATE_S or deadline.at - question.started < self._config.deadline_ms / 3000
+
+    def _tell(self, decision: Decision, elapsed_s: float) -> Decision:
+        code, name = decision.error or decision.notice, self.vendor.name
+        self._counts.add("decided" if code is None else "undecided", name, code or "")
+        if decision.advice is not None and code is not None:
+            level = logging.ERROR if decision.error else logging.WARNING
+            self._throttle.log(level, f"{code}", decision.advice, vendor=name)
+        if self._config.on_decision is not None:
+            note = DecisionNote(
+                vendor=name,
+                decided=len(decision.variants),
+                error=decision.error,
+                notice=decision.notice,
+                log=decision.log if self._config.debug else None,
+                elapsed_s=elapsed_s,
+            )
+            try:
+                self._config.on_decision(note)
+            except Exception as error:
+                self._throttle.log(logging.ERROR, "HOOK", "on_decision failed", error=type(error).__name__)
+        return decision
+
+
+def _checked(decision: Decision) -> Decision:
+    if not isinstance(decision, Decision):
+        raise TypeError("not a decision")
+    return decision

@@ -1,0 +1,72 @@
+"""Business keys at the moment of `track()`: whether an event is told already, whatever store there is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from flagmw._support.counters import Counts
+from flagmw._support.forksafe import Lock
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import Outbox
+from flagmw.types import Event
+
+_AGE_S = 86_400.0
+_MOST = 10_000
+
+
+class Reserving:
+    """Ask the store, and know by this process's own memory what it cannot say."""
+
+    def __init__(self, counts: Counts, throttle: Throttle) -> None:
+        self._counts, self._throttle = counts, throttle
+        self._lock = Lock()
+        self._known: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+        # Events whose keys the store could not be told of.
+        self._unshared: set[str] = set()
+
+    def free(self, outbox: Outbox, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events* whose key no other event holds; count the others. Raises nothing."""
+        known = self._remember(events)
+        reserve = getattr(outbox, "reserve", None)
+        taken = set(known)
+        if callable(reserve):
+            try:
+                # What the store does not know of must not be promised to another event by it.
+                taken = {id for id, holder in known.items() if holder in self._unshared}
+                taken |= reserve([event for event in events if event.id not in taken])
+            except Exception as error:
+                # Somebody else's error text may quote what a visitor sent.
+                taken = set(known)
+                self._unshared.update(event.id for event in events)
+                self._counts.add("key_unshared", events[0].vendor, ErrorCode.OUTBOX_FAILED, len(events))
+                self._throttle.log(
+                    logging.ERROR,
+                    ErrorCode.OUTBOX_FAILED,
+                    "business keys hold within this process only",
+                    error=type(error).__name__,
+                )
+        for event in events:
+            if event.id in taken:
+                self._counts.add("track_dropped", event.vendor, ErrorCode.DUPLICATE_KEY)
+        return [event for event in events if event.id not in taken]
+
+    def _remember(self, events: Sequence[Event]) -> dict[str, str]:
+        """Return those of *events* whose key this process has met lately, with its holder; other keys are theirs."""
+        now, taken = time.monotonic(), dict[str, str]()
+        with self._lock:
+            for event in events:
+                key = (event.vendor, event.track.metric, event.track.key or "")
+                holder, since = self._known.get(key, (event.id, now))
+                if holder != event.id and now - since < _AGE_S:
+                    taken[event.id] = holder
+                    continue
+                self._known[key] = (event.id, now)
+                self._known.move_to_end(key)
+                if len(self._known) > _MOST:
+                    _, (forgotten, _) = self._known.popitem(last=False)
+                    self._unshared.discard(forgotten)
+        return taken

@@ -1,0 +1,313 @@
+"""Where a `Flagmw`'s events go: into the outbox, and from there, by its worker, to the vendors."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flagmw._decide.vendor_client import Lane
+from flagmw._delivery.business_keys import Reserving
+from flagmw._delivery.intake import Intake, Sink
+from flagmw._delivery.linger import close_when_idle
+from flagmw._delivery.process import Running
+from flagmw._exchange.exchange import Exchange
+from flagmw._support.counters import Counts
+from flagmw._support.limits import Deadline
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.config.config import Config
+from flagmw.exceptions import OutboxError
+from flagmw.outbox.base import Leased, OutboxStats
+from flagmw.outbox.factory import has_slots, located, make, probe, start, trouble
+from flagmw.outbox.location import Location, is_shared, parse
+from flagmw.outbox.picks import is_empty
+from flagmw.types import Event, EventNote, Flow, Outcome
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+# A process's first events also open the store, which takes longer than a commit; only they may wait for that.
+OPEN_WAIT_S = 0.3
+EXIT_FLUSH_S = 4.0
+EXIT_CLOSE_S = 8.0
+# What is left of that for writing back the log and freeing the slot.
+STORE_CLOSE_S = 1.5
+# How long the end of a lifespan, for which a page may wait, waits for the disk.
+REST_S = 0.25
+
+
+class Delivery:
+    """Store events and have them delivered. Opens and starts nothing before the first use, anew in each process."""
+
+    def __init__(self, config: Config, lanes: Sequence[Lane], counts: Counts, throttle: Throttle) -> None:
+        self._config, self._counts, self._throttle = config, counts, throttle
+        self._lanes = {lane.vendor.name: lane for lane in lanes}
+        # By pid: a forked child finds nothing of its own and makes it anew.
+        self._by_pid: dict[int, Running] = {}
+        self._exit_pid = 0
+        self._intake = Intake(counts, throttle, self._here)
+        self._reserving = Reserving(counts, throttle)
+        self._rests = 0
+        self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
+        self._looked_pid = 0
+        self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
+        self._made = config.outbox
+        if config.outbox is None or isinstance(config.outbox, str):
+            said = None if config.outbox is None else parse(config.outbox)
+            self._made = located(said, [vendor.name for vendor in config.vendors])
+            if config.outbox_required:
+                probe(self._made)
+            if self._made.options:
+                # A key that is missing is told at once, not with the first event.
+                make(self._made, required=config.outbox_required)
+
+    def ready(self) -> None:
+        """Have everything that storing an event takes, and the exit hook, before it is needed.
+
+        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
+        for its first event, and what a dead process left must not wait for one.
+        """
+        if os.getpid() in self._by_pid:
+            return
+        running = self._here()
+        if running.delivers and not running.own_memory:
+            running.worker.start()
+
+    def start(self) -> None:
+        """Open the outbox and start the worker.
+
+        Raises:
+            OutboxError: the outbox cannot be used and the configuration says that it is required.
+        """
+        running = self._here()
+        self._rests += 1
+        if running.owned:
+            try:
+                start(running.outbox)
+            except OutboxError:
+                # Told in the log already; without `outbox_required` events are kept in memory meanwhile.
+                if self._config.outbox_required:
+                    raise
+        if running.delivers:
+            running.worker.start()
+
+    def deliver(self) -> None:
+        """Start the worker, whatever `deliver` says: this process is there for it."""
+        self._here().delivers = True
+        self.start()
+
+    def sink(self) -> Sink:
+        """Return where one exchange's events go at once."""
+        return Sink(self._put)
+
+    def reserve(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
+        try:
+            running = self._here()
+        except ImportError:
+            return list(events)  # the interpreter takes its modules apart
+        return self._reserving.free(running.outbox, events)
+
+    def commit(self, exchange: Exchange) -> None:
+        """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
+        stored = self._hand_over(exchange)
+        if stored is None:
+            return
+        try:
+            stored.result(self._commit_wait_s())
+        except TimeoutError:
+            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+
+    async def acommit(self, exchange: Exchange) -> None:
+        """As `commit`, from an event loop, which it does not block."""
+        if exchange.has_reads and self._asks_elsewhere:
+            import asyncio
+
+            # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
+            self._hand_over(exchange, expose=False)
+            await asyncio.shield(asyncio.to_thread(exchange.expose))
+        stored = self._hand_over(exchange)
+        if stored is None:
+            return
+        from flagmw._support.waiting import settled
+
+        if not await settled(stored, self._commit_wait_s()):
+            self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all events are delivered; return whether they are, after *timeout_s* seconds at most.
+
+        Events count that dead processes have left in the directory, and for a Valkey server those of all machines.
+        """
+        end = time.monotonic() + timeout_s
+        if self._running is None and not self._may_hold_events():
+            return True
+        running = self._here()
+        if not running.stored(timeout_s):
+            return False
+        if not running.delivers:
+            return is_empty(running.outbox, running.worker.now())
+        running.worker.start()
+        return running.worker.flush(max(0.0, end - time.monotonic()))
+
+    def rest(self, close: Callable[[], None]) -> None:
+        """Wait for what is on its way to the store, not for delivery, which goes on.
+
+        Call *close* when nothing is left to deliver, or after half a minute where events are on disk anyway, unless
+        there is a new start before.
+        """
+        running = self._running
+        if running is None:
+            return
+        running.stored(REST_S)
+        self._rests += 1
+        rests = self._rests
+        close_when_idle(running, lambda: self._rests == rests and self._running is running, close)
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver what can be delivered within *timeout_s* seconds, stop worker and drivers, close the outbox."""
+        running = self._by_pid.pop(os.getpid(), None)
+        if running is not None:
+            self._close(running, time.monotonic() + timeout_s)
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _close(self, running: Running, end: float) -> None:
+        running.closed = True
+        running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
+        if running.own_memory or trouble(running.outbox):
+            # What only this process knows of is lost after this, so it gets the time there is.
+            running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
+        running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))
+        running.committer.shutdown(wait=False)
+        if running.owned:
+            running.outbox.close()
+        stats = running.outbox.stats(running.worker.now())
+        self._closed = (os.getpid(), stats)
+        lost = stats.dropped.get(ErrorCode.LOST_AT_EXIT, 0) if running.owned else 0
+        if lost:
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, lost)
+            self._throttle.change(
+                logging.ERROR,
+                ErrorCode.LOST_AT_EXIT,
+                "events were lost: they were in memory only",
+                events=lost,
+            )
+
+    def health(self) -> dict[str, Any]:
+        running = self._running
+        return {
+            "delivery": None if running is None else running.worker.health(),
+            "queued": self.stats().queued,
+            "outbox": None if running is None else trouble(running.outbox) or "ok",
+        }
+
+    def stats(self) -> OutboxStats:
+        """Return the counts as they are, or as they were at the end; all zero before the first use."""
+        running = self._running
+        if running is not None:
+            return running.outbox.stats(running.worker.now())
+        pid, last = self._closed
+        return last if pid == os.getpid() else OutboxStats()
+
+    def _hand_over(self, exchange: Exchange, *, expose: bool = True) -> Future[Any] | None:
+        """Put away what the request has collected; return what may still be on its way to the store."""
+        exchange.answered = True
+        events = exchange.drain(expose=expose)
+        self.look()
+        sink = exchange.sink
+        if not isinstance(sink, Sink):
+            sink = exchange.sink = self.sink()
+        if events:
+            sink(events)
+        if not expose:
+            return sink.last
+        stored, sink.last = sink.last, None
+        return stored
+
+    def _commit_wait_s(self) -> float:
+        running, wait_s = self._running, self._config.commit_wait_ms / 1000
+        unopened = running is not None and running.owned and not running.opened
+        return max(OPEN_WAIT_S, wait_s) if unopened else wait_s
+
+    def look(self) -> None:
+        """At a process's first request, start delivery if earlier processes have left events behind."""
+        if self._looked_pid == os.getpid():
+            return
+        self._looked_pid = os.getpid()
+        delivers = self._config.deliver == "inprocess"
+        if delivers and isinstance(self._made, Location) and self._running is None and has_slots(self._made):
+            self._here().worker.start()
+
+    def _put(self, events: Sequence[Event]) -> Future[Any] | None:
+        try:
+            running = self._here()
+        except ImportError:
+            # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            return None
+        running.puts += 1
+        return self._intake.put(running, events)
+
+    def _may_hold_events(self) -> bool:
+        """Say whether there may be events before this process has used its outbox: of others, or of its own past."""
+        if not isinstance(self._made, Location):
+            return True
+        return self._made.server is not None or has_slots(self._made)
+
+    @property
+    def _running(self) -> Running | None:
+        return self._by_pid.get(os.getpid())
+
+    def _here(self) -> Running:
+        pid = os.getpid()
+        running = self._by_pid.get(pid)
+        if running is not None:
+            return running
+        for other in [other for other in self._by_pid if other != pid]:
+            self._by_pid.pop(other, None)
+        if self._exit_pid != pid:
+            self._exit_pid = pid
+            atexit.register(_close_at_exit, weakref.ref(self), pid)
+        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
+        made = Running(self._config, self._made, self._deliver, self._outcome)
+        running = self._by_pid.setdefault(pid, made)
+        if running is made and self._config.outbox is None:
+            self._throttle.change(
+                logging.WARNING,
+                "OUTBOX_DEFAULT",
+                f'events are kept in {self._made.path}; say outbox="sqlite:///directory" to choose the place',
+            )
+        return running
+
+    def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
+        return self._lanes[vendor].delivery.run(flow, deadline)
+
+    def _outcome(self, row: Leased, outcome: Outcome) -> None:
+        event, code = row.event, getattr(outcome, "code", None) or ""
+        self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
+        if self._config.on_event is not None:
+            self._config.on_event(
+                EventNote(
+                    id=event.id,
+                    vendor=event.vendor,
+                    kind=event.kind,
+                    metric=event.track.metric,
+                    outcome=outcome,
+                    attempt=row.attempts + 1,
+                    track_id=event.track.id,
+                )
+            )
+
+
+def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
+    delivery = reference()
+    if delivery is not None and os.getpid() == pid:
+        delivery._intake.ending = True
+        delivery.close(EXIT_CLOSE_S)
+        delivery._intake.ended = True

@@ -1,0 +1,99 @@
+"""How events get into the store that a process has, whatever that can do, and that none is lost uncounted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flagmw._delivery.process import Running
+from flagmw._support.counters import Counts
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.types import Event
+
+
+class Intake:
+    """Store events and note how that went. Raises nothing.
+
+    Attributes:
+        ending: whether the process is about to end, so that nothing is kept in memory any more.
+        ended: whether the process is at its end: what is in memory only is not delivered any more.
+
+    Args:
+        renew: returns what takes the place of a store that was closed just now.
+    """
+
+    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], Running]) -> None:
+        self._counts, self._throttle, self._renew = counts, throttle, renew
+        self.ending = self.ended = False
+
+    def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
+        """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
+        if self.ended and running.own_memory:
+            self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            return None
+        if running.submits:
+            try:
+                stored = running.outbox.submit(events, running.worker.now())
+            except Exception:  # somebody else's store
+                self._store(running, events)
+                return None
+            if stored.done():
+                self._stored(running, events, stored.result)
+                return None
+            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
+            noted = Future[None]()
+
+            def note(done: Future[Sequence[str]]) -> None:
+                self._stored(running, events, done.result)
+                noted.set_result(None)
+
+            stored.add_done_callback(note)
+            return noted
+        if not running.own_memory:
+            try:
+                return running.committer.submit(self._store, running, events)
+            except RuntimeError:
+                pass  # closed just now, or the interpreter is on its way out: nothing is left that could be held up
+        self._store(running, events)
+        return None
+
+    def _store(self, running: Running, events: Sequence[Event]) -> None:
+        self._stored(running, events, lambda: running.outbox.put_many(events, running.worker.now()))
+
+    def _stored(self, running: Running, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
+        """Note how many of *events* are in the outbox, as *result* says."""
+        n = len(events)
+        try:
+            stored = len(result())
+        except Exception as error:
+            if running.closed and not (self.ending and running.own_memory):
+                # It was closed between the choice of the store and this: the next one takes them.
+                self.put(self._renew(), events)
+                return
+            # Somebody else's error text may quote what a visitor sent.
+            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
+            self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
+            return
+        running.opened = True
+        if stored and running.delivers:
+            running.worker.arrived(events)
+        if stored < n:
+            self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
+            self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
+
+
+class Sink:
+    """Where a request's events go at once; knows the last that may still be on its way."""
+
+    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
+        self._put = put
+        self.last: Future[Any] | None = None
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.last = self._put(events) or self.last

@@ -1,0 +1,28 @@
+"""Exposures that all machines of one outbox have reported."""
+
+from __future__ import annotations
+
+from flagmw._exchange.exposures import Seen
+from flagmw.outbox.location import is_shared, parse
+
+
+class SharedSeen:
+    """Remember reported exposures on the Valkey server of the outbox, for all machines."""
+
+    def __init__(self, address: str) -> None:
+        from flagmw._valkey.exposures import ValkeySeen
+
+        server = parse(address).server
+        assert server is not None
+        self._seen = ValkeySeen(server)
+
+    def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
+        return self._seen.first(vendor, visitor, alias, variant, ttl_s)
+
+    def close(self) -> None:
+        self._seen.close()
+
+
+def open_seen(outbox: object) -> Seen | None:
+    """Return where exposures are remembered for all machines that share *outbox*; None where none do."""
+    return SharedSeen(outbox) if isinstance(outbox, str) and is_shared(outbox) else None

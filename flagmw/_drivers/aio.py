@@ -1,0 +1,179 @@
+"""Run flows on an asyncio event loop: for ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from flagmw._drivers.hedge import Budget
+from flagmw._drivers.hedge_tasks import race
+from flagmw._support.limits import Deadline
+from flagmw._transports import base as transports
+from flagmw._transports import factory as transport_factory
+from flagmw._transports import http as wire_http
+from flagmw._transports import proxies as transports_proxies
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.body import LIMITS, Limits
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Call, Flow, Reply, T
+
+
+class AsyncDriver:
+    """Run flows with asyncio, each under one wall-clock deadline.
+
+    Connections belong to the event loop that made them: another loop, a forked child and a use after
+    `aclose()` start with new ones. Nothing starts before the first use.
+
+    Args:
+        max_connections: connections per event loop; more calls than that wait, within their deadlines.
+        transport: "httptools", the default, or another name (`docs/transports.md`); an `httpx2.AsyncBaseTransport` or
+            `httpx.AsyncBaseTransport`, which is never closed here.
+        trust_env: use the proxies that the environment names.
+        ca_file: trust these certificate authorities instead of the system's.
+        hedge_s: make a `hedge_safe` call once more when it has no answer after so many seconds; None never does.
+        hedge_budget: how often; a tenth of such calls when left out.
+        clock: the clock of the deadlines.
+
+    Raises:
+        ConfigError: an option is wrong, or the transport's package is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 64,
+        limits: Limits = LIMITS,
+        transport: Any = None,
+        trust_env: bool = False,
+        ca_file: str | os.PathLike[str] | None = None,
+        hedge_s: float | None = None,
+        hedge_budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_connections, self._clock = max_connections, clock
+        self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
+        proxies = transports_proxies.environment_proxies(trust_env)
+        ca = transports.accept_ca_file(ca_file)
+        setup = transports.Setup(max_connections, limits, proxies, ca, clock)
+        self._make = transport_factory.asynchronous(transport, setup)
+        self._process = _Process(self._make)
+
+    @property
+    def hedges(self) -> int:
+        """How many calls were made a second time because the first was late."""
+        return self._budget.spent
+
+    async def run(self, flow: Flow[T], deadline: Deadline) -> T:
+        """Run *flow* and return its result.
+
+        At the deadline `TransportError(DEADLINE)` is thrown into the flow, which may still return something.
+        A cancellation passes through: the flow is closed and its connection with it.
+
+        Raises:
+            TransportError: the flow did not handle one, or asked for another call after its deadline.
+        """
+        sent = False
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    reply = await self._within(call, deadline)
+                except TransportError as error:
+                    sent = sent or error.sent
+                    late = deadline.left(self._clock()) <= 0
+                    call = flow.throw(error)
+                    if late:
+                        raise TransportError(ErrorCode.DEADLINE, sent=sent) from None
+                else:
+                    sent = True
+                    call = flow.send(reply)
+        except StopIteration as stop:
+            outcome: T = stop.value
+            return outcome
+        finally:
+            flow.close()
+
+    def prepare(self) -> None:
+        """Import the HTTP library and have the certificate authorities read, so that the first call need not."""
+        self._current().transport.prepare()
+
+    async def aclose(self) -> None:
+        """Close the idle connections of this event loop; calls under way finish first. A new use starts anew."""
+        state = self._current().loops.pop(asyncio.get_running_loop(), None)
+        if state is not None:
+            state.pool.close()
+            # A library's connections end in the loop's next round.
+            await asyncio.sleep(0)
+
+    def _current(self) -> _Process:
+        process = self._process
+        if process.pid != os.getpid():
+            for inherited in list(process.loops.values()):
+                inherited.pool.abandon()
+            process = self._process = _Process(self._make)
+        return process
+
+    def _here(self) -> _Loop:
+        process = self._current()
+        loop = asyncio.get_running_loop()
+        state = process.loops.get(loop)
+        if state is None:
+            with process.lock:
+                for other in [each for each in process.loops if each.is_closed()]:
+                    process.loops.pop(other).pool.close()
+                state = process.loops[loop] = _Loop(self._max_connections, process.transport)
+        return state
+
+    async def _within(self, call: Call, deadline: Deadline) -> Reply:
+        started = self._clock()
+        left = deadline.left(started) * call.share
+        if left <= 0:
+            raise TransportError(ErrorCode.DEADLINE, sent=False)
+        attempt = Attempt(started, started + left)
+        try:
+            async with asyncio.timeout(left) as timer:
+                state = self._here()
+                if not call.hedge_safe or self._hedge_s is None or self._hedge_s >= left:
+                    return await self._ask(state, call, attempt)
+                self._budget.earn()
+                return await race(
+                    lambda each: self._ask(state, call, each),
+                    attempt,
+                    self._hedge_s,
+                    # A second call must not queue behind first ones, nor make them queue.
+                    lambda: not state.slots.locked() and self._budget.spend(),
+                )
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise TransportError(ErrorCode.DEADLINE, sent=attempt.sent) from None
+
+    async def _ask(self, state: _Loop, call: Call, attempt: Attempt) -> Reply:
+        async with state.slots:
+            answer = await state.transport.ask(state.pool, call, attempt)
+        return wire_http.reply(answer, self._clock() - attempt.started)
+
+
+class _Loop:
+    """What belongs to one event loop. Keeps no reference to the loop while nobody waits."""
+
+    def __init__(self, size: int, transport: transport_factory.AsyncTransport) -> None:
+        self.transport = transport
+        self.pool: transport_factory.Pool = transport.open()
+        self.slots = asyncio.Semaphore(size)
+
+
+class _Process:
+    """What belongs to one process."""
+
+    def __init__(self, make: Callable[[], transport_factory.AsyncTransport]) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self.transport = make()

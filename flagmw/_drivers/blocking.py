@@ -1,0 +1,165 @@
+"""Run flows in threads: for WSGI, for scripts and for delivery."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from flagmw._drivers.hedge import Budget
+from flagmw._drivers.hedge_threads import Race
+from flagmw._support.daemon_threads import Workers
+from flagmw._support.limits import Deadline
+from flagmw._transports import base as transports
+from flagmw._transports import factory as transport_factory
+from flagmw._transports import http as wire_http
+from flagmw._transports import proxies as transports_proxies
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.body import LIMITS, Limits
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Call, Flow, Reply, T
+
+
+class BlockingDriver:
+    """Run flows with blocking sockets, each under one wall-clock deadline.
+
+    Nothing starts before the first use, and everything starts anew in a forked child or after `close()`.
+
+    Args:
+        pool_size: threads of `submit`, and idle connections that are kept.
+        transport: "httptools", the default, or another name of `docs/transports.md`; or an `httpx2.BaseTransport` or
+            `httpx.BaseTransport`, which is never closed here.
+        trust_env: use the proxies that the environment names.
+        ca_file: trust these certificate authorities instead of the system's.
+        hedge_s: make a `hedge_safe` call once more when it has no answer after so many seconds; None never does.
+        hedge_budget: how often; a tenth of such calls when left out.
+        clock: the clock of the deadlines.
+
+    Raises:
+        ConfigError: an option is wrong, or the transport's package is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool_size: int = 8,
+        limits: Limits = LIMITS,
+        transport: Any = None,
+        trust_env: bool = False,
+        ca_file: str | os.PathLike[str] | None = None,
+        hedge_s: float | None = None,
+        hedge_budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool_size, self._clock = pool_size, clock
+        self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
+        proxies = transports_proxies.environment_proxies(trust_env)
+        ca = transports.accept_ca_file(ca_file)
+        self._make = transport_factory.blocking(transport, transports.Setup(pool_size, limits, proxies, ca, clock))
+        self._by_pid: dict[int, _Process] = {}
+
+    @property
+    def hedges(self) -> int:
+        """How many calls were made a second time because the first was late."""
+        return self._budget.spent
+
+    def run(self, flow: Flow[T], deadline: Deadline) -> T:
+        """Run *flow* in this thread and return its result.
+
+        At the deadline `TransportError(DEADLINE)` is thrown into the flow, which may still return something.
+
+        Raises:
+            TransportError: the flow did not handle one, or asked for another call after its deadline.
+        """
+        sent = False
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    reply = self._within(call, deadline)
+                except TransportError as error:
+                    sent = sent or error.sent
+                    late = deadline.left(self._clock()) <= 0
+                    call = flow.throw(error)
+                    if late:
+                        raise TransportError(ErrorCode.DEADLINE, sent=sent) from None
+                else:
+                    sent = True
+                    call = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            flow.close()
+
+    def submit(self, flow: Flow[T], deadline: Deadline) -> Future[T]:
+        """Run *flow* in one of the driver's own threads; wait for the future no longer than you want to."""
+        try:
+            return self._here().workers.submit(self.run, flow, deadline)
+        except RuntimeError as error:
+            # No thread to be had: the process is at its limit, or on its way out.
+            refused: Future[T] = Future()
+            refused.set_exception(TransportError(ErrorCode.SHED, sent=False))
+            refused.exception().__cause__ = error  # type: ignore[union-attr]
+            return refused
+
+    def prepare(self) -> None:
+        """Import the HTTP library and read the certificate authorities, so that the first call has it behind it."""
+        self._here().transport.prepare()
+
+    def close(self) -> None:
+        """Close idle connections and let the threads end; calls under way finish first. A new use starts anew."""
+        process = self._by_pid.pop(os.getpid(), None)
+        if process is not None:
+            process.close()
+
+    def _here(self) -> _Process:
+        pid = os.getpid()
+        process = self._by_pid.get(pid)
+        if process is None:
+            for other in [key for key in self._by_pid if key != pid]:
+                inherited = self._by_pid.pop(other, None)
+                if inherited is not None:
+                    inherited.transport.abandon()
+            # Atomic, so that no lock is needed which a fork could leave locked.
+            process = self._by_pid.setdefault(pid, _Process(self._pool_size, self._make()))
+        return process
+
+    def _within(self, call: Call, deadline: Deadline) -> Reply:
+        started = self._clock()
+        left = deadline.left(started) * call.share
+        if left <= 0:
+            raise TransportError(ErrorCode.DEADLINE, sent=False)
+        process, attempt = self._here(), Attempt(started, started + left)
+
+        def ask(each: Attempt) -> Reply:
+            return wire_http.reply(process.transport.ask(call, each), self._clock() - started)
+
+        if not call.hedge_safe or self._hedge_s is None or self._hedge_s >= left:
+            return ask(attempt)
+        self._budget.earn()
+        race = Race(ask, attempt, process.seconds, self._clock)
+        try:
+            process.watch.submit(race.watch, started + self._hedge_s, self._budget)
+        except RuntimeError:
+            # No thread to be had: the call is made once.
+            return ask(attempt)
+        return race.run()
+
+
+class _Process:
+    """What belongs to one process: its threads, and what its calls go through."""
+
+    def __init__(self, size: int, transport: transport_factory.Transport) -> None:
+        self.transport = transport
+        self.workers = Workers("flagmw", size)
+        self.watch = Workers("flagmw-hedge-watch", 1)
+        self.seconds = Workers("flagmw-hedge", size)
+
+    def close(self) -> None:
+        self.transport.close()
+        for each in (self.workers, self.watch, self.seconds):
+            each.stop()

@@ -1,0 +1,157 @@
+"""The vendors' cookies of one visitor: as they came, as they are after this response, and the lines that make it so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from logging import ERROR, WARNING
+
+from flagmw._cookies import header as cookie_header
+from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
+from flagmw._exchange.context import Context
+from flagmw.codes import ErrorCode
+from flagmw.config.config import Config
+from flagmw.types import CookieChange, Decision, Visit, VisitorState
+
+COOKIES_MAX = 40
+COOKIE_HEADER_MAX = 7800  # gunicorn and others refuse a header field of more than about 8,190 bytes
+
+
+def room_for(config: Config, site_bytes: int) -> int:
+    """Return how many bytes of a Cookie header vendors' cookies may take beside the site's own."""
+    return min(config.cookie_budget, COOKIE_HEADER_MAX - site_bytes)
+
+
+def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
+    """Return what the cookies in *jars* take in a Cookie header, as "name=value; "."""
+    return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
+
+
+class Jars:
+    """One visitor's cookies, a jar per vendor.
+
+    Attributes:
+        now: each vendor's cookies by name, as the visitor has them after this response.
+        set_cookies: the Set-Cookie values that make it so.
+        lasting: whether the same lines are due whenever the visitor comes like this: none merely renews a cookie, and
+            none was dropped for want of room.
+    """
+
+    def __init__(self, context: Context, visit: Visit, states: Sequence[VisitorState]) -> None:
+        self._context, self._visit, self._states = context, visit, states
+        self.now = [dict(state.cookies) for state in states]
+        self.set_cookies: tuple[str, ...] = ()
+        self.lasting = True
+
+    def change(self, decisions: Sequence[Decision]) -> set[tuple[int, str]]:
+        """Take in what *decisions* (one per vendor, in order) do to cookies.
+
+        Returns:
+            (number of the vendor, alias) of those that lost their cookie for want of room.
+        """
+        wanted: list[tuple[int, CookieChange]] = []
+        for n, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
+            held = self._states[n].cookies
+            for change in {change.name: change for change in decision.cookies}.values():
+                if held.get(change.name) == change.value:
+                    if not self._due(change):
+                        continue  # the visitor has it already, as nearly all have
+                    self.lasting = False
+                fault = cookie_header.writable(change.name, change.value, vendor.cookies)
+                if fault is None:
+                    wanted.append((n, change))
+                    continue
+                self._context.counts.add("cookie_rejected", vendor.name, fault)
+                self._context.throttle.log(ERROR, fault, "a vendor's cookie was not set", vendor=vendor.name)
+        for n, change in wanted:
+            if change.max_age_s == 0:
+                self.now[n].pop(change.name, None)
+            else:
+                self.now[n][change.name] = change.value
+        evicted = self._evict()
+        lines: list[str] = []
+        for n, change in wanted:
+            if (n, change.name) in evicted:
+                continue
+            lines.extend(self._lines(n, change))
+        for n, name in sorted(evicted):
+            domain = next((c.domain for c in decisions[n].cookies if c.domain is not None), None)
+            lines.extend(self._lines(n, CookieChange(name=name, value="", max_age_s=0, domain=domain)))
+        self.set_cookies = tuple(lines)
+        if not evicted:
+            return set()
+        self.lasting = False
+        vendors = self._context.config.vendors
+        return {(n, alias) for n, name in evicted if (alias := vendors[n].cookies.alias_of(name))}
+
+    def _due(self, change: CookieChange) -> bool:
+        """Say whether a cookie that the visitor has is to be deleted, or is sent again so that it lives on."""
+        life_s = change.max_age_s
+        if life_s is None:
+            return False
+        return life_s == 0 or self._context.refreshed.due(change.name, change.value, self._visit.now, life_s)
+
+    def room(self) -> int:
+        """Return how many bytes of the visitor's Cookie header are still free for cookies of ours."""
+        return room_for(self._context.config, self._visit.site_cookie_bytes) - header_bytes(self.now)
+
+    def _evict(self) -> set[tuple[int, str]]:
+        """Drop the least important cookies until the visitor's Cookie header stays small enough to be accepted."""
+        config = self._context.config
+        room = room_for(config, self._visit.site_cookie_bytes)
+        total = header_bytes(self.now)
+        if total <= room and sum(map(len, self.now)) <= COOKIES_MAX:
+            return set()
+        # "name=value; " in the header; what comes first is kept first.
+        sized = [
+            (vendor.cookies.priority(name), n, place, name, len(name) + len(value) + 3)
+            for n, (vendor, jar) in enumerate(zip(config.vendors, self.now, strict=True))
+            for place, (name, value) in enumerate(jar.items())
+        ]
+        evicted: set[tuple[int, str]] = set()
+        for _, n, _, name, size in sorted(sized, reverse=True):
+            if total <= room and len(sized) - len(evicted) <= COOKIES_MAX:
+                break
+            if not config.vendors[n].cookies.writes(name):
+                continue  # the vendor only reads it: it is somebody else's, and theirs to delete
+            total -= size
+            evicted.add((n, name))
+            del self.now[n][name]
+            self._context.counts.add("cookie_rejected", config.vendors[n].name, ErrorCode.COOKIE_BUDGET)
+        if evicted:
+            self._context.throttle.log(
+                WARNING,
+                ErrorCode.COOKIE_BUDGET,
+                "cookies were not set for want of room",
+                cookies=len(evicted),
+                room=room,
+            )
+        return evicted
+
+    def _lines(self, n: int, change: CookieChange) -> Iterable[str]:
+        context, visit, config = self._context, self._visit, self._context.config
+        vendor = config.vendors[n]
+        known = self._states[n].cookies.get(change.name)
+        delete = change.max_age_s == 0
+        if delete and known is None:
+            return
+        if not delete and change.max_age_s is not None:
+            context.refreshed.sent(change.name, change.value, visit.now)
+        wish = config.cookie_domain or change.domain
+        if delete and wish is None:
+            wish = registrable_domain(visit.host)
+        domain = cookie_domain(wish, visit.host)
+        if wish is not None and domain is None and "." in visit.host and not is_address(visit.host):
+            context.counts.add("cookie_rejected", vendor.name, ErrorCode.COOKIE_DOMAIN)
+            context.throttle.log(
+                WARNING,
+                ErrorCode.COOKIE_DOMAIN,
+                "a vendor names a cookie domain foreign to the host",
+                vendor=vendor.name,
+            )
+        secure = visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
+        http_only = vendor.cookies.http_only or not config.hybrid
+        # A deletion has to name the domain the cookie was set with, which nobody knows: say both.
+        for where in (None, domain) if delete and domain is not None else (domain,):
+            yield cookie_header.format_set_cookie(
+                change.name, change.value, max_age_s=change.max_age_s, domain=where, secure=secure, http_only=http_only
+            )

@@ -1,0 +1,281 @@
+"""Decisions made before: whose they are, how long they hold, and their form in a cookie.
+
+A decision is bound to a digest of all that it depends on: the vendor and how it is configured, the vendor's cookies of
+the visitor as they are after the response, the part of the address the vendor decides by, the visitor's id and
+attributes. Where any of it changes, there is simply nothing remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+from flagmw._support.cache import Generations
+from flagmw.codes import ErrorCode, Reason
+from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
+from flagmw.vendors.base import Vendor
+
+Key = tuple[int, bytes]
+
+VERSION = 1
+DIGEST_BYTES = 12
+UNPACKED_BYTES = 64 * 1024
+
+
+class Remembered:
+    """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
+
+    There is one for every visitor, so it holds little; it is put into the form in which it is served again when that is
+    first asked for, which for most of them is never.
+
+    Args:
+        made: the decision; its variants are served again as `CACHED`.
+        cookies: what the visitor may lack of its cookies; all of them when left out.
+    """
+
+    __slots__ = ("_decision", "_size", "_variants", "at", "cookies", "error", "hints", "misses", "notice", "vendor")
+
+    def __init__(self, made: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
+        self.vendor, self.error, self.notice, self.at = made.vendor, made.error, made.notice, at
+        self.misses, self.hints, self._variants = made.misses, made.hints, made.variants
+        self.cookies = made.cookies if cookies is None else cookies
+        self._decision: Decision | None = None
+        self._size = 0
+
+    @property
+    def decision(self) -> Decision:
+        """The decision as it is served again."""
+        if self._decision is None:
+            self._variants = {
+                alias: each if each.reason is Reason.CACHED else replace(each, reason=Reason.CACHED, error_code=None)
+                for alias, each in self._variants.items()
+            }
+            self._decision = Decision(
+                vendor=self.vendor,
+                variants=self._variants,
+                misses=self.misses,
+                cookies=self.cookies,
+                error=self.error,
+                notice=self.notice,
+                hints=self.hints,
+            )
+        return self._decision
+
+    def weigh(self) -> int:
+        """Return about how much memory it takes, in bytes."""
+        if not self._size:
+            self._size = _size(self._variants, self.cookies, len(self.misses), self.hints)
+        return self._size
+
+    def within(self, seconds: float, now: float) -> bool:
+        """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
+        return seconds > 0 and self.at - 60.0 <= now < self.at + seconds
+
+    def without_cookies(self) -> Remembered:
+        """Return it for a visitor who has its cookies."""
+        if not self.cookies:
+            return self
+        twin = Remembered.__new__(Remembered)
+        twin.vendor, twin.error, twin.notice, twin.at = self.vendor, self.error, self.notice, self.at
+        twin.misses, twin.hints, twin._variants, twin.cookies = self.misses, self.hints, self._variants, ()
+        twin._decision, twin._size = None, 0
+        return twin
+
+    def stale(self, code: ErrorCode) -> Decision:
+        """Return it as what is served because the vendor failed with *code*."""
+        variants = {
+            alias: replace(variant, reason=Reason.STALE, error_code=code) for alias, variant in self._variants.items()
+        }
+        return replace(self.decision, variants=variants, error=code)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Remembered({self.decision!r}, at={self.at})"
+
+
+class Binder:
+    """Say what one vendor's decisions are bound to.
+
+    Args:
+        n: the vendor's place among those configured.
+    """
+
+    def __init__(self, n: int, vendor: Vendor) -> None:
+        self._n = n
+        self._seed = _fingerprint(vendor)
+        self._identity = getattr(vendor, "identity", None)
+        self.by: Literal["site", "path", "url"] = getattr(vendor, "decides_by", "url")
+
+    def key(
+        self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar], *, recorded: bool
+    ) -> tuple[Key, bool]:
+        """Return the key of decisions, and whether there is anything to know this visitor by.
+
+        Args:
+            recorded: whether the vendor counts the visit: what was decided uncounted has to be asked again for a
+                visitor who is to be counted.
+
+        Raises:
+            TypeError: the id or the attributes are nothing that JSON can carry.
+        """
+        identity: str = self._identity(state) if self._identity is not None else ""
+        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
+        digest = hashlib.blake2b(told, digest_size=DIGEST_BYTES, key=self._seed).digest()
+        return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
+
+
+def memory(max_bytes: int) -> Generations[Key, Remembered]:
+    """Return what keeps the decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
+    return Generations(max_bytes, Remembered.weigh)
+
+
+def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
+    """Return decisions, each with the digest it is bound to, as text for a cookie.
+
+    Args:
+        parts: one per vendor, in their order; None for a vendor with nothing to remember.
+    """
+    rows = [None if part is None else _row(*part) for part in parts]
+    return urlsafe_b64encode(zlib.compress(orjson.dumps(rows), 9)).rstrip(b"=").decode()
+
+
+def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
+    """Return what `pack` wrote, for the *vendors* as they are configured now.
+
+    The text comes out of a token that was signed here, so only its version can be foreign; what cannot be read is
+    nothing.
+    """
+    try:
+        reader = zlib.decompressobj()
+        plain = reader.decompress(urlsafe_b64decode(text + "=" * (-len(text) % 4)), UNPACKED_BYTES)
+        rows = orjson.loads(plain)
+        found: dict[Key, Remembered] = {}
+        for n, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
+            if row is None:
+                continue
+            digest, at, error, notice, misses, variants, hints = row
+            found[n, urlsafe_b64decode(digest)] = Remembered(
+                Decision(
+                    vendor=vendor.name,
+                    variants={made.alias: made for made in (_variant(each, vendor.name) for each in variants)},
+                    misses={alias: ErrorCode(code) for alias, code in misses.items()},
+                    error=None if error is None else ErrorCode(error),
+                    notice=None if notice is None else ErrorCode(notice),
+                    hints=hints,
+                ),
+                float(at),
+            )
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
+        return {}
+    return found
+
+
+def _row(digest: bytes, part: Remembered) -> list[Any]:
+    made = part.decision
+    return [
+        urlsafe_b64encode(digest).decode(),
+        int(part.at),
+        made.error,
+        made.notice,
+        dict(made.misses),
+        [_packed(variant) for variant in made.variants.values()],
+        dict(made.hints),
+    ]
+
+
+def _packed(variant: Variant) -> list[Any]:
+    row = [
+        variant.alias,
+        variant.key,
+        variant.payload,
+        variant.experiment_id,
+        variant.run_id,
+        variant.test_id,
+        variant.name,
+        [[factor.name, factor.value, factor.operation] for factor in variant.factors],
+        dict(variant.ids),
+    ]
+    while len(row) > 3 and not row[-1]:  # a payload may be False or empty, and still be one
+        row.pop()
+    return row
+
+
+def _variant(row: Sequence[Any], vendor: str) -> Variant:
+    padded: list[Any] = [*row, *[None] * (9 - len(row))]
+    alias, key, payload, experiment, run, test, name, factors, ids = padded
+    return Variant(
+        alias=alias,
+        key=key,
+        payload=payload,
+        vendor=vendor,
+        reason=Reason.CACHED,
+        name=name,
+        experiment_id=experiment,
+        run_id=run,
+        test_id=test,
+        factors=tuple(Factor(*each) for each in factors or ()),
+        ids=ids or EMPTY,
+    )
+
+
+def _size(
+    variants: Mapping[str, Variant], cookies: Sequence[CookieChange], misses: int, hints: Mapping[str, Any]
+) -> int:
+    """Estimate what the parts of a decision take in memory, in bytes."""
+    size = 600 + 120 * misses
+    for variant in variants.values():
+        size += 900 + len(variant.key)
+        for text in variant.ids.values():
+            size += len(text)
+        for factor in variant.factors:
+            size += len(factor.value)
+        size += 100 * max(0, len(variant.ids) - 3) + 250 * max(0, len(variant.factors) - 1)
+        if variant.payload is not None:
+            size += _tree_size(variant.payload)
+    for change in cookies:
+        size += 200 + len(change.name) + len(change.value)
+    return size + (_tree_size(dict(hints)) if hints else 0)
+
+
+def _tree_size(value: Any) -> int:
+    """Estimate what a JSON value takes as objects, by its text: many small parts take far more than one long one."""
+    text = _json(value)
+    return 200 + 2 * len(text) + 250 * text.count(b"{") + 100 * (text.count(b"[") + text.count(b","))
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b"?" * 1024
+
+
+def _fingerprint(vendor: Vendor) -> bytes:
+    """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
+    told = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
+    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* as what looks the same in every process; None for what has no such looks, as functions."""
+    if isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return sorted(((str(name), _plain(each)) for name, each in value.items()), key=repr)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Set):
+        return sorted(map(repr, map(_plain, value)))
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
+    return None

@@ -1,0 +1,289 @@
+"""Shadow vendors: asked when the response has gone, compared with what it served, and never heard of by the visitor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flagmw._cookies import header as cookie_header
+from flagmw._decide.vendor_client import Lane
+from flagmw._exchange.context import Context
+from flagmw._exchange.exchange import Exchange
+from flagmw._exchange.memory_shares import weight_of
+from flagmw._shadow.report import Document, Outcome, Report
+from flagmw._shadow.report_file import write
+from flagmw._support.cache import Generations
+from flagmw._support.forksafe import Lock
+from flagmw._support.limits import Deadline, Gate
+from flagmw._web.consent import Consent
+from flagmw.codes import ErrorCode
+from flagmw.flags.flags import Flags
+from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState
+from flagmw.vendors.base import Vendor
+
+if TYPE_CHECKING:
+    import asyncio
+
+AT_ONCE_MAX = 64
+THREADS = 4
+WRITE_EVERY_S = 60.0
+
+Jar = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked after one response.
+
+    Attributes:
+        states: each shadow vendor's cookies of the visitor.
+        keys: what the visitor is known by here.
+        served: what the page had.
+    """
+
+    visit: Visit
+    states: Sequence[VisitorState]
+    keys: Sequence[int]
+    served: Mapping[str, Variant]
+
+
+class Shadow:
+    """Ask *vendors* what they would have decided. Starts nothing before the first question, anew in each process.
+
+    They are asked about pages that were decided afresh, of visitors who may be counted. What they set as cookies is
+    kept here, by what the vendors that serve know the visitor by.
+
+    Args:
+        context: that of the vendors that serve.
+        deadline_s: how long an answer may take: as long as if it were served.
+        path: where the report is written.
+    """
+
+    def __init__(self, vendors: Sequence[Vendor], context: Context, deadline_s: float, path: Path | None) -> None:
+        self.lanes = [Lane(vendor, context) for vendor in vendors]
+        self._rules = [vendor.cookies for vendor in vendors]
+        self._context, self._deadline_s, self._path = context, deadline_s, path
+        self._lock = Lock()
+        self._jars: Generations[int, Sequence[Jar]] = Generations(
+            context.shares.shadows, lambda jars: 200 + sum(map(weight_of, jars))
+        )
+        self._by_pid: dict[int, _Running] = {}
+        self._last = self._new_report()
+
+    def report(self) -> Document:
+        """Return this process's comparisons so far; after `close` those until then."""
+        running = self._by_pid.get(os.getpid())
+        report = self._last if running is None else running.report
+        return report.document()
+
+    # After a response
+
+    def in_thread(self, exchange: Exchange, flags: Flags) -> None:
+        """Ask from threads, for a response that has gone; this returns at once."""
+        running = self._here()
+        question = self._question(exchange, flags)
+        if question is None or not self._enter(running):
+            return
+        try:
+            running.threads.submit(self._ask_in_thread, running, question)
+        except RuntimeError:  # the interpreter is on its way out
+            running.gate.leave()
+
+    def on_loop(self, exchange: Exchange, flags: Flags) -> None:
+        """Ask from the running event loop, for a response that has gone; this returns at once."""
+        import asyncio
+        from contextvars import Context as Variables
+
+        running = self._here()
+        question = self._question(exchange, flags)
+        if question is None or not self._enter(running):
+            return
+        # What the request's own variables hold must not live on with it.
+        task = asyncio.get_running_loop().create_task(self._ask(running, question), context=Variables())
+        running.tasks.add(task)
+        task.add_done_callback(lambda done: self._over(running, done))
+
+    async def cancel(self) -> None:
+        """End what the running event loop has under way."""
+        import asyncio
+
+        running = self._by_pid.get(os.getpid())
+        loop = asyncio.get_running_loop()
+        tasks = [] if running is None else [task for task in running.tasks if task.get_loop() is loop]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Leave what waits in threads, and write the report a last time."""
+        running = self._by_pid.pop(os.getpid(), None)
+        if running is not None:
+            running.threads.shutdown(wait=False, cancel_futures=True)
+            self._last = running.report
+            self._write(running)
+
+    # Inside
+
+    def _enter(self, running: _Running) -> bool:
+        if running.gate.enter():
+            return True
+        for lane in self.lanes:
+            self._context.counts.add("shadow_shed", lane.vendor.name, ErrorCode.SHED)
+        return False
+
+    def _question(self, exchange: Exchange, flags: Flags) -> _Question | None:
+        """Return what to ask about *exchange*, whose view got *flags*; None where there is nothing to compare with."""
+        if flags.is_pending or flags._error_code is not None or not exchange.known:
+            return None
+        if exchange.consent is not Consent.FULL or exchange.override is not None or exchange.inbound is None:
+            return None
+        visit = exchange.visit
+        known = dict.fromkeys(self._known_by(exchange))
+        with self._lock:
+            kept = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
+        # Where the vendor's own tag has set cookies, as in a site that moves from one vendor to another, they count.
+        found = cookie_header.read(exchange.inbound.headers("cookie"), self._rules).own
+        states = [VisitorState({**(kept[n] if kept else EMPTY), **own}) for n, own in enumerate(found)]
+        asked = replace(visit, record=False, cookies=EMPTY, preview=EMPTY)
+        return _Question(asked, states, tuple(known), flags._variants)
+
+    def _known_by(self, exchange: Exchange) -> list[int]:
+        """Return what the visitor is known by before and after the response: the next page comes with the latter."""
+        user_id = exchange.visit.user_id
+        if user_id is not None:
+            return [hash(user_id)]
+        known: list[int] = []
+        for n, vendor in enumerate(self._context.config.vendors):
+            for cookies in (exchange.states[n].cookies, exchange.jar(n)):
+                identity = vendor.identity(VisitorState(cookies)) if hasattr(vendor, "identity") else ""
+                if identity:
+                    known.append(hash((vendor.name, identity)))
+        return known
+
+    def _ask_in_thread(self, running: _Running, question: _Question) -> None:
+        try:
+            deadline = Deadline.after(self._deadline_s, time.monotonic())
+            asked = [
+                lane.submit(question.visit, state, deadline)
+                for lane, state in zip(self.lanes, question.states, strict=True)
+            ]
+            decisions = [lane.collect(one, deadline) for lane, one in zip(self.lanes, asked, strict=True)]
+            if self._compare(running, question, decisions):
+                self._write(running)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            running.gate.leave()
+
+    async def _ask(self, running: _Running, question: _Question) -> None:
+        import asyncio
+
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
+        asks = [
+            lane.ask(question.visit, state, deadline) for lane, state in zip(self.lanes, question.states, strict=True)
+        ]
+        if self._compare(running, question, await asyncio.gather(*asks)):
+            await asyncio.to_thread(self._write, running)
+
+    def _over(self, running: _Running, task: asyncio.Task[None]) -> None:
+        running.gate.leave()
+        running.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _compare(self, running: _Running, question: _Question, decisions: Sequence[Decision]) -> bool:
+        """Count how *decisions* compare, and keep their cookies; return whether it is time to write the report."""
+        now = question.visit.now
+        jars = [dict(state.cookies) for state in question.states]
+        for lane, jar, decision in zip(self.lanes, jars, decisions, strict=True):
+            name = lane.vendor.name
+            running.report.asked(name, now, decision.error)
+            if decision.error is not None:
+                self._context.counts.add("shadow_failed", name, decision.error)
+                continue
+            self._keep(lane.vendor, jar, decision)
+            self._compare_one(running.report, lane.vendor, question.served, decision)
+        if question.keys:
+            with self._lock:
+                for key in question.keys:
+                    self._jars.put(key, jars)
+        return self._path is not None and running.write_due(time.monotonic())
+
+    def _compare_one(self, report: Report, vendor: Vendor, served: Mapping[str, Variant], decision: Decision) -> None:
+        defaults = self._context.config.defaults
+        theirs = {vendor.prefix + alias: variant.key for alias, variant in decision.variants.items()}
+        for alias in {**served, **theirs}:
+            shown = served[alias].key if alias in served else defaults.get(alias, "control")
+            other = theirs.get(alias)
+            outcome: Outcome = "missing" if other is None else "same" if other == shown else "differs"
+            self._context.counts.add(f"shadow_{outcome}", vendor.name)
+            report.compared(vendor.name, alias, outcome, shown, other or "")
+
+    @staticmethod
+    def _keep(vendor: Vendor, jar: Jar, decision: Decision) -> None:
+        for change in decision.cookies:
+            if change.max_age_s == 0:
+                jar.pop(change.name, None)
+            elif cookie_header.writable(change.name, change.value, vendor.cookies) is None:
+                jar[change.name] = change.value
+
+    def _write(self, running: _Running) -> None:
+        if self._path is None:
+            return
+        try:
+            write(self._path, running.name, running.report.document())
+        except (OSError, ValueError) as error:
+            self._context.counts.add("shadow_report_failed")
+            self._context.throttle.log(
+                logging.ERROR, "SHADOW_REPORT", "shadow_report cannot be written", error=type(error).__name__
+            )
+
+    def _failed(self, error: BaseException) -> None:
+        self._context.counts.add("internal_error", "", ErrorCode.INTERNAL)
+        self._context.throttle.log(
+            logging.ERROR, ErrorCode.INTERNAL, "asking a shadow vendor failed", error=type(error).__name__
+        )
+
+    def _new_report(self) -> Report:
+        return Report([lane.vendor.name for lane in self.lanes], self._context.clock())
+
+    def _here(self) -> _Running:
+        pid = os.getpid()
+        running = self._by_pid.get(pid)
+        if running is not None:
+            return running
+        inherited = [other for other in self._by_pid if other != pid]
+        if inherited:  # a forked child: what the parent has under way stays the parent's
+            for lane in self.lanes:
+                lane.reset()
+            for other in inherited:
+                self._by_pid.pop(other, None)
+        made = _Running(self._new_report(), self._context.clock())
+        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
+        return self._by_pid.setdefault(pid, made)
+
+
+class _Running:
+    """What one process has. Made without starting anything."""
+
+    def __init__(self, report: Report, now: float) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.name = f"{os.getpid()}-{now:.3f}"
+        self.report = report
+        self.gate = Gate(AT_ONCE_MAX)
+        self.threads = ThreadPoolExecutor(THREADS, "flagmw-shadow")
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._written = float("-inf")
+
+    def write_due(self, now: float) -> bool:
+        """Say whether the report should be written at *now*, in seconds of a monotonic clock, and note that it is."""
+        due = now - self._written >= WRITE_EVERY_S
+        if due:
+            self._written = now
+        return due

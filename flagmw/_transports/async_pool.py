@@ -1,0 +1,123 @@
+"""Make calls with sockets of our own on an event loop, whichever library speaks HTTP on them."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Protocol
+
+from flagmw._transports import http as wire_http
+from flagmw._transports.async_stream import dial
+from flagmw._transports.async_tls import Authorities
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup
+from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.proxies import Proxy
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Call
+
+
+class AsyncSpeaker(Protocol):
+    """What a library does on a wire. It is imported at the first use of one of these."""
+
+    def load(self) -> None:
+        """Import the library.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a context that trusts the system's authorities."""
+
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+        """Return the library's own state for one connection."""
+
+    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+        """Make a call, and set `link.spent` if no other may follow it."""
+
+    async def atunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+        """Ask *proxy* for a way to *to* and return its status."""
+
+    def explain(self, error: Exception, wire: Wire) -> TransportError:
+        """Say what an exception means."""
+
+
+class AsyncPooled:
+    """Connections of one process; each event loop has its own."""
+
+    def __init__(self, speaker: AsyncSpeaker, setup: Setup) -> None:
+        self._speaker, self._setup = speaker, setup
+        self._authorities = Authorities(speaker.tls_context, setup.ca_file)
+
+    def prepare(self) -> None:
+        """Import the library and have the authorities read."""
+        self._speaker.load()
+        self._authorities.read()
+
+    def open(self) -> Idle:
+        """Return what belongs to the running loop. It keeps no reference to the loop while nobody waits."""
+        return Idle(self._setup.size)
+
+    async def ask(self, idle: Idle, call: Call, attempt: Attempt) -> wire_http.Answer:
+        """Make *call*, on a connection that is open already where there is one.
+
+        Raises:
+            TransportError: there is no answer.
+        """
+        to = wire_http.target(call)
+        link = idle.take(to.key)
+        if link is not None:
+            try:
+                return await self._converse(idle, link, call, to, attempt)
+            except TransportError as error:
+                if not (call.replay_safe and link.wire.closed_silently(error)):
+                    raise
+            # The first try may have arrived, even if the second one cannot be made.
+            attempt.sent = True
+        repeated = attempt.sent
+        try:
+            fresh = await self._connect(idle, to)
+            return await self._converse(idle, fresh, call, to, attempt)
+        except TransportError as error:
+            error.sent = error.sent or repeated
+            raise
+
+    async def _converse(
+        self, idle: Idle, link: Link, call: Call, to: wire_http.Target, attempt: Attempt
+    ) -> wire_http.Answer:
+        wire = link.wire
+        wire.begin(0.0, self._setup.limits.wire_bytes)
+        try:
+            forward = to.scheme == "http" and self._setup.proxy(to) is not None
+            answer = await self._speaker.aask(link, call, to, absolute=forward)
+        except BaseException as error:
+            attempt.sent = attempt.sent or wire.wrote
+            wire.abort()
+            if isinstance(error, TransportError) or not isinstance(error, Exception):
+                raise
+            raise self._speaker.explain(error, wire) from error
+        if link.reusable():
+            idle.put(link)
+        else:
+            wire.abort()
+        return answer
+
+    async def _connect(self, idle: Idle, to: wire_http.Target) -> Link:
+        setup, proxy = self._setup, self._setup.proxy(to)
+        host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
+        wire = await dial(host, port, setup.limits.connect_s)
+        try:
+            idle.watch(wire)
+            wire.begin(0.0, setup.limits.wire_bytes)
+            if to.scheme == "https":
+                if proxy is not None and not 200 <= await self._speaker.atunnel(wire, proxy, to) < 300:
+                    raise TransportError(ErrorCode.CONNECT, sent=False)
+                await wire.secure(await self._authorities.context(), to.host)
+            return Link(to.key, wire, self._speaker.open(to, wire))
+        except BaseException as error:
+            wire.abort()
+            if not isinstance(error, Exception):
+                raise
+            # Whatever the tunnel or the handshake carried, the request itself was not written yet.
+            raise TransportError(self._speaker.explain(error, wire).code, sent=False) from error

@@ -1,0 +1,131 @@
+"""Make calls with blocking sockets of our own, whichever library speaks HTTP on them."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import Any, Protocol
+
+from flagmw._transports import http as wire_http
+from flagmw._transports import resolver
+from flagmw._transports.attempt import Attempt
+from flagmw._transports.base import Setup
+from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.proxies import Proxy
+from flagmw._transports.stream import dial
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Call
+
+
+class Speaker(Protocol):
+    """What a library does on a wire. It is imported at the first use of one of these."""
+
+    def load(self) -> None:
+        """Import the library.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a context that trusts the system's authorities."""
+
+    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+        """Return the library's own state for one connection."""
+
+    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+        """Make a call, and set `link.spent` if no other may follow it."""
+
+    def tunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+        """Ask *proxy* for a way to *to* and return its status."""
+
+    def explain(self, error: Exception, wire: Wire) -> TransportError:
+        """Say what an exception means."""
+
+
+class Pooled:
+    """Connections of one process."""
+
+    def __init__(self, speaker: Speaker, setup: Setup) -> None:
+        self._speaker, self._setup = speaker, setup
+        self._idle = Idle(setup.size)
+        self._lock = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
+
+    def prepare(self) -> None:
+        """Import the library and read the authorities."""
+        self._speaker.load()
+        with self._lock:
+            if self._tls is None:
+                self._tls = resolver.tls_context(self._speaker.tls_context, self._setup.ca_file)
+
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
+        """Make *call*, on a connection that is open already where there is one.
+
+        Raises:
+            TransportError: there is no answer.
+        """
+        to = wire_http.target(call)
+        link = self._idle.take(to.key)
+        if link is not None:
+            try:
+                return self._converse(link, call, to, attempt)
+            except TransportError as error:
+                if not (call.replay_safe and link.wire.closed_silently(error)):
+                    raise
+            # The first try may have arrived, even if the second one cannot be made.
+            attempt.sent = True
+        repeated = attempt.sent
+        try:
+            return self._converse(self._connect(to, attempt), call, to, attempt)
+        except TransportError as error:
+            error.sent = error.sent or repeated
+            raise
+
+    def close(self) -> None:
+        self._idle.close()
+
+    def abandon(self) -> None:
+        """Let go of what a forked child inherited."""
+        self._idle.abandon()
+
+    def _converse(self, link: Link, call: Call, to: wire_http.Target, attempt: Attempt) -> wire_http.Answer:
+        wire = link.wire
+        wire.begin(attempt.at, self._setup.limits.wire_bytes)
+        try:
+            attempt.hold(wire.interrupt)
+            forward = to.scheme == "http" and self._setup.proxy(to) is not None
+            answer = self._speaker.ask(link, call, to, absolute=forward)
+        except BaseException as error:
+            attempt.let_go()
+            wire.abort()
+            if isinstance(error, TransportError) or not isinstance(error, Exception):
+                raise
+            raise self._speaker.explain(error, wire) from error
+        if attempt.let_go() and link.reusable():
+            self._idle.put(link)
+        else:
+            wire.abort()
+        return answer
+
+    def _connect(self, to: wire_http.Target, attempt: Attempt) -> Link:
+        setup, proxy = self._setup, self._setup.proxy(to)
+        host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
+        wire = dial(host, port, attempt.at, setup.limits.connect_s, setup.clock)
+        try:
+            self._idle.watch(wire)
+            wire.begin(attempt.at, setup.limits.wire_bytes)
+            if to.scheme == "https":
+                if proxy is not None and not 200 <= self._speaker.tunnel(wire, proxy, to) < 300:
+                    raise TransportError(ErrorCode.CONNECT, sent=False)
+                self.prepare()
+                assert self._tls is not None
+                wire.secure(self._tls, to.host)
+            return Link(to.key, wire, self._speaker.open(to, wire))
+        except BaseException as error:
+            wire.abort()
+            if not isinstance(error, Exception):
+                raise
+            # Whatever the tunnel or the handshake carried, the request itself was not written yet.
+            raise TransportError(self._speaker.explain(error, wire).code, sent=False) from error

@@ -1,0 +1,68 @@
+"""Who is let through to the vendors: what the visitor has agreed to, and whether there is a visitor at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+
+from flagmw._web.bots import is_crawler
+from flagmw._web.inbound import USER_AGENT_CHARS, Inbound
+from flagmw.codes import ErrorCode
+from flagmw.config.config import Config
+
+
+class Consent(IntEnum):
+    """What the visitor has agreed to.
+
+    NONE: no vendor is asked, nothing is set and nothing is reported.
+    FUNCTIONAL: flags are decided and cookies set; nothing is counted or reported.
+    FULL: everything.
+    """
+
+    NONE = 0
+    FUNCTIONAL = 1
+    FULL = 2
+
+
+_CONSENTS = {"none": Consent.NONE, "functional": Consent.FUNCTIONAL, "full": Consent.FULL}
+
+
+def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Consent:
+    """Return what the application's `consent` says; none where it raises or says something else.
+
+    Args:
+        failed: told of the exception.
+    """
+    if config.consent is None:
+        return Consent.FULL
+    try:
+        said = config.consent(inbound)
+        if said is None or isinstance(said, bool):
+            return Consent.FULL if said else Consent.NONE
+        # Nothing else that is merely true is a visitor's consent: a coroutine that nobody awaits is true.
+        return _CONSENTS[said]
+    except Exception as error:
+        failed(error)
+        return Consent.NONE
+
+
+def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> ErrorCode | None:
+    """Return why no vendor should hear of this request: a crawler, or a page fetched before anybody asked for it."""
+    if config.bots is False:
+        return None
+    if config.bots is True:
+        agent = inbound.header("user-agent")
+        if agent and is_crawler(agent if len(agent) <= USER_AGENT_CHARS else agent[:USER_AGENT_CHARS]):
+            return ErrorCode.BOT
+    else:
+        try:
+            said = config.bots(inbound)
+            if hasattr(said, "__await__"):
+                raise TypeError("bots must not be async")
+            if said:
+                return ErrorCode.BOT
+        except Exception as error:
+            failed(error)
+    # Sec-Purpose (Fetch, section 3.8) is "prefetch", with parameters for a page that is rendered ahead.
+    purpose = inbound.header("sec-purpose") or inbound.header("purpose")
+    return ErrorCode.PREFETCH if purpose is not None and purpose.lstrip()[:8].lower() == "prefetch" else None

@@ -1,0 +1,5 @@
+"""The `flagmw` command."""
+
+from flagmw.cli.main import main
+
+__all__ = ["main"]

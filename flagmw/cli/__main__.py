@@ -1,0 +1,5 @@
+"""`python -m flagmw.cli`."""
+
+from flagmw.cli.main import main
+
+main()

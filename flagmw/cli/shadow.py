@@ -1,0 +1,78 @@
+"""`flagmw shadow report`: how vendors that only shadow compare with what was served."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flagmw._shadow import report_file
+from flagmw.cli.common import ConfigOption, JsonOption, located
+from flagmw.cli.text import cell, console, say, say_json, shown
+from flagmw.config.sources import read_file
+
+VARIABLE = "FLAGMW_SHADOW_REPORT"
+NOTHING, WRONG = 1, 2
+
+app = typer.Typer(no_args_is_help=True, help="Vendors that are asked after the page, and compared with it.")
+
+
+@app.callback()
+def _shadow() -> None:
+    """Keep `report` a command of its own name, as long as it is the only one."""
+
+
+@app.command()
+def report(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file that shadow_report= names; that of the configuration if left out.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what shadow vendors would have served, alias by alias. Exit code 1 when none was asked so far."""
+    try:
+        document = report_file.read(file or _configured(config))
+    except (OSError, ValueError) as error:
+        say(f"flagmw: no report: {shown(getattr(error, 'strerror', None) or error)}", sys.stderr)
+        raise typer.Exit(WRONG) from None
+    if as_json:
+        say_json(document)
+    else:
+        _print(document)
+    if not any(told["asked"] for told in document["vendors"].values()):
+        raise typer.Exit(NOTHING)
+
+
+def _configured(config: Path | None) -> Path:
+    """Return the report's file as the configuration names it.
+
+    Raises:
+        ValueError: it names none.
+    """
+    found = located(config)
+    file = os.environ.get(VARIABLE) or (read_file(found, "flagmw").get("shadow_report") if found else None)
+    if not isinstance(file, str):
+        raise ValueError('name its file, or set shadow_report="..." in the configuration')
+    return Path(file)
+
+
+def _print(document: dict[str, Any]) -> None:
+    out = console()
+    since, until = (f"{datetime.fromtimestamp(document[end], UTC):%Y-%m-%d %H:%M:%S}" for end in ("since", "until"))
+    out.print(f"{since} to {until} (UTC)")
+    for vendor, told in document["vendors"].items():
+        failed = ", ".join(f"{code} {n}" for code, n in sorted(told["failed"].items())) or "none"
+        table = Table(
+            "alias", "same", "differs", "missing", "served -> shadow",
+            title=cell(f"{vendor}: asked {told['asked']} times; failures: {failed}"), title_justify="left",
+        )  # fmt: skip
+        for alias, row in sorted(told["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0])):
+            pairs = ", ".join(f"{pair['served']} -> {pair['shadow']} ({pair['count']})" for pair in row["pairs"])
+            table.add_row(*map(cell, (alias, row["same"], row["differs"], row["missing"], pairs)))
+        out.print(table)

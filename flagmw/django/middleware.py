@@ -1,0 +1,332 @@
+"""Django: "flagmw.django.FlagsMiddleware" in MIDDLEWARE and FLAGMW in the settings; the flags are at `request.flags`.
+
+FLAGMW is a dict of options as `Flagmw.from_mapping` takes it, a `Flagmw`, or the dotted path of either. Templates read
+`{{ request.flags.ta_Checkout }}`; an alias they cannot spell takes `{% load flagmw %}{% flag "exp:b" %}`, and
+`"libraries": {"flagmw": "flagmw.django"}` in the OPTIONS of TEMPLATES. The middleware's place is below
+UpdateCacheMiddleware, and below AuthenticationMiddleware where `identify` reads `inbound.request.user`.
+
+What is wrong stops the server's start or is logged there; `manage.py check` tells it with "flagmw.django" among the
+INSTALLED_APPS. E001: FLAGMW is missing, of a wrong type, or cannot be imported. E002: an option is unknown or wrong.
+W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twice. W003: it is not listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from http.cookies import Morsel
+from typing import Any
+
+try:
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from django import template
+    from django.core import checks
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.http.response import HttpResponseBase
+except ImportError as error:
+    raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
+
+from flagmw import asgi, wsgi
+from flagmw._exchange.exchange import Exchange
+from flagmw._web import response as response_headers
+from flagmw._web.link_page import Page
+from flagmw.codes import ErrorCode
+from flagmw.django.settings import examine, from_settings, misplaced
+from flagmw.flags.current import current, known_current, set_current, swap_current
+from flagmw.flags.flags import Flags
+
+__all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
+
+logger = logging.getLogger("flagmw.django")
+register = template.Library()
+
+
+class FlagsMiddleware:
+    """Decide flags for each request, set the vendors' cookies, commit tracks; under WSGI and ASGI.
+
+    Where an edge around Django (`flagmw.wsgi`, `flagmw.asgi`) has decided, its flags are used and nothing else is done.
+
+    Raises:
+        ConfigError, ImproperlyConfigured: as `from_settings`.
+    """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response, self.flagmw = get_response, from_settings()
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+        for found in misplaced(FlagsMiddleware):
+            logger.warning("%s: %s %s", found.id, found.msg, found.hint)
+        HttpRequest._cache_update_cache = property(_may_be_cached, _set_cached)  # type: ignore[attr-defined]
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self._is_async:
+            return self._acall(request)
+        # This may be a request that a view makes of its own site: the view's flags come back afterwards.
+        outer = known_current()
+        try:
+            return self._call(request)
+        finally:
+            set_current(outer)
+
+    def _call(self, request: HttpRequest) -> HttpResponseBase:
+        exchange = None
+        with self._ours(request):
+            exchange, asked = self._begin(request, on_loop=False)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
+            if asked is not None:
+                _put(request, self.flagmw.settle(asked))
+        try:
+            response: HttpResponseBase = self.get_response(request)
+        finally:
+            # The view may have failed: what the visitor did before that happened all the same.
+            if exchange is not None:
+                self._commit(exchange)
+        if exchange is not None:
+            self._finish(request, response, exchange)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        outer = known_current()
+        try:
+            return await self._call_async(request)
+        finally:
+            set_current(outer)
+
+    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+        exchange = None
+        with self._ours(request):
+            exchange, asked = self._begin(request, on_loop=True)
+            if exchange is not None and exchange.instead is not None:
+                return _page(exchange.instead, exchange.set_cookies)
+            if exchange is not None:
+                await self.flagmw.fetch(exchange)
+            if asked is not None:
+                _put(request, await self.flagmw.asettle(asked))
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        finally:
+            if exchange is not None:
+                await self._acommit(exchange)
+        if exchange is not None:
+            self._finish(request, response, exchange)
+        return response
+
+    def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
+        """Return the exchange, and once more if vendors are asked now; None where the request is left alone."""
+        if asgi.KEY in _holder(request):
+            request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+            return None, None
+        exchange = self.flagmw.begin(_inbound(request))
+        if exchange is None:
+            _put(request, self.flagmw.excluded())
+            set_current(None)
+            return None, None
+        if self.flagmw.config.mode == "lazy" and exchange.asks:
+            _put(request, self.flagmw.lazily(exchange, on_loop=on_loop))
+            return exchange, None
+        _put(request, exchange.undecided(ErrorCode.EXCLUDED))
+        return exchange, exchange
+
+    def _commit(self, exchange: Exchange) -> None:
+        with self._ours():
+            exchange.answered = True
+            if exchange.pending:
+                self.flagmw.commit(exchange)
+
+    async def _acommit(self, exchange: Exchange) -> None:
+        with self._ours():
+            exchange.answered = True
+            if exchange.pending:
+                await self.flagmw.acommit(exchange)
+
+    def _finish(self, request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
+        """Edit the response's headers, and see to what happens after the view has returned."""
+        with self._ours():
+            _edit(request, response, exchange)
+        with self._ours():
+            # A file that the server may send on its own reads no flags, and would be one no more if it were wrapped.
+            if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
+                wrap: Callable[..., Any] = self._astream if response.is_async else self._stream
+                response.streaming_content = wrap(response.streaming_content, exchange, flags_from(request))
+            self._shadow(response, exchange, flags_from(request))
+
+    def _stream(self, content: Iterator[bytes], exchange: Exchange, flags: Flags) -> Iterator[bytes]:
+        """Pass the pieces of *content* on, each when what the visitor did for it is put away."""
+        pieces = iter(content)
+        try:
+            while True:
+                outer = swap_current(flags)
+                try:
+                    piece = next(pieces, None)
+                finally:
+                    set_current(outer)
+                if piece is None:
+                    return
+                self._commit(exchange)
+                yield piece
+        finally:
+            self._commit(exchange)
+
+    async def _astream(self, content: AsyncIterator[bytes], exchange: Exchange, flags: Flags) -> AsyncIterator[bytes]:
+        """As `_stream`, for content that is made on an event loop."""
+        pieces = aiter(content)
+        try:
+            while True:
+                outer = swap_current(flags)
+                try:
+                    piece = await anext(pieces, None)
+                finally:
+                    set_current(outer)
+                if piece is None:
+                    return
+                await self._acommit(exchange)
+                yield piece
+        finally:
+            await self._acommit(exchange)
+
+    def _shadow(self, response: HttpResponseBase, exchange: Exchange, flags: Flags) -> None:
+        """Have shadow vendors asked when the response has gone: the server closes it then, in a thread."""
+        if not self.flagmw.shadows:
+            return
+        close, ask = response.close, self.flagmw.shadow
+
+        def closed() -> None:
+            close()
+            ask(exchange, flags, on_loop=False)
+
+        response.close = closed  # type: ignore[method-assign]
+
+    @contextmanager
+    def _ours(self, request: HttpRequest | None = None) -> Iterator[None]:
+        """Keep a defect of ours from the site's visitors: the view runs as if we were not there."""
+        try:
+            yield
+        except Exception as error:
+            self.flagmw.internal_error(error)
+            if request is not None:
+                _put(request, Flags(defaults=self.flagmw.config.defaults, error_code=ErrorCode.INTERNAL))
+
+
+def flags_from(request: HttpRequest) -> Flags:
+    """Return the flags of *request*; undecided ones where its path is excluded.
+
+    Raises:
+        RuntimeError: `FlagsMiddleware` is not mounted.
+    """
+    flags: Flags | None = getattr(request, "flags", None)
+    if flags is None:
+        raise RuntimeError('no flags on this request: add "flagmw.django.FlagsMiddleware" to MIDDLEWARE')
+    return flags
+
+
+@register.simple_tag(takes_context=True)
+def flag(context: template.Context, alias: str) -> str:
+    """Return the variant of *alias*: `{% flag "exp:b" %}`, or `{% flag "exp:b" as variant %}`."""
+    request = getattr(context, "request", None) or context.get("request")
+    return (current() if request is None else flags_from(request)).variant(alias).key
+
+
+def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
+    """Return where the edges keep flags: the ASGI scope, or the WSGI environ."""
+    scope: MutableMapping[str, Any] | None = getattr(request, "scope", None)
+    return request.META if scope is None else scope
+
+
+def _put(request: HttpRequest, flags: Flags) -> None:
+    _holder(request)[asgi.KEY] = flags
+    request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+    set_current(flags)
+
+
+def _page(page: Page, cookies: Sequence[str]) -> HttpResponse:
+    """Return a response of ours in place of the view's."""
+    response = HttpResponse(page.body, status=page.status, headers=dict(page.headers))
+    for line in cookies:
+        cookie = _Cookie(line)
+        response.cookies[cookie.key] = cookie
+    return response
+
+
+class _Environ(wsgi._Request):
+    request: HttpRequest
+    path = scheme = ""
+
+
+class _Scope(asgi._Request):
+    request: HttpRequest
+    scheme = ""
+
+
+def _inbound(request: HttpRequest) -> _Environ | _Scope:
+    scope = getattr(request, "scope", None)
+    inbound = _Environ(request.META, request.path) if scope is None else _Scope(scope)
+    # Django has decoded the path, and its settings say which header of a proxy means https.
+    inbound.request, inbound.path, inbound.scheme = request, request.path, request.scheme or "http"
+    return inbound
+
+
+def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
+    """Make the response's headers what `response_headers` says they become."""
+    flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
+    if not flags.touched and not cookies and not no_store:
+        return
+    own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    headers = [*response.items(), *own]
+    edited = response_headers.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
+    if edited is None:
+        return
+    for name in {name for name, value in response.items() if (name, value) not in edited}:
+        del response.headers[name]
+    for name, value in edited:
+        if (name, value) in headers:
+            continue
+        if name != "set-cookie":
+            response.headers[name.title()] = value
+            continue
+        cookie = _Cookie(value)
+        response.cookies[value if cookie.key in response.cookies else cookie.key] = cookie
+        # A 304 carries no cookie, so middleware around this one must not make the response into one.
+        request.META.pop("HTTP_IF_NONE_MATCH", None)
+        request.META.pop("HTTP_IF_MODIFIED_SINCE", None)
+
+
+class _Cookie(Morsel[str]):
+    """A Set-Cookie value that leaves as it is; Morsel itself refuses names with a space, and quotes values."""
+
+    _made: Morsel[str] | None = None
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        pair, *attributes = line.split("; ")
+        name, _, value = pair.partition("=")
+        self.__setstate__({"key": name, "value": value, "coded_value": value})  # type: ignore[attr-defined]
+        for attribute in attributes:
+            key, has_value, text = attribute.partition("=")
+            self[key] = text if has_value else True
+        self._line, self._made = line, self.copy()
+
+    def output(self, attrs: Any = None, header: str = "Set-Cookie:") -> str:
+        # Somebody may have changed it, such as middleware that makes all cookies Secure.
+        text = self._line if self == self._made else self.OutputString(attrs)
+        return f"{header} {text}".strip()
+
+
+# Django's page caches ask this attribute of a request whether to keep its response. `cache_page` asks before any
+# middleware could say that the page is private, so that the flags have to.
+def _may_be_cached(request: HttpRequest) -> bool:
+    flags = getattr(request, "flags", None)
+    return bool(vars(request).get("_cache_update_cache")) and not (isinstance(flags, Flags) and flags.touched)
+
+
+def _set_cached(request: HttpRequest, value: bool) -> None:
+    vars(request)["_cache_update_cache"] = value
+
+
+@checks.register
+def _check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    return examine(FlagsMiddleware)

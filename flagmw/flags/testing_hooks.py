@@ -1,0 +1,63 @@
+"""What tests put in the place of decisions and deliveries. Process-wide, so that servers' threads see it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flagmw._support.forksafe import Lock
+from flagmw.types import Track
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Override:
+    """Variants that are served instead of asking vendors; *strict* makes any other alias an error."""
+
+    variants: Mapping[str, str]
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capture:
+    """Tracks that were made while this was in place, instead of being delivered."""
+
+    tracks: list[Track] = field(default_factory=list)
+
+
+_lock = Lock()
+_overrides: list[Override] = []
+_captures: list[Capture] = []
+
+
+def push(what: Override | Capture) -> None:
+    """Put *what* in place, in front of what is there."""
+    with _lock:
+        if isinstance(what, Override):
+            _overrides.append(what)
+        else:
+            _captures.append(what)
+
+
+def pop(what: Override | Capture) -> None:
+    """Take *what* away again, wherever it stands."""
+    with _lock:
+        if isinstance(what, Override):
+            _overrides.remove(what)
+        else:
+            _captures.remove(what)
+
+
+def override() -> Override | None:
+    """Return the override in place, if any; of several, one that holds all of them together."""
+    if not _overrides:
+        return None
+    with _lock:
+        variants: dict[str, str] = {}
+        for each in _overrides:
+            variants.update(each.variants)
+        return Override(variants, any(each.strict for each in _overrides)) if _overrides else None
+
+
+def capture() -> Capture | None:
+    """Return the innermost capture in place, if any."""
+    return _captures[-1] if _captures else None

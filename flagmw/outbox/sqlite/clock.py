@@ -1,0 +1,61 @@
+"""The clock of one file: what callers call now, and how much of it a process saw pass."""
+
+from __future__ import annotations
+
+from flagmw.outbox.sqlite.counters import Counts
+
+# As in memory: only more than this is a jump of the clock that due times must follow.
+JUMP_S = 60.0
+# How often the time is written while events wait and nothing else is written.
+_NOTE_S = 60.0
+
+
+class Clock:
+    """Two times of one file, both in seconds since the epoch.
+
+    What waits is due by `now`. What ages does so by `seen`, which stands still while no process has the file: neither
+    a clock that is wrong when a process starts nor a long pause between two processes makes anything old.
+
+    Attributes:
+        now: as the last caller said, or as the file says; 0 only in a file in which nothing was ever counted.
+        unseen: how far `seen` is behind.
+        started: whether anybody has told the time yet.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self.now = self.unseen = 0.0
+        self.started = False
+
+    @property
+    def seen(self) -> float:
+        return self.now - self.unseen
+
+    def load(self) -> None:
+        """Read from the file's counts what is not known yet."""
+        if not self.started:
+            self.now, self.unseen = float(self._counts.get("", "now")), float(self._counts.get("", "unseen"))
+
+    def look(self, now: float) -> None:
+        """Take *now* for what is read or changed beside the process that has the file; its clock goes on as it is."""
+        self.started, self.now = True, now
+
+    def advance(self, now: float) -> bool:
+        """Go on to *now*; return whether due times and leases must follow a clock that is behind."""
+        first, self.started = not self.started, True
+        if self.now <= 0:
+            self.now = now
+        behind = now < self.now - JUMP_S
+        if behind or (first and now > self.now):
+            # The file keeps whole seconds.
+            self.unseen += float(int(now - self.now))
+            self.now = now
+        self.now = max(self.now, now)
+        return behind
+
+    def note(self, *, waiting: bool) -> None:
+        """Have the time written with what has changed, and now and then while events are *waiting*."""
+        if self.now > 0 and (self._counts.dirty or (waiting and self.now - self._counts.get("", "now") >= _NOTE_S)):
+            self._counts.put("now", int(self.now))
+            if self.unseen or self._counts.get("", "unseen"):
+                self._counts.put("unseen", int(self.unseen))

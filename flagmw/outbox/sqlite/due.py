@@ -1,0 +1,138 @@
+"""Which rows of one file come next: due, readable, young enough, and of visitors of whom nothing is under way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from flagmw._support.encryption import Seal, Unreadable
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import Leased
+from flagmw.outbox.policy import Discard, Policy
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.leases import Leases
+from flagmw.outbox.sqlite.rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
+
+# Rows looked at in one go when a claim has to pass over many.
+_STRIDE = 500
+
+
+class Due:
+    """The search for rows to claim. What cannot be had is parked on the way, so that no claim looks at it again.
+
+    Args:
+        bury: lays a row aside for the reason that it is told.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        policy: Policy,
+        seal: Seal,
+        counts: Counts,
+        leases: Leases,
+        clock: Clock,
+        bury: Callable[[Row, ErrorCode], None],
+    ) -> None:
+        self._connection, self._policy, self._seal = connection, policy, seal
+        self._counts, self._leases, self._clock, self._bury = counts, leases, clock, bury
+        self.unreadable = 0
+
+    def load(self) -> None:
+        """Read from the file what is known in memory."""
+        found = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
+        self.unreadable = found.fetchone()[0]
+
+    def unpark(self) -> None:
+        """Look at everything again: this process may be able to read it."""
+        self._connection.execute("UPDATE event SET parked = NULL WHERE parked IS NOT NULL")
+        self.unreadable = 0
+
+    def vendor(self, passed: Collection[str], now: float) -> str | None:
+        """Return the vendor that is not in *passed* with the oldest due row that nobody holds."""
+        best: tuple[float, int, str] | None = None
+        for vendor in self._counts.vendors("queued"):
+            if vendor in passed:
+                continue
+            first = self._connection.execute(FIRST, (vendor, now)).fetchone()
+            if first is not None and (best is None or first < best[:2]):
+                best = (*first, vendor)
+        return None if best is None else best[2]
+
+    def rows(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+        """Return up to *limit* rows for one lease; those past their age are buried on the way."""
+        stride = limit
+        while True:
+            chosen: list[tuple[Row, Leased]] = []
+            passed = seen = 0
+            for values in self._connection.execute(DUE, (vendor, now, stride)).fetchall():
+                seen += 1
+                row = Row(*values)
+                # An earlier version could leave 0 for the time: how old such a row is nobody knows.
+                if row.created > 0 and self._policy.too_old(row.created, self._clock.seen):
+                    self._bury(row, ErrorCode.TOO_OLD)
+                elif self._leases.is_busy(vendor, row.visitor):
+                    self._leases.park(row.seq, vendor, row.visitor)
+                else:
+                    try:
+                        leased = row.read(self._seal, self._clock)
+                    except Unreadable:
+                        self._connection.execute(PARK, (UNREADABLE, row.seq))
+                        self.unreadable += 1
+                    else:
+                        if row.once == HANDED_OUT and isinstance(self._policy.doubt(leased, now, row.due), Discard):
+                            # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                            self._bury(row, ErrorCode.AMBIGUOUS)
+                            passed += 1
+                            continue
+                        if row.once == HANDED_OUT:
+                            # Of a store that only hands on: whoever gets it has to look whether it came before.
+                            leased = replace(leased, attempts=max(1, leased.attempts))
+                        if chosen and row.once:
+                            return chosen
+                        chosen.append((row, leased))
+                        if row.once or len(chosen) == limit:
+                            return chosen
+                        continue
+                passed += 1
+            if chosen or not passed or seen < stride:
+                return chosen
+            stride += _STRIDE
+
+    def newest(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+        """Return up to *limit* rows for one lease, the first one of each visitor with the newest untried rows."""
+        chosen: list[tuple[Row, Leased]] = []
+        passed: set[str] = set()
+        for values in self._connection.execute(NEWEST, (vendor, now, 4 * limit)).fetchall():
+            visitor = Row(*values).visitor
+            if visitor in passed or self._leases.is_busy(vendor, visitor):
+                continue
+            passed.add(visitor)
+            row = Row(*self._connection.execute(VISITORS_FIRST, (vendor, now, visitor)).fetchone())
+            old = row.created > 0 and self._policy.too_old(row.created, self._clock.seen)
+            if old or row.once == HANDED_OUT or (chosen and row.once):
+                continue  # left to the claims that go by age, and to one of its own
+            try:
+                chosen.append((row, row.read(self._seal, self._clock)))
+            except Unreadable:
+                continue
+            if row.once or len(chosen) == limit:
+                break
+        return chosen
+
+    def first_at(self, vendor: str) -> float | None:
+        """Return when the first row that could be had is due; None when there is none."""
+        stride = 1
+        while True:
+            parked = False
+            rows = self._connection.execute(WAITING, (vendor, stride)).fetchall()
+            for seq, due, visitor in rows:
+                if not self._leases.is_busy(vendor, visitor):
+                    return float(due)
+                self._leases.park(seq, vendor, visitor)
+                parked = True
+            if not parked or len(rows) < stride:
+                return None
+            stride += _STRIDE

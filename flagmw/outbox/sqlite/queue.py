@@ -1,0 +1,325 @@
+"""The account of one slot's file: what a store does, as statements inside the transaction that its writer opened.
+
+Whoever calls these holds the one connection. Nothing here commits; after a rollback `load` brings the mirror in
+memory back to what the file says.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from flagmw._support.encryption import Seal, Unreadable
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
+from flagmw.outbox.codec import from_bytes
+from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite.business_keys import DONE, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.clock import Clock
+from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.due import Due
+from flagmw.outbox.sqlite.finished import Past
+from flagmw.outbox.sqlite.leases import Leases
+from flagmw.outbox.sqlite.pending import Queue
+from flagmw.outbox.sqlite.recovery import Salvage
+from flagmw.outbox.sqlite.rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox.sqlite.settlement import Settlement
+from flagmw.types import Event, Outcome
+
+# Rows that one call of `purge` looks at.
+_STRIDE = 500
+# Rows that a process may have accepted at most before it was killed, and not noted where all look for keys.
+_LATEST = 20_000
+
+
+class Book:
+    """All that is known of one file.
+
+    Args:
+        tag: goes before every lease token, to find the book of a lease.
+        owner: whether this process has the slot. Another one's book changes only what it is asked to change: no
+            lease runs out in it, nothing grows old, and the file's clock stays as it is.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        tag: str,
+        policy: Policy,
+        limits: Limits,
+        seal: Seal,
+        rng: random.Random,
+        *,
+        owner: bool = True,
+    ) -> None:
+        self.connection, self._policy, self._seal, self._rng = connection, policy, seal, rng
+        self._owner = owner
+        self._counts = Counts()
+        self._clock = Clock(self._counts)
+        self._past = Past(connection, policy, seal, self._counts, self._clock)
+        self._queue = Queue(connection, policy, limits, self._counts, self._clock)
+        self._leases = Leases(connection, tag, seal, self._clock, owner=owner)
+        self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
+        self._due = Due(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
+
+        # What has changed of business keys since the last commit, in order; and who says which are another's.
+        self.key_changes: list[Change] = []
+        self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
+        self.keys: Keys | None = None
+
+    # Its own life
+
+    def load(self) -> None:
+        """Read the mirror from the file."""
+        self._counts.load(self.connection)
+        self._clock.load()
+        for part in (self._queue, self._past, self._due, self._leases, self._settlement):
+            part.load()
+
+    @property
+    def now(self) -> float:
+        """The time of the last call, or of the last change of the file."""
+        return self._clock.now
+
+    def adopt(self, *, orphaned: bool) -> None:
+        """Make the file of an earlier process one's own: nothing is parked, and what a dead process held is free."""
+        self._due.unpark()
+        if orphaned:
+            self._leases.end_all()
+
+    def save(self) -> None:
+        """Write counters and trim what is bounded, at the end of a transaction."""
+        self._past.trim()
+        if self._owner:
+            self._clock.note(waiting=self._queue.rows > 0)
+        self._counts.save(self.connection)
+
+    def advance(self, now: float) -> None:
+        """Set the clock, take back what leases that ran out held, and forget what is past its age."""
+        if not self._owner:
+            return self._clock.look(now)
+        first, behind = not self._clock.started, self._clock.advance(now)
+        if behind:
+            self._follow_clock()
+        if first or behind:
+            # Leases end by the clock that is counted with from now on.
+            self._leases.clip(self.now)
+            self._counts.save(self.connection)
+            self.load()
+        if self._leases:
+            for row, leased in self._leases.take_back_over(self.now):
+                # Due as before: it was claimed first, so it comes first again.
+                self._settlement.settle(row, leased, self._policy.doubt(leased, self.now, due_at=row.due), self.now)
+            self._flush()
+        self._past.advance()
+
+    # What a store does
+
+    def put(self, batch: Sequence[Packed], now: float) -> set[str]:
+        """Store *batch*; return the ids that are safe, those that were known before too."""
+        self.advance(now)
+        return self._queue.put(batch)
+
+    def refuse(self, vendor: str, code: ErrorCode) -> None:
+        self._queue.refuse(vendor, code)
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        self.advance(now)
+        passed = set(skip)
+        while limit > 0 and (vendor := self._due.vendor(passed, self.now)) is not None:
+            rows = self._due.rows(vendor, limit, self.now)
+            self._flush()
+            if rows:
+                return self._leases.take(vendor, rows, lease_s, self.now)
+            passed.add(vendor)
+        return None
+
+    def claim_newest(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        self.advance(now)
+        for vendor in self._counts.vendors("queued"):
+            rows = [] if vendor in skip or limit < 1 else self._due.newest(vendor, limit, self.now)
+            if rows:
+                return self._leases.take(vendor, rows, lease_s, self.now)
+        return None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        self.advance(now)
+        rulings = [
+            self._policy.rule(outcome, leased, self.now, self._rng)
+            for leased, outcome in zip(lease.rows, outcomes, strict=True)
+        ]
+        for leased, ruling in zip(lease.rows, rulings, strict=True):
+            taken = self._leases.take_back(lease.token, leased.event.id)
+            if taken is not None:
+                self._settlement.settle(*taken, ruling, self.now)
+        self._flush()
+
+    def release(self, lease: Lease, now: float) -> None:
+        self.advance(now)
+        for leased in lease.rows:
+            self._leases.take_back(lease.token, leased.event.id)
+        self._flush()
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        return self._past.letters(limit)
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        self.advance(now)
+        revived = 0
+        for n, id, vendor, key, size in self._past.numbers(ids):
+            if not self._taken(key, id) and self._queue.revive(n, vendor, key, size):
+                self._past.delete(n, vendor, size)
+                if key is not None:
+                    self.key_changes.append(Change(key, id, WAITING))
+                revived += 1
+        return revived
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        letters = self._past.numbers(ids)
+        for n, id, vendor, _, size in letters:
+            self._past.drop(n, id, vendor, size, ErrorCode.DISCARDED)
+        self._flush()
+        return len(letters)
+
+    def purge(self, matches: Callable[[Event], bool], now: float, after: int, table: str) -> tuple[int, int | None]:
+        """Purge among the next rows of *table* after number *after*; return how many, and the last number or None."""
+        self.advance(now)
+        number = "seq" if table == "event" else "n"
+        rows = self.connection.execute(
+            f"SELECT {number}, id, vendor, body FROM {table} WHERE {number} > ? ORDER BY {number} LIMIT ?",  # noqa: S608
+            (after, _STRIDE),
+        ).fetchall()
+        gone = 0
+        for n, id, vendor, body in rows:
+            try:
+                if not matches(from_bytes(self._seal.open(body))):
+                    continue
+            except Unreadable:
+                continue
+            gone += 1
+            if table == "dead":
+                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
+                self._past.drop(n, id, vendor, size, ErrorCode.PURGED)
+                continue
+            self._leases.take_from_all(id)
+            row = self._row(n)
+            if row is not None:
+                self._settlement.remove(row, remember_key=False)
+                self._counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
+        self._flush()
+        return gone, rows[-1][0] if len(rows) == _STRIDE else None
+
+    def next_due(self, now: float, skip: Collection[str]) -> float | None:
+        self.advance(now)
+        times = self._leases.ends(skip)
+        for vendor in self._counts.vendors("queued"):
+            if vendor not in skip and (due := self._due.first_at(vendor)) is not None:
+                times.append(due)
+        return max(0.0, min(times) - self.now) if times else None
+
+    def stats(self, now: float) -> OutboxStats:
+        self.advance(now)
+        oldest = {vendor: self._queue.oldest_s(vendor) for vendor in self._counts.vendors("queued")}
+        return self._counts.stats(self._leases.by_vendor(), oldest)
+
+    @property
+    def unreadable(self) -> int:
+        """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
+        return self._due.unreadable
+
+    def took_proof(self) -> bool:
+        """Say whether an event that must not be sent twice was handed out since this was last asked."""
+        taken, self._leases.handed_out_once = self._leases.handed_out_once, False
+        return taken
+
+    def salvaged(self, salvage: Salvage) -> bool:
+        """Take some more rows of a damaged file; return whether that was the end."""
+        done = salvage.step(self.connection, self._counts)
+        self._queue.load()
+        self._past.load()
+        return done
+
+    def stood_still(self, seconds: float) -> None:
+        """Let every lease run longer by the time in which its holder could not do anything."""
+        self._leases.extend(seconds)
+
+    def shortest_lease_s(self) -> float | None:
+        """Return how long the shortest lease lasts; None when nothing is leased."""
+        return self._leases.shortest_s()
+
+    def idle(self) -> bool:
+        """Say whether nothing is left that this process could deliver."""
+        return self._queue.rows <= self.unreadable
+
+    def has_keys(self) -> bool:
+        """Say whether any event of the file, waiting or settled lately, has a business key."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM event WHERE key IS NOT NULL) "
+            "OR EXISTS (SELECT 1 FROM done WHERE typeof(what) = 'blob')"
+        )
+        return bool(self.connection.execute(query).fetchone()[0])
+
+    def enter_keys(self, keys: Keys, *, all: bool) -> None:
+        """Enter the business keys of the file where all processes look; an event whose key is another's goes.
+
+        Args:
+            all: everything, where that place may know nothing of this file; else what was accepted last.
+
+        Raises:
+            OutboxError: that place cannot be used.
+        """
+        found = self.connection.execute(
+            "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
+            (all, _LATEST),
+        )
+        # Some at a time: other processes' requests wait for this.
+        while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
+            for id in keys.enter(held):
+                self._leases.take_from_all(id)
+                row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
+                if row is not None:
+                    self._settlement.remove(row, remember_key=False)
+                    self._counts.add(row.vendor, "dropped", 1, ErrorCode.DUPLICATE_KEY)
+        self._flush()
+        if all:
+            done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
+            self.key_changes += [Change(what, "", DONE) for (what,) in done]
+
+    def give_up_keys(self, rows: Iterable[Packed]) -> None:
+        """Let others have the business keys of *rows*, which are not stored."""
+        self.key_changes += [Change(row.key, row.id, None) for row in rows if row.key is not None]
+
+    # Parts
+
+    def _taken(self, key: bytes | None, id: str) -> bool:
+        """Say whether another event than dead letter *id* holds its key, in this slot or another."""
+        if key is None or self.keys is None:
+            return False
+        try:
+            return bool(self.keys.reserve([Held(key, id)]))
+        except OutboxError:
+            return False
+
+    def _flush(self) -> None:
+        """Write what the settling of rows has collected."""
+        self._leases.flush()
+        self._settlement.flush()
+
+    def _bury(self, row: Row, code: ErrorCode) -> None:
+        self._settlement.bury(row, code, self.now)
+
+    def _follow_clock(self) -> None:
+        """Follow a clock that is behind: nothing waits longer than it would have."""
+        self.connection.execute(
+            "UPDATE event SET due = min(due, CASE WHEN attempts OR refusals THEN ?2 ELSE ?1 END)",
+            (self.now, self._policy.clamp(float("inf"), self.now)),
+        )
+
+    def _row(self, seq: int) -> Row | None:
+        values = self.connection.execute(
+            f"SELECT {COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
+            (seq,),
+        ).fetchone()
+        return None if values is None else Row(*values)

@@ -1,0 +1,363 @@
+"""The file of one slot: opened for use, and replaced by a new one when it is damaged or gone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from flagmw._support.encryption import Seal
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox.policy import Policy
+from flagmw.outbox.sqlite import slot_lock
+from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
+from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
+from flagmw.outbox.sqlite.header import fits
+from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.recovery import Salvage, set_aside
+from flagmw.outbox.sqlite.rows import Limits
+
+# How often one looks whether the files are still there.
+_LOOK_S = 0.02
+# How long one waits for what can be saved of a damaged file; the rest follows while the new one is used.
+_SALVAGE_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a directory is used; see `SqliteOutbox`."""
+
+    directory: Path
+    policy: Policy
+    limits: Limits
+    seal: Seal
+    rng: random.Random
+    required: bool = False
+    allow_network: bool = False
+    adopt_copies: bool = False
+    full_sync: bool = True
+    disk_is_low: Callable[[Path], bool] = is_low
+    on_work: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(slots=True)
+class Open:
+    """A slot that this process has, with its file.
+
+    Attributes:
+        files: the inodes of database, log and index, which tell when somebody has removed or replaced one.
+        tags: what lease tokens of this slot begin with.
+        adrift: why its files have no name at the moment, so that they end with this process.
+        salvage: what is still to be copied from a damaged file.
+    """
+
+    slot: slot_lock.Slot
+    connection: sqlite3.Connection
+    book: Book
+    reserve: Reserve
+    files: tuple[int, ...]
+    tags: tuple[str, ...]
+    version: int = -1
+    begun: bool = False
+    used: bool = False
+    checked: bool = False
+    reserved: bool = False
+    reserve_at: float = 0.0
+    adrift: str | None = None
+    retry_at: float = 0.0
+    salvage: Salvage | None = None
+    paths: tuple[str, ...] = ()
+    seen_at: float = 0.0
+    keys_in: str = ""
+
+    def __post_init__(self) -> None:
+        self.paths = _paths(self.slot.path)
+
+    @property
+    def log(self) -> Path:
+        return Path(self.paths[1])
+
+    def become(self, new: Open) -> None:
+        """Take over all of *new*; leases that were handed out before are still known."""
+        tags = self.tags
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(new, attribute.name))
+        self.tags = (*tags, *new.tags)
+
+
+class Opener:
+    """Open slots' files and replace them. What was lost by that is told once.
+
+    Attributes:
+        left: by number, why slots are left alone.
+    """
+
+    def __init__(self, options: Options, throttle: Throttle, keys: Keys) -> None:
+        self._options, self._throttle, self._keys = options, throttle, keys
+        self.left: dict[int, str] = {}
+
+    def open(self, slot: slot_lock.Slot) -> Open:
+        """Return *slot* with its file, which is replaced if it is damaged.
+
+        Raises:
+            NotOurs: it must be left alone.
+            sqlite3.Error, OSError, OutboxError: it cannot be opened.
+        """
+        try:
+            return self._open(slot)
+        except Damaged:
+            one = self._replaced(slot)
+            slot.free()
+            return one
+        except sqlite3.Error:
+            # Index and log need some room, which a full disk has only in the reserve.
+            if not is_low(slot.path.parent) or not _reserve(slot.path).release():
+                raise
+            return self._open(slot)
+
+    def leave(self, number: int, error: Exception) -> None:
+        """Leave slot *number* alone from now on, and say once why."""
+        why = told(error)
+        if not isinstance(error, OutboxError):
+            why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
+        if self.left.get(number) != why:
+            self.left[number] = why
+            self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
+
+    def _open(self, slot: slot_lock.Slot) -> Open:
+        options = self._options
+        connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
+        try:
+            return self._opened(slot, connection, orphaned=True)
+        except sqlite3.Error as error:
+            # Some damage shows with the first write only.
+            if is_damage(error) or not fits(slot.path):
+                raise Damaged from error
+            raise
+
+    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
+        """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
+        options = self._options
+        try:
+            slot.connection = connection
+            tag = f"{slot.number}.{os.urandom(4).hex()}."
+            book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+            book.keys = self._keys
+            connection.execute("BEGIN IMMEDIATE")
+            book.load()
+            # A process that ended without closing holds nothing any more: its leases are over.
+            clean = marks(connection).get("clean") == 1
+            book.adopt(orphaned=orphaned and not clean)
+            mark(connection, "clean", 0)
+            keys_in = self._enter_keys(book, closed_well=clean)
+            book.save()
+            connection.execute("COMMIT")
+            self._keys.apply(book.key_changes)
+            book.key_changes.clear()
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            salvage = Salvage.under_way(slot.path, connection)
+        except BaseException:
+            slot.connection = None
+            connection.close()
+            raise
+        self.left.pop(slot.number, None)
+        reserve = _reserve(slot.path)
+        files = tuple(_inode(path) for path in _paths(slot.path))
+        return Open(
+            slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
+        )
+
+    def salvage(self, one: Open) -> None:
+        """Copy some more rows of a damaged file into *one*, in a transaction of their own.
+
+        Raises:
+            sqlite3.Error: they cannot be written; nothing has changed.
+        """
+        if one.salvage is None:
+            return
+        one.connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = one.book.salvaged(one.salvage)
+            if done:
+                # Others have to hear of the business keys that came with the rows.
+                mark(one.connection, "keys", "")
+                one.keys_in = ""
+            one.book.save()
+            one.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                one.connection.execute("ROLLBACK")
+            one.book.load()
+            one.salvage.back(one.slot.path, one.connection)
+            raise
+        one.used = True
+        if done:
+            one.salvage.close()
+            text = f"what could be read of {one.salvage.damaged.name} was copied"
+            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
+            one.salvage = None
+
+    def enter_keys(self, one: Open) -> None:
+        """Enter the slot's business keys where all processes look, in a file that replaced another."""
+        one.keys_in = self._enter_keys(one.book, closed_well=False)
+
+    def _enter_keys(self, book: Book, *, closed_well: bool) -> str:
+        """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
+        try:
+            if book.has_keys():
+                instance = self._keys.identity()
+                known = marks(book.connection).get("keys") == instance
+                if not closed_well or not known:
+                    book.enter_keys(self._keys, all=not known)
+                    mark(book.connection, "keys", instance)
+        except OutboxError:
+            return "none"  # tried again with the next look for slots of dead processes
+        return self._keys.instance
+
+    def refile(self, one: Open) -> None:
+        """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
+        with contextlib.suppress(sqlite3.Error):
+            if one.connection.in_transaction:
+                one.connection.execute("ROLLBACK")
+        one.begun = False
+        with contextlib.suppress(sqlite3.Error):
+            one.connection.close()
+        old = one.slot
+        one.become(self._replaced(old))
+        one.checked = True
+        old.free()
+
+    def rehouse(self, one: Open) -> None:
+        """Go on in files that have a name, after somebody removed or moved those of *one*.
+
+        Raises:
+            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *one* stays as it is.
+        """
+        path = one.slot.path
+        if _inode(path) == one.files[0]:
+            self._reopen(one)
+            self._throttle.change(
+                logging.ERROR, ErrorCode.OUTBOX_FAILED, "somebody removed the log of the outbox; nothing was lost"
+            )
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        slot = self._empty_slot(one.slot)
+        try:
+            fresh = sqlite3.connect(slot.path, isolation_level=None)
+            try:
+                one.connection.backup(fresh)
+            finally:
+                fresh.close()
+            opened = open_file(slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+            new = self._opened(slot, opened, orphaned=False)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                slot.path.unlink()
+            slot.free()
+            raise
+        old, before = one.slot, one.connection
+        if one.salvage is not None:
+            one.salvage.close()
+        one.become(new)
+        with contextlib.suppress(sqlite3.Error):
+            # It may have another name by now: whoever finds it must not deliver its events once more.
+            mark_moved(before)
+        with contextlib.suppress(sqlite3.Error):
+            before.close()
+        old.free()
+        text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
+        self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
+
+    def _reopen(self, one: Open) -> None:
+        """Make log and index anew, of which SQLite has the old ones open still."""
+        busy = one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise OutboxError("the outbox's log cannot be written back: another program reads the file")
+        one.connection.close()
+        connection = open_file(one.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+        one.become(self._opened(one.slot, connection, orphaned=False))
+
+    def _empty_slot(self, old: slot_lock.Slot) -> slot_lock.Slot:
+        """Return a slot without events: that of *old* if nobody else has it by now."""
+        for number in (old.number, *range(slot_lock.MAX_SLOTS)):
+            slot = old.anew() if number == old.number else slot_lock.take(old.path.parent, number)
+            if slot is None:
+                continue
+            if slot.path.stat().st_size == 0:
+                return slot
+            slot.free()
+        raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
+
+    def _replaced(self, slot: slot_lock.Slot) -> Open:
+        aside = set_aside(slot.path)
+        fresh = slot.anew()
+        if fresh is None:
+            raise OutboxError("another process has the slot")
+        try:
+            connection = open_file(fresh.path, full_sync=self._options.full_sync)
+            if aside is not None:
+                Salvage.begin(aside, connection)
+            kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
+            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{kept}")
+            one = self._opened(fresh, connection, orphaned=True)
+            end = time.monotonic() + _SALVAGE_S
+            while one.salvage is not None and time.monotonic() < end:
+                self.salvage(one)
+        except BaseException:
+            fresh.free()
+            raise
+        return one
+
+
+def vanished(one: Open, *, sure: bool) -> bool:
+    """Say whether somebody has removed a file of *one*; looked at now and then only, unless it must be *sure*."""
+    now = time.monotonic()
+    if not sure and now < one.seen_at + _LOOK_S:
+        return False
+    one.seen_at = now
+    return any(_inode(path) != inode for path, inode in zip(one.paths, one.files, strict=True))
+
+
+def drop(one: Open) -> None:
+    """Close the file and let others have the slot."""
+    one.begun = False
+    if one.salvage is not None:
+        one.salvage.close()
+    with contextlib.suppress(sqlite3.Error):
+        one.connection.close()
+    one.slot.connection = None
+    one.slot.free()
+
+
+def _reserve(path: Path) -> Reserve:
+    return Reserve(path.with_suffix(".reserve"), reserve_bytes(path.parent))
+
+
+def _paths(path: Path) -> tuple[str, ...]:
+    return str(path), f"{path}-wal", f"{path}-shm"
+
+
+def _inode(path: str | Path) -> int:
+    """Return the inode of *path*; 0 when there is nothing."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def told(error: Exception) -> str:
+    """Return *error* as text for people, without what SQLite may quote of the data."""
+    if isinstance(error, OutboxError):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return getattr(error, "sqlite_errorname", type(error).__name__)

@@ -1,0 +1,337 @@
+"""What one process has of an outbox directory: a slot of its own, slots of dead processes, and memory for bad times."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import OutboxError
+from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
+from flagmw.outbox.memory.outbox import MemoryOutbox
+from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.slot import Options, told
+from flagmw.outbox.sqlite.slots import Files
+from flagmw.outbox.sqlite.write_queue import Job, Put, finish
+from flagmw.outbox.sqlite.writer import Writer
+from flagmw.types import Event, Outcome
+
+# How often one looks for slots of dead processes.
+ADOPT_S = 5.0
+_LOW_S = 0.25
+_GROUP_BYTES = 1 << 20
+_SPARE = "memory:"
+
+
+class Store:
+    """All that one process does with the directory. Its methods run where the writer lets them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
+        self.files = Files(options)
+        self._spare: MemoryOutbox | None = None
+        self._adopt_at = 0.0
+        self._low = (0.0, False)
+        self._turn = 0
+        self._refused: Counter[tuple[str, ErrorCode]] = Counter()
+        self._last = OutboxStats()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps events from the disk at the moment, for people; None when nothing does."""
+        return self.files.trouble
+
+    # What an outbox does
+
+    def open(self) -> None:
+        """Take a slot now.
+
+        Raises:
+            OutboxError: none can be had.
+        """
+        self.files.own()
+
+    def put(self, puts: Sequence[Put]) -> list[list[str]]:
+        """Store what is in *puts*; return the ids that are safe, for each of them."""
+        try:
+            own = self.files.begun(self.files.own())
+        except OutboxError:
+            if self._options.required or self.files.closed:
+                raise
+            return [self._put_in_memory(put) for put in puts]
+        if own.adrift is not None and self._options.required:
+            raise OutboxError(own.adrift)
+        rows = [row for put in puts for row in put.rows if row is not None]
+        if self._disk_is_low():
+            for row in rows:
+                own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
+            self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
+            return [[] for _ in puts]
+        taken = self.files.taken(own, rows, puts[-1].now)
+        for row in rows if taken else ():
+            if row.id in taken:
+                own.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        safe = own.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
+        if len(safe) < len(rows):
+            own.book.give_up_keys(row for row in rows if row.id not in safe)
+        return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
+
+    def refuse(self, vendor: str, code: ErrorCode) -> None:
+        """Count an event that no row can be made of; from any thread."""
+        self.writer.refuse(vendor, code)
+
+    def claim(
+        self, now: float, limit: int, lease_s: float, skip: Collection[str], *, newest: bool = False
+    ) -> Lease | None:
+        opened = self.files.all()
+        for index in range(len(opened)):
+            book = self.files.begun(opened[(self._turn + index) % len(opened)]).book
+            lease = (book.claim_newest if newest else book.claim)(now, limit, lease_s, skip)
+            if lease is not None:
+                self._turn += index + 1
+                return lease
+        if self._spare is None:
+            return None
+        spare = (self._spare.claim_newest if newest else self._spare.claim)(now, limit, lease_s, skip)
+        return replace(spare, token=_SPARE + spare.token) if spare else None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        book = self._book_of(lease)
+        if book is not None:
+            book.ack(lease, outcomes, now)
+        elif self._spare is not None and lease.token.startswith(_SPARE):
+            self._spare.ack(replace(lease, token=lease.token.removeprefix(_SPARE)), outcomes, now)
+
+    def release(self, lease: Lease, now: float) -> None:
+        book = self._book_of(lease)
+        if book is not None:
+            book.release(lease, now)
+        elif self._spare is not None and lease.token.startswith(_SPARE):
+            self._spare.release(replace(lease, token=lease.token.removeprefix(_SPARE)), now)
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        letters = [letter for book in self._books() for letter in book.dead(limit)]
+        letters += self._spare.dead(limit) if self._spare else ()
+        return sorted(letters, key=lambda letter: -letter.at)[:limit]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        revived = sum(book.revive(ids, now) for book in self._books())
+        return revived + (self._spare.revive(ids, now) if self._spare else 0)
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        gone = sum(book.forget(ids) for book in self._books())
+        return gone + (self._spare.forget(ids) if self._spare else 0)
+
+    def purge(self, matches: Callable[[Event], bool], now: float, at: Place | None) -> tuple[int, Place | None]:
+        """Purge a stretch of one slot's rows from *at* on; return how many, and where to go on."""
+        slots = [one.slot.number for one in self.files.all()]
+        if at is None:
+            gone = self._spare.purge(matches, now) if self._spare else 0
+            return gone, Place(slots[0]) if slots else None
+        gone, last = 0, None
+        for one in self.files.all():
+            if one.slot.number == at.slot:
+                gone, last = self.files.begun(one).book.purge(matches, now, at.after, at.table)
+        if last is not None:
+            return gone, replace(at, after=last)
+        if at.table == "event":
+            return gone, Place(at.slot, "dead")
+        later = [slot for slot in slots if slot > at.slot]
+        return gone, Place(min(later)) if later else None
+
+    def next_due(self, now: float, skip: Collection[str]) -> float | None:
+        times = [book.next_due(now, skip) for book in self._books()]
+        if self._spare:
+            times.append(self._spare.next_due(now, skip))
+        return min((time for time in times if time is not None), default=None)
+
+    def stats(self, now: float) -> OutboxStats:
+        if not self.files.closed:
+            parts = [book.stats(now) for book in self._books()]
+            if self._spare:
+                parts.append(self._spare.stats(now))
+            self._last = OutboxStats.merged(parts, self._refusals())
+        return self._last
+
+    def last_stats(self) -> OutboxStats:
+        """Return the counts of the last time that anybody could look."""
+        return self._last
+
+    def close(self) -> None:
+        """Give everything back; the next process takes it as it is."""
+        if self.files.closed:
+            return
+        parts = []
+        for one in self.files.held():
+            with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
+                book = self.files.begun(one, sure=True).book
+                stats = book.stats(book.now)
+                parts.append(stats if one.adrift is None or one.slot.linked() else _lost(stats))
+            self.files.shut(one)
+        if self._spare:
+            parts.append(self._spare.end())
+        self._last = OutboxStats.merged(parts, self._refusals())
+        self.files.keys.close()
+        self.files.closed = True
+
+    # Groups of jobs
+
+    def _group(self, jobs: Sequence[Job], tries: int = 2) -> Sequence[Job]:
+        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again.
+
+        Args:
+            tries: how often room is made for one of them on a full disk.
+        """
+        self._refused.update(self.writer.take_refused())
+        jobs = [job for job in jobs if not job.future.cancelled()]
+        if len(jobs) > 1 and sum(_size(job) for job in jobs) > _GROUP_BYTES:
+            # The log must not grow past what it may by one transaction.
+            return [again for part in _parts(jobs) for again in self._group(part)]
+        try:
+            # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
+            puts = [job for job in jobs if isinstance(job, Put)]
+            results: dict[Job, Any] = dict(zip(puts, self.put(puts), strict=True)) if puts else {}
+            for job in jobs:
+                if not isinstance(job, Put):
+                    results[job] = job.call()
+            self.files.commit()
+        except Exception as error:
+            self.files.rollback()
+            if len(jobs) == 1:
+                return self._failed(jobs[0], error, tries)
+            if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return jobs
+            return [again for job in jobs for again in self._group([job])]
+        for job, result in results.items():
+            finish(job, result)
+        return ()
+
+    def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
+        """Mend what made *job* fail alone and have it done, or tell whoever waits."""
+        code = _primary(error)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return [job]
+        if code == sqlite3.SQLITE_FULL:
+            if isinstance(job, Put):
+                for row in job.rows:
+                    if row is not None:
+                        self._refused[row.vendor, ErrorCode.DISK_FULL] += 1
+                self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
+                finish(job, [])
+                return ()
+            if tries and self.files.make_room():
+                return self._group([job], tries - 1)
+        elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
+            return self._group([job])
+        if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
+            finish(job, self._put_in_memory(job))
+            return ()
+        finish(job, error=OutboxError(told(error)) if isinstance(error, sqlite3.Error | OSError) else error)
+        return ()
+
+    def _tick(self, quiet: bool) -> float:
+        now = time.monotonic()
+        if self.files.closed:
+            return ADOPT_S
+        try:
+            if now >= self._adopt_at:
+                self._adopt_at = now + ADOPT_S
+                if self.files.adopt():
+                    self._options.on_work()
+            self.files.keep_reserves()
+            if self.files.salvage():
+                return 0.0
+            if self._low[1] and not quiet:
+                self.files.give_back()
+            busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            self.files.rollback()
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            return ADOPT_S
+        wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
+        return min(wait_s, self.files.pulse_s())
+
+    def _stood_still(self, seconds: float) -> None:
+        try:
+            self.files.stood_still(seconds)
+        except (sqlite3.Error, OSError, OutboxError) as error:
+            self.files.rollback()
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+
+    # Parts
+
+    def _books(self) -> list[Book]:
+        return [self.files.begun(one).book for one in self.files.all()]
+
+    def _book_of(self, lease: Lease) -> Book | None:
+        found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
+        return self.files.begun(found[0]).book if found else None
+
+    def _put_in_memory(self, put: Put) -> list[str]:
+        if self._spare is None:
+            self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
+        kept = {row.id for row in put.rows if row is not None}
+        return list(self._spare.put_many([event for event in put.events if event.id in kept], put.now))
+
+    def _disk_is_low(self) -> bool:
+        until, low = self._low
+        if time.monotonic() >= until:
+            low = self.files.is_low()
+            self._low = (time.monotonic() + _LOW_S, low)
+        return low
+
+    def _refusals(self) -> Counter[ErrorCode]:
+        counts: Counter[ErrorCode] = Counter()
+        for (_, code), n in self._refused.items():
+            counts[code] += n
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a purge has come."""
+
+    slot: int
+    table: str = "event"
+    after: int = -1
+
+
+def _size(job: Job) -> int:
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+
+
+def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return *jobs* in parts, each of which fits into one transaction if a single job does."""
+    parts: list[list[Job]] = [[]]
+    size = 0
+    for job in jobs:
+        size += _size(job)
+        if size > _GROUP_BYTES and parts[-1]:
+            parts.append([])
+            size = _size(job)
+        parts[-1].append(job)
+    return parts
+
+
+def _lost(stats: OutboxStats) -> OutboxStats:
+    """Return *stats* of a file that nobody can find any more: what waits in it ends with the process."""
+    lanes = {
+        vendor: replace(
+            lane, queued=0, leased=0, dropped={**lane.dropped, ErrorCode.LOST_AT_EXIT: lane.queued}, oldest_s=0.0
+        )
+        for vendor, lane in stats.lanes.items()
+    }
+    return OutboxStats.of(lanes, stats.refused)
+
+
+def _primary(error: Exception) -> int | None:
+    """Return SQLite's primary result code; None for errors of another kind."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

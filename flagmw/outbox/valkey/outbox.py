@@ -1,0 +1,338 @@
+"""An outbox that many machines share: events are stored on the machine first, and delivered from a Valkey server.
+
+A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
+what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
+it. When the server is away, events wait on the machine. Any number of processes on any number of machines claim and
+deliver what is on the server.
+
+**What lies on the server.** One stream per vendor, `flagmw:stream:<vendor>`, with one entry per event, read through
+the consumer group `deliver`. An entry stays where it is until it is settled, so the length of the stream is the
+number of queued events, and what anybody trims or deletes shows as a difference, which is counted as `LOST`. The stream
+and its group carry the backlog: a million waiting events cost no more than their bytes, the next one is found without
+an index, and XINFO and XPENDING tell the truth to whoever looks.
+
+A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken
+and not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy,
+which lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which
+an event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
+token and settles nothing (XACK by itself does not look at the owner). It follows that
+
+* no shards are needed to keep a visitor's order: the script that claims looks who is busy;
+* no separate "sending" mark is needed: the lease is one, and it is taken and ended atomically;
+* the "done" mark of a delivered id is written by the script that removes the event, never before it was sent. It
+  stops a machine that comes back after a crash from forwarding the event a second time;
+* the lease is timed by its end, not by the group's idle time, so that all backends end leases by the same rule. The
+  group is audited once a minute with XAUTOCLAIM, page by page, for entries that other programs read or deleted.
+
+**The account.** The server counts what it has accepted, per vendor, and what became of it; the machine's store counts
+what it has accepted, and calls "delivered" what the server confirmed. The sums are therefore
+`accepted = server.accepted + local.accepted - local.delivered`, and `queued`, `dead` and `dropped` of both: each side
+balances by itself, so the sum does at any moment. Counters of the server are those of all machines.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+
+from flagmw._support.encryption import Seal, seal_from_environment
+from flagmw._support.forksafe import PerProcess
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
+from flagmw._valkey.exposures import ValkeySeen
+from flagmw._valkey.url import Address, parse
+from flagmw._valkey.visitors import ValkeyVisitors
+from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
+from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.valkey.business_keys import ServerKeys
+from flagmw.outbox.valkey.process import Here
+from flagmw.outbox.valkey.totals import total
+from flagmw.types import Event, Outcome
+
+__all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]
+
+
+class LocalPolicy(Policy):
+    """The rules of the store that only passes events on: nothing ages, ends or is remembered there."""
+
+    def __init__(self) -> None:
+        super().__init__(max_age_s=float("inf"), recent_max_rows=0)
+
+    def doubt(self, row: object, now: float, due_at: float) -> Disposition:
+        # In doubt is only whether the server has it, and the server knows an id that it has.
+        return Requeue(due_at=due_at)
+
+    def too_old(self, created: float, now: float) -> bool:
+        return False
+
+
+class ValkeyOutbox:
+    """Store events on this machine, share them through a Valkey or Redis server, 7.0 or newer.
+
+    Nothing is opened or started before the first use. A forked child makes its own connection and threads. Set
+    `on_work` before the first claim to have it called, in a thread of its own, when other processes have put events on
+    the server.
+
+    Args:
+        address: a URL such as `valkey://user:password@host:6379/0?dir=/var/lib/shop/flagmw&replicas=1`.
+        local: the machine's own store, opened with a `LocalPolicy`; by default an `SqliteOutbox` in `dir`.
+        seal: encrypts what is stored; by default with the keys that the URL's `key_env` names, if it does.
+        poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
+        audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
+        clock: what the callers' *now* is taken from, seconds since the epoch.
+        shared_clock: translate it to the server's, as machines whose clocks differ must.
+
+    Attributes:
+        at_most_once: whether events will come that must not be sent twice; set it before the first use to have warnings
+            where the server cannot keep that promise.
+
+    Raises:
+        ConfigError: the address cannot work.
+    """
+
+    def __init__(
+        self,
+        address: str | Address,
+        local: Outbox | None = None,
+        policy: Policy | None = None,
+        *,
+        seal: Seal | None = None,
+        poison: int = 10,
+        rng: random.Random | None = None,
+        audit_idle_s: float = 120.0,
+        clock: Callable[[], float] = time.time,
+        shared_clock: bool = True,
+    ) -> None:
+        self.address = parse(address) if isinstance(address, str) else address
+        if seal is None:
+            seal = seal_from_environment(self.address.key_env)
+        if local is None:
+            local = _own_store(self.address, seal)
+        self._local = local
+        rules = policy or Policy()
+        jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self.on_work: Callable[[], None] | None = None
+        self.at_most_once = False
+        self._keys = ServerKeys(self.address, seal)
+
+        def here() -> Here:
+            made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            made.link.at_most_once = self.at_most_once
+            return made
+
+        self._here = PerProcess(here)
+
+    def __repr__(self) -> str:
+        return f"ValkeyOutbox({self.address.name!r})"
+
+    def open(self) -> None:
+        """Take the machine's own store, look at the server if it answers, and start forwarding.
+
+        Raises:
+            OutboxError: the one cannot be had, or the other loses events by the way it is set up. A server that is away
+                is no error: events wait here.
+        """
+        here = self._open()
+        opens = getattr(here.local, "open", None)
+        if callable(opens):
+            opens()
+        here.forwarder.wake()
+        self._keys.connect()
+        try:
+            here.link.use(lambda client: client.ping())
+        except ServerTrouble as trouble:
+            if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.SCHEMA, Trouble.CLUSTER):
+                raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why events wait on this machine, or are not even there; None when all is well."""
+        here = self._here.get()
+        local = getattr(here.local, "trouble", None)
+        found = here.trouble
+        told = None if found is None else f"the Valkey server takes no events: {found.value}, {ADVICE[found]}"
+        return local if isinstance(local, str) else told
+
+    def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
+        stored = self._open().local.put_many(events, now)
+        self._here.get().forwarder.wake()
+        return stored
+
+    def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
+        here = self._here.get()
+        if here.closed:
+            refused: Future[Sequence[str]] = Future()
+            refused.set_exception(OutboxError("the outbox is closed; make a new one"))
+            return refused
+        future = here.local.submit(events, now)
+        future.add_done_callback(lambda _: here.forwarder.wake())
+        return future
+
+    def reserve(self, events: Sequence[Event]) -> set[str]:
+        """Return the ids of *events* whose business key another event holds, here or on the server.
+
+        The server is asked for some hundredths of a second at most. Where it does not answer in time, it decides when
+        the event is forwarded: one whose key is another's then counts as refused (`DUPLICATE_KEY`), and goes nowhere.
+
+        Raises:
+            OutboxError: the machine's own store cannot be used.
+        """
+        here = self._open()
+        reserve = getattr(here.local, "reserve", None)
+        taken: set[str] = reserve(events) if callable(reserve) else set()
+        return taken | self._keys.taken([event for event in events if event.id not in taken])
+
+    def forward(self, now: float) -> int:
+        """Hand over to the server what waits on this machine, as the thread does by itself; return how much that was.
+
+        Raises:
+            OutboxError: the server does not take it; it waits here.
+        """
+        here = self._open()
+        try:
+            return here.forwarder.forward(now)
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} takes no events ({trouble})") from None
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
+        here = self._here.get()
+        if here.closed:
+            return None
+        here.forwarder.start()
+        if self.on_work is not None:
+            here.listener.start(self.on_work)
+        try:
+            return here.claim(here.at(now), limit, lease_s, skip)
+        except ServerTrouble:
+            return None
+
+    def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
+        if len(outcomes) != len(lease.rows):
+            raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")
+        here = self._here.get()
+        try:
+            at = here.at(now)
+        except ServerTrouble:
+            at = here.last_at or now
+        rulings = here.stream.rulings(lease.rows, outcomes, at)
+        if lease.rows:
+            here.settle(lease, rulings, at)
+
+    def release(self, lease: Lease, now: float) -> None:
+        here = self._here.get()
+        if lease.rows and not here.closed:
+            try:
+                here.stream.release(lease, here.at(now))
+            except ServerTrouble:
+                pass  # it runs out by itself
+
+    def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
+        here = self._here.get()
+        try:
+            letters = here.stream.dead(limit)
+        except ServerTrouble:
+            letters = []
+        return [*letters, *here.local.dead(limit)][:limit]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        here = self._open()
+        return here.local.revive(ids, now) + self._on_server(lambda: here.stream.revive(ids, here.at(now)))
+
+    def forget(self, ids: Collection[str] | None) -> int:
+        here = self._open()
+        return here.local.forget(ids) + self._on_server(lambda: here.stream.forget(ids, here.at(here.clock())))
+
+    def purge(self, matches: Callable[[Event], bool], now: float) -> int:
+        here = self._open()
+        with here.forwarder.moving:
+            # First here: what is on its way is found on the server.
+            return here.local.purge(matches, now) + self._on_server(lambda: here.stream.purge(matches, here.at(now)))
+
+    def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
+        here = self._here.get()
+        if here.closed:
+            return None
+        try:
+            unsure = here.unsure()
+            due_s = here.stream.next_due(here.at(now), {*skip, *unsure})
+            rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
+            due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
+        except ServerTrouble:
+            return max(0.1, here.link.rest_s())
+        waits_s = here.local.next_due(now, skip)
+        if waits_s is None:
+            return due_s
+        # What still waits here is on the server in a moment.
+        return min(due_s, 0.05) if due_s is not None else 0.05
+
+    def stats(self, now: float) -> OutboxStats:
+        """Return the counts of the server, of all machines, together with those of this machine's store.
+
+        The server's are as they last were while it is away.
+        """
+        here = self._here.get()
+        # This machine first: an event that moves meanwhile is seen twice for a moment, and never not at all.
+        local = here.local.stats(now)
+        if not here.closed:
+            try:
+                here.counts = here.stream.stats(here.at(now))
+            except ServerTrouble:
+                pass
+        return total(here.counts, local)
+
+    def audit(self) -> None:
+        """Look through the consumer groups, as is done once a minute: see `Stream.audit`.
+
+        Raises:
+            OutboxError: the server does not answer.
+        """
+        here = self._open()
+        try:
+            here.audit()
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} does not answer ({trouble})") from None
+
+    def health(self) -> dict[str, object]:
+        """Return whether the server can be used, and what to know about it."""
+        here = self._here.get()
+        trouble = here.trouble
+        return {
+            "server": self.address.name,
+            "up": here.link.trouble is None,
+            "trouble": None if trouble is None else trouble.value,
+            "warnings": list(here.link.warnings),
+            "late_answers": len(here.late),
+        }
+
+    def close(self) -> None:
+        """Hand over what still can be, within some seconds, and end; the rest stays in the machine's store."""
+        here = self._here.get()
+        if not here.closed:
+            here.closed = True
+            here.listener.close()
+            here.forwarder.close(3.0)
+            here.link.close()
+            self._keys.close()
+            here.local.close()
+
+    def _open(self) -> Here:
+        here = self._here.get()
+        if here.closed:
+            raise OutboxError("the outbox is closed; make a new one")
+        return here
+
+    def _on_server(self, work: Callable[[], int]) -> int:
+        try:
+            return work()
+        except ServerTrouble as trouble:
+            raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
+
+
+def _own_store(address: Address, seal: Seal) -> Outbox:
+    if address.directory is None:
+        raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
+    from flagmw.outbox.sqlite.outbox import SqliteOutbox
+
+    return SqliteOutbox(address.directory, LocalPolicy(), seal=seal)

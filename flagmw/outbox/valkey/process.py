@@ -1,0 +1,142 @@
+"""What a Valkey outbox is in one process: its connection, its threads, and what it knows of the server."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from flagmw._support.encryption import Seal
+from flagmw._support.log import Throttle
+from flagmw._valkey.connection import Link
+from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
+from flagmw._valkey.url import Address
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import Lease, Outbox, OutboxStats
+from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.valkey.forwarder import Forwarder
+from flagmw.outbox.valkey.listener import Listener
+from flagmw.outbox.valkey.stream import Stream
+
+logger = logging.getLogger("flagmw.outbox")
+
+_CLOCK_S = 60.0  # how often the server is asked for its time
+_AUDIT_S = 60.0  # how often the consumer groups are looked through
+_UNSURE_S = 1.0  # how long a lane rests whose claim no replica has confirmed
+_LATE = 1_000  # so many settlements wait for a server that is away
+
+
+class Here:
+    """The parts, made without starting anything. `at` and what is named so are times on the server's clock."""
+
+    def __init__(
+        self,
+        address: Address,
+        local: Outbox,
+        policy: Policy,
+        rng: random.Random,
+        seal: Seal,
+        poison: int,
+        audit_idle_s: float,
+        clock: Callable[[], float],
+        shared_clock: bool,
+    ) -> None:
+        self.local, self.closed = local, False
+        self.link = Link(address, rng)
+        self.stream = Stream(self.link, policy, rng, seal, poison)
+        self.listener = Listener(address, self.stream, self.link)
+        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
+        self.counts = OutboxStats()
+        self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
+        self.last_at = self._server_time = 0.0
+        self.clock, self._shared_clock, self._audit_idle_s = clock, shared_clock, audit_idle_s
+        self._audit_at = 0.0
+        self._asked_at: float | None = None
+        self._settling = threading.Lock()
+        # Vendors whose last claim was not confirmed, and until when they rest.
+        self._unconfirmed: set[str] = set()
+        self._unsure: dict[str, float] = {}
+        self._throttle = Throttle(logger)
+
+    def at(self, now: float) -> float:
+        """Return the time on the clock that all machines share; *now* itself where none is shared.
+
+        Raises:
+            ServerTrouble: the server was not asked yet and does not answer.
+        """
+        if self._shared_clock:
+            beat = time.monotonic()
+            if self._asked_at is None or beat - self._asked_at > _CLOCK_S:
+                self._server_time, self._asked_at = self.link.server_time(), beat
+            now = self._server_time + time.monotonic() - self._asked_at
+        self.last_at = now
+        return now
+
+    def _offset(self, now: float) -> float:
+        return self.at(now) - now
+
+    def claim(self, at: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        """As `Stream.claim`; what must not be sent twice is handed out when as many replicas know of it as of itself.
+
+        Raises:
+            ServerTrouble: the server does not answer.
+        """
+        while (lease := self.stream.claim(at, limit, lease_s, {*skip, *(unsure := self.unsure())})) is not None:
+            if not lease.rows[0].event.at_most_once:
+                return lease
+            kept = False
+            try:
+                kept = self.link.confirmed()
+                (self._unconfirmed.discard if kept else self._unconfirmed.add)(lease.vendor)
+            finally:
+                self.stream.sure(lease, kept=kept)
+                if not kept:
+                    # Nothing was sent, so that it may be claimed again, by whichever server comes next.
+                    self._unsure[lease.vendor] = time.monotonic() + _UNSURE_S
+                    self._throttle.log(
+                        logging.ERROR,
+                        ErrorCode.OUTBOX_FAILED,
+                        f"at-most-once events wait on the Valkey server: {ADVICE[Trouble.REPLICAS]}",
+                        vendor=lease.vendor,
+                    )
+                    self.settle(lease, [Requeue(due_at=at, counted=False)], at)
+            if kept:
+                return lease
+        if not unsure:
+            self._unconfirmed &= set(skip)
+        return None
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why the server takes or gives no events, None when it does."""
+        return self.link.trouble or self.forwarder.held or (Trouble.REPLICAS if self._unconfirmed else None)
+
+    def unsure(self) -> dict[str, float]:
+        """Return the vendors whose claims no replica has confirmed a moment ago, with the seconds that they rest."""
+        now = time.monotonic()
+        self._unsure = {vendor: until for vendor, until in self._unsure.items() if until > now}
+        return {vendor: until - now for vendor, until in self._unsure.items()}
+
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], at: float) -> None:
+        """Settle now, or when the server is back, should the lease still hold then."""
+        try:
+            self.stream.settle(lease, rulings, at)
+        except ServerTrouble:
+            self.late.append((lease, rulings, at))
+
+    def audit(self) -> None:
+        self.stream.audit(self.at(self.clock()), self._audit_idle_s)
+
+    def _chores(self) -> None:
+        with self._settling:
+            while self.late:
+                lease, rulings, at = self.late[0]
+                self.stream.settle(lease, rulings, max(at, self.last_at))
+                self.late.popleft()
+        if time.monotonic() >= self._audit_at:
+            self._audit_at = time.monotonic() + _AUDIT_S
+            self.link.look_again()
+            self.audit()

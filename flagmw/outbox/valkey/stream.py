@@ -1,0 +1,290 @@
+"""The part of the outbox that lies on the server, as Python sees it: every call is one script, done whole or not."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from flagmw._support.encryption import Seal, Unreadable
+from flagmw._valkey.connection import Link
+from flagmw.codes import ErrorCode
+from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
+from flagmw.outbox.codec import from_bytes, to_bytes
+from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.outbox.sqlite.rows import key_of
+from flagmw.types import Event, Outcome
+
+_PAGE = 200
+_FOREIGN_S = 30.0  # how long an event rests that this process cannot read
+_FIELDS = 7  # what `claim.lua` says of a row
+_ROWS_AT = 2  # what it says before the first
+
+
+class Stream:
+    """Streams and what is kept beside them. Times are seconds on the server's clock.
+
+    Every method raises `ServerTrouble` when the server does not answer.
+
+    Args:
+        seal: encrypts what is stored.
+        poison: an event whose holder died or stalled more often than this is laid aside.
+    """
+
+    def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int) -> None:
+        self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
+        # The last claim of an event that must not be sent twice: epoch and number.
+        self._last_claim = (0, 0)
+        self._claims: dict[str, tuple[int, int]] = {}
+        self._consumer = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        longest_s = max(
+            policy.backoff_max_s, policy.retry_after_max_s, policy.suspend_probe_s, 1.2 * policy.refusals_over_s
+        )
+        self._settings = orjson.dumps(
+            {
+                # JSON knows no infinity; a thousand years will do.
+                "max_age_s": min(policy.max_age_s, 3.2e10),
+                "longest_s": longest_s,
+                "dead_rows": policy.dead_max_rows,
+                "dead_bytes": policy.dead_max_bytes,
+                "dead_age_s": policy.dead_max_age_s,
+                "recent_rows": policy.recent_max_rows,
+                "recent_age_s": policy.recent_max_age_s,
+                "poison": poison,
+            }
+        )
+
+    def add(self, rows: Sequence[Leased], offset_s: float, again: Callable[[Leased], bool], now: float) -> list[bool]:
+        """Take *rows* over; say for each whether the server has it, which it has not when there is no room.
+
+        Args:
+            offset_s: how far the server's clock is ahead of the one that the rows' times are from.
+            again: whether the server may have the row from an earlier try.
+        """
+        arguments: list[str | bytes | int] = [*self._head(now), self._link.address.max_rows, *self._watch()]
+        for row in rows:
+            event = row.event
+            arguments += (event.id, event.vendor, event.visitor_key, repr(row.created + offset_s))
+            body = self._seal.close(to_bytes(event))
+            arguments += (str(int(event.at_most_once)), self._key_of(event), str(int(again(row))), body)
+        return [bool(taken) for taken in self._link.forward(arguments)]
+
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+        # Never a number that counts on: after a flush it would come again, and an old lease with it.
+        token = uuid.uuid4().hex
+        arguments = (limit, repr(float(lease_s)), token, self._consumer, _names(skip), *self._watch())
+        while (answer := self._link.run("claim", *self._head(now), *arguments)) == []:
+            pass
+        if answer is None:
+            return None
+        if answer[1]:
+            epoch, number = answer[1].split()
+            self._claims[token] = (int(epoch), int(number))
+        rows, foreign = list[Leased](), list[str]()
+        for i in range(_ROWS_AT, len(answer), _FIELDS):
+            try:
+                rows.append(self._leased(*answer[i : i + _FIELDS - 1]))
+            except Unreadable:
+                foreign.append(answer[i + _FIELDS - 1].decode())
+        if foreign:
+            # Of a newer version, as in the middle of a deployment: left to processes that can read it.
+            later = repr(now + _FOREIGN_S)
+            words = [word for id in foreign for word in (id, "requeue", later, "0", "0", "")]
+            self._link.run("settle", *self._head(now), token, *words)
+        if not rows:
+            self._claims.pop(token, None)
+            return None
+        return Lease(token, answer[0].decode(), tuple(rows))
+
+    def sure(self, lease: Lease, *, kept: bool) -> None:
+        """Note whether the claim *lease* of an event that must not be sent twice is *kept*, as far as can be known."""
+        claim = self._claims.pop(lease.token, None)
+        if claim is not None and kept:
+            self._last_claim = max(self._last_claim, claim)
+
+    def rulings(self, rows: Sequence[Leased], outcomes: Sequence[Outcome], now: float) -> list[Disposition]:
+        return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
+
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float) -> None:
+        arguments = [word for row, ruling in zip(lease.rows, rulings, strict=True) for word in _words(row, ruling)]
+        self._link.run("settle", *self._head(now), lease.token, *arguments)
+
+    def release(self, lease: Lease, now: float) -> None:
+        arguments = [word for row in lease.rows for word in (row.event.id, "release", "", "", "", "")]
+        self._link.run("settle", *self._head(now), lease.token, *arguments)
+
+    def next_due(self, now: float, skip: Collection[str]) -> float | None:
+        answer = self._link.run("next_due", *self._head(now), self._consumer, _names(skip))
+        return None if answer is None else float(answer)
+
+    def stats(self, now: float) -> OutboxStats:
+        told = orjson.loads(self._link.run("stats", *self._head(now)))
+        return OutboxStats.of({name: _lane(lane) for name, lane in told["lanes"].items()}, _codes(told["refused"]))
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        found = self._link.use(lambda client: client.xrevrange(f"{self._prefix}dead", count=limit)) if limit > 0 else []
+        return [letter for _, fields in found if (letter := self._letter(fields)) is not None]  # type: ignore[union-attr]
+
+    def revive(self, ids: Collection[str] | None, now: float) -> int:
+        return self._letters("revive", ids, now)
+
+    def forget(self, ids: Collection[str] | None, now: float) -> int:
+        return self._letters("forget", ids, now)
+
+    def purge(self, matches: Callable[[Event], bool], now: float) -> int:
+        gone = 0
+        for vendor in self.vendors():
+            for page in self._pages(f"{self._prefix}stream:{vendor}"):
+                found = [(vendor, n) for n, fields in page if self._matches(matches, fields)]
+                gone += self._purge(found, now)
+        for page in self._pages(f"{self._prefix}dead"):
+            letters = [("", fields[b"id"].decode()) for _, fields in page if self._matches(matches, fields)]
+            gone += self._purge(letters, now)
+        return gone
+
+    def audit(self, now: float, idle_s: float) -> None:
+        """Find what the consumer group holds and nobody knows of, and forget what somebody deleted."""
+        for vendor in self.vendors():
+            cursor = "0-0"
+            while True:
+                answer = self._link.run("audit", *self._head(now), vendor, self._consumer, cursor, int(idle_s * 1000))
+                cursor = answer.decode()
+                # An empty page is not the end: the server looks at a limited number of entries per call.
+                if cursor == "0-0":
+                    break
+
+    def vendors(self) -> list[str]:
+        found: Any = self._link.use(lambda client: client.smembers(f"{self._prefix}vendors"))
+        return sorted(name.decode() for name in found)
+
+    @property
+    def _prefix(self) -> str:
+        return self._link.address.prefix
+
+    def _head(self, now: float) -> tuple[str, bytes]:
+        return repr(float(now)), self._settings
+
+    def _watch(self) -> tuple[str | int, ...]:
+        """Return what `server.lua` has to know."""
+        return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
+
+    def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:
+        """Do *what* to dead letters, in the order of their death."""
+        wanted, done = None if ids is None else set(ids), 0
+        if wanted is not None and not wanted:
+            return 0
+        for page in self._pages(f"{self._prefix}dead"):
+            found = [id for _, fields in page if (id := fields[b"id"].decode()) in (wanted or {id})]
+            if found:
+                done += int(self._link.run("letters", *self._head(now), what, self._link.address.max_rows, *found))
+        return done
+
+    def _purge(self, found: Sequence[tuple[str, str]], now: float) -> int:
+        if not found:
+            return 0
+        words = [word for pair in found for word in pair]
+        return int(self._link.run("letters", *self._head(now), "purge", 0, *words))
+
+    def _pages(self, stream: str) -> Iterator[list[tuple[str, Mapping[bytes, bytes]]]]:
+        """Yield a stream's entries, some at a time: never all of them in memory."""
+        start = "-"
+        while True:
+            page: Any = self._link.use(lambda client, start=start: client.xrange(stream, start, "+", count=_PAGE))  # type: ignore[misc]
+            if not page:
+                return
+            yield [(id.decode().partition("-")[0], fields) for id, fields in page]
+            start = f"({page[-1][0].decode()}"
+
+    def _key_of(self, event: Event) -> str:
+        return (key_of(event, self._seal) or b"").hex()
+
+    def _event(self, body: bytes, aliases: bytes) -> Event:
+        event = from_bytes(self._seal.open(body))
+        return replace(event, aliases=tuple(orjson.loads(aliases))) if aliases else event
+
+    def _leased(
+        self, body: bytes, attempts: bytes, created: bytes, refusals: bytes, refused_at: bytes, aliases: bytes
+    ) -> Leased:
+        return Leased(
+            event=self._event(body, aliases),
+            attempts=int(attempts),
+            created=float(created),
+            refusals=int(refusals),
+            refused_at=float(refused_at) if refused_at else None,
+        )
+
+    def _letter(self, fields: Mapping[bytes, bytes]) -> DeadLetter | None:
+        try:
+            event = self._event(fields[b"body"], fields[b"aliases"])
+        except Unreadable:
+            return None
+        return DeadLetter(
+            event=event,
+            code=_code(fields[b"code"].decode()),
+            attempts=int(fields[b"attempts"]),
+            at=float(fields[b"at"]),
+        )
+
+    def _matches(self, matches: Callable[[Event], bool], fields: Mapping[bytes, bytes]) -> bool:
+        try:
+            return matches(self._event(fields[b"body"], fields[b"aliases"]))
+        except (Unreadable, KeyError):
+            return False
+
+
+def _names(vendors: Collection[str]) -> bytes:
+    return orjson.dumps(list(vendors))
+
+
+def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
+    """Return a ruling as `settle.lua` takes it."""
+    id = row.event.id
+    match ruling:
+        case Settle():
+            return id, "settle", str(int(ruling.duplicate)), "", "", ""
+        case Discard():
+            return id, "discard", ruling.code.value, "", "", ""
+        case Bury():
+            return id, "bury", ruling.code.value, "", "", ""
+        case Requeue():
+            aliases = b"" if ruling.aliases is None else orjson.dumps(ruling.aliases)
+            return id, "requeue", repr(ruling.due_at), str(int(ruling.counted)), str(int(ruling.refused)), aliases
+
+
+def _lane(told: Mapping[str, Any]) -> LaneStats:
+    def number(name: str) -> int:
+        return int(told.get(name, 0))
+
+    dropped = {name.partition(":")[2]: count for name, count in told.items() if name.startswith("dropped:")}
+    return LaneStats(
+        accepted=number("accepted"),
+        delivered=number("delivered"),
+        duplicates=number("duplicates"),
+        queued=number("queued"),
+        leased=number("leased"),
+        dead=number("dead"),
+        dropped=_codes(dropped),
+        oldest_s=float(told.get("oldest", 0)),
+    )
+
+
+def _codes(counts: Mapping[str, Any]) -> Mapping[ErrorCode, int]:
+    found: dict[ErrorCode, int] = {}
+    for name, count in counts.items():
+        found[_code(name)] = found.get(_code(name), 0) + int(count)
+    return MappingProxyType(found)
+
+
+def _code(name: str) -> ErrorCode:
+    """Return a code that another version of flagmw may have written."""
+    try:
+        return ErrorCode(name)
+    except ValueError:
+        return ErrorCode.VENDOR_OTHER if name.startswith("VENDOR_") else ErrorCode.INTERNAL

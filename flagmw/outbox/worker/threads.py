@@ -1,0 +1,125 @@
+"""What a worker is in one process: its threads, what they have in hand, and how they tell each other."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+
+from flagmw._support.log import Throttle
+from flagmw.codes import ErrorCode
+from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.lanes import Lanes
+from flagmw.outbox.worker.pace import Arrivals, Pace
+
+
+@dataclass(slots=True)
+class Crew:
+    """One lane's threads and what they have to do.
+
+    Attributes:
+        ready: told when there is something to do; shares the lock of the process.
+        waiting: queues that nobody has begun, oldest events first.
+        newest: the same of the newest events, which take turns with them while something fails.
+        turn: whose turn it is.
+        asks: whether a thread waits for the newest event to be claimed.
+        running: queues in a thread's hands.
+        threads_max: how many threads the lane could use when it was last looked at.
+    """
+
+    ready: threading.Condition
+    waiting: deque[Queue] = field(default_factory=deque)
+    newest: deque[Queue] = field(default_factory=deque)
+    running: set[Queue] = field(default_factory=set)
+    threads: set[threading.Thread] = field(default_factory=set)
+    threads_max: int = 1
+    turn: int = 0
+    asks: bool = False
+
+    def idle(self) -> bool:
+        """Say whether nothing waits to be begun."""
+        return not self.waiting and not self.newest
+
+    def is_newests_turn(self, one_in: int) -> bool:
+        """Say whether the newest events are next: the oldest have one turn of *one_in*."""
+        return self.turn % one_in != 0
+
+    def take(self, one_in: int) -> Queue:
+        """Take out the next queue to begin, of the oldest and the newest events in turn."""
+        newest = bool(self.newest) and (self.is_newests_turn(one_in) or not self.waiting)
+        self.turn += 1
+        return self.newest.popleft() if newest else self.waiting.popleft()
+
+    def empty(self) -> list[Queue]:
+        """Take out what nobody has begun."""
+        waiting = [*self.waiting, *self.newest]
+        self.waiting.clear()
+        self.newest.clear()
+        return waiting
+
+
+@dataclass(slots=True)
+class Turn:
+    """One life of the threads, from a start to the next stop."""
+
+    thread: threading.Thread = field(init=False)
+    stop: threading.Event = field(default_factory=threading.Event)
+    crews: dict[str, Crew] = field(default_factory=dict)
+
+    def threads(self) -> list[threading.Thread]:
+        return [self.thread, *(thread for crew in self.crews.values() for thread in crew.threads)]
+
+    def empty(self) -> list[Queue]:
+        return [queue for crew in self.crews.values() for queue in crew.empty()]
+
+
+class Here:
+    """What the worker is in this process. `lock` guards all of it; `changed` is told when something happened."""
+
+    def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
+        self.lanes, self.throttle, self.pace = lanes, throttle, pace
+        self.arrivals = Arrivals()
+        self.arrived = False
+        self.looked_at = -math.inf
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.turn: Turn | None = None
+        self.nudged = self.closed = False
+        self.attempts = self.repeats = self.failed_starts = 0
+
+    def nudge(self) -> None:
+        """Have the thread that claims look again, and all others that wait."""
+        self.nudged = True
+        self.changed.notify_all()
+        if self.turn is not None and self.turn.stop.is_set():
+            for crew in self.turn.crews.values():
+                crew.ready.notify_all()
+
+    def over(self) -> bool:
+        """Say whether the interpreter is shutting down, and count it: a start would hang before Python 3.12.
+
+        A thread that the shutdown froze may hold a lock for ever, so nothing may be waited for either.
+        """
+        finalizing = sys.is_finalizing()
+        self.failed_starts += finalizing
+        return finalizing
+
+    def alive(self) -> bool:
+        return self.turn is not None and self.turn.thread.is_alive() and not self.turn.stop.is_set()
+
+    def started(self, thread: threading.Thread) -> bool:
+        """Start *thread*; say whether it could be."""
+        try:
+            thread.start()
+        except RuntimeError:
+            self.failed_starts += 1
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
+            return False
+        return True
+
+    def trouble(self, message: str, error: Exception) -> None:
+        """Tell that something failed in a thread, which goes on."""
+        self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, message, error=type(error).__name__)

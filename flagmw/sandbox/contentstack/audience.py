@@ -1,0 +1,127 @@
+"""Does an audience of Contentstack Personalize match a visitor. Pure.
+
+Source: the rule grammar of the Personalize Management API. What it leaves open is decided here: an attribute that is
+missing matches nothing, before the rule is inverted; texts of places and devices are compared in capitals.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from flagmw.sandbox.contentstack.model import Audience, Combination, Project, Rule
+
+_FOLDED = frozenset({"COUNTRY", "REGION", "DEVICE_TYPE", "OPERATING_SYSTEM"})
+
+# The addresses set aside for documentation (RFC 5737) stand for three places; private ones are nowhere.
+_PLACES = {
+    "192.0.2.0/24": ("DE", "DE-BE", "Berlin"),
+    "198.51.100.0/24": ("US", "US-CA", "San Francisco"),
+    "203.0.113.0/24": ("AU", "AU-NSW", "Sydney"),
+}
+_SYSTEMS = (("iOS", "iPhone|iPad"), ("Android", "Android"), ("Windows", "Windows"), ("MacOS", "Mac OS|Macintosh"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the edge sees of a visitor in one request; *attributes* are the stored ones and those of the request."""
+
+    page_url: str = ""
+    referrer: str = ""
+    user_agent: str = ""
+    ip: str = ""
+    now: float = 0.0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def in_audiences(project: Project, names: Sequence[str], combination: Combination, sight: Sight) -> bool:
+    """Tell whether the visitor is in all or in any of the audiences; in none if there are none."""
+    matched = [_matches(project.audience(name), sight) for name in names]
+    return bool(matched) and (all(matched) if combination == "AND" else any(matched))
+
+
+def _matches(audience: Audience, sight: Sight) -> bool:
+    matched = [_holds(rule, _value(rule, sight), sight) is not rule.invert for rule in audience.rules]
+    return bool(matched) and (all(matched) if audience.combination == "AND" else any(matched))
+
+
+def _value(rule: Rule, sight: Sight) -> Any:
+    """Return the attribute that *rule* is about; None where it is missing."""
+    place = _place(sight.ip)
+    query = dict(parse_qsl(urlsplit(sight.page_url).query))
+    presets: dict[str, Any] = {
+        "COUNTRY": place[0],
+        "REGION": place[1],
+        "CITY": place[2],
+        "DEVICE_TYPE": _device(sight.user_agent),
+        "OPERATING_SYSTEM": next((name for name, sign in _SYSTEMS if re.search(sign, sight.user_agent)), None),
+        "QUERY_PARAMETERS": query.get((rule.pointer or "/").removeprefix("/")) if rule.pointer else query or None,
+        "REFERRER": sight.referrer or None,
+        "DATE_AND_TIME": sight.now,
+        "LYTICS_AUDIENCE": sight.attributes.get("__lytics_audiences"),
+    }
+    return presets[rule.attribute] if rule.attribute in presets else sight.attributes.get(rule.attribute)
+
+
+def _holds(rule: Rule, value: Any, sight: Sight) -> bool:
+    if value is None:
+        return False
+    wanted = "" if rule.value is None else str(rule.value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    match rule.condition:
+        case "STRING_EQUALS":
+            return text.upper() == wanted.upper() if rule.attribute in _FOLDED else text == wanted
+        case "CONTAINS_SUBSTRING":
+            return wanted in text
+        case "HAS_ANY_VALUE":
+            return text != ""
+        case "IS_TRUE" | "IS_FALSE":
+            return text == ("true" if rule.condition == "IS_TRUE" else "false")
+        case "IS_MEMBER_OF":
+            return wanted in text.strip("|").split("|")
+        case "BETWEEN_TIME" | "BEFORE_TIME" | "AFTER_TIME":
+            return _in_time(rule, sight.now)
+    number, limit = _number(value), _number(rule.value)
+    if number is None or limit is None:
+        return False
+    if rule.condition == "NUMBER_EQUAL_TO":
+        return number == limit
+    return number < limit if rule.condition == "NUMBER_LESS_THAN" else number > limit
+
+
+def _in_time(rule: Rule, now: float) -> bool:
+    after = rule.condition == "BEFORE_TIME" or now > _time(rule.start)
+    before = rule.condition == "AFTER_TIME" or now < _time(rule.end)
+    return after and before
+
+
+def _time(text: str | None) -> float:
+    return datetime.fromisoformat(text or "1970-01-01").replace(tzinfo=UTC).timestamp()
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _place(ip: str) -> tuple[str | None, str | None, str | None]:
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return None, None, None
+    return next((place for net, place in _PLACES.items() if address in ipaddress.ip_network(net)), (None, None, None))
+
+
+def _device(user_agent: str) -> str | None:
+    if not user_agent:
+        return None
+    if re.search("iPad|Tablet", user_agent):
+        return "TABLET"
+    return "MOBILE" if re.search("Mobi|iPhone", user_agent) else "DESKTOP"

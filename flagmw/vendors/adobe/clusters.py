@@ -1,0 +1,61 @@
+"""Adobe Target's edge clusters: which may be asked, and how each of them is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cachetools import LRUCache
+
+from flagmw._support.forksafe import Lock
+from flagmw._support.limits import Breaker
+
+SIZE = 64
+# A cluster stands beside the account's own host, so that little is lost by leaving it alone soon.
+_STREAK = 3
+
+
+class Clusters:
+    """The clusters that Target has named in its answers to this process, each with a breaker of its own.
+
+    What a visitor's cookies name is asked only if it is one of these: a visitor must not choose a host. Bounded, and
+    safe between threads.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._known: LRUCache[str, Breaker] = LRUCache(size)
+
+    def named(self, *clusters: str | None) -> None:
+        """Take it that Target has named *clusters*."""
+        for cluster in clusters:
+            if cluster is not None and cluster not in self._known:
+                with self._lock:
+                    self._known[cluster] = Breaker(streak=_STREAK, quiet_s=0.0)
+
+    def knows(self, cluster: str | None) -> bool:
+        return cluster in self._known
+
+    def pick(self, cluster: str | None) -> tuple[str | None, float]:
+        """Return *cluster* if it may be asked now, else None for the account's own host; and when that was."""
+        now = self._clock()
+        if cluster is None or not self._known:
+            return None, now
+        with self._lock:
+            breaker = self._known.get(cluster)
+        return (cluster, now) if breaker is not None and breaker.allow(now) else (None, now)
+
+    def answered(self, cluster: str) -> None:
+        breaker = self._known.get(cluster)
+        if breaker is not None:
+            breaker.success(self._clock())
+
+    def failed(self, cluster: str, began: float) -> None:
+        """Note that *cluster*, asked at *began*, brought no answer."""
+        breaker = self._known.get(cluster)
+        if breaker is not None:
+            breaker.failure(self._clock(), began=began)

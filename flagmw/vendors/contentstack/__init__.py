@@ -1,0 +1,5 @@
+"""Contentstack Personalize."""
+
+from flagmw.vendors.contentstack.vendor import EVERYWHERE, Contentstack
+
+__all__ = ["EVERYWHERE", "Contentstack"]

@@ -1,0 +1,84 @@
+"""Cart and purchase lines in the form of the Monetate Engine API (developer.monetate.com, `CartLine`, `PurchaseLine`).
+
+A line's value is the total of the line and a text with at most nine digits before the point and two behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
+
+from flagmw.vendors.common.json import BROKEN
+
+_CENT = Decimal("0.01")
+_LIMIT = Decimal(10) ** 9
+_QUANTITY_MAX = 1_000_000
+
+
+def lines_of(items: Iterable[Any], currency: str | None = None) -> list[dict[str, Any]]:
+    """Return *items* as lines.
+
+    An item has `sku` or `pid` (one stands for the other), `quantity` (1), `currency` (*currency*), and either
+    `value`, the total of the line, or `price`, that of one piece.
+
+    Raises:
+        ValueError: a line cannot be made; the text names the field.
+    """
+    return [_line(f"items[{n}]", item, currency) for n, item in enumerate(items)]
+
+
+def _line(where: str, item: Any, currency: str | None) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{where} must be a table with sku, pid, quantity, currency and value")
+    sku, pid = _id(item.get("sku")), _id(item.get("pid"))
+    if not (sku or pid):
+        raise ValueError(f"{where} needs a sku or a pid for Monetate")
+    quantity = _quantity(where, item.get("quantity", 1))
+    unit = item.get("currency", currency)
+    if not isinstance(unit, str) or len(unit) != 3 or not (unit.isascii() and unit.isalpha()):
+        raise ValueError(f'{where} needs a currency for Monetate, such as "EUR"; track(currency=) serves all lines')
+    if "value" in item:
+        total = _amount(where, "value", item["value"])
+    elif "price" in item:
+        total = _amount(where, "price", item["price"]) * quantity
+    else:
+        raise ValueError(f"{where} needs a value (of the whole line) or a price (of one piece) for Monetate")
+    return {
+        "sku": sku or pid,
+        "pid": pid or sku,
+        "quantity": quantity,
+        "currency": unit.upper(),
+        "value": _text(where, total),
+    }
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and not BROKEN.search(value) else ""
+
+
+def _quantity(where: str, value: Any) -> int:
+    number = _amount(where, "quantity", value)
+    if number != number.to_integral_value() or not 1 <= number <= _QUANTITY_MAX:
+        raise ValueError(f"{where}.quantity must be a whole number from 1")
+    return int(number)
+
+
+def _amount(where: str, field: str, value: Any) -> Decimal:
+    try:
+        # By way of its text, a float means what it shows: 39.8, not 39.7999...
+        number = Decimal("NaN") if isinstance(value, bool) else Decimal(str(value).strip())
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or not 0 <= number < _LIMIT:
+        raise ValueError(f"{where}.{field} must be a number from 0 to 999999999.99")
+    return number
+
+
+def _text(where: str, total: Decimal) -> str:
+    rounded = total.quantize(_CENT, ROUND_HALF_UP)
+    if rounded >= _LIMIT:
+        raise ValueError(f"{where} comes to more than 999999999.99")
+    return str(rounded)
