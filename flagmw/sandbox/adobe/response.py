@@ -38,8 +38,8 @@ class Exchange:
         """
         delivery, account = self.delivery, self.account
         self.device, suffix = self._device()
-        self._attributes = meet(self.sandbox, self.account.client, self.device, delivery)
         opened_ = [self._opened(one) for one in delivery.notifications]  # all or nothing
+        self._attributes = meet(self.sandbox, self.account.client, self.device, delivery)
         answer: dict[str, Any] = {
             "status": 200,
             "requestId": delivery.body.get("requestId") or uuid.UUID(int=self._random()).hex,
