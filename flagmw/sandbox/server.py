@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,7 @@ class SandboxServer:
         scenario: a scenario, or the name or path of one; the shipped shop where omitted.
         seed: makes assignment and faults reproducible.
         port: 0 takes a free one; it stays the same over `stop()` and `start()`.
+        clock: seconds since the epoch.
         vendors: emulators of more vendors, beside those that ship with flagmw.
         allow_hosts: further names that its Host header, and the pages that use it, may have.
         control_token: what control calls that change something must then bring in the header `Sandbox-Token`.
@@ -47,13 +48,14 @@ class SandboxServer:
         seed: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        clock: Callable[[], float] = time.time,
         allow_hosts: Iterable[str] = (),
         control_token: str | None = None,
         vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
         allowed = access(allow_hosts, token=control_token)
-        self._app = create_app(scenario, seed=seed, access=allowed, vendors=vendors)
+        self._app = create_app(scenario, seed=seed, clock=clock, access=allowed, vendors=vendors)
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

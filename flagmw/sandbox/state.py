@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from flagmw.sandbox.adobe.visitors import Visitors
+from flagmw.sandbox.adobe_admin.store import TargetState
 from flagmw.sandbox.contentstack.decide import People
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
@@ -29,6 +30,7 @@ class Sandbox:
         self.keys = KeyRing()
         self.people = People()
         self.visitors = Visitors()
+        self.target = TargetState()
         self._first = scenario
         self._seed = seed
         self.faults = Faults(self._effective_seed())
@@ -58,6 +60,7 @@ class Sandbox:
         self.keys.reset()
         self.people = People()
         self.visitors.clear()
+        self.target.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())
         self._meet_accounts()

@@ -10,7 +10,7 @@ import base64
 import hmac
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -37,6 +37,7 @@ class Asking:
     browser: str
     country: str
     property_token: str | None
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def browser_of(user_agent: str) -> str:
@@ -52,7 +53,7 @@ def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[Acti
     for activity in account.activities:
         if activity.mbox == mbox and _takes(activity, asking):
             place = allocation(account.client, activity.id, asking.visitor)
-            found += [(activity, one) for one, low, high in activity.bounds() if low <= place < high]
+            found += [(activity, one) for one in activity.chosen(asking, place)]
     return found if mbox == GLOBAL_MBOX else found[:1]
 
 
@@ -62,6 +63,7 @@ def _takes(activity: Activity, asking: Asking) -> bool:
         and all(asking.parameters.get(name) == value for name, value in activity.parameters.items())
         and (not activity.browsers or asking.browser in activity.browsers)
         and (not activity.countries or asking.country in activity.countries)
+        and activity.open_to(asking)
     )
 
 
@@ -124,7 +126,9 @@ def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Exp
 
 def artifact(account: TargetAccount, property_token: str | None) -> dict[str, Any]:
     """Return the rules for on-device decisions of one property, or of none."""
-    here = [one for one in account.activities if not one.properties or property_token in one.properties]
+    here = [
+        one for one in account.activities if one.running and (not one.properties or property_token in one.properties)
+    ]
     by_mbox: dict[str, list[dict[str, Any]]] = {}
     for activity in here:
         if activity.on_device:

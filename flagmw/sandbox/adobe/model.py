@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.adobe_admin.settings import AdminSettings
+
+if TYPE_CHECKING:
+    from flagmw.sandbox.adobe.decide import Asking
 
 OfferType = Literal["json", "html", "redirect", "dynamic", "actions", "default"]
 
@@ -85,6 +89,19 @@ class Activity:
         if len({one.id for one in numbered}) != len(numbered):
             raise ConfigError("experiences: the same id is used twice")
 
+    @property
+    def running(self) -> bool:
+        """Say whether it is on; what the scenario has is."""
+        return True
+
+    def open_to(self, asking: Asking) -> bool:
+        """Say whether it takes a visitor, beside its properties, parameters, browsers and countries."""
+        return True
+
+    def chosen(self, asking: Asking, place: float) -> list[Experience]:
+        """Return the experience at a place of the allocation, none where there is none."""
+        return [one for one, low, high in self.bounds() if low <= place < high]
+
     def bounds(self) -> list[tuple[Experience, float, float]]:
         """Return each experience with its part of the allocation: from, and up to and without, in percent."""
         total, at = sum(one.share for one in self.experiences), 0.0
@@ -109,6 +126,7 @@ class TargetAccount:
         cluster: that cluster's number.
         latency_ms: how long each answer takes.
         max_per_session: requests of one session at once; a further one is answered 420.
+        admin: how its management APIs behave.
     """
 
     client: str
@@ -121,6 +139,7 @@ class TargetAccount:
     cluster: int = 35
     latency_ms: int = 0
     max_per_session: int = 100
+    admin: AdminSettings = field(default_factory=AdminSettings)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", self.client):
@@ -132,3 +151,7 @@ class TargetAccount:
         object.__setattr__(self, "activities", numbered)
         if len({one.id for one in numbered}) != len(numbered):
             raise ConfigError("activities: the same id is used twice")
+
+    def previewed(self, token: str, place: int) -> list[Activity]:
+        """Return the activity at *place* of a preview, counted from 1."""
+        return [self.activities[place - 1]] if 1 <= place <= len(self.activities) else []

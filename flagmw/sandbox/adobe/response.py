@@ -10,6 +10,7 @@ from typing import Any
 from flagmw.sandbox.adobe.decide import Asking, browser_of, decide, event_token, opened, option
 from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
 from flagmw.sandbox.adobe.request import GLOBAL_MBOX, VENDOR, Delivery, Refused, Wanted
+from flagmw.sandbox.adobe_admin.facts import facts_of, meet
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.state import Sandbox
 
@@ -27,6 +28,7 @@ class Exchange:
     fault: Rule | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     device: str = ""
+    _attributes: dict[str, str] = field(default_factory=dict)
 
     def answer(self) -> dict[str, Any]:
         """Return the answer's document; count what the request shows.
@@ -37,6 +39,7 @@ class Exchange:
         delivery, account = self.delivery, self.account
         self.device, suffix = self._device()
         opened_ = [self._opened(one) for one in delivery.notifications]  # all or nothing
+        self._attributes = meet(self.sandbox, self.account.client, self.device, delivery)
         answer: dict[str, Any] = {
             "status": 200,
             "requestId": delivery.body.get("requestId") or uuid.UUID(int=self._random()).hex,
@@ -67,7 +70,9 @@ class Exchange:
             device = uuid.UUID(int=self._random(), version=4).hex
         third_party = ids.get("thirdPartyId")
         if third_party:
-            device = self.sandbox.visitors.device(self.account.client, third_party, device)
+            client, now = self.account.client, self.sandbox.clock()
+            known = self.sandbox.target.profiles.device_of(client, third_party, now) or device
+            device = self.sandbox.visitors.device(client, third_party, known)
         return device, f".{self.account.cluster}_0" if self.account.edge_hints else dot + suffix
 
     def _random(self) -> int:
@@ -112,6 +117,7 @@ class Exchange:
             browser=browser_of(str(context.get("userAgent") or "")),
             country=str(_dict(context.get("geo")).get("countryCode") or ""),
             property_token=_dict(self.delivery.body.get("property")).get("token"),
+            facts=facts_of(self._attributes, context, _dict(wanted.detail.get("parameters"))),
         )
 
     def _view(self, activity: Activity, one: Experience, impression: str) -> None:
@@ -138,6 +144,7 @@ class Exchange:
     def _who(self) -> dict[str, Any]:
         return {
             "vendor": VENDOR,
+            "client": self.account.client,
             "system_uid": self.device,
             "session": self.delivery.session,
             "time": self.sandbox.clock(),
@@ -178,8 +185,7 @@ def _previewed(account: TargetAccount, mbox: str, mode: Mapping[str, Any]) -> li
     found = []
     for wanted in mode.get("previewIndexes") or ():
         place, nth = wanted.get("activityIndex", 0), wanted.get("experienceIndex") or 1
-        if 1 <= place <= len(account.activities):
-            activity = account.activities[place - 1]
+        for activity in account.previewed(str(mode.get("token")), place):
             if activity.mbox == mbox and 1 <= nth <= len(activity.experiences):
                 found.append((activity, activity.experiences[nth - 1]))
     return found

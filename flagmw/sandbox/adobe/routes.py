@@ -21,6 +21,8 @@ from flagmw.sandbox.adobe.decide import artifact
 from flagmw.sandbox.adobe.model import TargetAccount
 from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, Delivery, Refused, read_delivery
 from flagmw.sandbox.adobe.response import Exchange
+from flagmw.sandbox.adobe_admin import routes as management
+from flagmw.sandbox.adobe_admin.serving import served
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
@@ -35,10 +37,13 @@ _MESSAGES = {420: "Too many requests with same session ID", 413: "Request entity
 
 
 def route_of(path: str) -> str | None:
-    """Return "delivery" or "artifact" for a path of this vendor (the name that fault rules use); else None."""
+    """Return "delivery", "artifact" or the like for a path of this vendor (the name that fault rules use); else None.
+
+    The management APIs have names of their own: "admin", "ims", "profiles".
+    """
     if path == DELIVERY:
         return "delivery"
-    return "artifact" if path.startswith(f"{ASSETS}/") else None
+    return "artifact" if path.startswith(f"{ASSETS}/") else management.route_of(path)
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -53,6 +58,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     return [
         Route(DELIVERY, delivery, methods=["POST"]),
         Route(f"{ASSETS}/{{rest:path}}", rules, methods=["GET"]),
+        *management.routes(sandbox),
     ]
 
 
@@ -69,7 +75,7 @@ class _Delivery:
         try:
             body = await self._read()
             delivery = self._delivery = read_delivery(self._request.scope["query_string"], body)
-            account = self._account(delivery)
+            account = served(self._sandbox, self._account(delivery))
             with self._sandbox.visitors.at_work(account.client, delivery.session) as now:
                 await asyncio.sleep(account.latency_ms / 1000)
                 if now > account.max_per_session:
@@ -165,7 +171,7 @@ def _artifact(sandbox: Sandbox, request: Request) -> Response:
     account = next((one for one in sandbox.scenario.adobe if found and one.client == found[1]), None)
     status, body, etag = 403, b"", ""
     if found is not None and account is not None:
-        body = orjson.dumps(artifact(account, found[3]))
+        body = orjson.dumps(artifact(served(sandbox, account), found[3]))
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         status = 304 if request.headers.get("if-none-match") == etag else 200
     sandbox.ledger.request(

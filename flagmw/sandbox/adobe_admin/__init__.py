@@ -1,0 +1,1 @@
+"""The emulated Adobe Target's Admin API, Profile API and token service."""

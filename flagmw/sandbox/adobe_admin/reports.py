@@ -1,0 +1,145 @@
+"""Reports of the emulated Admin API, counted from what visitors did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flagmw.sandbox.adobe_admin.activities import record_of
+from flagmw.sandbox.adobe_admin.call import AdminCall, Handler
+from flagmw.sandbox.adobe_admin.dates import minute, stamp
+from flagmw.sandbox.adobe_admin.serving import goals
+from flagmw.sandbox.adobe_admin.store import Document, ManagedRecord
+
+Entry = dict[str, Any]
+# Reports of AB tests are also those of Auto-Allocate; the orders' path is printed for every kind.
+_PERFORMANCE = {"ab": ("ab", "auto_allocate")}
+_ORDERS: dict[str, tuple[str, ...]] = {"ab": ()}
+# Ten times the mean of the others: so much more than the rest that it would carry the result alone.
+OUTLIER = 10.0
+
+
+def performance(kind: str) -> Handler:
+    """Return the handler of a kind's performance report."""
+
+    def handler(call: AdminCall) -> Document:
+        record = record_of(call, *_PERFORMANCE.get(kind, (kind,)))
+        views, conversions = _did(call, record)
+        rows = [
+            {
+                "experienceLocalId": own,
+                "totals": _totals([one for one in views if one["experiment_id"] == own], conversions, own),
+            }
+            for own in [one["experienceLocalId"] for one in _experiences(record)]
+        ]
+        totals: Document = {}
+        for unit in ("visitor", "visit", "impression", "landing"):
+            counts = [row["totals"][unit]["totals"] for row in rows]
+            totals[unit] = {"totals": {name: sum(one[name] for one in counts) for name in ("entries", "conversions")}}
+        report = {"statistics": {"totals": totals, "experiences": rows}}
+        return {**_head(call, record), "report": report}
+
+    return handler
+
+
+def orders(kind: str) -> Handler:
+    """Return the handler of a kind's orders report."""
+
+    def handler(call: AdminCall) -> Document:
+        record = record_of(call, *_ORDERS.get(kind, (kind,)))
+        _, conversions = _did(call, record)
+        rows = [_order(one, own, record.type) for one, own in conversions if one.get("order")]
+        for row in rows:
+            others = [one["total"] for one in rows if one is not row]
+            if others and row["total"] > OUTLIER * sum(others) / len(others) > 0:
+                row["outlier"] = True
+        return {**_head(call, record), "orders": rows}
+
+    return handler
+
+
+def _head(call: AdminCall, record: ManagedRecord) -> Document:
+    metrics = record.body.get("metrics") or []
+    converting = [one["metricLocalId"] for one in metrics if one.get("conversion")]
+    environment = next((one["id"] for one in call.store.environments if one["name"] == "Production"), None)
+    activity: Document = {"id": record.id, "type": record.type}
+    for name in ("thirdPartyId", "state", "name", "priority"):
+        if name in record.body:
+            activity[name] = record.body[name]
+    activity["modifiedAt"] = stamp(record.modified)
+    activity["metrics"] = [{"name": one.get("name", ""), "metricLocalId": one["metricLocalId"]} for one in metrics]
+    activity["experiences"] = list(_experiences(record))
+    return {
+        "reportParameters": {
+            "activityId": record.id,
+            "environmentId": environment or call.store.environments[0]["id"],
+            "conversionMetricLocalIds": converting,
+            "reportInterval": f"{minute(record.created)}/{minute(call.now)}",
+        },
+        "activity": activity,
+    }
+
+
+def _experiences(record: ManagedRecord) -> Iterator[Document]:
+    for one in record.body.get("experiences") or ():
+        yield {"name": one["name"], "experienceLocalId": one["experienceLocalId"]}
+    present = {one["experienceLocalId"] for one in record.body.get("experiences") or ()}
+    for one, at in record.removed:
+        if one["experienceLocalId"] not in present:
+            yield {
+                "name": one["name"],
+                "experienceLocalId": one["experienceLocalId"],
+                "deletedAt": stamp(at, milliseconds=True),
+            }
+
+
+def _did(call: AdminCall, record: ManagedRecord) -> tuple[list[Entry], list[tuple[Entry, int]]]:
+    """Return the views of an activity, and each conversion after one, with the experience that it counts for."""
+    ledger = call.sandbox.ledger.read()
+    mine = {"vendor": "adobe", "client": call.account.client}
+    views = [one for one in _of(ledger["views"], mine) if one["run_id"] == record.id]
+    events = {name if event == "mbox_shown" else f"{name}-clicked" for name, event in goals(record.body)}
+    entered: dict[str, list[Entry]] = {}
+    for one in views:
+        entered.setdefault(one["system_uid"], []).append(one)
+    found = []
+    for one in _of(ledger["conversions"], mine):
+        before = [view for view in entered.get(one["system_uid"], ()) if view["time"] <= one["time"]]
+        if one["metric"] in events and before:
+            found.append((one, before[-1]["experiment_id"]))
+    return views, found
+
+
+def _of(entries: Iterable[Entry], wanted: Entry) -> Iterator[Entry]:
+    return (one for one in entries if all(one.get(name) == value for name, value in wanted.items()))
+
+
+def _totals(views: list[Entry], conversions: list[tuple[Entry, int]], own: int) -> Document:
+    mine = [one for one, experience in conversions if experience == own]
+
+    def counted(unit: str) -> Document:
+        return {"totals": {"entries": _count(views, unit), "conversions": _count(mine, unit)}}
+
+    return {unit: counted(unit) for unit in ("visitor", "visit", "impression", "landing")}
+
+
+def _count(entries: list[Entry], unit: str) -> int:
+    if unit == "visitor":
+        return len({one["system_uid"] for one in entries})
+    if unit == "visit":
+        return len({(one["system_uid"], one["session"]) for one in entries})
+    return len(entries)
+
+
+def _order(one: Entry, own: int, kind: str) -> Document:
+    order = one["order"]
+    place, products = (
+        ("decisionStackId", "productIds") if kind == "abt" else ("experienceLocalId", "productPurchasedIds")
+    )
+    row: Document = {"time": stamp(one["time"], milliseconds=True), place: own}
+    row |= {"id": order.get("id", ""), "total": order.get("total", 0)}
+    if one.get("duplicate"):
+        row["duplicate"] = True
+    if order.get("purchasedProductIds"):
+        row[products] = list(order["purchasedProductIds"])
+    return row
