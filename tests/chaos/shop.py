@@ -60,6 +60,7 @@ class Shop:
         refused: orders that were not taken, and why.
         at_most_once: orders that were to be reported to a vendor that cannot tell a repeat.
         honest: how many pages honest visitors got, and how many of them were the vendor's.
+        directory_removed: whether files of dead processes, and the counts in them, were removed.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Shop:
     refused: list[str] = field(default_factory=list)
     honest: list[int] = field(default_factory=lambda: [0, 0])
     at_most_once: set[str] = field(default_factory=set)
+    directory_removed: bool = False
 
     def __enter__(self) -> Self:
         for name in ("notes", "forks"):
