@@ -6,11 +6,13 @@ answer, while the thread that has more of them waits for its turn.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Bell:
@@ -46,7 +48,9 @@ async def settled(future: Future[Any], timeout_s: float) -> bool:
     """Wait until *future* is done, whatever its result; return whether it is, after *timeout_s* seconds at most."""
     if future.done():
         return True
-    loop = asyncio.get_running_loop()
+    from asyncio import get_running_loop  # `import flagmw` does not load it
+
+    loop = get_running_loop()
     bell = getattr(_here, "bell", None)
     if bell is None or bell.loop is not loop:
         bell = _here.bell = Bell(loop)
