@@ -26,7 +26,7 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ConfigError
 from flagmw.types import CookieChange, Decision, Dropped, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.options import checked_prefix, flag
+from flagmw.vendors.common.options import checked_flag, checked_prefix
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _ID_LIFE_S = 400 * 86400
@@ -68,7 +68,7 @@ class Static:
     ) -> None:
         owner = f"vendor {name!r}"
         self.name, self.prefix, self.at_most_once = name, checked_prefix(owner, prefix), False
-        self.exposure, self.shadow = "off", flag(owner, "shadow", shadow)
+        self.exposure, self.shadow = "off", checked_flag(owner, "shadow", shadow)
         if (path is None) == (flags is None):
             raise ConfigError(f"{owner}: give either path or flags")
         if not isinstance(path, str | Path | None):

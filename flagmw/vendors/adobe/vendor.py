@@ -27,7 +27,7 @@ from flagmw.vendors.adobe import request as requests
 from flagmw.vendors.adobe.clusters import Clusters
 from flagmw.vendors.adobe.cookies import MBOX, Cookies, Known, cluster_of, suffix_of
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
+from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_flag, checked_prefix, one_of
 
 if TYPE_CHECKING:
     from flagmw.vendors.adobe.on_device.artifact import Artifact
@@ -126,13 +126,16 @@ class AdobeTarget:
         owner = f"vendor {name!r}"
         self.name, self.prefix = name, checked_prefix(owner, prefix)
         self.client = checks.client(owner, client)
-        self._page_load = flag(owner, "page_load", page_load)
+        self._page_load = checked_flag(owner, "page_load", page_load)
         self.mboxes = checks.mboxes(owner, mboxes, page_load=self._page_load)
         self._asked = (*self.mboxes, requests.PAGE_LOAD) if self._page_load else self.mboxes
         self._attributes = one_of(owner, "aliases", aliases, ("mboxes", "attributes")) == "attributes"
-        self.at_most_once, self.debug = flag(owner, "at_most_once", at_most_once), flag(owner, "debug", debug)
-        self.shadow = flag(owner, "shadow", shadow)
-        self._third_party = flag(owner, "third_party_id", third_party_id)
+        self.at_most_once, self.debug = (
+            checked_flag(owner, "at_most_once", at_most_once),
+            checked_flag(owner, "debug", debug),
+        )
+        self.shadow = checked_flag(owner, "shadow", shadow)
+        self._third_party = checked_flag(owner, "third_party_id", third_party_id)
         self._params = checks.parameters(owner, "params", "parameters", params)
         self._profile = checks.parameters(owner, "profile_params", "profileParameters", profile_params)
         self._conversions = checks.conversions(owner, conversions)

@@ -1,4 +1,4 @@
-"""Parse vendors' JSON: strict, UTF-8, and bounded in depth, size and time."""
+"""Strict JSON parser with bounds on depth, size and time."""
 
 from __future__ import annotations
 

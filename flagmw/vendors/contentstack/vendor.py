@@ -26,7 +26,7 @@ from flagmw.types import (
 )
 from flagmw.vendors.base import Participation
 from flagmw.vendors.common.http_status import status_fault
-from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
+from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_flag, checked_prefix, one_of
 from flagmw.vendors.contentstack import cookies as jars
 from flagmw.vendors.contentstack import deliver as reports
 from flagmw.vendors.contentstack import options
@@ -105,14 +105,14 @@ class Contentstack:
         regional = options.edge_url(owner, region)
         self.base_url = regional if base_url is None else checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("read", "off"))
-        self.at_most_once = flag(owner, "at_most_once", at_most_once)
-        self.shadow = flag(owner, "shadow", shadow)
+        self.at_most_once = checked_flag(owner, "at_most_once", at_most_once)
+        self.shadow = checked_flag(owner, "shadow", shadow)
         self._aliases = options.checked_aliases(owner, aliases)
         self._tags = options.checked_tags(owner, tags)
         self._data = options.checked_attributes(owner, data)
-        self._known_users = flag(owner, "known_users", known_users)
-        self._keep_manifest = flag(owner, "manifest_cookie", manifest_cookie)
-        self._lytics = flag(owner, "lytics", lytics)
+        self._known_users = checked_flag(owner, "known_users", known_users)
+        self._keep_manifest = checked_flag(owner, "manifest_cookie", manifest_cookie)
+        self._lytics = checked_flag(owner, "lytics", lytics)
         self.decides_by = checked_decides_by(owner, decides_by)
         self._reporter = reports.Reporter(self.base_url, self.project_uid)
         self.cookies = jars.rule(manifest=self._keep_manifest, lytics=self._lytics)

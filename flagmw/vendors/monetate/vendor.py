@@ -31,7 +31,7 @@ from flagmw.types import (
     VisitorState,
 )
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
+from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_flag, checked_prefix, one_of
 from flagmw.vendors.common.outcome import unanswered
 from flagmw.vendors.monetate import deliver as tracks
 from flagmw.vendors.monetate import request as requests
@@ -128,14 +128,14 @@ class Monetate:
         self.retailer, self.channel = retailer, channel
         self.base_url = checked_base_url(owner, base_url)
         self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
-        self.at_most_once = flag(owner, "at_most_once", at_most_once)
-        self.shadow = flag(owner, "shadow", shadow)
+        self.at_most_once = checked_flag(owner, "at_most_once", at_most_once)
+        self.shadow = checked_flag(owner, "shadow", shadow)
         self._url = f"{self.base_url}/decide/{retailer}"
         self._slots = _texts(owner, "slots", slots)
         self._action_types = _action_types(owner, action_types)
         self._data: Mapping[str, Scalar] = _scalars(owner, data)
         self._user_id_as = one_of(owner, "user_id_as", user_id_as, ("customer", "device", "off"))
-        self._mint = flag(owner, "mint_id_locally", mint_id_locally)
+        self._mint = checked_flag(owner, "mint_id_locally", mint_id_locally)
         self.decides_by = checked_decides_by(owner, decides_by)
         metrics = _texts(owner, "purchase_metric, cart_metric and add_to_cart_metric",
                          (purchase_metric, cart_metric, add_to_cart_metric))  # fmt: skip
