@@ -1,4 +1,4 @@
-"""The ASGI wrapper that applies faults below the vendors' responses: on bytes and connections."""
+"""ASGI middleware that applies faults to bytes and connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fault rules: which requests go wrong, and how. Shared by all emulated vendors.
+"""Fault rules for requests, shared by all emulated vendors.
 
 Kinds and their fields (each rule also takes `route`, `probability` and `times`):
 

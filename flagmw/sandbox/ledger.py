@@ -1,4 +1,4 @@
-"""The ledger: everything that the emulated vendors received, readable by tests.
+"""The ledger of everything that the emulated vendors received.
 
 Three bounded lists (requests, views, conversions). Secrets and cookie values are never in it; a cookie is
 shown as its name and the first 12 hex digits of its SHA-256, enough to see whether two are the same.

@@ -1,4 +1,4 @@
-"""Read plain mappings (TOML, JSON) into frozen dataclasses, with errors that say what to do.
+"""Parser of plain mappings (TOML, JSON) into frozen dataclasses.
 
 Every vendor's part of a scenario is described by dataclasses alone; this is the one loop that fills them.
 """

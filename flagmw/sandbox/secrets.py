@@ -1,4 +1,4 @@
-"""What must not be seen of a request that is shown: tokens, keys, passwords."""
+"""Removal of tokens, keys and passwords from shown requests."""
 
 from __future__ import annotations
 

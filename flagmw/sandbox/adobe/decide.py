@@ -1,4 +1,4 @@
-"""Which experience an emulated Adobe Target gives a visitor, at the service and as a rule for on-device decisions.
+"""Decisions of the emulated Adobe Target, and its rules for on-device decisions.
 
 Both forms are made here, side by side, so that they cannot drift apart: a condition in Python, and the same one in
 JsonLogic. Source of the rules' form: Adobe Target developer guide, "On-device decisioning".

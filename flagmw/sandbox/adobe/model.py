@@ -1,4 +1,4 @@
-"""What an Adobe Target account holds: activities at mboxes, with experiences and audiences.
+"""Model of an Adobe Target account: activities, mboxes, experiences, audiences.
 
 account -> activities (mbox, audience, properties) -> experiences (share, offer)
 """

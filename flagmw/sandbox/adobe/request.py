@@ -1,4 +1,4 @@
-"""Delivery API requests off the wire, refused where the service would refuse them.
+"""Checked requests of the Delivery API.
 
 Source: Adobe's OpenAPI file of the Delivery API, and the limits page of the developer guide. The wording of most
 refusals is not documented; clients must not depend on it.

@@ -1,4 +1,4 @@
-"""One request to the emulated Delivery API, from checked fields to the answer, and what is counted for it."""
+"""Answers of the emulated Delivery API, and the counts of each request."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Exchange:
             device = uuid.UUID(int=self._random(), version=4).hex
         third_party = ids.get("thirdPartyId")
         if third_party:
-            device = self.sandbox.visitors.device(self.account.client, third_party, device)
+            device = self.sandbox.adobe_visitors.device(self.account.client, third_party, device)
         return device, f".{self.account.cluster}_0" if self.account.edge_hints else dot + suffix
 
     def _random(self) -> int:
@@ -129,7 +129,7 @@ class Exchange:
                 "alias": wanted.name,
                 "metric": wanted.name,
                 "order": dict(order),
-                "duplicate": "id" in order and not self.sandbox.visitors.first(key),
+                "duplicate": "id" in order and not self.sandbox.adobe_visitors.first(key),
                 "data": dict(_dict(wanted.detail.get("parameters"))),
                 **self._who(),
             }
@@ -155,7 +155,7 @@ class Exchange:
         if self.fault is not None and self.fault.kind == "error" and self.fault.alias == name:
             return None
         own = str(notification["id"])
-        if not self.sandbox.visitors.first((self.account.client, self.delivery.session, own)):
+        if not self.sandbox.adobe_visitors.first((self.account.client, self.delivery.session, own)):
             return own
         for activity, one in seen:
             if notification["type"] == "display":

@@ -1,4 +1,4 @@
-"""The emulated Adobe Target: the Delivery API, and the rules for on-device decisions as a content network has them.
+"""Routes of the emulated Adobe Target: Delivery API and rule artifact.
 
 Source: Adobe Target developer guide ("Delivery API", "On-device decisioning") and Adobe's OpenAPI file. What those
 leave open is decided here as the vendor's own clients show it.
@@ -21,6 +21,7 @@ from flagmw.sandbox.adobe.decide import artifact
 from flagmw.sandbox.adobe.model import TargetAccount
 from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, Delivery, Refused, read_delivery
 from flagmw.sandbox.adobe.response import Exchange
+from flagmw.sandbox.body import read_body
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
@@ -57,7 +58,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 class _Delivery:
-    """One request and its answer; also what the ledger is told about both."""
+    """One request and its answer, with their entry in the ledger."""
 
     def __init__(self, sandbox: Sandbox, request: Request) -> None:
         self._sandbox, self._request = sandbox, request
@@ -70,7 +71,7 @@ class _Delivery:
             body = await self._read()
             delivery = self._delivery = read_delivery(self._request.scope["query_string"], body)
             account = self._account(delivery)
-            with self._sandbox.visitors.at_work(account.client, delivery.session) as now:
+            with self._sandbox.adobe_visitors.at_work(account.client, delivery.session) as now:
                 await asyncio.sleep(account.latency_ms / 1000)
                 if now > account.max_per_session:
                     raise Refused(_MESSAGES[420], 420)
@@ -91,13 +92,10 @@ class _Delivery:
         return self._respond(200, answer)
 
     async def _read(self) -> bytes:
-        chunks, size = [], 0
-        async for chunk in self._request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise Refused(_MESSAGES[413], 413)
-        return b"".join(chunks)
+        body = await read_body(self._request, MAX_BODY)
+        if body is None:
+            raise Refused(_MESSAGES[413], 413)
+        return body
 
     def _account(self, delivery: Delivery) -> TargetAccount:
         """Return the account: by client code, else by organization, else by the host's first label."""

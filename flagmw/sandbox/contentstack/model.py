@@ -1,4 +1,4 @@
-"""What a Contentstack Personalize project holds: attributes, events, audiences, experiences and their variants.
+"""Model of a Contentstack Personalize project: attributes, events, audiences, experiences.
 
 project -> experiences, in order of priority -> variants
         -> audiences -> rules

@@ -1,4 +1,4 @@
-"""What a Monetate account holds: experiences, whom they are for, and their variants.
+"""Model of a Monetate account: experiences, audiences, variants.
 
     retailer -> experiences (component, slot, priority, segments) -> variants (label, content)
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.webtrends.model import Segment
+from flagmw.sandbox.segments import Segment
 
 Action = Literal[
     "OmnichannelJson", "OmnichannelHtml", "OmnichannelRedirect", "VariantSelector", "OpenAction", "DataCollection",
@@ -23,7 +23,7 @@ ExperienceType = Literal[
 ]  # fmt: skip
 State = Literal["active", "paused", "archived"]
 
-# Their controls are told as an action of their own where reporting is asked for.
+# A control of these types is an action of its own if the request asks for reporting.
 TELLS_CONTROL = ("Automated Personalization", "Dynamic Testing")
 
 

@@ -1,4 +1,4 @@
-"""What a careful client would not have sent, though the vendor's service tolerates it.
+"""Notes on accepted requests that a careful client would not send.
 
 The notes go into the ledger, so that a client's tests can assert that there are none. Source of the types:
 Webtrends OTS REST API guide, "Configuration & Variables".
