@@ -1,4 +1,4 @@
-"""Requests of the OTS REST API, read as tolerantly as the vendor does.
+"""Requests of the OTS REST API, parsed as tolerantly as the service.
 
 Source: Webtrends OTS REST API guide. Parameters are merged from query and body (the body wins), JSON or form;
 booleans may be texts. What a client should rather not have sent is noted by `webtrends_lint`, not refused here.

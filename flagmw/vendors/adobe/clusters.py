@@ -1,4 +1,4 @@
-"""Edge clusters of Adobe Target that may be asked, each with a breaker."""
+"""Edge clusters of Adobe Target, each with a breaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery of events, as many as possible in one request, and the judgement of answers.
+"""Delivery of events in few requests, and judgement of answers.
 
 Source: Adobe Target Delivery API, "Notifications": tokens are validated all or nothing, and an answer lists the ids
 of the processed ones. A notification that is not listed has to be sent again.

@@ -1,4 +1,4 @@
-"""Adobe Target: decisions and events over its Delivery API, or decisions by its rules.
+"""Adobe Target: decisions by its Delivery API or its rules, and events.
 
 Source of the rules: Adobe's developer guides for Target ("Delivery API", "On-device decisioning") and its OpenAPI
 description; for cookies the behaviour of the vendor's own clients, which share them. Where no public page describes the

@@ -1,4 +1,4 @@
-"""Delivery of page events, carts, purchases and impressions, and the judgement of answers.
+"""Delivery of events and impressions, and judgement of answers.
 
 Source: the vendor's published description of the Engine API (the `monetate:record:` events, `monetate:context:Cart`,
 `AddToCart` and `Purchase`). It has no mark for a repeat: an event that is sent twice counts twice.

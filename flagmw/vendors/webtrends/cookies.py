@@ -1,4 +1,4 @@
-"""Cookies of one Webtrends Optimize account: names, and reading and writing of values.
+"""Cookies of one Webtrends Optimize account: names and values.
 
 `_wt.user-{domainId}` names the visitor, `_wt.mode-{domainId}` says normal or staging, and each
 `_wt.control-{domainId}-{alias}` holds the decision of one project. Other cookies of the vendor (`_wt.conversion-`, the
