@@ -48,12 +48,12 @@ def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[Acti
     """Return what *asking* gets at *mbox*: the first activity that takes them, all of them for the page's load."""
     if account.properties and asking.property_token not in account.properties:
         return []
-    found = []
+    chosen = []
     for activity in account.activities:
         if activity.mbox == mbox and _takes(activity, asking):
             place = allocation(account.client, activity.id, asking.visitor)
-            found += [(activity, one) for one, low, high in activity.bounds() if low <= place < high]
-    return found if mbox == GLOBAL_MBOX else found[:1]
+            chosen += [(activity, experience) for experience, low, high in activity.bounds() if low <= place < high]
+    return chosen if mbox == GLOBAL_MBOX else chosen[:1]
 
 
 def _takes(activity: Activity, asking: Asking) -> bool:
@@ -66,7 +66,7 @@ def _takes(activity: Activity, asking: Asking) -> bool:
 
 
 def tokens_of(activity: Activity, experience: Experience) -> dict[str, Any]:
-    """Return all that may be told of an experience, ids as numbers."""
+    """Return all response tokens of an experience, ids as numbers."""
     return {
         "activity.id": activity.id,
         "activity.name": activity.name,
@@ -84,8 +84,8 @@ def option(account: TargetAccount, activity: Activity, experience: Experience, k
     offered: dict[str, Any] = {}
     if experience.type != "default":
         offered = {"type": experience.type, "content": experience.parsed()}
-    told = tokens_of(activity, experience)
-    tokens = {name: str(told[name]) for name in account.response_tokens if name in told}
+    tokens_by_name = tokens_of(activity, experience)
+    tokens = {name: str(tokens_by_name[name]) for name in account.response_tokens if name in tokens_by_name}
     if tokens:
         offered["responseTokens"] = tokens
     if kind is not None:
@@ -113,10 +113,10 @@ def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Exp
         return None
     return next(
         (
-            (activity, one)
+            (activity, experience)
             for activity in account.activities
-            for one in activity.experiences
-            if (activity.id, one.id) == (activity_id, experience_id)
+            for experience in activity.experiences
+            if (activity.id, experience.id) == (activity_id, experience_id)
         ),
         None,
     )
@@ -124,16 +124,18 @@ def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Exp
 
 def artifact(account: TargetAccount, property_token: str | None) -> dict[str, Any]:
     """Return the rules for on-device decisions of one property, or of none."""
-    here = [one for one in account.activities if not one.properties or property_token in one.properties]
+    activities = [
+        activity for activity in account.activities if not activity.properties or property_token in activity.properties
+    ]
     by_mbox: dict[str, list[dict[str, Any]]] = {}
-    for activity in here:
+    for activity in activities:
         if activity.on_device:
             by_mbox.setdefault(activity.mbox, []).extend(_rules(account, activity))
-    remote = {activity.mbox for activity in here if not activity.on_device}
+    remote = {activity.mbox for activity in activities if not activity.on_device}
     return {
         "version": "1.0.0",
         "globalMbox": GLOBAL_MBOX,
-        "geoTargetingEnabled": any(activity.countries for activity in here),
+        "geoTargetingEnabled": any(activity.countries for activity in activities),
         "responseTokens": list(account.response_tokens),
         "remoteMboxes": sorted(remote),
         "localMboxes": sorted(by_mbox.keys() - remote),

@@ -82,7 +82,7 @@ class _Delivery:
     def _answered(self, account: TargetAccount, delivery: Delivery) -> Response:
         fault = self._fault
         if fault is not None and fault.kind == "error" and fault.alias is None:
-            raise Refused(_MESSAGES.get(fault.code, "the sandbox was told to fail"), fault.code)
+            raise Refused(_MESSAGES.get(fault.code, "a fault rule asks for this failure"), fault.code)
         self._exchange = Exchange(self._sandbox, account, delivery, fault)
         answer = self._exchange.answer()
         if delivery.context.get("beacon") is True:
@@ -135,7 +135,7 @@ class _Delivery:
                 "session": delivery.session if delivery else None,
                 "aliases": [wanted.name for wanted in delivery.wanted] if delivery else [],
                 "sections": sorted({wanted.section for wanted in delivery.wanted}) if delivery else [],
-                "notifications": [one["id"] for one in delivery.notifications] if delivery else [],
+                "notifications": [notification["id"] for notification in delivery.notifications] if delivery else [],
                 "context": body.get("context"),
                 "lint": [],
                 "fault": self._fault.kind if self._fault else None,
@@ -159,11 +159,11 @@ def _spoil(answer: dict[str, Any], fault: Rule) -> None:
 
 def _artifact(sandbox: Sandbox, request: Request) -> Response:
     """Answer with the rules, or 304 for those that the caller has; what is not there is 403, as on such networks."""
-    found = _RULES.fullmatch(request.url.path)
-    account = next((one for one in sandbox.scenario.adobe if found and one.client == found[1]), None)
+    match = _RULES.fullmatch(request.url.path)
+    account = next((known for known in sandbox.scenario.adobe if match and known.client == match[1]), None)
     status, body, etag = 403, b"", ""
-    if found is not None and account is not None:
-        body = orjson.dumps(artifact(account, found[3]))
+    if match is not None and account is not None:
+        body = orjson.dumps(artifact(account, match[3]))
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         status = 304 if request.headers.get("if-none-match") == etag else 200
     sandbox.ledger.request(

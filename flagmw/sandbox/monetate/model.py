@@ -91,8 +91,8 @@ class Experience:
         if not 0 <= self.control <= 1:
             raise ConfigError("control must be between 0 and 1")
         numbered = tuple(
-            variant if variant.id else replace(variant, id=self.id * 100 + n)
-            for n, variant in enumerate(self.variants, 1)
+            variant if variant.id else replace(variant, id=self.id * 100 + index)
+            for index, variant in enumerate(self.variants, 1)
         )
         object.__setattr__(self, "variants", numbered)
         object.__setattr__(self, "name", self.name or self.label.replace("_", " "))
@@ -135,7 +135,7 @@ class Retailer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What the context events of one request say of the visitor."""
+    """The visitor and the page, from the context events of one request."""
 
     page_type: str | None = None
     path: str = ""

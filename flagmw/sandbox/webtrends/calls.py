@@ -98,10 +98,10 @@ def control(call: Call) -> None:
         return
     missed: list[tuple[str, int, str]] = []
     for project in call.account.projects:
-        code, about, here = _project(call, project)
+        code, about, is_located = _project(call, project)
         if code in _LOUD or (code and (call.account.include_misses or call.forced(project.alias))):
             call.fail(project.alias, code, about)
-        elif code and here:
+        elif code and is_located:
             missed.append((project.alias, code, about))
     if call.answer.elements:
         call.results += [{"alias": alias, "code": code} for alias, code, _ in missed]

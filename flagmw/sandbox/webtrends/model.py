@@ -166,7 +166,7 @@ class Account:
             raise ConfigError("projects: every alias must be different")
         if not self.key_token:
             raise ConfigError("key_token must not be empty")
-        numbered = tuple(_numbered(self.domain_id, n, project) for n, project in enumerate(self.projects))
+        numbered = tuple(_numbered(self.domain_id, index, project) for index, project in enumerate(self.projects))
         object.__setattr__(self, "projects", numbered)
         tests = [test for project in self.projects for test in project.tests]
         for what, ids in (
