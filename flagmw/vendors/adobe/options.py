@@ -183,7 +183,6 @@ class Options:
             "property_token": self.property_token,
             "environment_id": self.environment_id,
             "_account": account,
-            "_clusters": None,
             "_own": None,
             "cookies": cookies,
             "decisioning": self.decisioning,
