@@ -304,7 +304,8 @@ class Lane:
 
     def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question) -> Asked:
         """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
-        late = key is not None and self._late_s > 0 and self._flights.may_be_late(max(1, places.limit // 4))
+        may_be_late = key is not None and self._late_s > 0 and not self._is_suspect(question)
+        late = may_be_late and self._flights.may_be_late(max(1, places.limit // 4))
         asked = Asked(future, key, late, question=question)
         asked.at = deadline.at
         return asked
@@ -459,6 +460,11 @@ class Lane:
             return (yield from self.vendor.decide(visit, state))
         decision, question.visitors = yield from without_cookies(self.vendor, visit, state)
         return decision
+
+    def _is_suspect(self, question: Question) -> bool:
+        """Say whether this visitor's cookies may make the vendor fail: a second question needs half of the deadline."""
+        who = question.who
+        return who is not None and self._suspects.failures(who, question.began) >= SUSPECT
 
     def _visitors_own(self, who: Hashable, now: float) -> bool:
         """Say whether the vendor fails for *who* again and again, and for nobody else."""
