@@ -261,9 +261,11 @@ def _json(value: Any) -> bytes:
 
 
 def _fingerprint(vendor: Vendor) -> bytes:
-    """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
-    told = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    """Return a digest of the options of *vendor*: decisions under other options are not remembered."""
+    described = getattr(vendor, "__fingerprint__", None)
+    options = getattr(vendor, "__dict__", {}) if described is None else described()
+    text = repr((VERSION, type(vendor).__qualname__, _plain(options)))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def _plain(value: Any) -> Any:

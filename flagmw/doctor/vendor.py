@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import time
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 from flagmw.vendors.common.options import leaves_machine_unencrypted
 from flagmw.vendors.static import Static
-from flagmw.vendors.webtrends.vendor import Webtrends
+from flagmw.vendors.webtrends.vendor import Webtrends, uncounted
 
 VENDOR_S = 5.0
 CLOCK_WARN_S, CLOCK_FAIL_S = 5.0, 300.0
@@ -80,7 +79,7 @@ def examine_vendor(vendor: Vendor, config: Config, page: Page | None) -> tuple[l
     if not exit_code(reached):
         found += _conversation(vendor, config, page, end, aliases)
     # A server may send back whatever it was sent, as a name of something.
-    token = vendor._token.reveal()
+    token = vendor.key_token.reveal()
     hidden = [replace(finding, text=finding.text.replace(token, "***")) for finding in found]
     return hidden, {alias for alias in aliases if token not in alias}
 
@@ -98,7 +97,7 @@ def _static(vendor: Static, aliases: set[str]) -> Verdicts:
 
 def _credentials(vendor: Webtrends) -> Verdicts:
     again, public = "copy Domain ID and Key Token from the account overview", not is_local(vendor)
-    token = vendor._token.reveal()
+    token = vendor.key_token.reveal()
     if leaves_machine_unencrypted(vendor.base_url):
         yield "WARN", "key_token crosses a network unencrypted", "give base_url as https"
     if public and token == SAMPLE_TOKEN:
@@ -138,7 +137,7 @@ def _conversation(
     findings = run_check(f"{name} answer", _answer(vendor, decision))
     if reply is not None and packed is not None:
         findings += run_check(f"{name} speed", _speed(reply, packed.reply, config))
-        findings += run_check(f"{name} gzip", _gzip(said, packed, reply, wanted=vendor._compress))
+        findings += run_check(f"{name} gzip", _gzip(said, packed, reply, wanted=vendor.gzip_request))
     if reply is not None:
         findings += run_check(f"{name} clock", _clock(reply, said.at))
     if page is not None and decision.error is None and config.cookie_domain is None:
@@ -148,9 +147,7 @@ def _conversation(
 
 def _ask(driver: BlockingDriver, vendor: Webtrends, page: Page | None, end: Deadline, *, compress: bool) -> _Said:
     # A copy, so that nothing it learns changes how pages are decided. No view is counted.
-    silent = copy.copy(vendor)
-    silent.exposure, silent._compress = "off", compress
-
+    silent = uncounted(vendor, compress=compress)
     visit = Visit(url="https://localhost/")
     if page is not None:
         url = f"{'https' if page.secure else 'http'}://{in_url(page.host)}{page.path}"

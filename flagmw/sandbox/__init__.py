@@ -1,4 +1,4 @@
-"""An emulator of the decisioning vendors' HTTP contracts, for development and tests without an account.
+"""Emulator of the vendors' HTTP APIs, for development and tests.
 
 In a test, `with SandboxServer("shop", seed=1) as vendor:` runs it on a free port of loopback. Point the client's
 `base_url` at `vendor.webtrends_url`; `vendor.ledger()` is everything that arrived there.

@@ -1,4 +1,4 @@
-"""The sandbox as a Starlette application: the vendors' routes, the control routes, the faults around them."""
+"""The sandbox as a Starlette application."""
 
 from __future__ import annotations
 

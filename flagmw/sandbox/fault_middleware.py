@@ -1,4 +1,4 @@
-"""The ASGI wrapper that applies faults below the vendors' responses: on bytes and connections."""
+"""ASGI middleware that applies faults to bytes and connections."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class FaultWrapper:
             await _drip(rule, start, body, receive, send)
             return
         await send(start)
-        kept = min(rule.size(len(body) // 2), max(len(body) - 1, 0))
-        await send({"type": "http.response.body", "body": body[:kept], "more_body": True})
+        length = min(rule.size(len(body) // 2), max(len(body) - 1, 0))
+        await send({"type": "http.response.body", "body": body[:length], "more_body": True})
         await _cut(receive, reset=False)
 
     async def _silence(self, rule: Rule, scope: Scope, receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""Fault rules: which requests go wrong, and how. Shared by all emulated vendors.
+"""Fault rules for requests, shared by all emulated vendors.
 
 Kinds and their fields (each rule also takes `route`, `probability` and `times`):
 
@@ -95,7 +95,7 @@ class Rule:
 
 
 def dice(seed: int | None) -> random.Random:
-    """Return the dice of a sandbox: assignment must be repeatable, and nothing here is a secret."""
+    """Return the random numbers of a sandbox: assignment must be repeatable, and none of them is a secret."""
     return random.Random(seed)  # noqa: S311
 
 
@@ -114,9 +114,9 @@ class Faults:
         Raises:
             ConfigError: a rule has an unknown field or kind, or a value that cannot be.
         """
-        made = [r if isinstance(r, Rule) else build(Rule, r, f"rules[{n}]") for n, r in enumerate(rules)]
+        parsed = [r if isinstance(r, Rule) else build(Rule, r, f"rules[{index}]") for index, r in enumerate(rules)]
         with self._lock:
-            self._rules, self._hits = made, [0] * len(made)
+            self._rules, self._hits = parsed, [0] * len(parsed)
 
     def reset(self, seed: int | None = None) -> None:
         """Remove all rules and seed the dice again."""
@@ -126,14 +126,14 @@ class Faults:
     def pick(self, vendor: str, route: str) -> Rule | None:
         """Return the rule that hits a request of this route, and count the hit."""
         with self._lock:
-            for n, rule in enumerate(self._rules):
+            for index, rule in enumerate(self._rules):
                 if rule.route not in ("*", route, f"{vendor}.{route}", f"{vendor}.*"):
                     continue
-                if rule.times is not None and self._hits[n] >= rule.times:
+                if rule.times is not None and self._hits[index] >= rule.times:
                     continue
                 if rule.probability < 1 and self._rng.random() >= rule.probability:
                     continue
-                self._hits[n] += 1
+                self._hits[index] += 1
                 return rule
         return None
 

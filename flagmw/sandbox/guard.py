@@ -1,4 +1,4 @@
-"""Who may talk to the sandbox: programs, and pages of this machine, but no other web page.
+"""Access to the sandbox: programs and pages of this machine only.
 
 A developer's browser reaches loopback on behalf of any page that is open in it. So a request's Host has to be a name
 of this machine, which a page cannot have whose own name was made to point here, and its Origin a page of this machine.

@@ -1,4 +1,4 @@
-"""The ledger: everything that the emulated vendors received, readable by tests.
+"""The ledger of everything that the emulated vendors received.
 
 Three bounded lists (requests, views, conversions). Secrets and cookie values are never in it; a cookie is
 shown as its name and the first 12 hex digits of its SHA-256, enough to see whether two are the same.
@@ -91,8 +91,8 @@ class Ledger:
             dropped = dict(self._dropped)
         given = {"alias": alias, "metric": metric, "system_uid": system_uid}
         wanted = {name: value for name, value in given.items() if value is not None}
-        kept = {name: [e for e in entries if _matches(e, wanted)] for name, entries in lists.items()}
-        return {**kept, "dropped": dropped}
+        matching = {name: [e for e in entries if _matches(e, wanted)] for name, entries in lists.items()}
+        return {**matching, "dropped": dropped}
 
     def _stale(self) -> bool:
         return _page.get() not in (None, self._page)

@@ -1,4 +1,4 @@
-"""Scenarios: what the emulated vendors are configured to answer.
+"""Scenarios: the configuration of the emulated vendors.
 
 A scenario is a TOML file, or the same shape as JSON. Each vendor has one list of tables named after it:
 

@@ -1,4 +1,4 @@
-"""Read plain mappings (TOML, JSON) into frozen dataclasses, with errors that say what to do.
+"""Parser of plain mappings (TOML, JSON) into frozen dataclasses.
 
 Every vendor's part of a scenario is described by dataclasses alone; this is the one loop that fills them.
 """
@@ -67,7 +67,7 @@ def _convert(hinted: Any, value: object, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where}: expected a list, got {_shown(value)}")
-        return tuple(_convert(args[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+        return tuple(_convert(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: expected a table, got {_shown(value)}")

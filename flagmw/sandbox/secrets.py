@@ -1,4 +1,4 @@
-"""What must not be seen of a request that is shown: tokens, keys, passwords."""
+"""Removal of tokens, keys and passwords from shown requests."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def hidden(value: Any, known: Collection[str], *, colons: bool = True) -> Any:
         return {
             _text(name, known, colons) if isinstance(name, str) else name: (
                 HIDDEN
-                if each and isinstance(name, str) and _FIELD.fullmatch(name)
-                else hidden(each, known, colons=colons and name != "lint")
+                if part and isinstance(name, str) and _FIELD.fullmatch(name)
+                else hidden(part, known, colons=colons and name != "lint")
             )
-            for name, each in value.items()
+            for name, part in value.items()
         }
     if isinstance(value, list | tuple):
-        return [hidden(each, known, colons=colons) for each in value]
+        return [hidden(part, known, colons=colons) for part in value]
     return value
 
 

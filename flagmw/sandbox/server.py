@@ -1,4 +1,4 @@
-"""Run the sandbox on a socket: in a background thread for tests, or in the foreground for the command line."""
+"""Server of the sandbox, in a background thread or in the foreground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vendor is to the rest of flagmw: a name, a rule for cookies, and two flows."""
+"""The protocol of vendors: a name, a cookie rule, and two flows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flagmw.types import Decision, Event, Flow, Outcome, Track, Variant, Visit, 
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """Where a visitor's conversion counts: the aliases, and the cookies that prove it."""
+    """The aliases for which a conversion or exposure counts, and the cookies that prove it."""
 
     aliases: tuple[str, ...] = ()
     cookies: Mapping[str, str] = field(default_factory=empty, repr=False)
@@ -21,28 +21,30 @@ class Participation:
 class Vendor(Protocol):
     """A decisioning service. Implementations are pure: no I/O, no clock, no state of a request.
 
-    A vendor may also have, looked up once at the start:
-        base_url: where its service is; a vendor without one is run where it stands, and must not yield a call.
-        local: True when it decides without a call although it has a `base_url`.
-        shadow: True when it is asked after the response only, and compared with what was served; see `_shadow`.
-        batch_max: how many events of one visitor `deliver` takes at once; 1 if there is no such attribute.
-        decides_by: what part of the page's address a decision depends on: "site" (none), "path", or "url" (without the
-            query, but for what may be sent of it), as where there is no such attribute.
-        names_visitor: a function of a cookie's name that says whether its value tells visitors apart; where it is
-            missing, all of `identity` has to be equal for two events to be of one visitor.
+    A vendor may also have these attributes, which are read once at the start:
+        base_url: the address of its service. A vendor without one runs in the request and must not yield a call.
+        local: True if it decides without a call although it has a `base_url`.
+        shadow: True if it is asked after the response only, and compared with the served decision; see `_shadow`.
+        batch_max: the number of events of one visitor that `deliver` takes at once; default 1.
+        decides_by: the part of the page's address that a decision depends on: "site" (none), "path", or "url" (with
+            the allowed part of the query), which is the default.
+        names_visitor: a function of a cookie's name that says whether its value tells visitors apart. Without it, two
+            events belong to one visitor if all of `identity` is equal.
+        __fingerprint__: a method that returns the options that decisions depend on, as a mapping. Decisions in cookies
+            are read only under equal options. Without it, all attributes of the vendor count as options.
     """
 
     @property
     def name(self) -> str:
-        """Unique among the configured vendors; names the vendor in flags, events, counters and logs."""
+        """The vendor's name in flags, events, counters and logs; unique among the configured vendors."""
 
     @property
     def cookies(self) -> CookieRule:
-        """Which of the visitor's cookies are its own."""
+        """The rule for the visitor's cookies that belong to this vendor."""
 
     @property
     def prefix(self) -> str:
-        """Put before every alias of this vendor, to tell it from another vendor's; usually empty."""
+        """Text before every alias of this vendor, for distinction from other vendors; usually empty."""
 
     @property
     def at_most_once(self) -> bool:
@@ -50,33 +52,33 @@ class Vendor(Protocol):
 
     @property
     def exposure(self) -> str:
-        """How the vendor learns what visitors saw: "decide" with every decision, "read" by events of kind "exposure"
-        for the aliases that the view read, "off" not at all."""
+        """The report of exposures: "decide" with every decision, "read" by events of kind "exposure" for the aliases
+        that the view read, "off" none."""
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask which variants this visit gets. Raises nothing; a failure is a Decision with `error`.
+        """Ask for the variants of this visit. Raises nothing; a failure is a Decision with `error`.
 
-        Nothing is counted at the vendor where `visit.record` is False.
+        The vendor counts nothing if `visit.record` is False.
         """
 
     def identity(self, state: VisitorState) -> str:
-        """Return a text that is equal as long as decisions made for this visitor before are still theirs.
+        """Return a text that is equal as long as earlier decisions are still valid for this visitor.
 
-        Derived from the vendor's own cookies; empty where there is nothing to know the visitor by.
+        It is derived from the vendor's cookies, and empty for an unknown visitor.
         """
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
-        """Say for which aliases *track* can count, given the cookies in *state*; empty when for none.
+        """Return the aliases for which *track* can count, given the cookies in *state*; empty for none.
 
         Raises:
-            ValueError: the track itself (metric, data) is nothing that this vendor takes.
+            ValueError: the vendor does not take the metric or the data.
         """
 
     def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
-        """Say which of *variants*, all of this vendor, can be reported as seen, and the cookies that prove it.
+        """Return those of *variants* whose exposure can be reported, and the cookies that prove it.
 
-        Asked only where `exposure` is "read".
+        All variants are of this vendor. The method is called only if `exposure` is "read".
         """
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Tell the vendor of *batch*, tracks and exposures of one visitor; return one outcome per event, in order."""
+        """Report *batch*, tracks and exposures of one visitor; return one outcome per event, in order."""

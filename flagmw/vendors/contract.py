@@ -40,7 +40,7 @@ _STATUSES = (204, 302, 400, 401, 403, 404, 408, 413, 429, 500, 502, 503)
 
 @dataclass(frozen=True)
 class _Fault:
-    """One way in which a call can fail: a name for messages, and what the flow gets at its yield."""
+    """A failure of a call: its name in messages, and the result at the yield."""
 
     name: str
     result: Reply | TransportError
@@ -65,10 +65,10 @@ def check_vendor(
         metric: A metric that the vendor takes.
 
     Returns:
-        The decision of the healthy service, for checks of your own.
+        The decision of the healthy service, for further checks.
 
     Raises:
-        AssertionError: The vendor breaks the contract; the text says which rule and how.
+        AssertionError: The vendor breaks the contract; the text names the rule and the breach.
     """
     visit = visit or Visit(url="https://www.mysite.com/checkout")
     _check_attributes(vendor)

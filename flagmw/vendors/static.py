@@ -1,4 +1,4 @@
-"""Variants from a table instead of a service: for work offline, for tests, and for fixed roll-outs.
+"""Variants from a table, for offline work, tests and fixed roll-outs.
 
 The table (a TOML or JSON file, or a mapping) has one entry per alias:
 
@@ -26,7 +26,7 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import ConfigError
 from flagmw.types import CookieChange, Decision, Dropped, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.options import checked_prefix, flag
+from flagmw.vendors.common.options import checked_flag, checked_prefix
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _ID_LIFE_S = 400 * 86400
@@ -68,7 +68,7 @@ class Static:
     ) -> None:
         owner = f"vendor {name!r}"
         self.name, self.prefix, self.at_most_once = name, checked_prefix(owner, prefix), False
-        self.exposure, self.shadow = "off", flag(owner, "shadow", shadow)
+        self.exposure, self.shadow = "off", checked_flag(owner, "shadow", shadow)
         if (path is None) == (flags is None):
             raise ConfigError(f"{owner}: give either path or flags")
         if not isinstance(path, str | Path | None):
@@ -83,15 +83,15 @@ class Static:
         self._cookie = cookie
         self.cookies = CookieRule(
             prefixes=(cookie,),
-            reads=lambda found: found == cookie,
-            writes=lambda wanted: wanted == cookie,
+            reads=lambda name: name == cookie,
+            writes=lambda name: name == cookie,
             value_ok=lambda value: _ID.fullmatch(value) is not None,
             max_bytes=64,
             http_only=True,
         )
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Deal every alias of the table; no call is made."""
+        """Assign a variant for every alias of the table, without a call."""
         # Some clients add quotes.
         known = visit.user_id or state.cookies.get(self._cookie, "").strip('"')
         who = known or visit.fresh_id
@@ -102,22 +102,22 @@ class Static:
             variants={alias: self._deal(alias, flag, who) for alias, flag in self._flags.items()},
             cookies=(life,) if mint else (),
         )
-        yield  # what makes this a flow, as every vendor's decide is
+        yield  # makes this a generator, as every vendor's `decide` is
 
     def identity(self, state: VisitorState) -> str:
         """Return the visitor's id."""
         return state.cookies.get(self._cookie, "").strip('"')
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
-        """Take part in nothing: there is nobody to tell."""
+        """Return nothing: there is no service to report to."""
         return Participation()
 
     def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
-        """Report nothing, as there is nobody to tell."""
+        """Return nothing: there is no service to report to."""
         return Participation()
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Drop events that were made when this name belonged to another vendor."""
+        """Drop events that were stored when this name belonged to another vendor."""
         return [Dropped(ErrorCode.NO_VENDOR) for _ in batch]
         yield
 
@@ -133,14 +133,14 @@ class Static:
 
 
 def bucket(salt: str, who: str, shares: Sequence[tuple[str, float]]) -> str:
-    """Return the share that *who* falls into, by weight; equal input gives equal output on every machine."""
+    """Return the variant of *who* by weight; equal input gives equal output on every machine."""
     digest = hashlib.blake2b(f"{salt}\0{who}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     point = int.from_bytes(digest, "big") / 2**64 * sum(weight for _, weight in shares)
     for key, weight in shares:
         point -= weight
         if point < 0:
             return key
-    return next(key for key, weight in reversed(shares) if weight > 0)  # rounding at the very end of the line
+    return next(key for key, weight in reversed(shares) if weight > 0)  # a rounding error at the end of the range
 
 
 def _read(owner: str, path: Path) -> Mapping[str, Any]:

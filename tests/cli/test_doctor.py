@@ -83,7 +83,7 @@ def doctor(caplog: pytest.LogCaptureFixture) -> Iterator[Doctor]:
         findings = examine(fm, site=site)
         found = Found(findings, time.monotonic() - started)
         shown = "\n".join((render(findings), json.dumps(to_json(findings)), repr(findings), repr(fm), caplog.text))
-        secrets = [vendor._token.reveal() for vendor in fm.config.vendors if isinstance(vendor, Webtrends)]
+        secrets = [vendor.key_token.reveal() for vendor in fm.config.vendors if isinstance(vendor, Webtrends)]
         assert not [secret for secret in (*secrets, "WT3", "s3cret") if secret in shown]
         return found
 
@@ -533,7 +533,7 @@ def test_check_that_breaks(doctor: Doctor) -> None:
 
     class Broken(Webtrends):
         def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-            raise RuntimeError(f"s3cret {self._token.reveal()}")
+            raise RuntimeError(f"s3cret {self.key_token.reveal()}")
 
     class Hollow(Static):
         def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:

@@ -14,7 +14,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
-from flagmw.sandbox.contentstack.decide import CONVERSION_WINDOW_S, People
+from flagmw.sandbox.contentstack.visitors import CONVERSION_WINDOW_S, Visitors
 from flagmw.types import Delivered, Flow, T, VisitorState
 from tests.unit.vendors.contentstack.codec import PROJECT, contentstack, exposure, track
 from tests.unit.vendors.webtrends.codec import visit
@@ -166,18 +166,18 @@ def test_impressions_count_once_and_conversions_only_after_one(edge: Edge) -> No
 
 def test_impression_older_than_30_days_converts_no_more() -> None:
     project = load_scenario("contentstack").contentstack[0]
-    people = People()
-    people.saw(project, "u1", "0", "1", 0.0)
-    assert [variant for _, variant in people.converts(project, "u1", "purchase", CONVERSION_WINDOW_S)] == ["1"]
-    assert people.converts(project, "u1", "purchase", CONVERSION_WINDOW_S + 1) == []
+    visitors = Visitors()
+    visitors.saw(project, "u1", "0", "1", 0.0)
+    assert [variant for _, variant in visitors.converts(project, "u1", "purchase", CONVERSION_WINDOW_S)] == ["1"]
+    assert visitors.converts(project, "u1", "purchase", CONVERSION_WINDOW_S + 1) == []
 
 
 def test_stored_visitors_are_bounded() -> None:
     project = load_scenario("contentstack").contentstack[0]
-    people = People(limit=2)
+    visitors = Visitors(limit=2)
     for n in range(3):
-        people.store(project, f"u{n}", {"age": n})
-    assert [dict(people.attributes(project, f"u{n}")) for n in range(3)] == [{}, {"age": 1}, {"age": 2}]
+        visitors.store(project, f"u{n}", {"age": n})
+    assert [dict(visitors.attributes(project, f"u{n}")) for n in range(3)] == [{}, {"age": 1}, {"age": 2}]
 
 
 def test_merge_gives_the_target_the_source_s_values(edge: Edge) -> None:
@@ -187,7 +187,7 @@ def test_merge_gives_the_target_the_source_s_values(edge: Edge) -> None:
     body = {"sourceUserUid": "anonymous", "targetUserUid": "known"}
     assert edge.send("POST", "/user-attributes/actions/merge", uid=None, body=body).status_code == 204
     project = edge.server.sandbox.scenario.contentstack[0]
-    assert edge.server.sandbox.people.attributes(project, "known") == {"plan": "gold", "age": 40}
+    assert edge.server.sandbox.contentstack_visitors.attributes(project, "known") == {"plan": "gold", "age": 40}
     assert request(edge)["lint"] == []
 
 
@@ -351,4 +351,6 @@ def test_codec_sends_nothing_that_a_careful_client_would_not(edge: Edge) -> None
     assert [request["lint"] for request in ledger["requests"]] == [[]] * 4
     assert {(view["alias"], view["variation"]) for view in ledger["views"]} == set(shown)
     assert [(each["alias"], each["system_uid"]) for each in ledger["conversions"]] == [("0", uid)]
-    assert edge.server.sandbox.people.attributes(edge.server.sandbox.scenario.contentstack[0], "known-1") == {"age": 30}
+    assert edge.server.sandbox.contentstack_visitors.attributes(
+        edge.server.sandbox.scenario.contentstack[0], "known-1"
+    ) == {"age": 30}

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from flagmw.sandbox.segments import VisitFacts
 from flagmw.sandbox.webtrends.decide import Hit, decide
-from flagmw.sandbox.webtrends.matching import Sight
 from flagmw.sandbox.webtrends.model import Project, Variation
 from flagmw.sandbox.webtrends.model import Test as Experiment
 
@@ -28,7 +28,7 @@ def test_splits(splits: tuple[int, ...]) -> None:
     project = Project(alias="a", tests=(Experiment(variations=variations, run_id=1),))
     rng, seen = random.Random(11), Counter[str]()
     for _ in range(N):
-        outcome = decide(project, None, Sight("a"), "normal", rng, lambda line: None, rethrottle=False)
+        outcome = decide(project, None, VisitFacts("a"), "normal", rng, lambda line: None, rethrottle=False)
         assert isinstance(outcome, Hit)
         seen[outcome.variation.key] += 1
     shares = {str(n): split / sum(splits) for n, split in enumerate(splits)}
@@ -44,6 +44,6 @@ def test_throttle_and_weights() -> None:
     project = Project(alias="a", tests=tests, throttle=0.8)
     rng, seen = random.Random(11), Counter[str]()
     for _ in range(N):
-        outcome = decide(project, None, Sight("a"), "normal", rng, lambda line: None, rethrottle=False)
+        outcome = decide(project, None, VisitFacts("a"), "normal", rng, lambda line: None, rethrottle=False)
         seen[outcome.variation.key if isinstance(outcome, Hit) else "out"] += 1
     assert chi_square(seen, {"light": 0.1, "heavy": 0.3, "out": 0.6}) < LIMIT[2]

@@ -10,7 +10,7 @@ import pytest
 from flagmw._support.counters import Counts
 from flagmw._support.log import Throttle
 from flagmw._support.secret import Secret
-from flagmw.vendors.webtrends.refused import Seen
+from flagmw.vendors.webtrends.refused import RecentlyRefused
 
 
 def test_I23_secrets() -> None:
@@ -65,7 +65,7 @@ def test_counts() -> None:
 
 def test_seen() -> None:
     """What was seen is known for its time, whatever the order of its cookies, and forgotten in bounded memory."""
-    seen = Seen(60.0, size=2)
+    seen = RecentlyRefused(60.0, size=2)
     assert not seen.has({"a": "1"}, 0.0)
     seen.add({"a": "1", "b": "2"}, 0.0)
     assert seen.has({"b": "2", "a": "1"}, 59.9)

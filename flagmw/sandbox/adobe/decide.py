@@ -1,4 +1,4 @@
-"""Which experience an emulated Adobe Target gives a visitor, at the service and as a rule for on-device decisions.
+"""Decisions of the emulated Adobe Target, and its rules for on-device decisions.
 
 Both forms are made here, side by side, so that they cannot drift apart: a condition in Python, and the same one in
 JsonLogic. Source of the rules' form: Adobe Target developer guide, "On-device decisioning".
@@ -49,12 +49,12 @@ def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[Acti
     """Return what *asking* gets at *mbox*: the first activity that takes them, all of them for the page's load."""
     if account.properties and asking.property_token not in account.properties:
         return []
-    found = []
+    chosen = []
     for activity in account.activities:
         if activity.mbox == mbox and _takes(activity, asking):
             place = allocation(account.client, activity.id, asking.visitor)
-            found += [(activity, one) for one in activity.chosen(asking, place)]
-    return found if mbox == GLOBAL_MBOX else found[:1]
+            chosen += [(activity, experience) for experience in activity.chosen(asking, place)]
+    return chosen if mbox == GLOBAL_MBOX else chosen[:1]
 
 
 def _takes(activity: Activity, asking: Asking) -> bool:
@@ -68,7 +68,7 @@ def _takes(activity: Activity, asking: Asking) -> bool:
 
 
 def tokens_of(activity: Activity, experience: Experience) -> dict[str, Any]:
-    """Return all that may be told of an experience, ids as numbers."""
+    """Return all response tokens of an experience, ids as numbers."""
     return {
         "activity.id": activity.id,
         "activity.name": activity.name,
@@ -86,8 +86,8 @@ def option(account: TargetAccount, activity: Activity, experience: Experience, k
     offered: dict[str, Any] = {}
     if experience.type != "default":
         offered = {"type": experience.type, "content": experience.parsed()}
-    told = tokens_of(activity, experience)
-    tokens = {name: str(told[name]) for name in account.response_tokens if name in told}
+    tokens_by_name = tokens_of(activity, experience)
+    tokens = {name: str(tokens_by_name[name]) for name in account.response_tokens if name in tokens_by_name}
     if tokens:
         offered["responseTokens"] = tokens
     if kind is not None:
@@ -115,10 +115,10 @@ def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Exp
         return None
     return next(
         (
-            (activity, one)
+            (activity, experience)
             for activity in account.activities
-            for one in activity.experiences
-            if (activity.id, one.id) == (activity_id, experience_id)
+            for experience in activity.experiences
+            if (activity.id, experience.id) == (activity_id, experience_id)
         ),
         None,
     )
@@ -126,18 +126,20 @@ def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Exp
 
 def artifact(account: TargetAccount, property_token: str | None) -> dict[str, Any]:
     """Return the rules for on-device decisions of one property, or of none."""
-    here = [
-        one for one in account.activities if one.running and (not one.properties or property_token in one.properties)
+    activities = [
+        activity
+        for activity in account.activities
+        if activity.running and (not activity.properties or property_token in activity.properties)
     ]
     by_mbox: dict[str, list[dict[str, Any]]] = {}
-    for activity in here:
+    for activity in activities:
         if activity.on_device:
             by_mbox.setdefault(activity.mbox, []).extend(_rules(account, activity))
-    remote = {activity.mbox for activity in here if not activity.on_device}
+    remote = {activity.mbox for activity in activities if not activity.on_device}
     return {
         "version": "1.0.0",
         "globalMbox": GLOBAL_MBOX,
-        "geoTargetingEnabled": any(activity.countries for activity in here),
+        "geoTargetingEnabled": any(activity.countries for activity in activities),
         "responseTokens": list(account.response_tokens),
         "remoteMboxes": sorted(remote),
         "localMboxes": sorted(by_mbox.keys() - remote),

@@ -1,4 +1,4 @@
-"""The buckets of Adobe Target's visitors, computed once more in plain Python, so that a client's can be compared.
+"""Buckets of Adobe Target's visitors, computed independently of the vendor codec.
 
 MurmurHash3 x86 32-bit, seed 0, over UTF-16 code units; two units make one block of the algorithm.
 """

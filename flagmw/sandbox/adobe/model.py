@@ -1,4 +1,4 @@
-"""What an Adobe Target account holds: activities at mboxes, with experiences and audiences.
+"""Model of an Adobe Target account: activities, mboxes, experiences, audiences.
 
 account -> activities (mbox, audience, properties) -> experiences (share, offer)
 """
@@ -82,11 +82,14 @@ class Activity:
     on_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.experiences or sum(one.share for one in self.experiences) <= 0:
+        if not self.experiences or sum(experience.share for experience in self.experiences) <= 0:
             raise ConfigError("experiences: give at least one with a positive share")
-        numbered = tuple(one if one.id >= 0 else replace(one, id=n) for n, one in enumerate(self.experiences))
+        numbered = tuple(
+            experience if experience.id >= 0 else replace(experience, id=index)
+            for index, experience in enumerate(self.experiences)
+        )
         object.__setattr__(self, "experiences", numbered)
-        if len({one.id for one in numbered}) != len(numbered):
+        if len({experience.id for experience in numbered}) != len(numbered):
             raise ConfigError("experiences: the same id is used twice")
 
     @property
@@ -104,13 +107,13 @@ class Activity:
 
     def bounds(self) -> list[tuple[Experience, float, float]]:
         """Return each experience with its part of the allocation: from, and up to and without, in percent."""
-        total, at = sum(one.share for one in self.experiences), 0.0
-        found = []
-        for one in self.experiences:
-            end = at + one.share
-            found.append((one, round(100 * at / total, 2), round(100 * end / total, 2)))
+        total, at = sum(experience.share for experience in self.experiences), 0.0
+        bounds = []
+        for experience in self.experiences:
+            end = at + experience.share
+            bounds.append((experience, round(100 * at / total, 2), round(100 * end / total, 2)))
             at = end
-        return found
+        return bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +150,12 @@ class TargetAccount:
         for token in self.properties:
             if not UUID.fullmatch(token):
                 raise ConfigError(f"properties: {token!r} is no UUID")
-        numbered = tuple(one if one.id else replace(one, id=302_740 + n) for n, one in enumerate(self.activities))
+        numbered = tuple(
+            activity if activity.id else replace(activity, id=302_740 + index)
+            for index, activity in enumerate(self.activities)
+        )
         object.__setattr__(self, "activities", numbered)
-        if len({one.id for one in numbered}) != len(numbered):
+        if len({activity.id for activity in numbered}) != len(numbered):
             raise ConfigError("activities: the same id is used twice")
 
     def previewed(self, token: str, place: int) -> list[Activity]:

@@ -1,4 +1,4 @@
-"""Delivery API requests off the wire, refused where the service would refuse them.
+"""Checked requests of the Delivery API.
 
 Source: Adobe's OpenAPI file of the Delivery API, and the limits page of the developer guide. The wording of most
 refusals is not documented; clients must not depend on it.
@@ -129,7 +129,7 @@ def _wanted(body: Mapping[str, Any]) -> Iterator[Wanted]:
         if isinstance(page, dict):
             yield Wanted(section, GLOBAL_MBOX, _checked(page), page=True)
         mboxes = _list(given, "mboxes")
-        if len({mbox.get("index", n) for n, mbox in enumerate(mboxes)}) != len(mboxes):
+        if len({mbox.get("index", index) for index, mbox in enumerate(mboxes)}) != len(mboxes):
             raise Refused("index must be unique")
         for mbox in mboxes:
             name = mbox.get("name")
@@ -156,7 +156,7 @@ def _checked(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(total, int | float) or isinstance(total, bool) or total < 0:
         raise Refused("order.total must be greater than or equal to 0")
     products = order.get("purchasedProductIds", [])
-    good = isinstance(products, list) and all(isinstance(one, str) and len(one) <= 50 for one in products)
+    good = isinstance(products, list) and all(isinstance(product, str) and len(product) <= 50 for product in products)
     if not good or len(",".join(products)) > 250:
         raise Refused("order.purchasedProductIds is invalid")
     for name in ("id", "categoryId"):
@@ -165,21 +165,21 @@ def _checked(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _notifications(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for one in _list(body, "notifications"):
-        if not _text(one, "id", 200):
+    for notification in _list(body, "notifications"):
+        if not _text(notification, "id", 200):
             raise Refused("notification id must not be empty")
-        if one.get("type") not in ("display", "click"):
+        if notification.get("type") not in ("display", "click"):
             raise Refused("notification type must be display or click")
-        stamp = one.get("timestamp")
+        stamp = notification.get("timestamp")
         if not isinstance(stamp, int) or isinstance(stamp, bool) or stamp <= 0:
             raise Refused("notification timestamp is invalid")
-        places = [name for name in ("mbox", "view", "pageLoad") if isinstance(one.get(name), dict)]
+        places = [name for name in ("mbox", "view", "pageLoad") if isinstance(notification.get(name), dict)]
         if len(places) > 1:
             raise Refused("mbox and view are exclusive")
-        tokens = one.get("tokens", [])
+        tokens = notification.get("tokens", [])
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise Refused("notification tokens are invalid")
-        yield _checked(one)
+        yield _checked(notification)
 
 
 def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -193,7 +193,7 @@ def _list(holder: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     value = holder.get(name)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise Refused(f"{name} must be a list of objects")
     if len(value) > 50:
         raise Refused("size must be between 0 and 50")

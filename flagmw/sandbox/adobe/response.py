@@ -1,4 +1,4 @@
-"""One request to the emulated Delivery API, from checked fields to the answer, and what is counted for it."""
+"""Answers of the emulated Delivery API, and the counts of each request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Exchange:
         """
         delivery, account = self.delivery, self.account
         self.device, suffix = self._device()
-        opened_ = [self._opened(one) for one in delivery.notifications]  # all or nothing
+        opened_ = [self._opened(notification) for notification in delivery.notifications]  # all or nothing
         self._attributes = meet(self.sandbox, self.account.client, self.device, delivery)
         answer: dict[str, Any] = {
             "status": 200,
@@ -49,21 +49,26 @@ class Exchange:
         if account.edge_hints:
             answer["edgeHost"] = f"mboxedge{account.cluster}.tt.omtrdc.net"
         for wanted in delivery.wanted:
-            told = self._told(wanted)
+            mbox = self._mbox(wanted)
             section = answer.setdefault(wanted.section, {})
             if wanted.page:
-                section["pageLoad"] = told
+                section["pageLoad"] = mbox
             else:
-                section.setdefault("mboxes", []).append(told)
+                section.setdefault("mboxes", []).append(mbox)
         if delivery.notifications:
-            done = [self._notified(one, seen) for one, seen in zip(delivery.notifications, opened_, strict=True)]
-            answer["notifications"] = [{"id": one} for one in done if one is not None]
+            processed = [
+                self._notified(notification, seen)
+                for notification, seen in zip(delivery.notifications, opened_, strict=True)
+            ]
+            answer["notifications"] = [
+                {"id": notification_id} for notification_id in processed if notification_id is not None
+            ]
         if _dict(delivery.body.get("trace")).get("authorizationToken"):
             self._trace(answer)
         return answer
 
     def _device(self) -> tuple[str, str]:
-        """Return the visitor's tntId and its suffix; a new one for a stranger, the known one for a site's own id."""
+        """Return the visitor's tntId and its suffix; a new one for a stranger, the known one for a site's user id."""
         ids = self.delivery.ids
         device, dot, suffix = str(ids.get("tntId") or "").partition(".")
         if not device:
@@ -72,42 +77,42 @@ class Exchange:
         if third_party:
             client, now = self.account.client, self.sandbox.clock()
             known = self.sandbox.target.profiles.device_of(client, third_party, now) or device
-            device = self.sandbox.visitors.device(client, third_party, known)
+            device = self.sandbox.adobe_visitors.device(client, third_party, known)
         return device, f".{self.account.cluster}_0" if self.account.edge_hints else dot + suffix
 
     def _random(self) -> int:
         return self.sandbox.rng.getrandbits(128)
 
-    def _told(self, wanted: Wanted) -> dict[str, Any]:
-        """Return what the answer says of one mbox; an execution is counted."""
-        found = decide(self.account, wanted.name, self._asking(wanted))
+    def _mbox(self, wanted: Wanted) -> dict[str, Any]:
+        """Return one mbox of the answer; an execution is counted."""
+        chosen = decide(self.account, wanted.name, self._asking(wanted))
         mode = _dict(self.delivery.body.get("qaMode"))
         if mode:
-            found = _previewed(self.account, wanted.name, mode)
+            chosen = _previewed(self.account, wanted.name, mode)
         prefetched = wanted.section == "prefetch"
         kind = "display" if prefetched else None
-        told: dict[str, Any] = {}
+        mbox: dict[str, Any] = {}
         if not wanted.page:
-            told = {"index": wanted.detail["index"], "name": wanted.name}
-        if found:
-            told["options"] = [option(self.account, activity, one, kind) for activity, one in found]
+            mbox = {"index": wanted.detail["index"], "name": wanted.name}
+        if chosen:
+            mbox["options"] = [option(self.account, activity, experience, kind) for activity, experience in chosen]
             if wanted.name in self.account.clicks:
                 metrics = [
-                    {"type": "click", "eventToken": event_token(self.account, activity, one, "click")}
-                    for activity, one in found
+                    {"type": "click", "eventToken": event_token(self.account, activity, experience, "click")}
+                    for activity, experience in chosen
                 ]
-                told["metrics"] = metrics
+                mbox["metrics"] = metrics
         if prefetched:
-            told["state"] = f"state-{wanted.name}"
-        for activity, one in found:
-            self.results.append({"alias": wanted.name, "variation": one.name, "experience_id": one.id})
+            mbox["state"] = f"state-{wanted.name}"
+        for activity, experience in chosen:
+            self.results.append({"alias": wanted.name, "variation": experience.name, "experience_id": experience.id})
             if not prefetched and not mode:
-                self._view(activity, one, str(self.delivery.body.get("impressionId") or uuid.uuid4()))
-        if not found:
+                self._view(activity, experience, str(self.delivery.body.get("impressionId") or uuid.uuid4()))
+        if not chosen:
             self.results.append({"alias": wanted.name, "variation": None})
         if not prefetched:
             self._conversion(wanted)
-        return told
+        return mbox
 
     def _asking(self, wanted: Wanted) -> Asking:
         context, ids = self.delivery.context, self.delivery.ids
@@ -120,14 +125,19 @@ class Exchange:
             facts=facts_of(self._attributes, context, _dict(wanted.detail.get("parameters"))),
         )
 
-    def _view(self, activity: Activity, one: Experience, impression: str) -> None:
-        shown = {"alias": activity.mbox, "experiment_id": one.id, "variation": one.name, "run_id": activity.id}
+    def _view(self, activity: Activity, experience: Experience, impression: str) -> None:
+        shown = {
+            "alias": activity.mbox,
+            "experiment_id": experience.id,
+            "variation": experience.name,
+            "run_id": activity.id,
+        }
         who = self._who()
-        # The same impression is counted once, however often it is told.
+        # The same impression is counted once, however often it is reported.
         self.sandbox.ledger.view((self.device, activity.id, impression), {**shown, **who})
 
     def _conversion(self, wanted: Wanted) -> None:
-        """Count the display of an mbox, which is what metrics and orders are made of."""
+        """Count the display of an mbox, with its metrics and orders."""
         order = _dict(wanted.detail.get("order"))
         key = (self.account.client, wanted.name, order.get("id"))
         self.sandbox.ledger.conversion(
@@ -135,7 +145,7 @@ class Exchange:
                 "alias": wanted.name,
                 "metric": wanted.name,
                 "order": dict(order),
-                "duplicate": "id" in order and not self.sandbox.visitors.first(key),
+                "duplicate": "id" in order and not self.sandbox.adobe_visitors.first(key),
                 "data": dict(_dict(wanted.detail.get("parameters"))),
                 **self._who(),
             }
@@ -151,44 +161,44 @@ class Exchange:
         }
 
     def _opened(self, notification: Mapping[str, Any]) -> list[tuple[Activity, Experience]]:
-        found = [opened(self.account, token, notification["type"]) for token in notification.get("tokens", ())]
-        if not all(found):
+        pairs = [opened(self.account, token, notification["type"]) for token in notification.get("tokens", ())]
+        if not all(pairs):
             raise Refused("Invalid notification token")
-        return [one for one in found if one is not None]
+        return [pair for pair in pairs if pair is not None]
 
     def _notified(self, notification: Mapping[str, Any], seen: list[tuple[Activity, Experience]]) -> str | None:
         """Process one notification; return its id, None when a fault loses it."""
         name = str(_dict(notification.get("mbox")).get("name") or GLOBAL_MBOX)
         if self.fault is not None and self.fault.kind == "error" and self.fault.alias == name:
             return None
-        own = str(notification["id"])
-        if not self.sandbox.visitors.first((self.account.client, self.delivery.session, own)):
-            return own
-        for activity, one in seen:
+        notification_id = str(notification["id"])
+        if not self.sandbox.adobe_visitors.first((self.account.client, self.delivery.session, notification_id)):
+            return notification_id
+        for activity, experience in seen:
             if notification["type"] == "display":
-                self._view(activity, one, own)
+                self._view(activity, experience, notification_id)
             else:
                 click = {"alias": name, "metric": f"{name}-clicked", "order": {}, "duplicate": False, "data": {}}
-                self.sandbox.ledger.conversion({**click, "variation": one.name, **self._who()})
+                self.sandbox.ledger.conversion({**click, "variation": experience.name, **self._who()})
         if notification["type"] == "display" and not seen:
             self._conversion(Wanted("notifications", name, notification))
-        return own
+        return notification_id
 
     def _trace(self, answer: dict[str, Any]) -> None:
         for section in ("execute", "prefetch"):
-            for told in answer.get(section, {}).get("mboxes", ()):
-                told["trace"] = {"clientCode": self.account.client, "request": {"sessionId": self.delivery.session}}
+            for mbox in answer.get(section, {}).get("mboxes", ()):
+                mbox["trace"] = {"clientCode": self.account.client, "request": {"sessionId": self.delivery.session}}
 
 
 def _previewed(account: TargetAccount, mbox: str, mode: Mapping[str, Any]) -> list[tuple[Activity, Experience]]:
     """Return the experiences that a preview asks for, by their places from 1 on."""
-    found = []
+    previewed = []
     for wanted in mode.get("previewIndexes") or ():
         place, nth = wanted.get("activityIndex", 0), wanted.get("experienceIndex") or 1
         for activity in account.previewed(str(mode.get("token")), place):
             if activity.mbox == mbox and 1 <= nth <= len(activity.experiences):
-                found.append((activity, activity.experiences[nth - 1]))
-    return found
+                previewed.append((activity, activity.experiences[nth - 1]))
+    return previewed
 
 
 def _dict(value: Any) -> Mapping[str, Any]:

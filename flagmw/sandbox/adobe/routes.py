@@ -1,4 +1,4 @@
-"""The emulated Adobe Target: the Delivery API, and the rules for on-device decisions as a content network has them.
+"""Routes of the emulated Adobe Target: Delivery API and rule artifact.
 
 Source: Adobe Target developer guide ("Delivery API", "On-device decisioning") and Adobe's OpenAPI file. What those
 leave open is decided here as the vendor's own clients show it.
@@ -23,6 +23,7 @@ from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, Delivery, Refused, re
 from flagmw.sandbox.adobe.response import Exchange
 from flagmw.sandbox.adobe_admin import routes as management
 from flagmw.sandbox.adobe_admin.serving import served
+from flagmw.sandbox.body import read_body
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
@@ -63,7 +64,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 class _Delivery:
-    """One request and its answer; also what the ledger is told about both."""
+    """One request and its answer, with their entry in the ledger."""
 
     def __init__(self, sandbox: Sandbox, request: Request) -> None:
         self._sandbox, self._request = sandbox, request
@@ -76,7 +77,7 @@ class _Delivery:
             body = await self._read()
             delivery = self._delivery = read_delivery(self._request.scope["query_string"], body)
             account = served(self._sandbox, self._account(delivery))
-            with self._sandbox.visitors.at_work(account.client, delivery.session) as now:
+            with self._sandbox.adobe_visitors.at_work(account.client, delivery.session) as now:
                 await asyncio.sleep(account.latency_ms / 1000)
                 if now > account.max_per_session:
                     raise Refused(_MESSAGES[420], 420)
@@ -87,7 +88,7 @@ class _Delivery:
     def _answered(self, account: TargetAccount, delivery: Delivery) -> Response:
         fault = self._fault
         if fault is not None and fault.kind == "error" and fault.alias is None:
-            raise Refused(_MESSAGES.get(fault.code, "the sandbox was told to fail"), fault.code)
+            raise Refused(_MESSAGES.get(fault.code, "a fault rule asks for this failure"), fault.code)
         self._exchange = Exchange(self._sandbox, account, delivery, fault)
         answer = self._exchange.answer()
         if delivery.context.get("beacon") is True:
@@ -97,13 +98,10 @@ class _Delivery:
         return self._respond(200, answer)
 
     async def _read(self) -> bytes:
-        chunks, size = [], 0
-        async for chunk in self._request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise Refused(_MESSAGES[413], 413)
-        return b"".join(chunks)
+        body = await read_body(self._request, MAX_BODY)
+        if body is None:
+            raise Refused(_MESSAGES[413], 413)
+        return body
 
     def _account(self, delivery: Delivery) -> TargetAccount:
         """Return the account: by client code, else by organization, else by the host's first label."""
@@ -143,7 +141,7 @@ class _Delivery:
                 "session": delivery.session if delivery else None,
                 "aliases": [wanted.name for wanted in delivery.wanted] if delivery else [],
                 "sections": sorted({wanted.section for wanted in delivery.wanted}) if delivery else [],
-                "notifications": [one["id"] for one in delivery.notifications] if delivery else [],
+                "notifications": [notification["id"] for notification in delivery.notifications] if delivery else [],
                 "context": body.get("context"),
                 "lint": [],
                 "fault": self._fault.kind if self._fault else None,
@@ -167,11 +165,11 @@ def _spoil(answer: dict[str, Any], fault: Rule) -> None:
 
 def _artifact(sandbox: Sandbox, request: Request) -> Response:
     """Answer with the rules, or 304 for those that the caller has; what is not there is 403, as on such networks."""
-    found = _RULES.fullmatch(request.url.path)
-    account = next((one for one in sandbox.scenario.adobe if found and one.client == found[1]), None)
+    match = _RULES.fullmatch(request.url.path)
+    account = next((known for known in sandbox.scenario.adobe if match and known.client == match[1]), None)
     status, body, etag = 403, b"", ""
-    if found is not None and account is not None:
-        body = orjson.dumps(artifact(served(sandbox, account), found[3]))
+    if match is not None and account is not None:
+        body = orjson.dumps(artifact(served(sandbox, account), match[3]))
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         status = 304 if request.headers.get("if-none-match") == etag else 200
     sandbox.ledger.request(

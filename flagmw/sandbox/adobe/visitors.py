@@ -1,4 +1,4 @@
-"""What the emulated Adobe Target remembers of visitors: devices of site ids, sessions under way, what was counted."""
+"""Devices, sessions and counted ids of Adobe Target's visitors."""
 
 from __future__ import annotations
 

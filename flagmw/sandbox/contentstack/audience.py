@@ -1,4 +1,4 @@
-"""Does an audience of Contentstack Personalize match a visitor. Pure.
+"""Match of audiences and visitors. Pure.
 
 Source: the rule grammar of the Personalize Management API. What it leaves open is decided here: an attribute that is
 missing matches nothing, before the rule is inverted; texts of places and devices are compared in capitals.
@@ -28,8 +28,8 @@ _SYSTEMS = (("iOS", "iPhone|iPad"), ("Android", "Android"), ("Windows", "Windows
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What the edge sees of a visitor in one request; *attributes* are the stored ones and those of the request."""
+class AudienceFacts:
+    """The facts of one request that audiences can test; *attributes* are the stored ones and those of the request."""
 
     page_url: str = ""
     referrer: str = ""
@@ -39,36 +39,36 @@ class Sight:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def in_audiences(project: Project, names: Sequence[str], combination: Combination, sight: Sight) -> bool:
+def in_audiences(project: Project, names: Sequence[str], combination: Combination, facts: AudienceFacts) -> bool:
     """Tell whether the visitor is in all or in any of the audiences; in none if there are none."""
-    matched = [_matches(project.audience(name), sight) for name in names]
+    matched = [_matches(project.audience(name), facts) for name in names]
     return bool(matched) and (all(matched) if combination == "AND" else any(matched))
 
 
-def _matches(audience: Audience, sight: Sight) -> bool:
-    matched = [_holds(rule, _value(rule, sight), sight) is not rule.invert for rule in audience.rules]
+def _matches(audience: Audience, facts: AudienceFacts) -> bool:
+    matched = [_holds(rule, _value(rule, facts), facts) is not rule.invert for rule in audience.rules]
     return bool(matched) and (all(matched) if audience.combination == "AND" else any(matched))
 
 
-def _value(rule: Rule, sight: Sight) -> Any:
+def _value(rule: Rule, facts: AudienceFacts) -> Any:
     """Return the attribute that *rule* is about; None where it is missing."""
-    place = _place(sight.ip)
-    query = dict(parse_qsl(urlsplit(sight.page_url).query))
+    place = _place(facts.ip)
+    query = dict(parse_qsl(urlsplit(facts.page_url).query))
     presets: dict[str, Any] = {
         "COUNTRY": place[0],
         "REGION": place[1],
         "CITY": place[2],
-        "DEVICE_TYPE": _device(sight.user_agent),
-        "OPERATING_SYSTEM": next((name for name, sign in _SYSTEMS if re.search(sign, sight.user_agent)), None),
+        "DEVICE_TYPE": _device(facts.user_agent),
+        "OPERATING_SYSTEM": next((name for name, sign in _SYSTEMS if re.search(sign, facts.user_agent)), None),
         "QUERY_PARAMETERS": query.get((rule.pointer or "/").removeprefix("/")) if rule.pointer else query or None,
-        "REFERRER": sight.referrer or None,
-        "DATE_AND_TIME": sight.now,
-        "LYTICS_AUDIENCE": sight.attributes.get("__lytics_audiences"),
+        "REFERRER": facts.referrer or None,
+        "DATE_AND_TIME": facts.now,
+        "LYTICS_AUDIENCE": facts.attributes.get("__lytics_audiences"),
     }
-    return presets[rule.attribute] if rule.attribute in presets else sight.attributes.get(rule.attribute)
+    return presets[rule.attribute] if rule.attribute in presets else facts.attributes.get(rule.attribute)
 
 
-def _holds(rule: Rule, value: Any, sight: Sight) -> bool:
+def _holds(rule: Rule, value: Any, facts: AudienceFacts) -> bool:
     if value is None:
         return False
     wanted = "" if rule.value is None else str(rule.value)
@@ -85,7 +85,7 @@ def _holds(rule: Rule, value: Any, sight: Sight) -> bool:
         case "IS_MEMBER_OF":
             return wanted in text.strip("|").split("|")
         case "BETWEEN_TIME" | "BEFORE_TIME" | "AFTER_TIME":
-            return _in_time(rule, sight.now)
+            return _in_time(rule, facts.now)
     number, limit = _number(value), _number(rule.value)
     if number is None or limit is None:
         return False

@@ -1,4 +1,4 @@
-"""What a Contentstack Personalize project holds: attributes, events, audiences, experiences and their variants.
+"""Model of a Contentstack Personalize project: attributes, events, audiences, experiences.
 
 project -> experiences, in order of priority -> variants
         -> audiences -> rules
@@ -154,7 +154,7 @@ class Project:
 
     def experience(self, short_uid: str) -> Experience | None:
         """Return the experience of this short uid; None when there is none."""
-        return next((each for each in self.experiences if each.short_uid == short_uid), None)
+        return next((experience for experience in self.experiences if experience.short_uid == short_uid), None)
 
 
 def _check_short_uid(short_uid: str) -> None:

@@ -1,4 +1,4 @@
-"""Read requests of the Personalize Edge API off the wire, and refuse what the real one would refuse.
+"""Checked requests of the Personalize Edge API.
 
 Its reference asks for JSON; the official client sends it as text, so the content type is not looked at here. What a
 careful client would not have sent is noted by `lint`, not refused.
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 def is_robot(headers: Mapping[str, str]) -> bool:
-    """Tell whether the content delivery network in front of the edge takes the caller for a robot."""
+    """Say whether the content delivery network in front of the edge takes the caller for a robot."""
     return _ROBOT.search(headers.get("user-agent", "")) is not None
 
 
@@ -51,21 +51,21 @@ def user_uid(headers: Mapping[str, str], *, required: bool) -> str | None:
 
 def tags(query: bytes) -> list[str]:
     """Return the `tags[]` of a query."""
-    found = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "tags[]"]
-    if len(found) > MAX_TAGS:
+    tags = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "tags[]"]
+    if len(tags) > MAX_TAGS:
         raise Refused(400, "personalize.MANIFEST.TOO_MANY_TAGS", f"At most {MAX_TAGS} tags can be given.")
-    return found
+    return tags
 
 
 def live_attributes(headers: Mapping[str, str]) -> dict[str, Any]:
     """Return the attributes that hold for this request only."""
     text = headers.get(LIVE_ATTRIBUTES)
-    return {} if text is None else _scalars(_json(text.encode("latin-1", "replace")), LIVE_ATTRIBUTES)
+    return {} if text is None else _scalars(_parsed(text.encode("latin-1", "replace")), LIVE_ATTRIBUTES)
 
 
 def items(body: bytes) -> list[dict[str, str]]:
     """Return the impressions and events in a body."""
-    document = _json(body)
+    document = _parsed(body)
     if not isinstance(document, list):
         raise _bad("The body must be an array.")
     for item in document:
@@ -80,12 +80,12 @@ def items(body: bytes) -> list[dict[str, str]]:
 
 def attributes(body: bytes) -> dict[str, Any]:
     """Return the attributes to store."""
-    return _scalars(_json(body), "The body")
+    return _scalars(_parsed(body), "The body")
 
 
 def merged(body: bytes) -> tuple[str, str]:
     """Return the uids of source and target."""
-    document = _json(body)
+    document = _parsed(body)
     pair = [document.get(name) for name in ("sourceUserUid", "targetUserUid")] if isinstance(document, dict) else []
     if len(pair) != 2 or not all(isinstance(uid, str) and uid for uid in pair):
         raise _bad("sourceUserUid and targetUserUid are required.")
@@ -129,7 +129,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _json(body: bytes) -> Any:
+def _parsed(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

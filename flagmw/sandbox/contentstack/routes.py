@@ -1,4 +1,4 @@
-"""The emulated Edge API of Contentstack Personalize: its four routes, under /contentstack.
+"""Routes of the emulated Edge API of Contentstack Personalize.
 
 Source: Contentstack's Personalize Edge API reference and the behaviour of its client. What those leave open is decided
 here: 202 for events, 204 for attributes and merges, the codes of errors other than a project that is not found.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from flagmw.sandbox.body import read_body
 from flagmw.sandbox.contentstack import request as wire
-from flagmw.sandbox.contentstack.audience import Sight
+from flagmw.sandbox.contentstack.audience import AudienceFacts
 from flagmw.sandbox.contentstack.decide import manifest
 from flagmw.sandbox.contentstack.model import Project
+from flagmw.sandbox.contentstack.response import ANY_ORIGIN, named_uid, render
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
@@ -33,13 +34,6 @@ _ROUTES = {
     "/user-attributes": ("PATCH", "attributes"),
     "/user-attributes/actions/merge": ("POST", "merge"),
 }
-# Pages on any site ask the edge directly.
-_ANY_ORIGIN = {
-    "access-control-allow-origin": "*",
-    "access-control-allow-headers": "*",
-    "access-control-allow-methods": "GET, POST, PATCH",
-    "access-control-expose-headers": wire.USER_UID,
-}
 
 
 def route_of(path: str) -> str | None:
@@ -52,14 +46,14 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
     async def endpoint(request: Request) -> Response:
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers=_ANY_ORIGIN)
+            return Response(status_code=204, headers=ANY_ORIGIN)
         return await _Exchange(sandbox, request).run()
 
     return [Route(BASE + path, endpoint, methods=[method, "OPTIONS"]) for path, (method, _) in _ROUTES.items()]
 
 
 class _Exchange:
-    """One request and its answer; also what the ledger is told about both."""
+    """One request and its answer, with their entry in the ledger."""
 
     def __init__(self, sandbox: Sandbox, request: Request) -> None:
         self._sandbox, self._request = sandbox, request
@@ -71,7 +65,7 @@ class _Exchange:
         self._uid: str | None = None
         self._results: list[dict[str, Any]] = []
         self._notes: list[str] = []
-        self._told: dict[str, Any] = {}
+        self._details: dict[str, Any] = {}
 
     async def run(self) -> Response:
         try:
@@ -81,7 +75,7 @@ class _Exchange:
             status, headers = refused.status, {}
             body = orjson.dumps({"error": refused.code, "message": str(refused)})
         self._record(status)
-        headers = {**_ANY_ORIGIN, **headers}
+        headers = {**ANY_ORIGIN, **headers}
         if body:
             headers.setdefault("content-type", "application/json; charset=utf-8")
         if body and "gzip" in self._headers.get("accept-encoding", "").lower():
@@ -89,13 +83,10 @@ class _Exchange:
         return Response(body, status, headers)
 
     async def _read(self) -> bytes:
-        chunks, size = [], 0
-        async for chunk in self._request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > wire.MAX_BODY:
-                raise wire.Refused(413, "personalize.TOO_LARGE", "The body is too large.")
-        return b"".join(chunks)
+        body = await read_body(self._request, wire.MAX_BODY)
+        if body is None:
+            raise wire.Refused(413, "personalize.TOO_LARGE", "The body is too large.")
+        return body
 
     def _answer(self) -> tuple[int, dict[str, str], bytes]:
         if self._action == "manifest" and wire.is_robot(self._headers):
@@ -109,13 +100,13 @@ class _Exchange:
             return 202, {}, b""
         if self._action == "attributes":
             self._uid = wire.user_uid(self._headers, required=True)
-            self._told["attributes"] = values = wire.attributes(self._body)
-            unknown = self._sandbox.people.store(project, self._uid or "", values)
+            self._details["attributes"] = values = wire.attributes(self._body)
+            unknown = self._sandbox.contentstack_visitors.store(project, self._uid or "", values)
             self._notes += [f"attributes: the project has no {key[:64]!r}" for key in unknown]
             return 204, {}, b""
         source, target = wire.merged(self._body)
-        self._uid, self._told["into"] = source, target
-        self._sandbox.people.merge(project, source, target)
+        self._uid, self._details["into"] = source, target
+        self._sandbox.contentstack_visitors.merge(project, source, target)
         return 204, {}, b""
 
     def _project(self) -> Project:
@@ -133,40 +124,25 @@ class _Exchange:
         minted = uuid.UUID(int=self._sandbox.rng.getrandbits(128), version=4) if sent is None else None
         self._uid = uid = sent if sent is not None else str(minted)
         peer = self._request.client.host if self._request.client else ""
-        sight = Sight(
+        facts = AudienceFacts(
             page_url=self._headers.get("x-page-url", ""),
             referrer=self._headers.get("referer", ""),
             user_agent=self._headers.get("user-agent", ""),
             ip=self._headers.get("x-forwarded-for", peer).partition(",")[0].strip(),
             now=self._sandbox.clock(),
-            attributes={**self._sandbox.people.attributes(project, uid), **live},
+            attributes={**self._sandbox.contentstack_visitors.attributes(project, uid), **live},
         )
-        document = manifest(project, uid, sight, tags)
-        self._told |= {"tags": tags, "data": live, "url": sight.page_url or None, "minted": sent is None}
+        document = manifest(project, uid, facts, tags)
+        self._details |= {"tags": tags, "data": live, "url": facts.page_url or None, "minted": sent is None}
         self._results = [
-            {"alias": each["shortUid"], "variation": each["activeVariantShortUid"], "code": None}
-            for each in document["experiences"]
+            {"alias": entry["shortUid"], "variation": entry["activeVariantShortUid"], "code": None}
+            for entry in document["experiences"]
         ]
-        return 200, {wire.USER_UID: self._named(uid)}, self._written(document)
-
-    def _named(self, uid: str) -> str:
-        """Return the uid as the answer names it; a fault makes another of it, "null" by default."""
-        if self._fault is None or self._fault.kind != "bad_cookie":
-            return uid
-        return "null" if self._fault.value is None else self._fault.value
-
-    def _written(self, document: Mapping[str, Any]) -> bytes:
-        kind = self._fault.kind if self._fault is not None else ""
-        if self._fault is not None and kind == "huge_cookie":
-            document = {**document, "padding": "x" * self._fault.size()}
-        body = orjson.dumps(document)
-        if kind == "comments":
-            return b"/* manifest */ " + body
-        return body[:-1] + b",}" if kind == "trailing_comma" else body
+        return 200, {wire.USER_UID: named_uid(uid, self._fault)}, render(document, self._fault)
 
     def _events(self, project: Project, uid: str, items: list[dict[str, str]]) -> None:
         now = self._sandbox.clock()
-        self._told["items"] = items
+        self._details["items"] = items
         for item in items:
             who = {"vendor": NAME, "project_uid": project.project_uid, "system_uid": uid, "time": now}
             if item["type"] == "IMPRESSION":
@@ -178,23 +154,23 @@ class _Exchange:
         shown = {"alias": short_uid, "variation": variant}
         self._results.append({**shown, "code": None})
         experience = project.experience(short_uid)
-        if experience is None or variant not in [each.short_uid for each in experience.variants]:
+        if experience is None or variant not in [known.short_uid for known in experience.variants]:
             self._notes.append(f"events: no variant {variant[:64]!r} of an experience {short_uid[:64]!r}")
             return
-        self._sandbox.people.saw(project, uid, short_uid, variant, who["time"])
-        # Once per visitor and variant, however often it is told.
+        self._sandbox.contentstack_visitors.saw(project, uid, short_uid, variant, who["time"])
+        # Counted once per visitor and variant, however often it is reported.
         self._sandbox.ledger.view((NAME, project.project_uid, uid, short_uid, variant), {**shown, **who})
 
     def _conversion(self, project: Project, uid: str, key: str, who: dict[str, Any]) -> None:
         self._results.append({"alias": None, "metric": key, "code": None})
         if key not in project.events:
             self._notes.append(f"events: the project has no event {key[:64]!r}")
-        counted = self._sandbox.people.converts(project, uid, key, who["time"])
+        counted = self._sandbox.contentstack_visitors.converts(project, uid, key, who["time"])
         for experience, variant in counted:
-            told = {"alias": experience.short_uid, "variation": variant, "metric": key}
-            self._sandbox.ledger.conversion({**told, **who})
+            conversion = {"alias": experience.short_uid, "variation": variant, "metric": key}
+            self._sandbox.ledger.conversion({**conversion, **who})
         if not counted:
-            # It is received, and stays so, but counts for no experience.
+            # The event is received but counts for no experience.
             self._sandbox.ledger.conversion({"alias": None, "variation": None, "metric": key, **who})
 
     def _record(self, status: int) -> None:
@@ -209,7 +185,7 @@ class _Exchange:
                 "project_uid": self._headers.get("x-project-uid"),
                 "aliases": [result["alias"] for result in self._results if result["alias"] is not None],
                 "metric": keys[0] if keys else None,
-                **self._told,
+                **self._details,
                 "lint": [*wire.lint(self._action, self._query, self._headers, self._body), *self._notes],
                 "fault": self._fault.kind if self._fault else None,
                 "answer": {"status": status, "results": self._results},

@@ -1,4 +1,4 @@
-"""How the emulated engine decides: who qualifies, which variant, which actions come back. Pure.
+"""Decisions of the emulated engine: audiences, variants, actions. Pure.
 
 Source: developer.monetate.com, the action types, and its guides on filters, redirects and managed impressions.
 Undocumented, and decided here: assignment is a hash of visitor and experience; actions come by priority.
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from flagmw.sandbox.monetate.model import TELLS_CONTROL, Experience, Retailer, Situation, Variant
-from flagmw.sandbox.webtrends.matching import Sight, in_segments
+from flagmw.sandbox.segments import VisitFacts, in_segments
 
 REDIRECT = "monetate:action:OmnichannelRedirect"
 _CONTENT = {"OmnichannelJson": "json", "OmnichannelHtml": "html", "OmnichannelRedirect": "url", "OpenAction": "data"}
@@ -25,11 +25,11 @@ _SIGNED_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownAction:
     """One action of an answer, and the impression that goes with it.
 
     Attributes:
-        managed: whether the caller is to say when it was seen; else it is counted at once.
+        managed: whether the caller reports the impression; otherwise it is counted at once.
     """
 
     experience: Experience
@@ -39,7 +39,7 @@ class Shown:
 
     @property
     def impression(self) -> dict[str, Any]:
-        """What the ledger is told of it."""
+        """The entry in the ledger."""
         label = self.variant.label if self.variant else "Control"
         return {
             "alias": self.experience.alias,
@@ -62,21 +62,21 @@ class Question:
     preview: str | None = None
 
 
-def decide(retailer: Retailer, question: Question) -> list[Shown]:
+def decide(retailer: Retailer, question: Question) -> list[ShownAction]:
     """Return the actions that answer *question*, in the order of their priority."""
-    found = [shown for shown in _candidates(retailer, question) if _passes(shown, question)]
+    actions = [shown for shown in _candidates(retailer, question) if _passes(shown, question)]
     if not question.slots:
         # A redirect that the visitor qualifies for leaves nothing else, unless a filter has kept it out.
-        redirects = [shown for shown in found if shown.action["actionType"] == REDIRECT]
-        return redirects[:1] or found
-    first: dict[str | None, Shown] = {}
-    for shown in found:
+        redirects = [shown for shown in actions if shown.action["actionType"] == REDIRECT]
+        return redirects[:1] or actions
+    first: dict[str | None, ShownAction] = {}
+    for shown in actions:
         first.setdefault(shown.experience.slot, shown)
     return list(first.values())
 
 
-def _candidates(retailer: Retailer, question: Question) -> Iterator[Shown]:
-    for experience in sorted(retailer.experiences, key=lambda each: each.priority):
+def _candidates(retailer: Retailer, question: Question) -> Iterator[ShownAction]:
+    for experience in sorted(retailer.experiences, key=lambda experience: experience.priority):
         forced = next((v for v in experience.variants if v.preview and v.preview == question.preview), None)
         if forced is None and (experience.state != "active" or not qualifies(experience, question.situation)):
             continue
@@ -84,17 +84,17 @@ def _candidates(retailer: Retailer, question: Question) -> Iterator[Shown]:
         managed = experience.managed or (question.managed and retailer.manage_impressions)
         action = _action(experience, variant, question, managed=managed)
         if action is not None:
-            yield Shown(experience, variant, managed, action)
+            yield ShownAction(experience, variant, managed, action)
 
 
 def qualifies(experience: Experience, situation: Situation) -> bool:
-    """Tell whether the experience is for this visitor on this page."""
-    sight = Sight(situation.url, situation.variables, situation.user_agent, situation.ip, situation.referer)
+    """Say whether the experience is for this visitor on this page."""
+    facts = VisitFacts(situation.url, situation.variables, situation.user_agent, situation.ip, situation.referer)
     return (
-        in_segments(experience.segments, sight)
+        in_segments(experience.segments, facts)
         and (not experience.page_types or situation.page_type in experience.page_types)
         and (not experience.paths or any(fnmatchcase(situation.path, path) for path in experience.paths))
-        and (not experience.languages or any(_speaks(situation.language, each) for each in experience.languages))
+        and (not experience.languages or any(_speaks(situation.language, tag) for tag in experience.languages))
     )
 
 
@@ -152,7 +152,7 @@ def _report(experience: Experience, variant: Variant | None) -> dict[str, Any]:
     }
 
 
-def _passes(shown: Shown, question: Question) -> bool:
+def _passes(shown: ShownAction, question: Question) -> bool:
     in_slot = not question.slots or shown.experience.slot in question.slots
     return in_slot and (not question.action_types or shown.action["actionType"] in question.action_types)
 
@@ -201,8 +201,8 @@ def situation(events: Callable[[str], list[Mapping[str, Any]]], ip: str) -> Situ
     """Return what a request's context *events* (by type) say; *ip* is where it came from, if nothing else says."""
 
     def last(kind: str, field: str, otherwise: str = "") -> str:
-        found = events(f"context:{kind}")
-        return str(found[-1].get(field, otherwise)) if found else otherwise
+        matching = events(f"context:{kind}")
+        return str(matching[-1].get(field, otherwise)) if matching else otherwise
 
     pages = events("context:PageView")
     url = last("PageView", "url")

@@ -1,4 +1,4 @@
-"""What a careful client would not have sent to the Engine API, though the engine takes it.
+"""Notes on accepted requests that a careful client would not send.
 
 The notes go into the ledger, so that a client's tests can assert that there are none.
 """
@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from flagmw.sandbox.monetate.request import EVENTS, Told
+from flagmw.sandbox.monetate.request import EVENTS, EngineRequest
 
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _OLD = ("filters", "account", "domain", "instance")
@@ -18,27 +18,27 @@ _RETIRED = (
 )  # fmt: skip
 
 
-def lint(told: Told | None, headers: Mapping[str, str]) -> list[str]:
+def lint(sent: EngineRequest | None, headers: Mapping[str, str]) -> list[str]:
     """Return the notes on one request; an empty list for what the documentation asks for."""
     notes: list[str] = []
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in ("application/json", "text/plain"):
         notes.append(f"content-type: must be application/json, is {content_type!r}")
     notes += [f"{name}: must not be sent to the vendor" for name in ("cookie", "authorization") if name in headers]
-    if told is None:
+    if sent is None:
         return notes
-    if told.device_id and told.monetate_id:
+    if sent.device_id and sent.monetate_id:
         notes.append("deviceId: stands in place of monetateId, not beside it")
-    if told.monetate_id and not _ID.fullmatch(told.monetate_id):
+    if sent.monetate_id and not _ID.fullmatch(sent.monetate_id):
         notes.append("monetateId: is none of the engine's")
-    if told.warnings:
+    if sent.warnings:
         notes.append("events: an unknown eventType")
-    return notes + _events(told)
+    return notes + _events(sent)
 
 
-def _events(told: Told) -> list[str]:
+def _events(sent: EngineRequest) -> list[str]:
     notes = []
-    for kind, event in told.events:
+    for kind, event in sent.events:
         shape = EVENTS[kind]
         unknown = sorted(event.keys() - shape.required.keys() - shape.optional.keys() - {"eventType"})
         notes += [f"{kind}: unknown field {name}" for name in unknown]
@@ -50,6 +50,6 @@ def _events(told: Told) -> list[str]:
                 notes.append("actionTypes: without it one redirect takes the place of all other actions")
             if event.get("includeReporting") is not True:
                 notes.append("includeReporting: without it most actions have no name")
-    counted = Counter(kind for kind, _ in told.events if kind.startswith(("context:", "decision:")))
+    counted = Counter(kind for kind, _ in sent.events if kind.startswith(("context:", "decision:")))
     notes += [f"{kind}: more than one in a request" for kind, times in counted.items() if times > 1]
     return notes

@@ -1,4 +1,4 @@
-"""What a Monetate account holds: experiences, whom they are for, and their variants.
+"""Model of a Monetate account: experiences, audiences, variants.
 
     retailer -> experiences (component, slot, priority, segments) -> variants (label, content)
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flagmw.exceptions import ConfigError
-from flagmw.sandbox.webtrends.model import Segment
+from flagmw.sandbox.segments import Segment
 
 Action = Literal[
     "OmnichannelJson", "OmnichannelHtml", "OmnichannelRedirect", "VariantSelector", "OpenAction", "DataCollection",
@@ -23,7 +23,7 @@ ExperienceType = Literal[
 ]  # fmt: skip
 State = Literal["active", "paused", "archived"]
 
-# Their controls are told as an action of their own where reporting is asked for.
+# A control of these types is an action of its own if the request asks for reporting.
 TELLS_CONTROL = ("Automated Personalization", "Dynamic Testing")
 
 
@@ -91,8 +91,8 @@ class Experience:
         if not 0 <= self.control <= 1:
             raise ConfigError("control must be between 0 and 1")
         numbered = tuple(
-            variant if variant.id else replace(variant, id=self.id * 100 + n)
-            for n, variant in enumerate(self.variants, 1)
+            variant if variant.id else replace(variant, id=self.id * 100 + index)
+            for index, variant in enumerate(self.variants, 1)
         )
         object.__setattr__(self, "variants", numbered)
         object.__setattr__(self, "name", self.name or self.label.replace("_", " "))
@@ -135,7 +135,7 @@ class Retailer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What the context events of one request say of the visitor."""
+    """The visitor and the page, from the context events of one request."""
 
     page_type: str | None = None
     path: str = ""

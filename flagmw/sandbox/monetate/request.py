@@ -1,7 +1,7 @@
-"""Monetate requests off the wire, refused where the published description of the Engine API is broken.
+"""Checked requests of the Engine API.
 
 Source: developer.monetate.com, "Engine API": `HttpRequestBody` and the event types with their required fields.
-Where that is silent (how an error is told, what becomes of an unknown event) this module decides.
+Undocumented, and decided here: the form of errors, and the answer to an unknown event.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+MAX_BODY = 1024 * 1024
 
 Check = Callable[[Any], str | None]
 Fields = Mapping[str, Check]
@@ -29,7 +31,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EngineRequest:
     """A request's body, checked.
 
     Attributes:
@@ -50,7 +52,7 @@ class Told:
         return [event for name, event in self.events if name == kind]
 
 
-def read(body: bytes) -> Told:
+def read(body: bytes) -> EngineRequest:
     """Read a request.
 
     Raises:
@@ -72,16 +74,16 @@ def read(body: bytes) -> Told:
     if not isinstance(raw, list) or not raw:
         raise Refused("must be a list with at least one event", "events")
     events, warnings = [], []
-    for n, event in enumerate(raw):
-        kind = _kind(event, f"events[{n}]")
+    for index, event in enumerate(raw):
+        kind = _kind(event, f"events[{index}]")
         if kind not in EVENTS:
-            warnings.append({"message": f"unknown eventType {kind}", "field": f"events[{n}]"})
+            warnings.append({"message": f"unknown eventType {kind}", "field": f"events[{index}]"})
             continue
-        _checked(EVENTS[kind], event, f"events[{n}]")
+        _checked(EVENTS[kind], event, f"events[{index}]")
         if kind == "context:PageView" and not (event.get("url") or event.get("path")):
-            raise Refused("url or path is required", f"events[{n}].url")
+            raise Refused("url or path is required", f"events[{index}].url")
         events.append((kind, event))
-    return Told(
+    return EngineRequest(
         channel, ids["deviceId"], ids["monetateId"], ids["customerId"], ids["preview"], tuple(events), tuple(warnings)
     )
 
@@ -116,7 +118,7 @@ def _checked(shape: Shape, event: Mapping[str, Any], where: str) -> None:
 # Checks of values: each returns what is wrong, or None
 
 
-def _text(value: Any) -> str | None:
+def _string(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be a string"
 
 
@@ -141,13 +143,13 @@ def _total(value: Any) -> str | None:
     return None if good else "must be a string such as 24.00, the total of the line"
 
 
-def _texts(value: Any) -> str | None:
+def _strings(value: Any) -> str | None:
     good = isinstance(value, list) and all(isinstance(each, str) for each in value)
     return None if good else "must be a list of strings"
 
 
 def _tokens(value: Any) -> str | None:
-    if _texts(value) is not None or not value or not all(each.strip() for each in value):
+    if _strings(value) is not None or not value or not all(each.strip() for each in value):
         return "must be a list of strings, neither empty nor with a blank one"
     return None
 
@@ -183,44 +185,44 @@ class Shape:
     optional: Fields = field(default_factory=dict)
 
 
-_LINES = _list_of({"sku": _text, "pid": _text, "quantity": _whole, "currency": _text, "value": _total})
-_OLD = {"account": _text, "domain": _text, "instance": _text}
-_FILTER = {"actionTypes": _texts, **_OLD}
+_LINES = _list_of({"sku": _string, "pid": _string, "quantity": _whole, "currency": _string, "value": _total})
+_OLD = {"account": _string, "domain": _string, "instance": _string}
+_FILTER = {"actionTypes": _strings, **_OLD}
 EVENTS: Mapping[str, Shape] = {
     "decision:DecisionRequest": Shape(
-        {"requestId": _text},
-        {"includeReporting": _truth, "manageImpressions": _truth, "slots": _texts, "filters": _texts, **_FILTER},
+        {"requestId": _string},
+        {"includeReporting": _truth, "manageImpressions": _truth, "slots": _strings, "filters": _strings, **_FILTER},
     ),
-    "decision:PersonalizationFlagRequest": Shape({"requestId": _text}, _FILTER),
-    "decision:ServerSideRequest": Shape({"requestId": _text}, _OLD),
-    "context:UserAgent": Shape({"userAgent": _text}),
-    "context:IpAddress": Shape({"ipAddress": _text}),
-    "context:Language": Shape({"language": _text}),
-    "context:Referrer": Shape({"referrer": _text}),
-    "context:Coordinates": Shape({"latitude": _text, "longitude": _text}),
+    "decision:PersonalizationFlagRequest": Shape({"requestId": _string}, _FILTER),
+    "decision:ServerSideRequest": Shape({"requestId": _string}, _OLD),
+    "context:UserAgent": Shape({"userAgent": _string}),
+    "context:IpAddress": Shape({"ipAddress": _string}),
+    "context:Language": Shape({"language": _string}),
+    "context:Referrer": Shape({"referrer": _string}),
+    "context:Coordinates": Shape({"latitude": _string, "longitude": _string}),
     "context:ScreenSize": Shape({"height": _whole, "width": _whole}),
     "context:PageView": Shape(
-        {}, {"pageType": _text, "url": _text, "path": _text, "categories": _texts, "breadcrumbs": _texts}
+        {}, {"pageType": _string, "url": _string, "path": _string, "categories": _strings, "breadcrumbs": _strings}
     ),
-    "context:CustomVariables": Shape({"customVariables": _list_of({"variable": _text, "value": _anything})}),
+    "context:CustomVariables": Shape({"customVariables": _list_of({"variable": _string, "value": _anything})}),
     "context:Metadata": Shape({"metadata": _object}),
     "context:Cart": Shape({"cartLines": _LINES}),
     "context:AddToCart": Shape({"cartLines": _LINES}),
-    "context:Purchase": Shape({"purchaseId": _text, "purchaseLines": _LINES}, _OLD),
-    "context:ProductDetailView": Shape({"products": _list_of({"productId": _text}, {"sku": _text})}),
-    "context:ProductThumbnailView": Shape({"products": _texts}),
-    "context:ProductThumbnailSkuView": Shape({"productSkus": _texts}),
-    "context:ProductView": Shape({"products": _texts}),
+    "context:Purchase": Shape({"purchaseId": _string, "purchaseLines": _LINES}, _OLD),
+    "context:ProductDetailView": Shape({"products": _list_of({"productId": _string}, {"sku": _string})}),
+    "context:ProductThumbnailView": Shape({"products": _strings}),
+    "context:ProductThumbnailSkuView": Shape({"productSkus": _strings}),
+    "context:ProductView": Shape({"products": _strings}),
     "context:ContentView": Shape(
-        {"items": _list_of({"contentType": _text, "id": _text}, {"itemGroupId": _text})}
+        {"items": _list_of({"contentType": _string, "id": _string}, {"itemGroupId": _string})}
     ),
     "context:SearchView": Shape(
-        {}, {"searchTerm": _text, "searchType": _text, "searchTermType": _text, "searchActionId": _text}
+        {}, {"searchTerm": _string, "searchType": _string, "searchTermType": _string, "searchActionId": _string}
     ),
-    "record:PageEvents": Shape({"pageEvents": _texts}),
+    "record:PageEvents": Shape({"pageEvents": _strings}),
     "record:Impressions": Shape({"impressionIds": _tokens}),
-    "record:RecImpressions": Shape({"recImpressions": _texts}),
-    "record:RecClicks": Shape({"recClicks": _texts}),
-    "record:EndcapImpressions": Shape({"endcapImpressions": _list_of({"actionId": _text})}),
-    "record:EndcapClicks": Shape({"endcapClicks": _list_of({"actionId": _text})}),
+    "record:RecImpressions": Shape({"recImpressions": _strings}),
+    "record:RecClicks": Shape({"recClicks": _strings}),
+    "record:EndcapImpressions": Shape({"endcapImpressions": _list_of({"actionId": _string})}),
+    "record:EndcapClicks": Shape({"endcapClicks": _list_of({"actionId": _string})}),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Control and track calls of the Webtrends emulator, from trusted parameters to the elements of an answer."""
+"""Control and track calls of the Webtrends emulator."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flagmw.sandbox.faults import Rule
+from flagmw.sandbox.segments import VisitFacts
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.webtrends.decide import Control, Hit, Miss, decide, visible
-from flagmw.sandbox.webtrends.matching import Sight, located
+from flagmw.sandbox.webtrends.matching import located
 from flagmw.sandbox.webtrends.model import Account, Project
 from flagmw.sandbox.webtrends.request import VENDOR, Params, Target
 from flagmw.sandbox.webtrends.response import Answer, Visitor
@@ -41,7 +42,7 @@ class Call:
     sandbox: Sandbox
     target: Target
     params: Params
-    sight: Sight
+    facts: VisitFacts
     account: Account
     codec: CookieCodec
     visitor: Visitor
@@ -97,10 +98,10 @@ def control(call: Call) -> None:
         return
     missed: list[tuple[str, int, str]] = []
     for project in call.account.projects:
-        code, about, here = _project(call, project)
+        code, about, is_located = _project(call, project)
         if code in _LOUD or (code and (call.account.include_misses or call.forced(project.alias))):
             call.fail(project.alias, code, about)
-        elif code and here:
+        elif code and is_located:
             missed.append((project.alias, code, about))
     if call.answer.elements:
         call.results += [{"alias": alias, "code": code} for alias, code, _ in missed]
@@ -117,7 +118,7 @@ def _project(call: Call, project: Project) -> tuple[int, str, bool]:
     if forced is not None:
         return forced, "", True
     call.note(f"Lookup of {call.guid(alias)}")
-    if not located(project.locations or call.account.locations, call.sight):
+    if not located(project.locations or call.account.locations, call.facts):
         call.note("no location matches")
         return 501, f"{call.params.url} on domain: {call.account.domain_id}", False
     try:
@@ -125,7 +126,7 @@ def _project(call: Call, project: Project) -> tuple[int, str, bool]:
     except Refused as refused:
         return refused.code, refused.about, True
     rng, again = call.sandbox.rng, call.account.rethrottle
-    outcome = decide(project, held, call.sight, call.mode, rng, call.note, rethrottle=again)
+    outcome = decide(project, held, call.facts, call.mode, rng, call.note, rethrottle=again)
     if isinstance(outcome, Miss):
         if outcome.control is not None:
             call.answer.keep(alias, outcome.control)

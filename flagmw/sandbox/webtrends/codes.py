@@ -1,4 +1,4 @@
-"""The messages of Webtrends' error codes, as the guide lists them; `{}` takes the value that the code is about."""
+"""Messages of Webtrends' error codes; `{}` stands for the value concerned."""
 
 from __future__ import annotations
 

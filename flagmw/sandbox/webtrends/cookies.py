@@ -1,4 +1,4 @@
-"""Cookie values of the Webtrends emulator: encrypted, authenticated, and bound to account and cookie name.
+"""Cookie values of the Webtrends emulator, encrypted and authenticated.
 
 The form is the vendor's ("WT3", then URL-safe base64 with "~" for "="); what is inside is our own, as the
 real one is not public. User and control cookies differ at every call; mode and conversion cookies are always

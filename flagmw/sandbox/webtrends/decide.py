@@ -1,4 +1,4 @@
-"""How Webtrends decides for one project: states, segments, throttle, stickiness. Pure but for the dice passed in.
+"""Decisions of the Webtrends emulator: states, segments, throttle, stickiness.
 
 Source: Webtrends Optimize documentation on tests and targets. A project gives a visitor at most one of its tests:
 targets first, then segmented tests by weight, and the unsegmented ones share the rest. Tests stick to the
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flagmw.sandbox.webtrends.matching import Sight, in_segments
+from flagmw.sandbox.segments import VisitFacts, in_segments
 from flagmw.sandbox.webtrends.model import Project, Test, Variation
 
 Note = Callable[[str], None]
@@ -79,7 +79,14 @@ def visible(project: Project, mode: str) -> list[Test]:
 
 
 def decide(
-    project: Project, held: Control | None, sight: Sight, mode: str, rng: random.Random, note: Note, *, rethrottle: bool
+    project: Project,
+    held: Control | None,
+    facts: VisitFacts,
+    mode: str,
+    rng: random.Random,
+    note: Note,
+    *,
+    rethrottle: bool,
 ) -> Hit | Miss:
     """Decide for one project whose location matches.
 
@@ -100,7 +107,7 @@ def decide(
     if not entering:
         note("paused: no new visitors")
         return Miss(303)
-    chosen = _choose([test for test in entering if in_segments(test.segments, sight)], rng)
+    chosen = _choose([test for test in entering if in_segments(test.segments, facts)], rng)
     if chosen is None:
         note("no segment matches")
         return Miss(302)

@@ -1,4 +1,4 @@
-"""What a careful client would not have sent, though the vendor's service tolerates it.
+"""Notes on accepted requests that a careful client would not send.
 
 The notes go into the ledger, so that a client's tests can assert that there are none. Source of the types:
 Webtrends OTS REST API guide, "Configuration & Variables".
@@ -85,7 +85,7 @@ def _cookies(target: Target, cookies: object) -> list[str]:
     if not isinstance(cookies, Mapping):
         return ["cookies: must be an object"]
     notes = []
-    own = {f"_wt.user-{target.domain}", f"_wt.mode-{target.domain}"}
+    known = {f"_wt.user-{target.domain}", f"_wt.mode-{target.domain}"}
     prefix = f"_wt.control-{target.domain}-"
     for name, holder in cookies.items():
         value = holder.get("value") if isinstance(holder, Mapping) else None
@@ -97,7 +97,7 @@ def _cookies(target: Target, cookies: object) -> list[str]:
             notes.append(f"cookies: the value of {name} holds characters that none of the vendor's does")
         if name.startswith(f"_wt.conversion-{target.domain}-"):
             notes.append(f"cookies: {name} blocks repeats; do not send it")
-        elif name not in own and not name.startswith(prefix):
+        elif name not in known and not name.startswith(prefix):
             notes.append(f"cookies: {name} is none of this domain's user, mode and control cookies")
         elif target.action == "track" and name.startswith(prefix) and name[len(prefix) :] not in (target.aliases or ()):
             notes.append(f"cookies: {name} belongs to no alias of this call")

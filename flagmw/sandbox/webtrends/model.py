@@ -1,4 +1,4 @@
-"""What a Webtrends Optimize account holds: projects, their tests and targets, and the variations of those.
+"""Model of a Webtrends Optimize account: projects, tests, targets, variations.
 
     account -> projects (alias, locations, throttle) -> tests and targets -> variations -> factors
 
@@ -7,17 +7,15 @@ Shares (`throttle`) are fractions of 1 with the product's granularity of 0.001; 
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.segments import Scalar, Segment, check_regex
 
 Kind = Literal["AB", "ABn", "MVT", "target"]
 State = Literal["live", "paused", "staging", "published", "pending", "archived"]
-Scalar = str | int | float | bool
 
 # The container that the vendor tells people to use for code that belongs to the whole page.
 PAGE_LEVEL = "[data-wt-id='head'], #wt-page-level-js"
@@ -58,32 +56,6 @@ class Variation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A condition on the visitor; everything that is given must hold.
-
-    Attributes:
-        data: values that the request's `data` must have.
-        user_agent: a regular expression searched in the User-Agent.
-        ip: networks, one of which must hold the client's address.
-        referer: a regular expression searched in the referrer.
-    """
-
-    data: Mapping[str, Scalar] = field(default_factory=dict)
-    user_agent: str | None = None
-    ip: tuple[str, ...] = ()
-    referer: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("user_agent", "referer"):
-            _check_regex(name, getattr(self, name))
-        for network in self.ip:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ConfigError(f"ip: {network!r} is no address or network; write it as 192.0.2.0/24") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
     """Where a project runs: a URL, and optionally values that the request's `data` must have."""
 
@@ -93,7 +65,7 @@ class Location:
 
     def __post_init__(self) -> None:
         if self.match == "regex":
-            _check_regex("url", self.url)
+            check_regex("url", self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +166,7 @@ class Account:
             raise ConfigError("projects: every alias must be different")
         if not self.key_token:
             raise ConfigError("key_token must not be empty")
-        numbered = tuple(_numbered(self.domain_id, n, project) for n, project in enumerate(self.projects))
+        numbered = tuple(_numbered(self.domain_id, index, project) for index, project in enumerate(self.projects))
         object.__setattr__(self, "projects", numbered)
         tests = [test for project in self.projects for test in project.tests]
         for what, ids in (
@@ -227,10 +199,3 @@ def _numbered(domain_id: int, nth: int, project: Project) -> Project:
 def _check_share(name: str, share: float) -> None:
     if not 0 <= share <= 1:
         raise ConfigError(f"{name} must be between 0 and 1, got {share}")
-
-
-def _check_regex(name: str, pattern: str | None) -> None:
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise ConfigError(f"{name}: not a regular expression ({error})") from None

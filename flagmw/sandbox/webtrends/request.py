@@ -1,4 +1,4 @@
-"""Webtrends requests off the wire: path, encodings and parameter placement, read as tolerantly as the vendor does.
+"""Requests of the OTS REST API, parsed as tolerantly as the service.
 
 Source: Webtrends OTS REST API guide. Parameters are merged from query and body (the body wins), JSON or form;
 booleans may be texts. What a client should rather not have sent is noted by `webtrends_lint`, not refused here.
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import orjson
 
-from flagmw.sandbox.webtrends.model import Scalar
+from flagmw.sandbox.segments import Scalar
 
 VENDOR = "webtrends"
 BASE = "/ots/api/rest-1.2"
@@ -150,7 +150,7 @@ def read_params(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Params
 
 
 def illegal_path_octets(raw_path: bytes) -> bool:
-    """Tell whether a path holds anything that should have been percent-encoded, or an encoded comma."""
+    """Say whether a path holds anything that should have been percent-encoded, or an encoded comma."""
     tail = raw_path[len(BASE) :]
     bare = bytes(b for b in tail if not (chr(b).isascii() and (chr(b).isalnum() or b in b"-._~,/%")))
     return bool(bare) or b"%2c" in tail.lower() or b"\xff" in unquote_to_bytes(tail)

@@ -1,4 +1,4 @@
-"""Webtrends answers: elements, accumulating cookies, and the bytes they become.
+"""Answers of the Webtrends emulator: elements, cookies, bytes.
 
 Source: the samples of the Webtrends OTS REST API guide. One element is sent as an object, several as an array;
 each element repeats the control cookies of those before it, and brings its own value of the user cookie.

@@ -1,4 +1,4 @@
-"""The emulated OTS REST API (rest-1.2) of Webtrends Optimize: its routes, and who may use them.
+"""Routes of the emulated OTS REST API (rest-1.2) of Webtrends Optimize.
 
 Source: Webtrends OTS REST API guide. Where that is silent (which code a wrong token gets, the order of checks),
 this module decides, and says so beside the line.
@@ -16,14 +16,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from flagmw.sandbox.body import read_body
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_cookies, shown_headers
+from flagmw.sandbox.segments import VisitFacts
 from flagmw.sandbox.state import Sandbox
 from flagmw.sandbox.webtrends.calls import Call, Refused, control, force, track
 from flagmw.sandbox.webtrends.codes import http_status
 from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.webtrends.lint import lint
-from flagmw.sandbox.webtrends.matching import Sight
 from flagmw.sandbox.webtrends.model import Account
 from flagmw.sandbox.webtrends.request import (
     BASE,
@@ -57,7 +58,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 class _Exchange:
-    """One request and its answer; also what the ledger is told about both."""
+    """One request and its answer, with their entry in the ledger."""
 
     def __init__(self, sandbox: Sandbox, request: Request) -> None:
         self._sandbox = sandbox
@@ -89,20 +90,17 @@ class _Exchange:
         return self._respond()
 
     async def _read(self) -> bytes:
-        chunks, size = [], 0
-        async for chunk in self._request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise BadTransfer(413, "the body is too large")
-        return b"".join(chunks)
+        body = await read_body(self._request, MAX_BODY)
+        if body is None:
+            raise BadTransfer(413, "the body is too large")
+        return body
 
     def _run(self, body: bytes) -> None:
         content_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
         self._fields = read_fields(self._request.scope["query_string"], content_type, body)
         account = self._account = self._find_account()
         self._authorise(account)
-        codec = self._sandbox.keys.codec(account)
+        codec = self._sandbox.webtrends_keys.codec(account)
         params = self._params = read_params(self._fields, self._headers)
         visitor, mode, refused = self._meet(account, codec, params)
         log: list[str] | None = [] if params.debug else None
@@ -111,10 +109,12 @@ class _Exchange:
         self._answer = Answer(account, codec, visitor, mode, encrypted=params.encrypted, log=log)
         if refused is not None or params.malformed:
             raise refused or Refused(300)
-        sight = Sight(params.url, params.data, self._headers.get("user-agent", ""), self._ip(), params.referer or "")
+        facts = VisitFacts(
+            params.url, params.data, self._headers.get("user-agent", ""), self._ip(), params.referer or ""
+        )
         note = log.append if log is not None else _ignore
         call = Call(
-            self._sandbox, self._target, params, sight, account, codec, visitor, mode, self._answer, note,
+            self._sandbox, self._target, params, facts, account, codec, visitor, mode, self._answer, note,
             self._fault, self._results,
         )  # fmt: skip
         if self._fault is not None and self._fault.kind == "error" and self._fault.alias is None:

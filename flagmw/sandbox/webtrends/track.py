@@ -1,4 +1,4 @@
-"""How Webtrends judges one alias of a track request. Pure.
+"""Verdicts on the aliases of track requests. Pure.
 
 Source: Webtrends OTS REST API guide, "Track requests" and its error codes. Each alias is judged on its own.
 """
@@ -24,7 +24,7 @@ class Converted:
 
 
 def metric_ok(metric: str | None) -> bool:
-    """Tell whether a metric has a name that the product can hold."""
+    """Say whether a metric has a name that the product can hold."""
     return metric is not None and _METRIC.fullmatch(metric) is not None and metric.strip() == metric
 
 

@@ -1,4 +1,4 @@
-"""Adobe Target's edge clusters: which may be asked, and how each of them is."""
+"""Edge clusters of Adobe Target, each with a breaker."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from flagmw._support.forksafe import Lock
 from flagmw._support.limits import Breaker
 
 SIZE = 64
-# A cluster stands beside the account's own host, so that little is lost by leaving it alone soon.
+# The account's own host can replace a cluster, so a cluster is left alone soon.
 _STREAK = 3
 
 
 class Clusters:
-    """The clusters that Target has named in its answers to this process, each with a breaker of its own.
+    """The clusters that Target has named in its answers to this process, each with a breaker.
 
-    What a visitor's cookies name is asked only if it is one of these: a visitor must not choose a host. Bounded, and
-    safe between threads.
+    A cluster from a visitor's cookies is asked only if it is one of these: a visitor must not choose a host. Bounded,
+    and safe between threads.
 
     Args:
         clock: seconds, monotonic.
@@ -31,17 +31,18 @@ class Clusters:
         self._known: LRUCache[str, Breaker] = LRUCache(size)
 
     def named(self, *clusters: str | None) -> None:
-        """Take it that Target has named *clusters*."""
+        """Add *clusters* that Target has named."""
         for cluster in clusters:
             if cluster is not None and cluster not in self._known:
                 with self._lock:
                     self._known[cluster] = Breaker(streak=_STREAK, quiet_s=0.0)
 
     def knows(self, cluster: str | None) -> bool:
+        """Say whether Target has named *cluster*."""
         return cluster in self._known
 
     def pick(self, cluster: str | None) -> tuple[str | None, float]:
-        """Return *cluster* if it may be asked now, else None for the account's own host; and when that was."""
+        """Return *cluster* if it may be asked now, else None for the account's own host; and the time."""
         now = self._clock()
         if cluster is None or not self._known:
             return None, now
@@ -50,6 +51,7 @@ class Clusters:
         return (cluster, now) if breaker is not None and breaker.allow(now) else (None, now)
 
     def answered(self, cluster: str) -> None:
+        """Note an answer of *cluster*."""
         breaker = self._known.get(cluster)
         if breaker is not None:
             breaker.success(self._clock())

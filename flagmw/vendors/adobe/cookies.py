@@ -1,4 +1,4 @@
-"""The cookies that Adobe Target shares with its own clients: `mbox`, `mboxEdgeCluster`, and the ECID's `AMCV_`.
+"""Cookies shared with Target's clients: `mbox`, `mboxEdgeCluster`, `AMCV_`.
 
 `mbox` is `session#<id>#<expiry>|PC#<id>#<expiry>`: names and ids percent-encoded, expiries in seconds since the
 epoch. Adobe publishes no page about it; the form is that of its clients (`@adobe/target-nodejs-sdk`, src/cookies.js,
@@ -18,6 +18,7 @@ from flagmw._cookies.domains import registrable_domain
 from flagmw._cookies.header import octets_ok
 from flagmw._cookies.rule import CookieRule
 from flagmw.types import CookieChange, Visit
+from flagmw.vendors.common.values import unquoted
 
 MBOX, CLUSTER = "mbox", "mboxEdgeCluster"
 SESSION_S = 1_860
@@ -34,7 +35,7 @@ _ECID = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a visitor's cookies say, each part None where they say nothing usable.
+    """The ids in a visitor's cookies; a part is None if it is missing or unusable.
 
     Attributes:
         session: one id for all calls until half an hour passes without any.
@@ -42,7 +43,7 @@ class Known:
         device_until: when the device's id runs out, seconds since the epoch.
         cluster: the edge cluster that `mboxEdgeCluster` names.
         ecid: the Experience Cloud id.
-        region, blob: what the id service keeps for Audience Manager.
+        region, blob: data of the id service for Audience Manager.
     """
 
     session: str | None = field(default=None, repr=False)
@@ -57,7 +58,7 @@ class Known:
     def edge(self) -> str | None:
         """The cluster to ask: digits and nothing else, as they become part of a host name.
 
-        A visitor can write what they like there, so it is a wish and no more; see `Clusters`.
+        A visitor can write anything there, so it is only a proposal; see `Clusters`.
         """
         return self.suffix or self.cluster
 
@@ -72,7 +73,7 @@ class Known:
         return bare(self.device)
 
     def forgotten(self) -> Known:
-        """Return what is left when Target cannot use the `mbox` cookie."""
+        """Return the ids without those of the `mbox` cookie, which Target cannot use."""
         return replace(self, session=None, device=None, device_until=0)
 
 
@@ -83,8 +84,8 @@ def bare(device: str | None) -> str | None:
 
 def suffix_of(device: str | None) -> str | None:
     """Return the cluster in the suffix of a tntId."""
-    found = _DEVICE.fullmatch(device) if device else None
-    return found[2] if found else None
+    match = _DEVICE.fullmatch(device) if device else None
+    return match[2] if match else None
 
 
 def device_ok(device: str) -> bool:
@@ -119,11 +120,11 @@ class Cookies:
         )
 
     def read(self, cookies: Mapping[str, str], now: float) -> Known:
-        """Return what *cookies* say at the time *now*; whatever makes no sense is as if it were absent."""
-        parts = _parts(_plain(cookies.get(MBOX, "")), now)
+        """Return the ids in *cookies* at the time *now*; malformed parts count as missing."""
+        parts = _parts(unquoted(cookies.get(MBOX, "")), now)
         session, _ = parts.get("session", ("", 0))
         device, until = parts.get("PC", ("", 0))
-        cluster = _plain(cookies.get(CLUSTER, ""))
+        cluster = unquoted(cookies.get(CLUSTER, ""))
         ids = next((_id_service(cookies[name]) for name in self._amcv if name in cookies), {})
         region = ids.get("MCAAMLH", "")
         return Known(
@@ -169,8 +170,8 @@ class Cookies:
                 domain=domain,
             )
         ]
-        wish, told = known.edge, cluster_of(edge_host)
-        cluster = (wish or told) if confirmed else (told or wish)
+        proposed, named = known.edge, cluster_of(edge_host)
+        cluster = (proposed or named) if confirmed else (named or proposed)
         if cluster is not None:
             changes.append(CookieChange(name=CLUSTER, value=cluster, max_age_s=CLUSTER_S, domain=domain))
         return tuple(changes)
@@ -200,16 +201,11 @@ def _parts(value: str, now: float) -> dict[str, tuple[str, int]]:
 
 
 def _id_service(value: str) -> dict[str, str]:
-    """Return what an `AMCV_` cookie holds: names and values in turn, some names with a time after a dash."""
-    fields = unquote(_plain(value)).split("|")[1:]
-    found = {name.partition("-")[0]: text for name, text in zip(fields[::2], fields[1::2], strict=False)}
+    """Return the values of an `AMCV_` cookie: names and values in turn, some names with a dash and a time."""
+    fields = unquote(unquoted(value)).split("|")[1:]
+    values = {name.partition("-")[0]: text for name, text in zip(fields[::2], fields[1::2], strict=False)}
     checks = {"MCMID": _ECID, "MCAAMLH": _CLUSTER, "MCAAMB": re.compile(r"[!-~]{1,1024}")}
-    return {name: found[name] for name, check in checks.items() if name in found and check.fullmatch(found[name])}
-
-
-def _plain(value: str) -> str:
-    """Return *value* without the quotes that some clients add."""
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return {name: values[name] for name, check in checks.items() if name in values and check.fullmatch(values[name])}
 
 
 def _encoded(value: str) -> str:

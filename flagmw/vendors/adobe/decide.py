@@ -1,198 +1,181 @@
-"""Make decisions of the Delivery API's answers: faults, whose answer it is, what is left undecided and why."""
+"""Decisions from the mboxes of an answer or of the on-device rules."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 
-from flagmw.codes import ErrorCode, vendor_code
-from flagmw.exceptions import ProtocolError
-from flagmw.types import CookieChange, Decision, Reply, Variant
-from flagmw.vendors.adobe import response as answers
-from flagmw.vendors.adobe.cookies import bare, device_ok
-from flagmw.vendors.common.http_status import status_fault
-from flagmw.vendors.common.json import loads
+from flagmw.codes import ErrorCode, Reason
+from flagmw.types import CookieChange, Decision, Variant
+from flagmw.vendors.adobe.cookies import bare
+from flagmw.vendors.adobe.options import Options
+from flagmw.vendors.adobe.response import CONTROLS, Answer, Mbox, Offer, asked_mboxes
+from flagmw.vendors.common.json import blank
 
+VALUE_CHARS = 8 * 1024
+WORD_CHARS = 256
+ATTRIBUTES = 1_000
 HINT_BYTES = 4 * 1024
 LOG_CHARS = 64 * 1024
 
-# An answer has some of these, whatever it decides.
-_ENVELOPE = frozenset({"status", "requestId", "client", "id", "edgeHost", "execute", "prefetch"})
-_BLAMES_VISITOR = re.compile(r"tnt|session", re.IGNORECASE)
-_MESSAGE_CHARS = 1024
 
+class DecisionBuilder:
+    """Builds decisions by the options of one account."""
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one call brought: the document, or the fault that kept it away.
+    def __init__(self, options: Options) -> None:
+        self._vendor, self._asked, self._by_attributes = options.name, options.asked, options.aliases == "attributes"
 
-    Attributes:
-        ours: the fault lies in how Target is asked, or in this visitor's session, not in its health.
-        blames_visitor: it says that the visitor's ids are of no use.
-    """
+    def build(self, answer: Answer, cookies: tuple[CookieChange, ...]) -> Decision:
+        """Return the decision of *answer*; it sets *cookies* unless it failed."""
+        if answer.fault is not None:
+            return Decision(
+                vendor=self._vendor,
+                error=answer.fault,
+                trips=not answer.request_refused,
+                retry_after_s=answer.retry_after_s,
+                advice=_ADVICE.get(answer.fault) if answer.request_refused else None,
+            )
+        mboxes, foreign = asked_mboxes(answer.document, self._asked)
+        return self.build_from(mboxes, cookies, rejected=[ErrorCode.BAD_ALIAS] * foreign)
 
-    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    fault: ErrorCode | None = None
-    retry_after_s: float | None = None
-    ours: bool = False
-    blames_visitor: bool = False
-
-    @property
-    def device(self) -> str | None:
-        """The tntId that the answer gives, where it has the form of one."""
-        ids = self.document.get("id")
-        device = ids.get("tntId") if isinstance(ids, dict) else None
-        return device if isinstance(device, str) and device_ok(device) else None
-
-    @property
-    def answered(self) -> bool:
-        """Whether it came from Target and not from trouble on the way: refusing a visitor is an answer."""
-        return self.fault is None or (self.ours and self.fault in (ErrorCode.VENDOR_400, ErrorCode.RATE_LIMITED))
-
-    @property
-    def echoed(self) -> bool:
-        """Whether it names the request that it answers; `read` takes no other's."""
-        return "requestId" in self.document
-
-    @property
-    def edge_host(self) -> str | None:
-        host = self.document.get("edgeHost")
-        return host if isinstance(host, str) else None
-
-
-def read(reply: Reply, request_id: str) -> Answer:
-    """Return what *reply* says; an answer to another request than *request_id* is none."""
-    code, retry_after_s = status_fault(reply)
-    if reply.status == 420:  # no member of `HTTPStatus`: "Too many requests with same session ID"
-        return Answer(fault=ErrorCode.RATE_LIMITED, ours=True)
-    if reply.status == 400:
-        return Answer(fault=vendor_code(400), ours=True, blames_visitor=_blames_visitor(reply.body))
-    if code is not None:
-        ours = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
-        return Answer(fault=code, retry_after_s=retry_after_s, ours=ours)
-    try:
-        document = loads(reply.body)
-    except ProtocolError as error:
-        return Answer(fault=error.code)
-    if not isinstance(document, dict):
-        return Answer(fault=ErrorCode.SHAPE)
-    if document.get("requestId", request_id) != request_id:
-        return Answer(fault=ErrorCode.PROTOCOL)
-    if not document.keys() & _ENVELOPE:
-        return Answer(fault=ErrorCode.SHAPE)
-    inner = document.get("status")
-    if type(inner) is int and not 200 <= inner < 300:
-        return read(replace(reply, status=inner if 300 <= inner < 600 else 500), request_id)
-    return Answer(document)
-
-
-def _blames_visitor(body: bytes) -> bool:
-    try:
-        document = loads(body[: 64 * 1024])
-    except ProtocolError:
-        return False
-    message = document.get("message") if isinstance(document, dict) else None
-    return isinstance(message, str) and _BLAMES_VISITOR.search(message[:_MESSAGE_CHARS]) is not None
+    def build_from(
+        self, mboxes: Sequence[Mbox], cookies: tuple[CookieChange, ...], *, rejected: Sequence[ErrorCode] = ()
+    ) -> Decision:
+        """Return the decision of *mboxes*."""
+        codes = list(rejected)
+        misses: dict[str, ErrorCode] = {}
+        if self._by_attributes:
+            variants, refused = attribute_variants(mboxes, self._vendor)
+            codes += refused
+        else:
+            variants = {}
+            misses = dict.fromkeys(self._asked, ErrorCode.NOT_IN_TEST)
+            for mbox in mboxes:
+                variant = mbox.variant or variant_of(mbox, self._vendor)
+                if isinstance(variant, Variant):
+                    variants[mbox.name] = variant
+                else:
+                    misses[mbox.name] = variant
+                    if variant is ErrorCode.BAD_VARIANT:
+                        codes.append(variant)
+            misses = {name: code for name, code in misses.items() if name not in variants}
+        notice = None
+        if not variants:
+            notice = ErrorCode.BAD_VARIANT if ErrorCode.BAD_VARIANT in codes else ErrorCode.NOT_IN_TEST
+        return Decision(
+            vendor=self._vendor,
+            variants=variants,
+            misses=misses,
+            cookies=cookies,
+            notice=notice,
+            rejected=tuple(codes),
+            advice=None if notice is None else _ADVICE[notice],
+            log=_log(mboxes),
+            hints=_hints(mboxes),
+        )
 
 
 def is_others(answer: Answer, sent: str | None, *, merges: bool) -> bool:
-    """Say whether *answer* may be another visitor's: it names another device than was sent, and not the request.
+    """Say whether *answer* may belong to another visitor: it names another device than was sent, and not the request.
 
-    One that names the request has a new id for a visitor whose own is not known there any more.
+    An answer that names the request gives a new id to a visitor whose id Target has forgotten.
 
     Args:
         merges: an id besides the device's was sent, for which Target may join two profiles under one device.
     """
-    got = answer.device
-    return not merges and not answer.echoed and sent is not None and got is not None and bare(got) != bare(sent)
+    device = answer.device
+    return not merges and not answer.echoed and sent is not None and device is not None and bare(device) != bare(sent)
 
 
-def settle(
-    vendor: str,
-    answer: Answer,
-    asked: Collection[str],
-    *,
-    as_attributes: bool,
-    cookies: tuple[CookieChange, ...] = (),
-) -> Decision:
-    """Return the decision that *answer* makes for the mboxes *asked*."""
-    if answer.fault is not None:
-        return Decision(
-            vendor=vendor,
-            error=answer.fault,
-            trips=not answer.ours,
-            retry_after_s=answer.retry_after_s,
-            advice=_ADVICE.get(answer.fault) if answer.ours else None,
-        )
-    found, foreign = answers.boxes(answer.document, asked)
-    return decision(
-        vendor, found, asked, as_attributes=as_attributes, cookies=cookies, rejected=[ErrorCode.BAD_ALIAS] * foreign
-    )
+def variant_of(mbox: Mbox, vendor: str) -> Variant | ErrorCode:
+    """Return the variant of an mbox, or why there is none: `NOT_IN_TEST` if no activity takes the visitor.
+
+    Its key is the experience's name, which an answer has only if the response token is on in Target. Otherwise the key
+    is the offer's name, the experience's id, or the content if that is one word.
+    """
+    if not mbox.offers:
+        return ErrorCode.NOT_IN_TEST
+    offer = next((offer for offer in mbox.offers if offer.usable), None)
+    if offer is None:
+        return ErrorCode.BAD_VARIANT
+    names = (offer.tokens.get(token) for token in ("experience.name", "offer.name", "experience.id"))
+    key = next(filter(None, names), None) or _as_key(offer.content)
+    if key is None:
+        return ErrorCode.BAD_VARIANT
+    return _variant(mbox.name, key, offer.content, offer, mbox, vendor)
 
 
-def decision(
-    vendor: str,
-    found: Sequence[answers.Box],
-    asked: Iterable[str],
-    *,
-    as_attributes: bool,
-    cookies: tuple[CookieChange, ...] = (),
-    rejected: Sequence[ErrorCode] = (),
-) -> Decision:
-    """Return the decision that the mboxes *found* make."""
-    codes = list(rejected)
-    misses: dict[str, ErrorCode] = {}
-    if as_attributes:
-        variants, refused = answers.attributes(found, vendor)
-        codes += refused
-    else:
-        variants = {}
-        misses = dict.fromkeys(asked, ErrorCode.NOT_IN_TEST)
-        for each in found:
-            made = each.variant or answers.variant(each, vendor)
-            if isinstance(made, Variant):
-                variants[each.name] = made
-            else:
-                misses[each.name] = made
-                if made is ErrorCode.BAD_VARIANT:
-                    codes.append(made)
-        misses = {name: code for name, code in misses.items() if name not in variants}
-    notice = None
-    if not variants:
-        notice = ErrorCode.BAD_VARIANT if ErrorCode.BAD_VARIANT in codes else ErrorCode.NOT_IN_TEST
-    return Decision(
+def attribute_variants(mboxes: Iterable[Mbox], vendor: str) -> tuple[dict[str, Variant], list[ErrorCode]]:
+    """Return a variant for each key of the JSON offers, and why keys are left out. A later mbox wins.
+
+    The vendor's own clients read attributes in the same way (`getAttributes`).
+    """
+    variants: dict[str, Variant] = {}
+    rejected: list[ErrorCode] = []
+    for mbox in mboxes:
+        for offer in mbox.offers:
+            if offer.type != "json" or not isinstance(offer.content, dict):
+                continue
+            for alias, value in islice(offer.content.items(), ATTRIBUTES):
+                if len(variants) + len(rejected) >= ATTRIBUTES:
+                    rejected.append(ErrorCode.TOO_MANY)
+                    return variants, rejected
+                key = _as_key(value, VALUE_CHARS)
+                if not alias or len(alias) > 250 or CONTROLS.search(alias):
+                    rejected.append(ErrorCode.BAD_ALIAS)
+                elif key is None:
+                    rejected.append(ErrorCode.BAD_VARIANT)
+                else:
+                    variants[alias] = _variant(alias, key, value, offer, mbox, vendor)
+    return variants, rejected
+
+
+def _variant(alias: str, key: str, payload: Any, offer: Offer, mbox: Mbox, vendor: str) -> Variant:
+    extra = {"mbox": mbox.name, "event_token": offer.event_token, "click_token": mbox.click_token, "state": mbox.state}
+    tokens = offer.tokens
+    return Variant(
+        alias=alias,
+        key=key,
+        payload=payload,
         vendor=vendor,
-        variants=variants,
-        misses=misses,
-        cookies=cookies,
-        notice=notice,
-        rejected=tuple(codes),
-        advice=None if notice is None else _ADVICE[notice],
-        log=_log(found),
-        hints=_hints(found),
+        reason=Reason.TARGETING_MATCH if tokens.get("activity.type", "").lower() == "xt" else Reason.SPLIT,
+        name=tokens.get("activity.name"),
+        experiment_id=tokens.get("experience.id"),
+        test_id=tokens.get("activity.id"),
+        ids={**tokens, **{name: value for name, value in extra.items() if value is not None}},
     )
 
 
-def _hints(found: Iterable[answers.Box]) -> dict[str, Any]:
-    """Return what only the page can carry out: redirects, visual changes, and what Analytics is to be told."""
+def _as_key(value: Any, chars: int = WORD_CHARS) -> str | None:
+    """Return *value* as the key of a variant; None if it is empty, too long, or more than one line."""
+    if isinstance(value, str):
+        text = value
+    elif value is None:
+        return None
+    else:
+        text = orjson.dumps(value).decode()
+    return text if 0 < len(text) <= chars and not CONTROLS.search(text) and not blank(text) else None
+
+
+def _hints(mboxes: Iterable[Mbox]) -> dict[str, Any]:
+    """Return what only the page can carry out: redirects, visual changes, and data for Analytics."""
     by_mbox: dict[str, Any] = {}
-    for each in found:
-        offers = [{"type": one.type, "content": one.content} for one in each.for_the_page]
-        if not offers and not each.analytics:
+    for mbox in mboxes:
+        offers = [{"type": offer.type, "content": offer.content} for offer in mbox.for_the_page]
+        if not offers and not mbox.analytics:
             continue
-        told = {"offers": offers, "analytics": each.analytics}
-        small = {name: value for name, value in told.items() if value and len(orjson.dumps(value)) <= HINT_BYTES}
+        parts = {"offers": offers, "analytics": mbox.analytics}
+        small = {name: value for name, value in parts.items() if value and len(orjson.dumps(value)) <= HINT_BYTES}
         if small:
-            by_mbox[each.name] = small
+            by_mbox[mbox.name] = small
     return {"bootstrap": by_mbox} if by_mbox else {}
 
 
-def _log(found: Iterable[answers.Box]) -> str | None:
-    traces = {each.name: each.trace for each in found if each.trace is not None}
+def _log(mboxes: Iterable[Mbox]) -> str | None:
+    traces = {mbox.name: mbox.trace for mbox in mboxes if mbox.trace is not None}
     return orjson.dumps(traces).decode()[:LOG_CHARS] if traces else None
 
 

@@ -1,4 +1,4 @@
-"""Say what happened in Target's terms: displays and clicks are notifications, conversions are mboxes with an order.
+"""Events in Target's terms: notifications of displays, mboxes of conversions.
 
 Source: Adobe Target Delivery API, "Notifications" and "Execute"; an order's fields as its `order` object.
 """
@@ -20,13 +20,13 @@ _PRODUCT_NAMES = ("id", "sku", "product_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One thing that Target is told, and what of the event is settled by it.
+class EventPart:
+    """A part of an event in Target's terms, and the aliases that it reports.
 
     Attributes:
-        id: of the notification, or the name of the mbox; what an answer lists as taken.
+        id: of the notification, or the name of the mbox; an answer lists it as processed.
         kind: "notifications" or "mboxes".
-        shown: the experience that the visitor saw, where it can be compared with the one that is counted.
+        shown: the experience that the visitor saw, for comparison with the counted one.
     """
 
     event: Event
@@ -52,7 +52,7 @@ def mbox_of(metric: str, conversions: Mapping[str, str]) -> str:
     return name
 
 
-def conversion(event: Event, conversions: Mapping[str, str], given: Facts) -> Said:
+def conversion(event: Event, conversions: Mapping[str, str], given: Facts) -> EventPart:
     """Return a track as the display of its metric's mbox."""
     track = event.track
     name = mbox_of(track.metric, conversions)
@@ -62,7 +62,7 @@ def conversion(event: Event, conversions: Mapping[str, str], given: Facts) -> Sa
     order = _order(track)
     if order:
         body["order"] = order
-    return Said(event, event.aliases, name, "mboxes", body)
+    return EventPart(event, event.aliases, name, "mboxes", body)
 
 
 def _fields(track: Track) -> dict[str, Scalar]:
@@ -73,7 +73,7 @@ def _fields(track: Track) -> dict[str, Scalar]:
 
 
 def _order(track: Track) -> dict[str, Any]:
-    """Return the order in *track*; a visitor's own key keeps Target from counting it twice."""
+    """Return the order in *track*. Its id keeps Target from counting it twice."""
     products: list[str] = []
     for item in track.items:
         product = next((str(item[name]) for name in _PRODUCT_NAMES if name in item), "")
@@ -89,43 +89,43 @@ def _order(track: Track) -> dict[str, Any]:
     return order
 
 
-def displays(event: Event) -> Sequence[Said]:
-    """Return what tells that the aliases of *event* were seen: one notification for each token.
+def displays(event: Event) -> Sequence[EventPart]:
+    """Return the display of the aliases of *event*: one notification for each token.
 
-    A variant without a token was not prefetched by us just now; showing its mbox counts the view then.
+    A variant without a token was not prefetched for this visit. A request for its mbox counts the impression then.
     """
     by_token: dict[tuple[str, str | None], list[str]] = {}
     variants = {variant.alias: variant for variant in event.exposed}
     for alias in event.aliases:
         ids = variants[alias].ids if alias in variants else {}
         by_token.setdefault((ids.get("mbox", alias), ids.get("event_token")), []).append(alias)
-    said: list[Said] = []
+    parts: list[EventPart] = []
     for (name, token), aliases in by_token.items():
         first = variants.get(aliases[0])
         if token is None:
-            said.append(
-                Said(event, tuple(aliases), name, "mboxes", {"name": name}, first.experiment_id if first else None)
+            parts.append(
+                EventPart(event, tuple(aliases), name, "mboxes", {"name": name}, first.experiment_id if first else None)
             )
             continue
         state = first.ids.get("state") if first else None
-        said.append(Said(event, tuple(aliases), *_display(event, name, token, state)))
-    return said
+        parts.append(EventPart(event, tuple(aliases), *_display(event, name, token, state)))
+    return parts
 
 
 def _display(event: Event, name: str, token: str, state: str | None) -> tuple[str, str, dict[str, Any]]:
-    # The same on every retry: the event's own id, and a part for what is told by it.
-    part = hashlib.blake2b(f"{name}\0{token}".encode(), digest_size=8).hexdigest()
-    own = f"{event.id}-{part}"
-    what = {} if state is None else {"state": state}
+    # The same on every retry: the id of the event, and a digest of the mbox and the token.
+    digest = hashlib.blake2b(f"{name}\0{token}".encode(), digest_size=8).hexdigest()
+    notification_id = f"{event.id}-{digest}"
+    shown = {} if state is None else {"state": state}
     body: dict[str, Any] = {
-        "id": own,
-        "impressionId": own,
+        "id": notification_id,
+        "impressionId": notification_id,
         "type": "display",
         "timestamp": int(event.track.occurred_at * 1000),
         "tokens": [token],
     }
     if name == PAGE_LOAD:
-        body["pageLoad"] = what
+        body["pageLoad"] = shown
     else:
-        body["mbox"] = {"name": name, **what}
-    return own, "notifications", body
+        body["mbox"] = {"name": name, **shown}
+    return notification_id, "notifications", body

@@ -1,4 +1,4 @@
-"""Turn the parameters of an activity's preview link into fields of a request.
+"""Fields of a request for the parameters of an activity's preview link.
 
 Source: Adobe Target developer guide, "Integrate with QA mode": the links carry `at_preview_token`,
 `at_preview_index=1_2` (activity and experience, from 1), and so on; the server-side API takes `qaMode` and `preview`.
@@ -15,34 +15,34 @@ _IDS = re.compile(r"[0-9]{1,18}(?:_[0-9]{1,18})*")
 _TOKEN_CHARS = 1024
 
 
-def fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body's fields for *parameters*; none where they ask for no preview, or leave it."""
-    said: dict[str, Any] = {}
-    token, link = _token(parameters.get("at_preview_token")), _token(parameters.get("at_preview"))
+def preview_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body's fields for *parameters*; none if they ask for no preview or end it."""
+    fields: dict[str, Any] = {}
+    token, link = _preview_token(parameters.get("at_preview_token")), _preview_token(parameters.get("at_preview"))
     if token:
         mode: dict[str, Any] = {"token": token}
         if str(parameters.get("at_preview_listed_activities_only", "")).lower() == "true":
             mode["listedActivitiesOnly"] = True
-        for ours, theirs in (("true", "evaluateAsTrueAudienceIds"), ("false", "evaluateAsFalseAudienceIds")):
-            ids = parameters.get(f"at_preview_evaluate_as_{ours}_audience_ids")
+        for value, field in (("true", "evaluateAsTrueAudienceIds"), ("false", "evaluateAsFalseAudienceIds")):
+            ids = parameters.get(f"at_preview_evaluate_as_{value}_audience_ids")
             if isinstance(ids, str) and _IDS.fullmatch(ids):
-                mode[theirs] = [int(one) for one in ids.split("_")]
+                mode[field] = [int(number) for number in ids.split("_")]
         indexes = list(_indexes(parameters.get("at_preview_index")))
         if indexes:
             mode["previewIndexes"] = indexes
-        said["qaMode"] = mode
+        fields["qaMode"] = mode
     if link:
-        said["preview"] = {"token": link}
-    return said
+        fields["preview"] = {"token": link}
+    return fields
 
 
-def _token(value: Any) -> str:
+def _preview_token(value: Any) -> str:
     return value if isinstance(value, str) and len(value) <= _TOKEN_CHARS and value.isprintable() else ""
 
 
 def _indexes(value: Any) -> Iterator[dict[str, int]]:
     for text in value if isinstance(value, list | tuple) else [value]:
-        found = _INDEX.fullmatch(str(text))
-        if found:
-            experience = {} if found[2] is None else {"experienceIndex": int(found[2])}
-            yield {"activityIndex": int(found[1]), **experience}
+        match = _INDEX.fullmatch(str(text))
+        if match:
+            experience = {} if match[2] is None else {"experienceIndex": int(match[2])}
+            yield {"activityIndex": int(match[1]), **experience}

@@ -1,36 +1,115 @@
-"""Read answers of the Delivery API: what was decided for each mbox, and the variants that come of it."""
+"""Parser of answers of the Delivery API."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
-from flagmw.codes import ErrorCode, Reason
+from flagmw.codes import ErrorCode, vendor_code
 from flagmw.exceptions import ProtocolError
-from flagmw.types import Variant
+from flagmw.types import Reply, Variant
+from flagmw.vendors.adobe.cookies import device_ok
 from flagmw.vendors.adobe.request import PAGE_LOAD
-from flagmw.vendors.common.json import blank, loads
+from flagmw.vendors.common.http_status import refuses_request, status_fault
+from flagmw.vendors.common.json import loads
+from flagmw.vendors.common.values import object_or_empty, objects_in
 
-VALUE_CHARS = 8 * 1024
-WORD_CHARS = 256
 IDS = 60
-# More than any answer has; what is beyond them is left out.
-BOXES, OPTIONS, ATTRIBUTES = 200, 400, 1_000
+# More than any answer has; the rest is left out.
+BOXES, OPTIONS = 200, 400
 ID_CHARS = 1024
 STATE_CHARS = 8 * 1024
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FLAG_TYPES = ("html", "json")
+
+
+# Every answer has at least one of these fields.
+_ENVELOPE = frozenset({"status", "requestId", "client", "id", "edgeHost", "execute", "prefetch"})
+_BLAMES_VISITOR = re.compile(r"tnt|session", re.IGNORECASE)
+_MESSAGE_CHARS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The content of one answer: the document, or the error that replaces it.
+
+    Attributes:
+        request_refused: the fault lies in the request or in this visitor's session, not in Target's health.
+        blames_visitor: Target cannot use the visitor's ids.
+    """
+
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fault: ErrorCode | None = None
+    retry_after_s: float | None = None
+    request_refused: bool = False
+    blames_visitor: bool = False
+
+    @property
+    def device(self) -> str | None:
+        """The tntId of the answer; None if there is none or it is malformed."""
+        ids = self.document.get("id")
+        device = ids.get("tntId") if isinstance(ids, dict) else None
+        return device if isinstance(device, str) and device_ok(device) else None
+
+    @property
+    def answered(self) -> bool:
+        """Whether it came from Target and not from a failure on the way: a refused visitor is an answer."""
+        return self.fault is None or (
+            self.request_refused and self.fault in (ErrorCode.VENDOR_400, ErrorCode.RATE_LIMITED)
+        )
+
+    @property
+    def echoed(self) -> bool:
+        """Whether it names the request; `read_answer` takes no answer to another one."""
+        return "requestId" in self.document
+
+    @property
+    def edge_host(self) -> str | None:
+        """The host that the answer names for the next calls."""
+        host = self.document.get("edgeHost")
+        return host if isinstance(host, str) else None
+
+
+def read_answer(reply: Reply, request_id: str) -> Answer:
+    """Return the content of *reply*. An answer to another request than *request_id* is a fault."""
+    code, retry_after_s = status_fault(reply)
+    if reply.status == 420:  # no member of `HTTPStatus`: "Too many requests with same session ID"
+        return Answer(fault=ErrorCode.RATE_LIMITED, request_refused=True)
+    if reply.status == 400:
+        return Answer(fault=vendor_code(400), request_refused=True, blames_visitor=_blames_visitor(reply.body))
+    if code is not None:
+        return Answer(fault=code, retry_after_s=retry_after_s, request_refused=refuses_request(reply))
+    try:
+        document = loads(reply.body)
+    except ProtocolError as error:
+        return Answer(fault=error.code)
+    if not isinstance(document, dict):
+        return Answer(fault=ErrorCode.SHAPE)
+    if document.get("requestId", request_id) != request_id:
+        return Answer(fault=ErrorCode.PROTOCOL)
+    if not document.keys() & _ENVELOPE:
+        return Answer(fault=ErrorCode.SHAPE)
+    inner = document.get("status")
+    if type(inner) is int and not 200 <= inner < 300:
+        return read_answer(replace(reply, status=inner if 300 <= inner < 600 else 500), request_id)
+    return Answer(document)
+
+
+def _blames_visitor(body: bytes) -> bool:
+    try:
+        document = loads(body[: 64 * 1024])
+    except ProtocolError:
+        return False
+    message = document.get("message") if isinstance(document, dict) else None
+    return isinstance(message, str) and _BLAMES_VISITOR.search(message[:_MESSAGE_CHARS]) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One option of an mbox: its content where that can be a flag's, and what the answer tells of it."""
+    """One option of an mbox: its content and its tokens."""
 
     type: str
     content: Any
@@ -39,16 +118,16 @@ class Offer:
 
     @property
     def usable(self) -> bool:
-        """Whether this can be a flag: markup or JSON, or an experience that leaves the page as it is."""
+        """Whether it can be a flag: HTML or JSON, or an experience that leaves the page unchanged."""
         return self.type in _FLAG_TYPES or (not self.type and self.content is None and bool(self.tokens))
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """What an answer says of one mbox.
+class Mbox:
+    """One mbox of an answer.
 
     Attributes:
-        variant: what comes of it, where that was worked out before.
+        variant: its variant, if known beforehand.
     """
 
     name: str
@@ -62,42 +141,42 @@ class Box:
     @property
     def for_the_page(self) -> list[Offer]:
         """The offers that only the page can carry out."""
-        return [one for one in self.offers if one.type and not one.usable]
+        return [offer for offer in self.offers if offer.type and not offer.usable]
 
 
-def boxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Box], int]:
-    """Return the mboxes of an answer, prefetched ones first, and how many there are that nobody asked for."""
-    found: list[Box] = []
+def asked_mboxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Mbox], int]:
+    """Return the mboxes of an answer that are in *asked*, prefetched ones first, and the number of others."""
+    mboxes: list[Mbox] = []
     foreign = 0
-    room = OPTIONS
-    for section in (_dict(document.get("prefetch")), _dict(document.get("execute"))):
-        named = [(item.get("name"), item) for item in dicts(section.get("mboxes"))]
+    options_left = OPTIONS
+    for section in (object_or_empty(document.get("prefetch")), object_or_empty(document.get("execute"))):
+        named = [(item.get("name"), item) for item in objects_in(section.get("mboxes"))]
         named = named[:BOXES]
         page = section.get("pageLoad")
         if isinstance(page, dict):
             named.append((PAGE_LOAD, page))
         for name, item in named:
             if isinstance(name, str) and name in asked:
-                found.append(box(name, item, room))
-                room -= len(found[-1].offers)
+                mboxes.append(read_mbox(name, item, options_left))
+                options_left -= len(mboxes[-1].offers)
             else:
                 foreign += 1
-    return found, foreign
+    return mboxes, foreign
 
 
-def box(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> Box:
-    """Return what *item*, one mbox of an answer or of the on-device rules, says of the mbox *name*.
+def read_mbox(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> Mbox:
+    """Return the mbox *name* from *item*, a part of an answer or of the on-device rules.
 
     Args:
-        most: how many of its options are taken.
+        most: the largest number of options to read.
     """
-    clicks = (metric for metric in dicts(item.get("metrics")) if metric.get("type") == "click")
-    return Box(
+    clicks = (metric for metric in objects_in(item.get("metrics")) if metric.get("type") == "click")
+    return Mbox(
         name,
-        tuple(_offer(option) for option in dicts(item.get("options"))[: max(0, most)]),
-        _text(item.get("state"), STATE_CHARS),
-        next((token for metric in clicks if (token := _text(metric.get("eventToken"), ID_CHARS))), None),
-        _dict(item.get("analytics")).get("payload"),
+        tuple(_offer(option) for option in objects_in(item.get("options"))[: max(0, most)]),
+        _bounded_text(item.get("state"), STATE_CHARS),
+        next((token for metric in clicks if (token := _bounded_text(metric.get("eventToken"), ID_CHARS))), None),
+        object_or_empty(item.get("analytics")).get("payload"),
         item.get("trace"),
     )
 
@@ -112,97 +191,19 @@ def _offer(option: Mapping[str, Any]) -> Offer:
             pass  # a JSON offer that is text after all
     if kind == "html":
         content = content.strip() if isinstance(content, str) else None
-    tokens = dict(_tokens(_dict(option.get("responseTokens"))))
-    return Offer(kind, content, tokens, _text(option.get("eventToken"), ID_CHARS))
+    tokens = dict(_tokens(object_or_empty(option.get("responseTokens"))))
+    return Offer(kind, content, tokens, _bounded_text(option.get("eventToken"), ID_CHARS))
 
 
 def _tokens(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield response tokens as texts: the service writes ids as texts, on-device rules as numbers."""
     for name, value in list(raw.items())[:IDS]:
         values = value if isinstance(value, list) else [value]
-        text = ",".join(str(one) for one in values if isinstance(one, str | int | float))
-        if 0 < len(text) <= ID_CHARS and not _CONTROLS.search(text):
+        text = ",".join(str(scalar) for scalar in values if isinstance(scalar, str | int | float))
+        if 0 < len(text) <= ID_CHARS and not CONTROLS.search(text):
             yield name, text
 
 
-def variant(found: Box, vendor: str) -> Variant | ErrorCode:
-    """Return the variant of an mbox, or why there is none: `NOT_IN_TEST` where no activity takes the visitor.
-
-    Its key is the experience's name, which an answer has only where the response token is switched on in Target;
-    else the offer's name, the experience's id, or the content where that is but a word.
-    """
-    if not found.offers:
-        return ErrorCode.NOT_IN_TEST
-    offer = next((one for one in found.offers if one.usable), None)
-    if offer is None:
-        return ErrorCode.BAD_VARIANT
-    names = (offer.tokens.get(token) for token in ("experience.name", "offer.name", "experience.id"))
-    key = next(filter(None, names), None) or _word(offer.content)
-    if key is None:
-        return ErrorCode.BAD_VARIANT
-    return _variant(found.name, key, offer.content, offer, found, vendor)
-
-
-def attributes(found: Iterable[Box], vendor: str) -> tuple[dict[str, Variant], list[ErrorCode]]:
-    """Return a variant for each key of the JSON offers, a later mbox's before an earlier one's, and what cannot be.
-
-    That is how the vendor's own clients understand attributes (`getAttributes`).
-    """
-    variants: dict[str, Variant] = {}
-    rejected: list[ErrorCode] = []
-    for each in found:
-        for offer in each.offers:
-            if offer.type != "json" or not isinstance(offer.content, dict):
-                continue
-            for alias, value in islice(offer.content.items(), ATTRIBUTES):
-                if len(variants) + len(rejected) >= ATTRIBUTES:
-                    rejected.append(ErrorCode.TOO_MANY)
-                    return variants, rejected
-                key = _word(value, VALUE_CHARS)
-                if not alias or len(alias) > 250 or _CONTROLS.search(alias):
-                    rejected.append(ErrorCode.BAD_ALIAS)
-                elif key is None:
-                    rejected.append(ErrorCode.BAD_VARIANT)
-                else:
-                    variants[alias] = _variant(alias, key, value, offer, each, vendor)
-    return variants, rejected
-
-
-def _variant(alias: str, key: str, payload: Any, offer: Offer, found: Box, vendor: str) -> Variant:
-    own = {"mbox": found.name, "event_token": offer.event_token, "click_token": found.click_token, "state": found.state}
-    tokens = offer.tokens
-    return Variant(
-        alias=alias,
-        key=key,
-        payload=payload,
-        vendor=vendor,
-        reason=Reason.TARGETING_MATCH if tokens.get("activity.type", "").lower() == "xt" else Reason.SPLIT,
-        name=tokens.get("activity.name"),
-        experiment_id=tokens.get("experience.id"),
-        test_id=tokens.get("activity.id"),
-        ids={**tokens, **{name: value for name, value in own.items() if value is not None}},
-    )
-
-
-def _word(value: Any, chars: int = WORD_CHARS) -> str | None:
-    """Return *value* as the key of a variant, None if it is none: empty, too long, or more than one line."""
-    if isinstance(value, str):
-        text = value
-    elif value is None:
-        return None
-    else:
-        text = orjson.dumps(value).decode()
-    return text if 0 < len(text) <= chars and not _CONTROLS.search(text) and not blank(text) else None
-
-
-def _text(value: Any, chars: int) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= chars and not _CONTROLS.search(value) else None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in a list of JSON; none of what is no list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _bounded_text(value: Any, chars: int) -> str | None:
+    """Return *value* if it is a text of one line and at most *chars* characters."""
+    return value if isinstance(value, str) and 0 < len(value) <= chars and not CONTROLS.search(value) else None

@@ -1,4 +1,4 @@
-"""What an HTTP status means where the vendor's own envelope says nothing."""
+"""Error codes of HTTP statuses, for answers without an envelope."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RETRY_AFTER_MAX_S = 3600.0
 
 
 def status_fault(reply: Reply) -> tuple[ErrorCode | None, float | None]:
-    """Return the fault in *reply*'s status and the seconds it asks us to wait; (None, None) for a success."""
+    """Return the fault in *reply*'s status and the seconds it asks to wait; (None, None) for a success."""
     status = reply.status
     if 200 <= status < 300:
         return None, None
@@ -21,11 +21,16 @@ def status_fault(reply: Reply) -> tuple[ErrorCode | None, float | None]:
     return ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.HTTP_STATUS, rest
 
 
+def refuses_request(reply: Reply) -> bool:
+    """Say whether the status blames the request and not the vendor's health: it does not count for the breaker."""
+    return 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
+
+
 def retry_after(reply: Reply) -> float | None:
     """Return the seconds of a Retry-After header (RFC 9110 section 10.2.3), clamped to an hour.
 
-    A date is read against the vendor's own Date header, so that no clock of ours is needed.
-    None when there is none or it makes no sense.
+    A date is read against the vendor's own Date header, so no local clock is needed.
+    None if there is none or it cannot be read.
     """
     text = reply.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():

@@ -1,4 +1,4 @@
-"""Parse vendors' JSON: strict, UTF-8, and bounded in depth, size and time."""
+"""Strict JSON parser with bounds on depth, size and time."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
 
 MAX_DEPTH = 32
-# Objects and lists are what takes time. The longest answers of the vendors have some thousands of them.
+# Objects and lists take most of the time. The longest answers of the vendors have some thousands of them.
 MAX_CONTAINERS = 16_384
-# Beyond these an answer is not repaired: published samples are short, with a few comments.
+# Longer answers are not repaired: published samples are short, with a few comments.
 MAX_COMMENTS = 1_000
 MAX_CUTS = 1_000
 MAX_HALVES = 16_384
 MAX_PARTS = 16_384
-# UTF-8, and with it JSON, has no form for half a surrogate pair.
+# UTF-8, and so JSON, cannot represent half a surrogate pair.
 BROKEN = re.compile(r"[\ud800-\udfff]")
 
-# The escape of half a surrogate pair, where every backslash begins an escape. What begins with a literal is found
-# ten times faster than what may begin in several ways.
+# The escape of half a surrogate pair, in a text where every backslash begins an escape. A pattern that begins with a
+# literal is ten times faster than one with several beginnings.
 _HALF_ESCAPE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-# What is left of a character's bytes where a text was cut inside it, and half a surrogate pair that was encoded by
-# itself. A byte that stands alone is most likely Latin-1, whose texts are not to be guessed at.
+# The rest of a character's bytes after a cut, and half a surrogate pair that was encoded alone. A single byte is most
+# likely Latin-1, which is not repaired.
 _HALF_BYTES = re.compile(
     rb"[\xf0-\xf4][\x80-\xbf]{0,2}(?![\x80-\xbf])|[\xe0-\xef][\x80-\xbf](?![\x80-\xbf])"
     rb'|\xed[\xa0-\xbf][\x80-\xbf]|(?<=")[\x80-\xbf]{1,3}'
 )
-# Up to the next comment. No part of the text is looked at twice.
+# Text up to the next comment, matched without backtracking.
 _CODE = re.compile(rb'[^"/]*+(?:(?:"[^"]*+"|/(?![/*]))[^"/]*+)*+')
 _TRAILING_COMMAS = re.compile(rb",(?=\s*+[}\]])")
-# While the outside of strings is worked on, escapes are hidden behind bytes that no JSON text has.
+# Escapes are replaced by bytes that no JSON text has, while the text outside of strings is repaired.
 _BACKSLASH, _QUOTE = b"\x01", b"\x02"
 
 
 def blank(text: str) -> bool:
-    """Say whether nothing is left of *text* but the marks of broken characters."""
+    """Say whether *text* holds nothing but the marks of broken characters."""
     return not text.strip("\ufffd")
 
 
 def sound(text: str) -> str:
-    """Return *text* without broken Unicode."""
+    """Return *text* without halves of surrogate pairs."""
     return text if text.isascii() else BROKEN.sub("", text)
 
 
@@ -55,16 +55,16 @@ def loads(body: bytes, most: int | None = MAX_CONTAINERS) -> Any:
     """Return the document in *body*. Characters that were cut in half are replaced by U+FFFD.
 
     Args:
-        most: how many objects and lists it may have; None where no visitor waits for it.
+        most: the largest number of objects and lists; None for no limit, if no visitor waits.
 
     Raises:
-        ProtocolError: `EMPTY` for no text at all, `SHAPE` for what lies too deep, `NOT_JSON` for anything else.
+        ProtocolError: `EMPTY` for an empty body, `SHAPE` for too deep nesting, `NOT_JSON` for other texts.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     if not body or body.isspace():
         raise ProtocolError(ErrorCode.EMPTY)
-    # There are no more containers, and nothing lies deeper, than there are opening brackets. Counting those is quick,
-    # and counts too many where there are some in strings.
+    # The number of opening brackets bounds the number of containers and the depth. It is quick to count, and too high
+    # if strings hold brackets.
     brackets = _brackets(body)
     if most is not None and brackets > most and _too_many(body, most):
         raise ProtocolError(ErrorCode.NOT_JSON)
@@ -81,9 +81,9 @@ def loads(body: bytes, most: int | None = MAX_CONTAINERS) -> Any:
 
 
 def loads_tolerant(body: bytes) -> Any:
-    """As `loads`, but forgive comments and trailing commas outside of strings, which published samples have.
+    """As `loads`, but accept comments and trailing commas outside of strings, which published samples have.
 
-    The strict parser goes first, so a valid document never meets the repair.
+    The strict parser runs first, so a valid document is never repaired.
     """
     try:
         return loads(body)
@@ -99,7 +99,7 @@ def _too_many(body: bytes, most: int) -> bool:
 
 
 def _repairable(body: bytes) -> bool:
-    """Say whether there may be anything to repair in *body*, of a size for which that takes no time to speak of."""
+    """Say whether *body* may need a repair, and is small enough for a quick one."""
     if body.count(b",") > MAX_PARTS or _brackets(body) > MAX_CONTAINERS:
         return False
     if body.count(b'"') > 4 * MAX_PARTS or body.count(b"\\") > 4 * MAX_PARTS:
@@ -112,20 +112,20 @@ def _brackets(text: bytes) -> int:
 
 
 def _hidden(text: bytes) -> bytes:
-    """Return *text* without escaped backslashes and quotes: every quote that is left begins or ends a string."""
+    """Return *text* without escaped backslashes and quotes: every remaining quote begins or ends a string."""
     return text.replace(b"\\\\", _BACKSLASH).replace(b'\\"', _QUOTE) if b"\\" in text else text
 
 
 def _with_whole_characters(body: bytes) -> Any:
-    """Return the document in *body*, which has characters that were cut in half, if nothing else is wrong with it."""
+    """Return the document in *body* with its cut characters replaced, if it has no other fault."""
     mended, halves = 0, body.count(b"\\ud") + body.count(b"\\uD")
     try:
         if not body.isascii() and body.decode("utf-8", "replace").count("\ufffd") <= MAX_CUTS:
             whole = body.decode("utf-8", _CUT).encode()
             mended, body = len(whole) != len(body) or whole != body, whole
         if 0 < halves <= MAX_HALVES:
-            body, found = _HALF_ESCAPE.subn(rb"\\ufffd", body.replace(b"\\\\", rb"\u005c"))
-            mended += found
+            body, halves_replaced = _HALF_ESCAPE.subn(rb"\\ufffd", body.replace(b"\\\\", rb"\u005c"))
+            mended += halves_replaced
         if mended:
             return orjson.loads(body)
     except ValueError:  # also of JSON, and of bytes that are no text
@@ -134,12 +134,12 @@ def _with_whole_characters(body: bytes) -> Any:
 
 
 def _mend_cut(error: UnicodeError) -> tuple[str, int]:
-    """Put U+FFFD in place of what is left of a character that was cut; an error handler of codecs."""
+    """Replace the rest of a cut character by U+FFFD; an error handler of codecs."""
     assert isinstance(error, UnicodeDecodeError)
-    found = _HALF_BYTES.match(error.object, error.start)
-    if found is None:
+    half = _HALF_BYTES.match(error.object, error.start)
+    if half is None:
         raise error
-    return "\ufffd", found.end()
+    return "\ufffd", half.end()
 
 
 _CUT = "flagmw.cut"
@@ -150,7 +150,7 @@ def _repaired(body: bytes) -> bytes:
     """Return *body* without comments and trailing commas.
 
     Raises:
-        ProtocolError: `NOT_JSON`, for what no repair makes JSON of, or for too much of it.
+        ProtocolError: `NOT_JSON`, if no repair helps or the body is too long for one.
     """
     if _BACKSLASH in body or _QUOTE in body:  # in JSON these two are escaped
         raise ProtocolError(ErrorCode.NOT_JSON)
@@ -173,20 +173,20 @@ def _without_comments(text: bytes) -> bytes:
     pieces: list[bytes] = []
     at = 0
     for _ in range(MAX_COMMENTS):
-        found = _CODE.match(text, at)
-        end = at if found is None else found.end()
+        code = _CODE.match(text, at)
+        end = at if code is None else code.end()
         pieces.append(text[at:end])
         begin = text[end : end + 2]
         if begin not in (b"//", b"/*"):
             return b" ".join([*pieces, text[end:]])
-        # One without an end swallows the rest.
+        # A comment without an end reaches to the end of the text.
         stop, length = (text.find(b"\n", end), 0) if begin == b"//" else (text.find(b"*/", end + 2), 2)
         at = len(text) if stop < 0 else stop + length
     raise ProtocolError(ErrorCode.NOT_JSON)
 
 
 def _check_nesting(body: bytes) -> None:
-    """As `_check_depth`, by the text of a document that is sound; for many numbers in few lists that is quicker."""
+    """As `_check_depth`, from the text of a valid document; quicker for many numbers in few lists."""
     nested = b"".join(_hidden(body).split(b'"')[::2]).translate(_SQUARE, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
         nested = nested.replace(b"[]", b"")

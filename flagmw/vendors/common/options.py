@@ -1,4 +1,4 @@
-"""Checks that vendors' options share."""
+"""Option checks that all vendors share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flagmw.exceptions import ConfigError
 def checked_base_url(owner: str, base_url: str, option: str = "base_url") -> str:
     """Return *base_url*, the value of *option*, without a trailing slash.
 
-    Whether plain http may go beyond this machine is decided where `debug` is known.
+    Plain http beyond this machine is checked by the configuration, which knows `debug`.
 
     Raises:
-        ConfigError: it is no http(s) URL, has user-info, a query or a fragment.
+        ConfigError: it is not an http(s) URL, or has user-info, a query or a fragment.
     """
     field = f"{owner}: {option}"
     if not isinstance(base_url, str):
@@ -46,21 +46,21 @@ def leaves_machine_unencrypted(base_url: str) -> bool:
 
 
 def checked_prefix(owner: str, prefix: Any) -> str:
-    """Return *prefix*, which stands before aliases.
+    """Return *prefix*, the text before aliases.
 
     Raises:
-        ConfigError: it is no text of up to 64 printable characters.
+        ConfigError: it is not a text of up to 64 printable characters.
     """
     if not isinstance(prefix, str) or len(prefix) > 64 or not prefix.isprintable():
         raise ConfigError(f'{owner}: prefix must be a text of up to 64 printable characters, such as "shop:"')
     return prefix
 
 
-def flag(owner: str, field: str, value: Any) -> bool:
-    """Return *value*, which is True or False.
+def checked_flag(owner: str, field: str, value: Any) -> bool:
+    """Return *value* if it is True or False.
 
     Raises:
-        ConfigError: it is something else: a text such as "false" would count as true.
+        ConfigError: it is not a boolean. A text such as "false" would count as true.
     """
     if not isinstance(value, bool):
         raise ConfigError(f"{owner}: {field} must be True or False")
@@ -71,7 +71,7 @@ def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return *value* if it is one of *allowed*.
 
     Raises:
-        ConfigError: it is not; the text lists what is.
+        ConfigError: it is not; the text lists the allowed values.
     """
     if value not in allowed:
         listed = ", ".join(f'"{choice}"' for choice in allowed)
@@ -80,9 +80,9 @@ def one_of(owner: str, field: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def checked_decides_by(owner: str, value: Any) -> str:
-    """Return *value*, which says what part of a page's address decisions depend on.
+    """Return *value*, the part of a page's address that decisions depend on.
 
     Raises:
-        ConfigError: it is none of "site", "path" and "url".
+        ConfigError: it is not "site", "path" or "url".
     """
     return one_of(owner, "decides_by", value, ("site", "path", "url"))

@@ -1,8 +1,8 @@
-"""The cookies of Contentstack Personalize at the visitor, as its own client writes and reads them.
+"""Cookies of Contentstack Personalize, in the form of its own client.
 
-`cs-personalize-user-uid` is the visitor, `cs-personalize-manifest` the last decision as raw compact JSON, with which
-the client in the page asks no more (npm `@contentstack/personalize-edge-sdk`, `addStateToResponse` and `init`). That
-client takes a value up to the next `=` and decodes nothing.
+`cs-personalize-user-uid` names the visitor. `cs-personalize-manifest` holds the last decision as raw compact JSON, with
+which the client in the page does not ask again (npm `@contentstack/personalize-edge-sdk`, `addStateToResponse` and
+`init`). That client reads a value up to the next `=` and decodes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 from flagmw._cookies.header import octets_ok
 from flagmw._cookies.rule import CookieRule
+from flagmw.types import CookieChange
+from flagmw.vendors.common.values import unquoted
 
 USER = "cs-personalize-user-uid"
 MANIFEST = "cs-personalize-manifest"
@@ -22,41 +24,67 @@ USER_LIFE_S = 365 * 86400
 MANIFEST_MAX_BYTES = 3800  # browsers drop a cookie of more than 4,096 bytes, its name included
 
 _UID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# What the official client makes of a missing id, and keeps.
-_NOBODY = frozenset({"null", "undefined"})
+# The official client writes a missing id as one of these texts.
+_MISSING = frozenset({"null", "undefined"})
 _JSON = re.compile(r"\{[ -:<>-~]*\}")
+
+
+class Cookies:
+    """The cookies of one project.
+
+    Args:
+        manifest: the decision is kept in a cookie for the client in the page.
+        lytics: the cookies of Lytics are read. They are never written.
+    """
+
+    def __init__(self, *, manifest: bool, lytics: bool) -> None:
+        self._manifest, self._lytics = manifest, lytics
+
+    def rule(self) -> CookieRule:
+        """Return the rule for the cookies in use."""
+        written = frozenset({USER, MANIFEST} if self._manifest else {USER})
+        read = written | {LYTICS_AUDIENCES, LYTICS_ID} if self._lytics else written
+        return CookieRule(
+            prefixes=tuple(sorted(read)),
+            reads=read.__contains__,
+            writes=written.__contains__,
+            value_ok=lambda value: octets_ok(value) or _JSON.fullmatch(value) is not None,
+            max_bytes=MANIFEST_MAX_BYTES,
+            # The manifest only saves a request. The cookies of Lytics belong to the site and are never given up.
+            priority=lambda name: {USER: 0, MANIFEST: 2}.get(name, -1),
+        )
+
+    def read(self, cookies: Mapping[str, str]) -> str | None:
+        """Return the visitor's uid; None if there is none or it is malformed."""
+        return usable_uid(unquoted(cookies.get(USER, "")))
+
+    def lytics_audiences(self, cookies: Mapping[str, str]) -> str:
+        """Return the audiences that Lytics keeps; empty if they are not used."""
+        return unquoted(cookies.get(LYTICS_AUDIENCES, "")) if self._lytics else ""
+
+    def lytics_id(self, cookies: Mapping[str, str]) -> str | None:
+        """Return the visitor's id at Lytics; None if it is not used."""
+        return unquoted(cookies.get(LYTICS_ID, "")) if self._lytics else None
+
+    def changes(self, uid: str | None, manifest: str, cookies: Mapping[str, str]) -> tuple[CookieChange, ...]:
+        """Return the cookies after a decision for the visitor *uid*, who has *cookies*."""
+        changes = []
+        if uid is not None:
+            changes.append(CookieChange(name=USER, value=uid, max_age_s=USER_LIFE_S))
+        # With a manifest but no uid the client in the page would report impressions of "undefined".
+        if self._manifest and uid is not None and _fits(manifest):
+            changes.append(CookieChange(name=MANIFEST, value=manifest))
+        elif MANIFEST in cookies:
+            # With an old manifest the page would show another decision than this response.
+            changes.append(CookieChange(name=MANIFEST, value="", max_age_s=0))
+        return tuple(changes)
 
 
 def usable_uid(uid: Any) -> str | None:
     """Return *uid* if it can name a visitor in a header and in a cookie, else None. It is opaque, not a number."""
-    return uid if isinstance(uid, str) and _UID.fullmatch(uid) and uid not in _NOBODY else None
+    return uid if isinstance(uid, str) and _UID.fullmatch(uid) and uid not in _MISSING else None
 
 
-def user_uid(cookies: Mapping[str, str]) -> str | None:
-    """Return the visitor's uid among *cookies*; some clients add quotes."""
-    return usable_uid(bare(cookies.get(USER, "")))
-
-
-def bare(value: str) -> str:
-    """Return *value* without one pair of quotes around it."""
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-
-
-def fits(manifest: str) -> bool:
-    """Say whether *manifest* can be a cookie that the client in the page will read back whole."""
+def _fits(manifest: str) -> bool:
+    """Say whether the client in the page can read *manifest* back from a cookie."""
     return len(manifest) <= MANIFEST_MAX_BYTES and _JSON.fullmatch(manifest) is not None
-
-
-def rule(*, manifest: bool, lytics: bool) -> CookieRule:
-    """Return the rule for the cookies that are in use; those of Lytics are only read."""
-    own = frozenset({USER, MANIFEST} if manifest else {USER})
-    read = own | {LYTICS_AUDIENCES, LYTICS_ID} if lytics else own
-    return CookieRule(
-        prefixes=tuple(sorted(read)),
-        reads=read.__contains__,
-        writes=own.__contains__,
-        value_ok=lambda value: octets_ok(value) or _JSON.fullmatch(value) is not None,
-        max_bytes=MANIFEST_MAX_BYTES,
-        # The manifest is only a saving; the cookies of Lytics are not ours to give up.
-        priority=lambda name: {USER: 0, MANIFEST: 2}.get(name, -1),
-    )

@@ -1,23 +1,25 @@
-"""Check the options of a Contentstack Personalize project."""
+"""Options of a Contentstack Personalize project, with their checks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from flagmw._cookies.rule import CookieRule
 from flagmw.exceptions import ConfigError
 from flagmw.types import Scalar
-from flagmw.vendors.common.options import one_of
+from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_flag, checked_prefix, one_of
 from flagmw.vendors.contentstack.request import live_attributes
 from flagmw.vendors.contentstack.response import SHORT_UID
 
 TAGS_MAX = 10
-# Before the short uid it is the alias of an experience that the site gave no name.
+# Begins the alias of an experience without an entry in `aliases`; the short uid follows.
 UNNAMED = "exp:"
 
-# Contentstack's list of regions, with what stands before the host of each.
+# Contentstack's list of regions, with the prefix of each host name.
 REGIONS: Mapping[str, str] = MappingProxyType(
     {
         "aws-na": "",
@@ -33,33 +35,117 @@ _PROJECT = re.compile(r"[0-9a-f]{24}")
 _TAG = re.compile(r"[A-Za-z0-9_:-]{1,32}")
 
 
-def edge_url(owner: str, region: Any) -> str:
-    """Return the address of the Edge API in *region*, which the vendor also writes in capitals.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Checked options of one project; their meaning is described at `Contentstack`."""
 
-    Raises:
-        ConfigError: there is no such region.
-    """
-    known = one_of(owner, "region", region.lower() if isinstance(region, str) else region, tuple(REGIONS))
-    return f"https://{REGIONS[known]}personalize-edge.contentstack.com"
+    name: str
+    project_uid: str
+    base_url: str
+    exposure: str
+    prefix: str
+    aliases: Mapping[str, str]
+    tags: tuple[str, ...]
+    data: Mapping[str, Scalar]
+    known_users: bool
+    manifest_cookie: bool
+    lytics: bool
+    decides_by: str
+    at_most_once: bool
+    shadow: bool
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        name: str,
+        project_uid: Any,
+        region: Any,
+        base_url: Any,
+        exposure: Any,
+        prefix: Any,
+        aliases: Any,
+        tags: Any,
+        data: Any,
+        known_users: Any,
+        manifest_cookie: Any,
+        lytics: Any,
+        decides_by: Any,
+        at_most_once: Any,
+        shadow: Any,
+    ) -> Options:
+        """Check the options that a user gave.
+
+        Raises:
+            ConfigError: an option is wrong; the text names it and says what is right.
+        """
+        owner = f"vendor {name!r}"
+        regional = _checked_region_url(owner, region)
+        return cls(
+            name=name,
+            prefix=checked_prefix(owner, prefix),
+            project_uid=_checked_project(owner, project_uid),
+            base_url=regional if base_url is None else checked_base_url(owner, base_url),
+            exposure=one_of(owner, "exposure", exposure, ("read", "off")),
+            at_most_once=checked_flag(owner, "at_most_once", at_most_once),
+            shadow=checked_flag(owner, "shadow", shadow),
+            aliases=_checked_aliases(owner, aliases),
+            tags=_checked_tags(owner, tags),
+            data=_checked_data(owner, data),
+            known_users=checked_flag(owner, "known_users", known_users),
+            manifest_cookie=checked_flag(owner, "manifest_cookie", manifest_cookie),
+            lytics=checked_flag(owner, "lytics", lytics),
+            decides_by=checked_decides_by(owner, decides_by),
+        )
+
+    def alias_of(self, short_uid: str) -> str:
+        """Return the alias of the experience *short_uid*."""
+        return self.aliases.get(short_uid, UNNAMED + short_uid)
+
+    def may_have(self, alias: str) -> bool:
+        """Say whether *alias* can belong to this project."""
+        if not alias.startswith(UNNAMED):
+            return alias in self.aliases.values()
+        return SHORT_UID.fullmatch(alias.removeprefix(UNNAMED)) is not None
+
+    def fingerprint(self, cookies: CookieRule) -> Mapping[str, Any]:
+        """Return the options that decisions depend on.
+
+        The names are part of the format of decision cookies: with other names, visitors lose their decisions once.
+        """
+        return {
+            "name": self.name,
+            "prefix": self.prefix,
+            "project_uid": self.project_uid,
+            "base_url": self.base_url,
+            "exposure": self.exposure,
+            "at_most_once": self.at_most_once,
+            "shadow": self.shadow,
+            "_aliases": self.aliases,
+            "_tags": self.tags,
+            "_data": self.data,
+            "_known_users": self.known_users,
+            "_keep_manifest": self.manifest_cookie,
+            "_lytics": self.lytics,
+            "decides_by": self.decides_by,
+            "_reporter": None,
+            "cookies": cookies,
+        }
 
 
-def checked_project(owner: str, project_uid: Any) -> str:
-    """Return *project_uid*.
+def _checked_region_url(owner: str, region: Any) -> str:
+    """Return the address of the Edge API in *region*, which the vendor also writes in capitals."""
+    choice = one_of(owner, "region", region.lower() if isinstance(region, str) else region, tuple(REGIONS))
+    return f"https://{REGIONS[choice]}personalize-edge.contentstack.com"
 
-    Raises:
-        ConfigError: it is none.
-    """
+
+def _checked_project(owner: str, project_uid: Any) -> str:
     if not isinstance(project_uid, str) or not _PROJECT.fullmatch(project_uid):
         raise ConfigError(f"{owner}: project_uid must be the 24 hex digits of the project's settings")
     return project_uid
 
 
-def checked_tags(owner: str, tags: Any) -> tuple[str, ...]:
-    """Return *tags*.
-
-    Raises:
-        ConfigError: there are too many, or one is none.
-    """
+def _checked_tags(owner: str, tags: Any) -> tuple[str, ...]:
     if isinstance(tags, str | bytes | Mapping) or not isinstance(tags, Iterable):
         raise ConfigError(f"{owner}: tags must be a list of texts")
     listed = tuple(tags)
@@ -70,12 +156,8 @@ def checked_tags(owner: str, tags: Any) -> tuple[str, ...]:
     return listed
 
 
-def checked_attributes(owner: str, data: Any) -> Mapping[str, Scalar]:
-    """Return a copy of *data*, attributes that go with every request; none for None.
-
-    Raises:
-        ConfigError: it is no mapping, or cannot be sent.
-    """
+def _checked_data(owner: str, data: Any) -> Mapping[str, Scalar]:
+    """Return a copy of *data*, the attributes of every request; an empty one for None."""
     if data is None:
         return {}
     if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
@@ -85,12 +167,8 @@ def checked_attributes(owner: str, data: Any) -> Mapping[str, Scalar]:
     return dict(data)
 
 
-def checked_aliases(owner: str, aliases: Any) -> Mapping[str, str]:
-    """Return a copy of *aliases*, which names experiences by their short uids; empty for None.
-
-    Raises:
-        ConfigError: an entry cannot be, or two experiences get the same name.
-    """
+def _checked_aliases(owner: str, aliases: Any) -> Mapping[str, str]:
+    """Return a copy of *aliases*, names of experiences by short uid; an empty one for None."""
     if aliases is None:
         return {}
     if not isinstance(aliases, Mapping):

@@ -1,7 +1,8 @@
-"""Read manifests of the Personalize Edge API: which variant of each experience is active for the visitor.
+"""Parser of answers of the Personalize Edge API.
 
-`experiences` is in order of priority; `activeVariants` is an older map of the same, in no order. Short uids are opaque
-texts ("0", "9", "a", "c"), and null means that the experience is paused or that no variant fits.
+A manifest names the active variant of each experience. `experiences` is in order of priority; `activeVariants` is an
+older map of the same without an order. Short uids are opaque texts ("0", "9", "a", "c"). Null means that the experience
+is paused or that no variant fits.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import orjson
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError
+from flagmw.types import Reply
+from flagmw.vendors.common.http_status import refuses_request, status_fault
 from flagmw.vendors.common.json import loads
+from flagmw.vendors.contentstack.cookies import usable_uid
 
 MAX_EXPERIENCES = 500
 # A longer answer fits no cookie, however little of it is white space.
 TEXT_BYTES = 64 * 1024
 ALIAS_PREFIX = "cs_personalize"
+PROJECT_NOT_FOUND = "personalize.MANIFEST.PROJECT_NOT_FOUND"
 
 # No underscore and no comma: both join short uids to aliases and aliases to the variant parameter.
 SHORT_UID = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -48,12 +53,12 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one answer decides.
+    """The decisions of one answer.
 
     Attributes:
         experiences: in order of priority, the highest first.
-        rejected: why others were left out.
-        text: the document as the official client writes it into its cookie; empty where it is too long for one.
+        rejected: why experiences were left out.
+        text: the document as the official client writes it into its cookie; empty if it is too long for one.
     """
 
     experiences: tuple[Experience, ...]
@@ -61,17 +66,67 @@ class Manifest:
     text: str
 
 
-def read(body: bytes) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The content of one answer to a request for the manifest.
+
+    Attributes:
+        manifest: the decisions; None if there is a fault, or for a robot.
+        robot: the edge takes the visitor for a robot.
+        request_refused: the fault lies in the request, not in the edge's health.
+        uid: the visitor's uid by the edge, None if it names none.
+        bad_uid: the edge names a uid that cannot be used.
+    """
+
+    manifest: Manifest | None = None
+    fault: ErrorCode | None = None
+    retry_after_s: float | None = None
+    robot: bool = False
+    request_refused: bool = False
+    uid: str | None = None
+    bad_uid: bool = False
+
+
+def read_answer(reply: Reply) -> Answer:
+    """Return the content of *reply*."""
+    if reply.status == 403:
+        return Answer(robot=True)
+    code, retry_after_s = status_fault(reply)
+    if project_not_found(reply):
+        return Answer(fault=ErrorCode.PROJECT_NOT_FOUND, request_refused=True)
+    if code is not None:
+        return Answer(fault=code, retry_after_s=retry_after_s, request_refused=refuses_request(reply))
+    try:
+        manifest = _manifest(reply.body)
+    except ProtocolError as error:
+        return Answer(fault=error.code)
+    header = reply.headers.get("x-cs-personalize-user-uid", "").strip()
+    uid = usable_uid(header)
+    return Answer(manifest=manifest, uid=uid, bad_uid=uid is None and header not in ("", "null", "undefined"))
+
+
+def project_not_found(reply: Reply) -> bool:
+    """Say whether the edge knows no such project."""
+    if reply.status != 404:
+        return False
+    try:
+        document = loads(reply.body)
+    except ProtocolError:
+        return False
+    return isinstance(document, dict) and document.get("error") == PROJECT_NOT_FOUND
+
+
+def _manifest(body: bytes) -> Manifest:
     """Return the manifest in *body*.
 
     Raises:
-        ProtocolError: `EMPTY` for nothing and for null, `NOT_JSON`, `SHAPE` for what is no manifest.
+        ProtocolError: `EMPTY` for no body and for null, `NOT_JSON`, `SHAPE` for other documents.
     """
     document = loads(body)
     if document is None:
         raise ProtocolError(ErrorCode.EMPTY)
     pairs = _pairs(document)
-    found: dict[str, Experience] = {}
+    experiences: dict[str, Experience] = {}
     rejected: list[ErrorCode] = []
     if len(pairs) > MAX_EXPERIENCES:
         rejected.append(ErrorCode.TOO_MANY)
@@ -81,14 +136,14 @@ def read(body: bytes) -> Manifest:
         except ProtocolError as error:
             rejected.append(error.code)
             continue
-        # The official client takes the first of a name, which is that of the higher priority.
-        found.setdefault(experience.short_uid, experience)
+        # The official client takes the first entry of a name, which has the higher priority.
+        experiences.setdefault(experience.short_uid, experience)
     text = orjson.dumps(_in_client_order(document)).decode() if len(body) <= TEXT_BYTES else ""
-    return Manifest(tuple(found.values()), tuple(rejected), text)
+    return Manifest(tuple(experiences.values()), tuple(rejected), text)
 
 
 def _pairs(document: Any) -> list[tuple[Any, Any]]:
-    """Return (short uid, active variant's short uid) as they stand in *document*, one more than are taken."""
+    """Return (short uid, active variant's short uid) as they stand in *document*, one more than the limit."""
     if not isinstance(document, dict):
         raise ProtocolError(ErrorCode.SHAPE)
     listed, older = document.get("experiences"), document.get("activeVariants")
@@ -103,14 +158,14 @@ def _pairs(document: Any) -> list[tuple[Any, Any]]:
 
 
 def _experience(short_uid: Any, variant: Any) -> Experience:
-    own = _short_uid(short_uid, ErrorCode.BAD_ALIAS)
-    return Experience(own, None if variant is None else _short_uid(variant, ErrorCode.BAD_VARIANT))
+    uid = _short_uid(short_uid, ErrorCode.BAD_ALIAS)
+    return Experience(uid, None if variant is None else _short_uid(variant, ErrorCode.BAD_VARIANT))
 
 
 def _short_uid(value: Any, code: ErrorCode) -> str:
     if type(value) is int:  # the official client, too, takes a number for its digits
         value = str(value)
-    # The text "null" is what is left of a null that somebody made a text of.
+    # The text "null" comes from a null that was converted to text.
     if not isinstance(value, str) or not SHORT_UID.fullmatch(value) or value == "null":
         raise ProtocolError(code)
     return value
@@ -128,5 +183,5 @@ def _in_client_order(value: Any) -> Any:
 def _client_keys(keys: Iterable[str]) -> Iterator[str]:
     indexes = [key for key in keys if _INDEX.fullmatch(key) and int(key) < 2**32 - 1]
     yield from sorted(indexes, key=int)
-    taken = set(indexes)
-    yield from (key for key in keys if key not in taken)
+    yielded = set(indexes)
+    yield from (key for key in keys if key not in yielded)

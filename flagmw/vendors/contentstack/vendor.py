@@ -1,8 +1,8 @@
-"""Contentstack Personalize: decisions, impressions, conversions and attributes over its Edge API.
+"""Contentstack Personalize: decisions and events over its Edge API.
 
 Sources: Contentstack's Personalize Edge API reference and guides, and the behaviour of its client, npm
 `@contentstack/personalize-edge-sdk`. Four requests: `GET /manifest` decides, `POST /events` reports impressions and
-conversions, `PATCH /user-attributes` and `POST /user-attributes/actions/merge` change what is stored of a visitor.
+conversions, `PATCH /user-attributes` and `POST /user-attributes/actions/merge` change a visitor's stored attributes.
 """
 
 from __future__ import annotations
@@ -10,32 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flagmw.codes import ErrorCode, Reason
-from flagmw.exceptions import ProtocolError, TransportError
-from flagmw.types import (
-    CookieChange,
-    Decision,
-    Event,
-    Flow,
-    Outcome,
-    Reply,
-    Track,
-    Variant,
-    Visit,
-    VisitorState,
-)
+from flagmw.codes import ErrorCode
+from flagmw.exceptions import TransportError
+from flagmw.types import Decision, Event, Flow, Outcome, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.http_status import status_fault
-from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
-from flagmw.vendors.contentstack import cookies as jars
-from flagmw.vendors.contentstack import deliver as reports
-from flagmw.vendors.contentstack import options
-from flagmw.vendors.contentstack import request as requests
-from flagmw.vendors.contentstack import response as manifests
+from flagmw.vendors.contentstack.cookies import USER, Cookies
+from flagmw.vendors.contentstack.decide import DecisionBuilder
+from flagmw.vendors.contentstack.deliver import MERGE, EventDelivery, check_track, merge_target
+from flagmw.vendors.contentstack.options import Options
+from flagmw.vendors.contentstack.request import RequestBuilder
+from flagmw.vendors.contentstack.response import read_answer
 
-# The vendor finds out by itself for which experiences a conversion counts.
+# The vendor itself finds the experiences for which a conversion counts.
 EVERYWHERE = ("*",)
-_AUDIENCES = "__lytics_audiences"
 
 
 class Contentstack:
@@ -99,186 +86,77 @@ class Contentstack:
         at_most_once: bool = False,
         shadow: bool = False,
     ) -> None:
-        owner = f"vendor {name!r}"
-        self.name, self.prefix = name, checked_prefix(owner, prefix)
-        self.project_uid = options.checked_project(owner, project_uid)
-        regional = options.edge_url(owner, region)
-        self.base_url = regional if base_url is None else checked_base_url(owner, base_url)
-        self.exposure = one_of(owner, "exposure", exposure, ("read", "off"))
-        self.at_most_once = flag(owner, "at_most_once", at_most_once)
-        self.shadow = flag(owner, "shadow", shadow)
-        self._aliases = options.checked_aliases(owner, aliases)
-        self._tags = options.checked_tags(owner, tags)
-        self._data = options.checked_attributes(owner, data)
-        self._known_users = flag(owner, "known_users", known_users)
-        self._keep_manifest = flag(owner, "manifest_cookie", manifest_cookie)
-        self._lytics = flag(owner, "lytics", lytics)
-        self.decides_by = checked_decides_by(owner, decides_by)
-        self._reporter = reports.Reporter(self.base_url, self.project_uid)
-        self.cookies = jars.rule(manifest=self._keep_manifest, lytics=self._lytics)
+        self._options = options = Options.checked(
+            name=name,
+            project_uid=project_uid,
+            region=region,
+            base_url=base_url,
+            exposure=exposure,
+            prefix=prefix,
+            aliases=aliases,
+            tags=tags,
+            data=data,
+            known_users=known_users,
+            manifest_cookie=manifest_cookie,
+            lytics=lytics,
+            decides_by=decides_by,
+            at_most_once=at_most_once,
+            shadow=shadow,
+        )
+        self.name, self.prefix, self.base_url = options.name, options.prefix, options.base_url
+        self.exposure, self.at_most_once, self.shadow = options.exposure, options.at_most_once, options.shadow
+        self.decides_by, self.project_uid = options.decides_by, options.project_uid
+        self._cookies = Cookies(manifest=options.manifest_cookie, lytics=options.lytics)
+        self.cookies = self._cookies.rule()
+        self._requests = RequestBuilder(options, self._cookies)
+        self._decisions = DecisionBuilder(options, self._cookies)
+        self._events = EventDelivery(self._requests, self._cookies)
 
     def __repr__(self) -> str:
         return f"Contentstack(name={self.name!r}, project_uid={self.project_uid!r})"
 
+    def __fingerprint__(self) -> Mapping[str, Any]:
+        return self._options.fingerprint(self.cookies)
+
     # Decide
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask for the manifest. It counts nothing at the vendor, and nothing is asked twice."""
-        uid = (jars.usable_uid(visit.user_id) if self._known_users else None) or jars.user_uid(state.cookies)
-        attributes, whole = requests.live_attributes({**self._lytics_data(state), **self._data, **visit.data})
+        """Ask for the manifest, once. It counts nothing at the vendor."""
+        uid = self._requests.uid(visit, state.cookies)
+        call, whole = self._requests.manifest(visit, uid, state.cookies)
         try:
-            reply = yield requests.manifest(
-                self.base_url,
-                self.project_uid,
-                visit,
-                uid=uid,
-                tags=self._tags,
-                attributes=attributes,
-                lytics_id=jars.bare(state.cookies.get(jars.LYTICS_ID, "")) if self._lytics else None,
-            )
+            reply = yield call
         except TransportError as error:
             return Decision(vendor=self.name, error=error.code, trips=True)
-        return self._settle(reply, uid, state, () if whole else (ErrorCode.BAD_DATA,))
-
-    def _lytics_data(self, state: VisitorState) -> dict[str, str]:
-        audiences = jars.bare(state.cookies.get(jars.LYTICS_AUDIENCES, "")) if self._lytics else ""
-        return {_AUDIENCES: audiences} if audiences else {}
-
-    def _settle(self, reply: Reply, sent: str | None, state: VisitorState, odd: tuple[ErrorCode, ...]) -> Decision:
-        """Return the decision that *reply* makes.
-
-        Args:
-            sent: the uid that the request named.
-            odd: what was left out of the request.
-        """
-        if reply.status == 403:
-            return Decision(vendor=self.name, notice=ErrorCode.UNAUTHORIZED, rejected=odd, advice=_FORBIDDEN)
-        code, rest_s = status_fault(reply)
-        if reports.project_not_found(reply):
-            return Decision(vendor=self.name, error=ErrorCode.PROJECT_NOT_FOUND, rejected=odd, advice=_NO_PROJECT)
-        if code is not None:
-            ours = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
-            return Decision(
-                vendor=self.name,
-                error=code,
-                trips=not ours,
-                retry_after_s=rest_s,
-                rejected=odd,
-                advice=_REFUSED if ours else None,
-            )
-        try:
-            manifest = manifests.read(reply.body)
-        except ProtocolError as error:
-            return Decision(vendor=self.name, error=error.code, trips=True, rejected=odd)
-        uid, identity = self._identity(reply, sent)
-        cookies = self._changes(manifest, uid, state)
-        active = [experience for experience in manifest.experiences if experience.variant is not None]
-        return Decision(
-            vendor=self.name,
-            variants={
-                variant.alias: variant
-                for place, experience in enumerate(manifest.experiences)
-                if (variant := self._variant(experience, place)) is not None
-            },
-            misses={
-                self._alias(experience.short_uid): ErrorCode.NOT_IN_TEST
-                for experience in manifest.experiences
-                if experience.variant is None
-            },
-            cookies=cookies,
-            notice=None if manifest.experiences else ErrorCode.EMPTY,
-            rejected=(*odd, *identity, *manifest.rejected),
-            hints={
-                "variant_param": ",".join(experience.compact for experience in active),
-                "variant_aliases": [experience.alias for experience in active],
-                "bootstrap": {
-                    "project_uid": self.project_uid,
-                    "edge_url": self.base_url,
-                    "cookies": {change.name: change.value for change in cookies if change.max_age_s != 0},
-                },
-            },
-        )
-
-    def _identity(self, reply: Reply, sent: str | None) -> tuple[str | None, tuple[ErrorCode, ...]]:
-        """Return the uid that the visitor has from now on, and what was odd about it. The edge has the last word."""
-        told = reply.headers.get("x-cs-personalize-user-uid", "").strip()
-        uid = jars.usable_uid(told)
-        if uid is None:
-            # Without the header, or with a null in it, the visitor stays who they were, if anybody.
-            return sent, () if told in ("", "null", "undefined") else (ErrorCode.COOKIE_VALUE,)
-        return uid, () if sent in (None, uid) else (ErrorCode.IDENTITY_CHANGED,)
-
-    def _changes(self, manifest: manifests.Manifest, uid: str | None, state: VisitorState) -> tuple[CookieChange, ...]:
-        changes = []
-        if uid is not None:
-            changes.append(CookieChange(name=jars.USER, value=uid, max_age_s=jars.USER_LIFE_S))
-        # With a manifest and no uid the page's client would report impressions of "undefined".
-        if self._keep_manifest and uid is not None and jars.fits(manifest.text):
-            changes.append(CookieChange(name=jars.MANIFEST, value=manifest.text))
-        elif jars.MANIFEST in state.cookies:
-            # An old manifest would make the page show something else than this response does.
-            changes.append(CookieChange(name=jars.MANIFEST, value="", max_age_s=0))
-        return tuple(changes)
-
-    def _variant(self, experience: manifests.Experience, place: int) -> Variant | None:
-        if experience.variant is None:
-            return None
-        return Variant(
-            alias=self._alias(experience.short_uid),
-            key=experience.variant,
-            vendor=self.name,
-            # A manifest does not tell audiences from shares of the traffic.
-            reason=Reason.TARGETING_MATCH,
-            experiment_id=experience.short_uid,
-            ids={
-                "experience": experience.short_uid,
-                "variant": experience.variant,
-                "alias": experience.alias,
-                "priority": str(place),
-            },
-        )
-
-    def _alias(self, short_uid: str) -> str:
-        return self._aliases.get(short_uid, options.UNNAMED + short_uid)
+        rejected = () if whole else (ErrorCode.BAD_DATA,)
+        return self._decisions.build(read_answer(reply), uid, state.cookies, rejected)
 
     def identity(self, state: VisitorState) -> str:
-        """Return the visitor's uid: decisions hold for whoever has it, while Lytics has them in the same audiences."""
-        uid = jars.user_uid(state.cookies)
-        return "" if uid is None else "; ".join((uid, *self._lytics_data(state).values()))
+        """Return the visitor's uid, with the audiences of Lytics: a decision holds for exactly these."""
+        uid, audiences = self._cookies.read(state.cookies), self._cookies.lytics_audiences(state.cookies)
+        return "" if uid is None else "; ".join(filter(None, (uid, audiences)))
 
-    # Impressions, conversions, attributes
+    # Tracks and exposures
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
-        """Let every visitor with a uid take part: the vendor knows which impressions they had.
+        """Let every visitor with a uid take part: the vendor knows the impressions.
 
         Raises:
             ValueError: `$set` without attributes, or `$merge` without a uid to merge into.
         """
-        reports.checked(track)
-        own = EVERYWHERE if track.aliases is None else tuple(alias for alias in track.aliases if self._is_own(alias))
-        uid = jars.user_uid(state.cookies)
-        if uid is None or (track.metric == reports.MERGE and reports.target(track) == uid):
+        check_track(track)
+        aliases = EVERYWHERE if track.aliases is None else tuple(filter(self._options.may_have, track.aliases))
+        uid = self._cookies.read(state.cookies)
+        if uid is None or (track.metric == MERGE and merge_target(track) == uid):
             return Participation()
-        return Participation(own, {jars.USER: uid}) if own else Participation()
+        return Participation(aliases, {USER: uid}) if aliases else Participation()
 
     def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
         """Return the experiences whose impressions can be reported: all, of a visitor with a uid."""
-        uid = jars.user_uid(state.cookies)
+        uid = self._cookies.read(state.cookies)
         aliases = tuple(variant.alias for variant in variants if variant.ids.get("variant"))
-        return Participation(aliases, {jars.USER: uid}) if uid is not None and aliases else Participation()
-
-    def _is_own(self, alias: str) -> bool:
-        if not alias.startswith(options.UNNAMED):
-            return alias in self._aliases.values()
-        return manifests.SHORT_UID.fullmatch(alias.removeprefix(options.UNNAMED)) is not None
+        return Participation(aliases, {USER: uid}) if uid is not None and aliases else Participation()
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Send impressions and conversions that stand together in one request, each change of attributes by itself."""
-        return (yield from self._reporter.deliver(batch))
-
-
-_FORBIDDEN = (
-    "the edge answers 403 to what it takes for a robot; if it does so to people too, compare region or base_url"
-)
-_NO_PROJECT = "no project under this project_uid in this region: compare both with the project's settings"
-_REFUSED = "the server at base_url refuses this request: compare region, base_url and project_uid with the project"
+        """Send neighbouring impressions and conversions in one request, each change of attributes by itself."""
+        return (yield from self._events.deliver(batch))

@@ -1,4 +1,6 @@
-"""Cart and purchase lines in the form of the Monetate Engine API (developer.monetate.com, `CartLine`, `PurchaseLine`).
+"""Cart and purchase lines of the Monetate Engine API.
+
+Source: developer.monetate.com, `CartLine` and `PurchaseLine`.
 
 A line's value is the total of the line and a text with at most nine digits before the point and two behind it.
 """
@@ -25,13 +27,13 @@ def lines_of(items: Iterable[Any], currency: str | None = None) -> list[dict[str
     Raises:
         ValueError: a line cannot be made; the text names the field.
     """
-    return [_line(f"items[{n}]", item, currency) for n, item in enumerate(items)]
+    return [_line(f"items[{index}]", item, currency) for index, item in enumerate(items)]
 
 
 def _line(where: str, item: Any, currency: str | None) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise ValueError(f"{where} must be a table with sku, pid, quantity, currency and value")
-    sku, pid = _id(item.get("sku")), _id(item.get("pid"))
+    sku, pid = _product_id(item.get("sku")), _product_id(item.get("pid"))
     if not (sku or pid):
         raise ValueError(f"{where} needs a sku or a pid for Monetate")
     quantity = _quantity(where, item.get("quantity", 1))
@@ -49,11 +51,11 @@ def _line(where: str, item: Any, currency: str | None) -> dict[str, Any]:
         "pid": pid or sku,
         "quantity": quantity,
         "currency": unit.upper(),
-        "value": _text(where, total),
+        "value": _rounded(where, total),
     }
 
 
-def _id(value: Any) -> str:
+def _product_id(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and not BROKEN.search(value) else ""
@@ -77,7 +79,7 @@ def _amount(where: str, field: str, value: Any) -> Decimal:
     return number
 
 
-def _text(where: str, total: Decimal) -> str:
+def _rounded(where: str, total: Decimal) -> str:
     rounded = total.quantize(_CENT, ROUND_HALF_UP)
     if rounded >= _LIMIT:
         raise ValueError(f"{where} comes to more than 999999999.99")

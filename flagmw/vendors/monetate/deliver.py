@@ -1,115 +1,144 @@
-"""Tell the Monetate Engine API what a visitor did: page events, carts, purchases, and impressions that it left to us.
+"""Delivery of events and impressions, and judgement of answers.
 
 Source: the vendor's published description of the Engine API (the `monetate:record:` events, `monetate:context:Cart`,
-`AddToCart` and `Purchase`). It names no way to mark a repeat as such: what is sent twice counts twice.
+`AddToCart` and `Purchase`). It has no mark for a repeat: an event that is sent twice counts twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flagmw.codes import ErrorCode
-from flagmw.types import Ambiguous, Dead, Delivered, Event, Outcome, Reply, Track, Variant
+from flagmw.exceptions import TransportError
+from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Flow, Outcome, Reply, Retry, Track, Variant
 from flagmw.vendors.common.json import sound
-from flagmw.vendors.common.outcome import by_status
-from flagmw.vendors.monetate import request as requests
-from flagmw.vendors.monetate import response as answers
+from flagmw.vendors.common.outcome import by_status, unanswered
 from flagmw.vendors.monetate.cart_lines import lines_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """What metrics mean to the engine; one that is not named here is a page event.
-
-    Attributes:
-        page_events: the key of the page event, for metrics that are called differently there.
-    """
-
-    purchase: str
-    cart: str
-    add_to_cart: str
-    page_events: Mapping[str, str] = field(default_factory=dict)
-
-    def record(self, track: Track) -> dict[str, Any]:
-        """Return the event that *track* is.
-
-        A purchase or a cart without lines is a page event of that name, as the engine takes none without.
-
-        Raises:
-            ValueError: a line cannot be made of what `items` has.
-        """
-        if track.items and track.metric in (self.purchase, self.cart, self.add_to_cart):
-            lines = lines_of(track.items, track.currency)
-            if track.metric == self.purchase:
-                order = track.key or track.id
-                return _event("context:Purchase", {"purchaseId": sound(order), "purchaseLines": lines})
-            return _event("context:Cart" if track.metric == self.cart else "context:AddToCart", {"cartLines": lines})
-        return _event("record:PageEvents", {"pageEvents": [self.page_events.get(track.metric, sound(track.metric))]})
-
-
-def tokens(variants: Sequence[Variant]) -> list[str]:
-    """Return the tokens of the impressions that the engine left to us, each once."""
-    return list(dict.fromkeys(token for variant in variants if (token := variant.ids.get("impression"))))
-
-
-def impressions(event: Event) -> dict[str, Any] | None:
-    """Return the event that reports what *event* says was seen; None when nothing in it is ours to report."""
-    found = tokens(event.exposed)
-    return _event("record:Impressions", {"impressionIds": found}) if found else None
+from flagmw.vendors.monetate.options import Options
+from flagmw.vendors.monetate.request import Identity, RequestBuilder, client_context
+from flagmw.vendors.monetate.response import read_answer
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """What goes into one request: events of one visitor, by their place in the batch, and what to tell of them."""
+class _Request:
+    """The content of one request: events of one visitor, by their place in the batch, and their records."""
 
-    who: requests.Who
+    identity: Identity
     client: list[dict[str, Any]]
     places: list[int]
     records: list[dict[str, Any]]
 
-    def takes(self, who: requests.Who, client: list[dict[str, Any]], record: Mapping[str, Any]) -> bool:
-        """Say whether *record* can go along: one request describes one visitor in one situation."""
+    def takes(self, identity: Identity, client: list[dict[str, Any]], record: Mapping[str, Any]) -> bool:
+        """Say whether *record* fits in: a request has one visitor and one client, and no kind of context twice."""
         kind = record["eventType"]
-        return (
-            (who, client) == (self.who, self.client)
-            and (kind.startswith("monetate:record:") or all(kind != other["eventType"] for other in self.records))
-        )  # fmt: skip
+        return (identity, client) == (self.identity, self.client) and (
+            kind.startswith("monetate:record:") or all(kind != other["eventType"] for other in self.records)
+        )
 
-    def split(self) -> Iterator[Parcel]:
-        """Yield a parcel for each event of this one."""
+    def split(self) -> Iterator[_Request]:
+        """Yield a request for each event of this one."""
         for place, record in zip(self.places, self.records, strict=True):
-            yield Parcel(self.who, self.client, [place], [record])
+            yield _Request(self.identity, self.client, [place], [record])
 
 
-def packed(entries: Sequence[tuple[int, requests.Who, list[dict[str, Any]], dict[str, Any]]]) -> list[Parcel]:
-    """Put *entries* (place, visitor, situation, record) into as few parcels as their order allows."""
-    parcels: list[Parcel] = []
-    for place, who, client, record in entries:
-        if parcels and parcels[-1].takes(who, client, record):
-            parcels[-1].places.append(place)
-            parcels[-1].records.append(record)
-        else:
-            parcels.append(Parcel(who, client, [place], [record]))
-    return parcels
+class EventDelivery:
+    """Sends events of one account in as few requests as possible."""
+
+    def __init__(self, options: Options, requests: RequestBuilder) -> None:
+        self._options, self._requests = options, requests
+
+    def deliver(self, batch: Sequence[Event]) -> Flow[list[Outcome]]:
+        """Send *batch* in order; return one outcome for each event. A refused request is repeated event by event."""
+        outcomes: dict[int, Outcome] = {}
+        waiting = list(self._packed(batch, outcomes))
+        while waiting:
+            request = waiting.pop(0)
+            try:
+                reply = yield self._requests.events(request.identity, [*request.client, *request.records])
+            except TransportError as error:
+                outcomes |= dict.fromkeys(request.places, unanswered(error))
+                # The engine cannot be reached or the time is over: the others wait for the next attempt.
+                outcomes |= {place: Retry(error.code) for later in waiting for place in later.places}
+                break
+            alone = len(request.places) == 1
+            verdicts = {
+                place: _judged(reply, alone=alone, at_most_once=batch[place].at_most_once) for place in request.places
+            }
+            if not alone and _refused(verdicts.values()):
+                waiting = [*request.split(), *waiting]
+            else:
+                outcomes |= verdicts
+        return [outcomes[place] for place in range(len(batch))]
+
+    def _packed(self, batch: Sequence[Event], outcomes: dict[int, Outcome]) -> list[_Request]:
+        """Return *batch* in as few requests as the order allows; set outcomes for events that cannot be sent."""
+        requests: list[_Request] = []
+        for place, event in enumerate(batch):
+            identity = self._requests.identity(event.visit, event.visit.cookies)
+            try:
+                record = impressions(event) if event.kind == "exposure" else self.record(event.track)
+            except ValueError:  # stored before the options changed
+                outcomes[place] = Dead(ErrorCode.BAD_DATA)
+                continue
+            if record is None or not identity.known:
+                outcomes[place] = Dropped(ErrorCode.NOT_IN_TEST)
+                continue
+            client = client_context(event.visit)
+            if requests and requests[-1].takes(identity, client, record):
+                requests[-1].places.append(place)
+                requests[-1].records.append(record)
+            else:
+                requests.append(_Request(identity, client, [place], [record]))
+        return requests
+
+    def record(self, track: Track) -> dict[str, Any]:
+        """Return *track* as an event of the engine.
+
+        A purchase or a cart without lines is a page event of that name, as the engine requires lines.
+
+        Raises:
+            ValueError: `items` holds a line that the engine does not take.
+        """
+        options = self._options
+        if track.items and track.metric in (options.purchase_metric, options.cart_metric, options.add_to_cart_metric):
+            lines = lines_of(track.items, track.currency)
+            if track.metric == options.purchase_metric:
+                order = track.key or track.id
+                return _event("context:Purchase", {"purchaseId": sound(order), "purchaseLines": lines})
+            kind = "context:Cart" if track.metric == options.cart_metric else "context:AddToCart"
+            return _event(kind, {"cartLines": lines})
+        name = options.page_events.get(track.metric, sound(track.metric))
+        return _event("record:PageEvents", {"pageEvents": [name]})
 
 
-def judge(reply: Reply, *, alone: bool, at_most_once: bool) -> Outcome:
-    """Return what *reply* means for an event; *alone* says whether it was the only one in its request."""
-    envelope = answers.read(reply)
-    if envelope.fault is None:
-        if envelope.complaints:
-            # Which of several it complains about is not documented.
+def impression_tokens(variants: Sequence[Variant]) -> list[str]:
+    """Return the tokens of the impressions that the engine leaves to the caller, without repeats."""
+    return list(dict.fromkeys(token for variant in variants if (token := variant.ids.get("impression"))))
+
+
+def impressions(event: Event) -> dict[str, Any] | None:
+    """Return the record of an exposure; None if the engine counts all its impressions itself."""
+    tokens = impression_tokens(event.exposed)
+    return _event("record:Impressions", {"impressionIds": tokens}) if tokens else None
+
+
+def _judged(reply: Reply, *, alone: bool, at_most_once: bool) -> Outcome:
+    """Return the outcome of an event by *reply*; *alone* says that it was the only event of the request."""
+    answer = read_answer(reply)
+    if answer.fault is None:
+        if answer.has_errors:
+            # The answer does not say which of several events an error belongs to.
             return Dead(ErrorCode.REFUSED) if alone else Ambiguous(ErrorCode.REFUSED)
-        return Delivered(code=ErrorCode.WARNED if envelope.warnings else None)
-    if envelope.spoken and envelope.reply.status == 400:
-        return Dead(envelope.fault)
-    return by_status(envelope.reply, envelope.fault, at_most_once=at_most_once)
+        return Delivered(code=ErrorCode.WARNED if answer.has_warnings else None)
+    if answer.from_engine and answer.reply.status == 400:
+        return Dead(answer.fault)
+    return by_status(answer.reply, answer.fault, at_most_once=at_most_once)
 
 
-def refused(outcomes: Iterable[Outcome]) -> bool:
-    """Say whether a request was turned away as it stands: nothing of it counted, and part of it may be in order."""
+def _refused(outcomes: Iterable[Outcome]) -> bool:
+    """Say whether the engine refused the whole request: nothing counted, and some events may be correct."""
     return any(isinstance(outcome, Dead) for outcome in outcomes)
 
 

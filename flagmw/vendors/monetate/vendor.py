@@ -1,47 +1,26 @@
-"""Monetate: decisions and recordings by its Engine API.
+"""Monetate: decisions and events over its Engine API.
 
 Source of the rules: the vendor's published description of that API and its guide pages (developer.monetate.com,
-"Engine API"). Where no public page says how the service behaves, the default is an option here.
+"Engine API"). Where no public page describes the behaviour of the service, there is an option with a default.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flagmw._cookies.rule import CookieRule
-from flagmw.codes import ErrorCode
-from flagmw.exceptions import ConfigError, TransportError
-from flagmw.types import (
-    EMPTY,
-    Call,
-    Dead,
-    Decision,
-    Dropped,
-    Event,
-    Flow,
-    Outcome,
-    Reply,
-    Retry,
-    Scalar,
-    Track,
-    Variant,
-    Visit,
-    VisitorState,
-)
+from flagmw.exceptions import TransportError
+from flagmw.types import Decision, Event, Flow, Outcome, Scalar, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
-from flagmw.vendors.common.options import checked_base_url, checked_decides_by, checked_prefix, flag, one_of
-from flagmw.vendors.common.outcome import unanswered
-from flagmw.vendors.monetate import deliver as tracks
-from flagmw.vendors.monetate import request as requests
-from flagmw.vendors.monetate import response as answers
-from flagmw.vendors.monetate.decide import CONTENT, PREFIX, Settler
+from flagmw.vendors.monetate.cookies import COOKIE, Cookies, new_id
+from flagmw.vendors.monetate.decide import DecisionBuilder
+from flagmw.vendors.monetate.deliver import EventDelivery, impression_tokens
+from flagmw.vendors.monetate.options import Options
+from flagmw.vendors.monetate.request import Identity, RequestBuilder
+from flagmw.vendors.monetate.response import read_answer
 
 BASE_URL = "https://engine.monetate.net/api/engine/v1"
 ACTION_TYPES = ("OmnichannelJson", "VariantSelector", "NoAction", "DataCollection")
-
-_CHANNEL = re.compile(r"[!-.0-~]+/[!-.0-~]+/[!-.0-~]+")
 
 
 class Monetate:
@@ -119,187 +98,88 @@ class Monetate:
         at_most_once: bool = True,
         shadow: bool = False,
     ) -> None:
-        owner = f"vendor {name!r}"
-        if not isinstance(retailer, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", retailer):
-            raise ConfigError(f"{owner}: retailer must be the retailer's short name: letters, digits, - _ .")
-        if not isinstance(channel, str) or len(channel) > 256 or not _CHANNEL.fullmatch(channel):
-            raise ConfigError(f'{owner}: channel must be "account/instance/domain", such as "a-701b337c/p/example.com"')
-        self.name, self.prefix = name, checked_prefix(owner, prefix)
-        self.retailer, self.channel = retailer, channel
-        self.base_url = checked_base_url(owner, base_url)
-        self.exposure = one_of(owner, "exposure", exposure, ("decide", "read", "off"))
-        self.at_most_once = flag(owner, "at_most_once", at_most_once)
-        self.shadow = flag(owner, "shadow", shadow)
-        self._url = f"{self.base_url}/decide/{retailer}"
-        self._slots = _texts(owner, "slots", slots)
-        self._action_types = _action_types(owner, action_types)
-        self._data: Mapping[str, Scalar] = _scalars(owner, data)
-        self._user_id_as = one_of(owner, "user_id_as", user_id_as, ("customer", "device", "off"))
-        self._mint = flag(owner, "mint_id_locally", mint_id_locally)
-        self.decides_by = checked_decides_by(owner, decides_by)
-        metrics = _texts(owner, "purchase_metric, cart_metric and add_to_cart_metric",
-                         (purchase_metric, cart_metric, add_to_cart_metric))  # fmt: skip
-        if len(set(metrics)) < 3:
-            raise ConfigError(f"{owner}: purchase_metric, cart_metric and add_to_cart_metric must differ")
-        self._names = tracks.Names(
-            purchase=purchase_metric,
-            cart=cart_metric,
-            add_to_cart=add_to_cart_metric,
-            page_events=_names(owner, "page_events", page_events),
+        self._options = options = Options.checked(
+            name=name,
+            retailer=retailer,
+            channel=channel,
+            base_url=base_url,
+            exposure=exposure,
+            prefix=prefix,
+            slots=slots,
+            action_types=action_types,
+            flag_map=flag_map,
+            data=data,
+            user_id_as=user_id_as,
+            mint_id_locally=mint_id_locally,
+            decides_by=decides_by,
+            purchase_metric=purchase_metric,
+            cart_metric=cart_metric,
+            add_to_cart_metric=add_to_cart_metric,
+            page_events=page_events,
+            at_most_once=at_most_once,
+            shadow=shadow,
         )
-        self.flag_map = _names(owner, "flag_map", flag_map)
-        self._settler = Settler(
-            vendor=name,
-            accepted=frozenset(self._action_types),
-            flag_map=self.flag_map,
-        )
-        self.cookies = CookieRule(
-            prefixes=(requests.COOKIE,),
-            reads=lambda found: found == requests.COOKIE,
-            writes=lambda wanted: wanted == requests.COOKIE,
-            value_ok=requests.id_ok,
-            max_bytes=requests.ID_CHARS + 2,
-        )
+        self.name, self.prefix, self.base_url = options.name, options.prefix, options.base_url
+        self.exposure, self.at_most_once, self.shadow = options.exposure, options.at_most_once, options.shadow
+        self.decides_by, self.flag_map = options.decides_by, options.flag_map
+        self.retailer, self.channel = options.retailer, options.channel
+        self._cookies = Cookies()
+        self.cookies = self._cookies.rule()
+        self._requests = RequestBuilder(options, self._cookies)
+        self._decisions = DecisionBuilder(options, self._cookies)
+        self._events = EventDelivery(options, self._requests)
 
     def __repr__(self) -> str:
         return f"Monetate(name={self.name!r}, retailer={self.retailer!r}, channel={self.channel!r})"
 
+    def __fingerprint__(self) -> Mapping[str, Any]:
+        return self._options.fingerprint(self.cookies)
+
     # Decide
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Tell of the page view and ask what it brings, in one request."""
-        who = self._who(visit, state.cookies)
-        if self._mint and not who.known:
-            who = requests.Who(monetate_id=requests.minted_id(visit), customer_id=who.customer_id)
+        """Report the page view and ask for its decision, in one request."""
+        identity = self._requests.identity(visit, state.cookies)
+        if self._options.mint_id_locally and not identity.known:
+            identity = Identity(monetate_id=new_id(visit), customer_id=identity.customer_id)
         counted = self.exposure == "decide" and visit.record
-        preview = visit.preview.get(self.name, EMPTY).get("preview")
-        events = [
-            *requests.context(visit, {**self._data, **visit.data}),
-            requests.question(visit.fresh_id, action_types=self._action_types, slots=self._slots, managed=not counted),
-        ]
         try:
-            reply = yield requests.call(
-                self._url,
-                self.channel,
-                who,
-                events,
-                preview=preview if isinstance(preview, str) and preview else None,
-                again=not counted,
-            )
+            reply = yield self._requests.decision(visit, identity, counted=counted)
         except TransportError as error:
             return Decision(vendor=self.name, error=error.code, trips=True)
-        return self._settler.settle(answers.read(reply), visit.fresh_id, who)
+        return self._decisions.build(read_answer(reply), visit.fresh_id, identity)
 
     def identity(self, state: VisitorState) -> str:
-        """Return the id in the visitor's cookie."""
-        return requests.known_id(state.cookies) or ""
+        """Return the monetateId in the visitor's cookie."""
+        return self._cookies.read(state.cookies) or ""
 
-    def _who(self, visit: Visit, cookies: Mapping[str, str]) -> requests.Who:
-        return requests.who(visit, cookies, self._user_id_as)
-
-    # Track and view
+    # Tracks and exposures
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
-        """Take every track of a visitor whom the engine knows: it finds itself which experiences it counts for.
+        """Take every track of a visitor with an id: the engine knows which experiences it counts for.
 
         Raises:
-            ValueError: a line of `items` is nothing that the vendor takes.
+            ValueError: the vendor does not take a line of `items`.
         """
-        self._names.record(track)
+        self._events.record(track)
         if track.aliases == ():
             return Participation()
-        return self._told(track.aliases or (track.metric,), state)
+        return self._reachable(track.aliases or (track.metric,), state)
 
     def exposes(self, variants: Sequence[Variant], state: VisitorState) -> Participation:
-        """Return the aliases whose impressions the engine left to us; controls are among them like all others."""
+        """Return the aliases whose impressions the engine leaves to the caller, controls included."""
         if self.exposure == "off":
             return Participation()
-        return self._told(tuple(variant.alias for variant in variants if tracks.tokens([variant])), state)
+        aliases = tuple(variant.alias for variant in variants if impression_tokens([variant]))
+        return self._reachable(aliases, state)
 
-    def _told(self, aliases: tuple[str, ...], state: VisitorState) -> Participation:
-        known = requests.known_id(state.cookies)
-        if not aliases or (known is None and self._user_id_as != "device"):
+    def _reachable(self, aliases: tuple[str, ...], state: VisitorState) -> Participation:
+        """Return *aliases* with the cookie that identifies the visitor; nothing if the visitor has no id."""
+        monetate_id = self._cookies.read(state.cookies)
+        if not aliases or (monetate_id is None and self._options.user_id_as != "device"):
             return Participation()
-        return Participation(aliases, {} if known is None else {requests.COOKIE: known})
+        return Participation(aliases, {} if monetate_id is None else {COOKIE: monetate_id})
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
-        """Tell of *batch* in as few requests as can be; one that is refused is made again, event by event."""
-        outcomes: dict[int, Outcome] = {}
-        entries = []
-        for place, event in enumerate(batch):
-            who = self._who(event.visit, event.visit.cookies)
-            try:
-                record = self._record(event)
-            except ValueError:  # kept from before the options changed
-                outcomes[place] = Dead(ErrorCode.BAD_DATA)
-                continue
-            if record is None or not who.known:
-                outcomes[place] = Dropped(ErrorCode.NOT_IN_TEST)
-            else:
-                entries.append((place, who, requests.client(event.visit), record))
-        waiting = tracks.packed(entries)
-        while waiting:
-            parcel = waiting.pop(0)
-            try:
-                reply = yield from self._send(parcel)
-            except TransportError as error:
-                outcomes |= dict.fromkeys(parcel.places, unanswered(error))
-                # There is no more time, or nobody there: the others wait for the next attempt.
-                outcomes |= {place: Retry(error.code) for later in waiting for place in later.places}
-                break
-            alone = len(parcel.places) == 1
-            verdicts = {
-                place: tracks.judge(reply, alone=alone, at_most_once=batch[place].at_most_once)
-                for place in parcel.places
-            }
-            if not alone and tracks.refused(verdicts.values()):
-                waiting = [*parcel.split(), *waiting]
-            else:
-                outcomes |= verdicts
-        return [outcomes[place] for place in range(len(batch))]
-
-    def _record(self, event: Event) -> dict[str, Any] | None:
-        return tracks.impressions(event) if event.kind == "exposure" else self._names.record(event.track)
-
-    def _send(self, parcel: tracks.Parcel) -> Generator[Call, Reply, Reply]:
-        events = [*parcel.client, *parcel.records]
-        reply: Reply = yield requests.call(self._url, self.channel, parcel.who, events, again=False)
-        return reply
-
-
-def _texts(owner: str, field: str, value: Any) -> tuple[str, ...]:
-    good = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
-    texts = tuple(value) if good else (None,)
-    if not all(isinstance(text, str) and 0 < len(text) <= 250 and text.isprintable() for text in texts):
-        raise ConfigError(f"{owner}: {field} must be texts of 1 to 250 printable characters")
-    return texts
-
-
-def _names(owner: str, field: str, value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{owner}: {field} must map names to names, all of them texts")
-    # An experience's id may be given as the number that it is.
-    table = {str(name) if type(name) is int else name: text for name, text in value.items()}
-    _texts(owner, field, (*table, *table.values()))
-    return table
-
-
-def _action_types(owner: str, value: Any) -> tuple[str, ...]:
-    short = tuple(dict.fromkeys(each.removeprefix(PREFIX) for each in _texts(owner, "action_types", value)))
-    unknown = [each for each in short if each not in CONTENT]
-    if unknown or not short:
-        what = f"{unknown[0]!r} makes no flag" if unknown else "an empty list lets one redirect replace all flags"
-        raise ConfigError(f"{owner}: action_types: {what}; choose from {', '.join(CONTENT)}")
-    return tuple(PREFIX + each for each in short)
-
-
-def _scalars(owner: str, value: Any) -> dict[str, Scalar]:
-    good = value is None or (
-        isinstance(value, Mapping)
-        and all(isinstance(name, str) and isinstance(each, str | int | float) for name, each in value.items())
-    )
-    if not good:
-        raise ConfigError(f"{owner}: data must be a mapping of texts to texts, numbers and booleans")
-    return dict(value or {})
+        """Send *batch* in as few requests as possible; a refused request is repeated event by event."""
+        return (yield from self._events.deliver(batch))

@@ -1,4 +1,4 @@
-"""Put visitors into buckets as Target's on-device decisioning does.
+"""Allocation of visitors to percentages, as in Target's on-device decisioning.
 
 The hash is MurmurHash3 x86 32-bit with seed 0 over UTF-16 code units, as the vendor's own clients compute it (Node:
 `hashUnencodedChars`), so that all of them give a visitor the same experience.

@@ -1,4 +1,4 @@
-"""Keep the rules of on-device decisioning up to date, outside of any request.
+"""Periodic fetch of the rules of on-device decisioning, outside of requests.
 
 Source: Adobe Target developer guide, "Rule artifact": a JSON file on Adobe's content network, answered with an ETag.
 """
@@ -16,7 +16,7 @@ RETRY_S = 10.0
 
 
 class Artifact:
-    """The rules as they were fetched last; a failed fetch leaves them as they are.
+    """The rules of the last successful fetch; a failed fetch keeps them.
 
     Args:
         poll_s: seconds between two fetches; a failed one is repeated sooner, with growing pauses.
@@ -26,7 +26,7 @@ class Artifact:
     """
 
     def __init__(self, url: str, client: str, property_token: str | None, vendor: str, poll_s: float) -> None:
-        libraries()  # now, when somebody can still read what is missing
+        libraries()  # at the start, when a missing library can still be reported
         self.url = url
         self.rules: Rules | None = None
         self.fault: ErrorCode | None = None
@@ -35,7 +35,7 @@ class Artifact:
         self._wait_s = RETRY_S
 
     def refresh(self, now: float) -> Flow[float]:
-        """Fetch the rules if they are others than before; return the seconds until it is time again."""
+        """Fetch the rules if they have changed; return the seconds until the next fetch."""
         headers = {"accept": "application/json", "accept-encoding": "gzip"}
         if self._etag is not None and self.rules is not None:
             headers["if-none-match"] = self._etag

@@ -1,7 +1,7 @@
-"""Describe a visit in the words that the conditions of on-device rules use.
+"""Facts of a visit for the conditions of on-device rules.
 
 Source: Adobe Target developer guide, "On-device decisioning": `user`, `page`, `referring`, `mbox`, `geo` and the time;
-texts are there a second time in lower case, under their name with `_lc`.
+each text has a copy in lower case, under its name with `_lc`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SPOKEN = {"Windows": "windows", "Macintosh": "mac", "Mac OS": "mac", "macOS": "
 
 
 def situation(visit: Visit, given: Facts, wanted: frozenset[str]) -> dict[str, Any]:
-    """Return what conditions may ask about; only the parts in *wanted* are worked out."""
+    """Return the parts *wanted* of the facts that conditions can read."""
     parts: dict[str, Callable[[], Any]] = {
         "user": lambda: user(visit.user_agent or "", given.hints),
         "page": lambda: _page(visit.url),
@@ -48,17 +48,17 @@ def situation(visit: Visit, given: Facts, wanted: frozenset[str]) -> dict[str, A
         "mbox": lambda: _lowered(_nested(given.parameters)),
         "geo": lambda: _place(given.geo),
     }
-    found = {name: make() for name, make in parts.items() if name in wanted}
+    facts = {name: make() for name, make in parts.items() if name in wanted}
     if wanted & {"current_timestamp", "current_time", "current_day"}:
         now = datetime.fromtimestamp(visit.now, UTC)
-        found["current_timestamp"] = int(visit.now * 1000)
-        found["current_time"] = f"{now:%H%M}"
-        found["current_day"] = now.isoweekday()
-    return found
+        facts["current_timestamp"] = int(visit.now * 1000)
+        facts["current_time"] = f"{now:%H%M}"
+        facts["current_day"] = now.isoweekday()
+    return facts
 
 
 def user(user_agent: str, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return browser and system of a visitor; what client hints say comes before the user agent."""
+    """Return browser and system of a visitor; client hints count before the user agent."""
     browser, version, system = _agent(user_agent)
     hinted = str(hints.get("browserUAWithFullVersion") or hints.get("browserUAWithMajorVersion") or "")
     named = _first(_HINTED, hinted)
@@ -82,9 +82,9 @@ def _agent(user_agent: str) -> tuple[str, int, str]:
 
 def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> tuple[str, int] | None:
     for name, pattern in patterns:
-        found = pattern.search(text)
-        if found:
-            return name, int(next(filter(None, found.groups())))
+        match = pattern.search(text)
+        if match:
+            return name, int(next(filter(None, match.groups())))
     return None
 
 

@@ -1,8 +1,7 @@
-"""The rules of on-device decisioning: read once from the artifact, then decide visits without any call.
+"""Rules of on-device decisioning, compiled once from the artifact.
 
 Source: Adobe Target developer guide, "On-device decisioning", and the rules file itself: for each mbox a list of rules,
-each with a condition in JsonLogic (jsonlogic.com) and the consequence for visitors it holds for; the first that
-holds counts.
+each with a condition in JsonLogic (jsonlogic.com) and its consequence; the first rule whose condition holds counts.
 """
 
 from __future__ import annotations
@@ -17,17 +16,19 @@ import orjson
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
+from flagmw.vendors.adobe.decide import variant_of
 from flagmw.vendors.adobe.on_device.facts import situation
 from flagmw.vendors.adobe.request import PAGE_LOAD, Facts
-from flagmw.vendors.adobe.response import Box, box, dicts, variant
+from flagmw.vendors.adobe.response import Mbox, read_mbox
+from flagmw.vendors.common.values import objects_in
 
 MAJOR_VERSION = "1"
 MAX_RULES = 10_000
-# What one condition may cost, in steps of the evaluator; real ones take some dozens.
+# Steps of the evaluator for one condition; real conditions take some dozens.
 BUDGET = 10_000
 
 _ALLOCATION = "allocation"
-# What can be one step of a path in a condition.
+# The form of one step of a path in a condition.
 _ACTIVITY = re.compile(r"a[A-Za-z0-9_-]{1,64}")
 _EVERYTHING = frozenset({"user", "page", "referring", "mbox", "geo", "current_timestamp"})
 
@@ -37,7 +38,7 @@ class _Rule:
     key: str
     activity: str
     condition: Any
-    consequence: Box
+    consequence: Mbox
 
 
 class Rules:
@@ -49,7 +50,7 @@ class Rules:
         vendor: the name that variants carry.
 
     Raises:
-        ProtocolError: *document* is no artifact of a version that is understood.
+        ProtocolError: *document* is not an artifact of a known version.
     """
 
     def __init__(self, document: Any, client: str, property_token: str | None, vendor: str) -> None:
@@ -63,48 +64,48 @@ class Rules:
         self._global = str(document.get("globalMbox") or PAGE_LOAD)
         self._engine, self._handle, self._allocation = libraries()
         self._wanted: frozenset[str] = frozenset()
-        self._told = _names(document.get("responseTokens"))
+        self._response_tokens = _text_set(document.get("responseTokens"))
         budget = MAX_RULES
         self._rules: dict[str, tuple[_Rule, ...]] = {}
         for name, rules in by_mbox.items():
-            taken = [rule for rule in rules if isinstance(rule, dict)][:budget] if isinstance(rules, list) else []
-            budget -= len(taken)
-            here = [rule for rule in taken if _in_property(rule, property_token)]
-            self._rules[name] = tuple(filter(None, (self._compiled(name, rule) for rule in here)))
-        self._local = _names(document.get("localMboxes")) - _names(document.get("remoteMboxes"))
+            listed_rules = objects_in(rules)[:budget]
+            budget -= len(listed_rules)
+            wanted = [rule for rule in listed_rules if _in_property(rule, property_token)]
+            self._rules[name] = tuple(filter(None, (self._compiled(name, rule) for rule in wanted)))
+        self._local = _text_set(document.get("localMboxes")) - _text_set(document.get("remoteMboxes"))
 
     def know(self, asked: Iterable[str]) -> bool:
-        """Say whether all of the mboxes *asked* can be decided here."""
+        """Say whether the rules cover all mboxes *asked*."""
         return all((self._global if name == PAGE_LOAD else name) in self._local for name in asked)
 
-    def decide(self, visit: Visit, given: Facts, visitor: str, asked: Iterable[str]) -> list[Box]:
-        """Return what the rules say of the mboxes *asked*, for the visitor with this id."""
+    def decide(self, visit: Visit, given: Facts, visitor: str, asked: Iterable[str]) -> list[Mbox]:
+        """Return the mboxes *asked* by the rules, for the visitor with this id."""
         asked = tuple(asked)
         rules = {name: self._rules.get(self._global if name == PAGE_LOAD else name, ()) for name in asked}
-        activities = {rule.activity for each in rules.values() for rule in each}
+        activities = {rule.activity for listed in rules.values() for rule in listed}
         places = {activity: self._allocation(self._client, activity[1:], visitor) for activity in activities}
         facts = {**situation(visit, given, self._wanted), _ALLOCATION: places}
         handle = self._handle(orjson.dumps(facts).decode())
-        return [self._box(name, rules[name], handle) for name in asked]
+        return [self._mbox(name, rules[name], handle) for name in asked]
 
-    def _box(self, name: str, rules: Iterable[_Rule], facts: Any) -> Box:
-        """Return the first rule's consequence that holds; for the page's load, one of each rule key, together."""
+    def _mbox(self, name: str, rules: Iterable[_Rule], facts: Any) -> Mbox:
+        """Return the consequence of the first rule that holds; for the page's load, of the first of each rule key."""
         if name != PAGE_LOAD:
-            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or Box(name, ())
-        held: dict[str, Box] = {}
+            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or Mbox(name, ())
+        held: dict[str, Mbox] = {}
         for rule in rules:
             if rule.key not in held and self._holds(rule, facts):
                 held[rule.key] = rule.consequence
-        found = list(held.values())
-        if not found:
-            return Box(name, ())
-        together = tuple(offer for each in found for offer in each.offers)
-        return replace(found[0], name=name, offers=together, variant=None)
+        consequences = list(held.values())
+        if not consequences:
+            return Mbox(name, ())
+        together = tuple(offer for mbox in consequences for offer in mbox.offers)
+        return replace(consequences[0], name=name, offers=together, variant=None)
 
     def _holds(self, rule: _Rule, facts: Any) -> bool:
         try:
             return bool(rule.condition.evaluate_data(facts))
-        except Exception:  # of a library: what it cannot work out does not hold
+        except Exception:  # raised by a library: a condition that it cannot evaluate does not hold
             return False
 
     def _compiled(self, name: str, rule: Mapping[str, Any]) -> _Rule | None:
@@ -117,36 +118,36 @@ class Rules:
             return None
         try:
             condition = self._engine.compile(_placed(rule.get("condition"), activity))
-            said = condition.facts()
+            reading = condition.facts()
         except Exception:
             return None
-        reads = {path[0] for path in said["reads"] if path} if said["reads_complete"] else _EVERYTHING
+        reads = {path[0] for path in reading["reads"] if path} if reading["reads_complete"] else _EVERYTHING
         self._wanted |= frozenset(reads)
-        said_of = box(name, self._told_of(consequence, meta))
-        made = replace(said_of, variant=variant(said_of, self._vendor))
-        return _Rule(str(rule.get("ruleKey")), activity, condition, made)
+        mbox = read_mbox(name, self._as_answer(consequence, meta))
+        mbox = replace(mbox, variant=variant_of(mbox, self._vendor))
+        return _Rule(str(rule.get("ruleKey")), activity, condition, mbox)
 
-    def _told_of(self, consequence: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *consequence* with what an answer of the service would tell besides."""
-        known = {name: value for name, value in meta.items() if name in self._told or name in _ALWAYS}
+    def _as_answer(self, consequence: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *consequence* with the tokens that an answer of the service has."""
+        known = {name: value for name, value in meta.items() if name in self._response_tokens or name in _ALWAYS}
         tokens = {**known, "activity.decisioningMethod": "on-device"}
-        options, metrics = dicts(consequence.get("options")), dicts(consequence.get("metrics"))
-        displays = [one.get("eventToken") if one.get("type") == "display" else None for one in metrics]
-        # Where an option has no token of its own, the metric in the same place has it.
+        options, metrics = objects_in(consequence.get("options")), objects_in(consequence.get("metrics"))
+        displays = [metric.get("eventToken") if metric.get("type") == "display" else None for metric in metrics]
+        # An option without a token has the token of the metric in the same place.
         displays += [None] * len(options)
-        told = [
-            {"eventToken": token, **{name: value for name, value in one.items() if value is not None}}
-            for one, token in zip(options, displays, strict=False)
+        complete = [
+            {"eventToken": token, **{name: value for name, value in option.items() if value is not None}}
+            for option, token in zip(options, displays, strict=False)
         ]
-        return {**consequence, "options": [{**one, "responseTokens": tokens} for one in told]}
+        return {**consequence, "options": [{**option, "responseTokens": tokens} for option in complete]}
 
 
-# The rules tell these of every experience, whatever tokens are switched on: they are what variants are called by.
+# The rules have these for every experience, whatever tokens are on in Target: they name the variants.
 _ALWAYS = frozenset({"activity.id", "activity.name", "activity.type", "experience.id", "experience.name"})
 
 
-def _names(value: Any) -> frozenset[str]:
-    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
+def _text_set(value: Any) -> frozenset[str]:
+    return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
 def _in_property(rule: Mapping[str, Any], token: str | None) -> bool:
@@ -167,7 +168,7 @@ def _placed(condition: Any, activity: str) -> Any:
 
 
 def libraries() -> Any:
-    """Return the evaluator, what holds its documents, and the allocation; loaded only where they are used.
+    """Return the evaluator, the class of its documents, and the allocation; they are imported only if used.
 
     Raises:
         ConfigError: they are not installed.

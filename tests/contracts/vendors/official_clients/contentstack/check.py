@@ -114,7 +114,7 @@ def test_what_the_client_reports_is_counted(sandbox: SandboxServer) -> None:
     merge = ledger["requests"][-1]
     assert (merge["action"], merge["system_uid"], merge["into"]) == ("merge", "u1", "known-1")
     project = sandbox.sandbox.scenario.contentstack[0]
-    assert sandbox.sandbox.people.attributes(project, "known-1") == {"age": 30}
+    assert sandbox.sandbox.contentstack_visitors.attributes(project, "known-1") == {"age": 30}
     # It sends JSON as text; that is the only thing a careful client would do otherwise.
     notes = {note for request in ledger["requests"] for note in request["lint"]}
     assert notes == {"content-type: must be application/json"}
