@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from flagmw._decide.lazy import Deferred
+from flagmw._decide.lazy import DeferredExchange
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
@@ -70,7 +70,7 @@ class FlagsMiddleware:
             finally:
                 set_current(outer)
             return
-        exchange: Exchange | Deferred | None
+        exchange: Exchange | DeferredExchange | None
         flags: Flags
         try:
             if self._lazy:
@@ -112,7 +112,7 @@ class FlagsMiddleware:
             if given is not None:
                 scope["state"] = given
 
-    async def _lazily(self, request: _Request) -> tuple[Exchange | Deferred, Flags]:
+    async def _lazily(self, request: _Request) -> tuple[Exchange | DeferredExchange, Flags]:
         """Return flags that decide when they are first read, or at once where there is nothing to ask."""
         fm = self.flagmw
         deferred = fm.defer(request)
@@ -141,7 +141,9 @@ class _Responder:
 
     __slots__ = ("_exchange", "_flags", "_fm", "_held", "_plain", "_send", "_unread")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, send: Send, *, plain: bool) -> None:
+    def __init__(
+        self, fm: Flagmw, exchange: Exchange | DeferredExchange, flags: Flags, send: Send, *, plain: bool
+    ) -> None:
         self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
         self._plain = plain
         self._held: Message | None = None

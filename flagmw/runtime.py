@@ -12,10 +12,10 @@ from typing import Any
 
 from flagmw._decide.decider import Deciding
 from flagmw._decide.refresh import Refresher
-from flagmw._decide.vendor_client import Lane
-from flagmw._decide.visitor_loader import Visiting
+from flagmw._decide.vendor_client import VendorClient
+from flagmw._decide.visitor_loader import VisitorLoader
 from flagmw._delivery.delivery import Delivery
-from flagmw._delivery.shared_exposures import open_seen
+from flagmw._delivery.shared_exposures import open_exposures
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
 from flagmw._shadow.report import Report
@@ -75,17 +75,17 @@ class Flagmw(Deciding):
         self._throttle = Throttle(logger)
         self._context = Context(serving, self._counts, self._throttle, time.time)
         self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
-        self._context.seen = open_seen(config.outbox) or self._context.seen
+        self._context.seen = open_exposures(config.outbox) or self._context.seen
         self._visiting = (
             None
             if config.visitor_store is None
-            else Visiting(open_store(config.visitor_store), self._counts, self._throttle)
+            else VisitorLoader(open_store(config.visitor_store), self._counts, self._throttle)
         )
         self._reused = self._counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
         self._defers = config.mode == "lazy" and not (config.overrides or config.visitor_store)
-        self._lanes = [Lane(vendor, self._context) for vendor in serving.vendors]
+        self._lanes = [VendorClient(vendor, self._context) for vendor in serving.vendors]
         shadows = [vendor for vendor in config.vendors if vendor not in serving.vendors]
         self._shadow = Shadow(shadows, self._context, self._deadline_s, config.shadow_report) if shadows else None
         self.shadows = bool(shadows)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flagmw._decide.lazy import Deferred
+from flagmw._decide.lazy import DeferredExchange
 from flagmw._exchange.exchange import Exchange
 from flagmw._web import response as response_headers
 from flagmw._web.link_page import Page
@@ -64,7 +64,7 @@ class FlagsMiddleware:
         environ: WSGIEnvironment,
         start_response: StartResponse,
         flags: Flags,
-        exchange: Exchange | Deferred | None,
+        exchange: Exchange | DeferredExchange | None,
     ) -> Iterable[bytes]:
         """Call the application, and return its body when the server has the status and the headers."""
         start = None if exchange is None else _Start(self.flagmw, exchange, flags, start_response)
@@ -88,7 +88,7 @@ class FlagsMiddleware:
             wrapped.draw()
         return wrapped
 
-    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | Deferred | None]:
+    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | DeferredExchange | None]:
         """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
         fm = self.flagmw
         try:
@@ -142,7 +142,9 @@ class _Start:
 
     __slots__ = ("_exchange", "_fm", "_gone", "_held", "_start_response", "_unread", "_write", "flags")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, start_response: StartResponse) -> None:
+    def __init__(
+        self, fm: Flagmw, exchange: Exchange | DeferredExchange, flags: Flags, start_response: StartResponse
+    ) -> None:
         self._fm, self._exchange, self.flags, self._start_response = fm, exchange, flags, start_response
         self._held: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
@@ -199,7 +201,9 @@ class _End:
 
     __slots__ = ("_done", "_exchange", "_fm", "flags", "start")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred | None, flags: Flags, start: _Start | None) -> None:
+    def __init__(
+        self, fm: Flagmw, exchange: Exchange | DeferredExchange | None, flags: Flags, start: _Start | None
+    ) -> None:
         self._fm, self._exchange, self.flags, self.start, self._done = fm, exchange, flags, start, False
 
     def commit(self) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flagmw._decide.lazy import Deferred, InThread, OnLoop
+from flagmw._decide.lazy import DeferredExchange, InThread, OnLoop
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._web.inbound import Inbound
@@ -19,8 +19,8 @@ from flagmw.types import Visit
 
 if TYPE_CHECKING:
     from flagmw._decide.refresh import Refresher
-    from flagmw._decide.vendor_client import Lane
-    from flagmw._decide.visitor_loader import Visiting
+    from flagmw._decide.vendor_client import VendorClient
+    from flagmw._decide.visitor_loader import VisitorLoader
     from flagmw._delivery.delivery import Delivery
     from flagmw._exchange.exchange import Context
     from flagmw._support.counters import Counts
@@ -42,8 +42,8 @@ class Deciding:
     _context: Context
     _counts: Counts
     _throttle: Throttle
-    _lanes: Sequence[Lane]
-    _visiting: Visiting | None
+    _lanes: Sequence[VendorClient]
+    _visiting: VisitorLoader | None
     _new_visitors: Bucket | None
     _delivery: Delivery
     _refresher: Refresher
@@ -92,7 +92,7 @@ class Deciding:
             return Exchange(self._context, Visit(url="https://localhost/"), []).placed(placed)
         return Flags(defaults=self.config.defaults, error_code=ErrorCode.EXCLUDED, on=self.config.on)
 
-    def defer(self, inbound: Inbound) -> Deferred | None:
+    def defer(self, inbound: Inbound) -> DeferredExchange | None:
         """Return the exchange of a request, in lazy mode, to be begun later; None where it has to begin at once.
 
         That is where the response depends on it whatever the view does: a tester's override leaves its mark, a visitor
@@ -100,9 +100,9 @@ class Deciding:
         """
         if not self._defers or not self._asks(inbound):
             return None
-        return Deferred(lambda: self._take_deferred(inbound))
+        return DeferredExchange(lambda: self._take_deferred(inbound))
 
-    def lazily(self, exchange: Exchange | Deferred, *, on_loop: bool) -> Flags:
+    def lazily(self, exchange: Exchange | DeferredExchange, *, on_loop: bool) -> Flags:
         """Return flags that are decided when they are first read.
 
         Args:

@@ -29,7 +29,7 @@ class Decider(Protocol):
     def internal_error(self, error: BaseException) -> None: ...
 
 
-class Deferred:
+class DeferredExchange:
     """An exchange that is begun when something of it is first needed: a page that never looks pays for none.
 
     Edges see of it what they see of an `Exchange`.
@@ -100,7 +100,7 @@ class Deferred:
 
 
 class _Pending:
-    def __init__(self, decider: Decider, exchange: Exchange | Deferred) -> None:
+    def __init__(self, decider: Decider, exchange: Exchange | DeferredExchange) -> None:
         self._decider, self._source = decider, exchange
         # Whether vendors are being asked.
         self._begun = False
@@ -136,7 +136,7 @@ class _Pending:
 class InThread(_Pending):
     """Decide in the thread that reads, under the deadline."""
 
-    def __init__(self, decider: Decider, exchange: Exchange | Deferred) -> None:
+    def __init__(self, decider: Decider, exchange: Exchange | DeferredExchange) -> None:
         super().__init__(decider, exchange)
         self._lock = threading.RLock()
 
@@ -163,7 +163,7 @@ class InThread(_Pending):
 class OnLoop(_Pending):
     """Decide on the event loop that serves the request."""
 
-    def __init__(self, decider: Decider, exchange: Exchange | Deferred, deadline_s: float) -> None:
+    def __init__(self, decider: Decider, exchange: Exchange | DeferredExchange, deadline_s: float) -> None:
         import asyncio
 
         super().__init__(decider, exchange)

@@ -28,7 +28,7 @@ class Question:
         self.visitors = False
 
 
-class Asked:
+class PendingCall:
     """One call under way.
 
     Attributes:
@@ -59,15 +59,15 @@ class Asked:
         self.made = True
 
 
-class Flights:
+class SingleFlight:
     """The calls under way of one vendor, by what their answers are kept by."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._under_way: dict[Key, Asked] = {}
+        self._under_way: dict[Key, PendingCall] = {}
         self._late = 0
 
-    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> PendingCall | None:
         """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
 
         Args:
@@ -83,14 +83,14 @@ class Flights:
             asked.at = max(asked.at, until)
             return asked
 
-    def begin(self, asked: Asked) -> Asked:
+    def begin(self, asked: PendingCall) -> PendingCall:
         """Let others join *asked*."""
         if asked.key is not None:
             with self._lock:
                 self._under_way[asked.key] = asked
         return asked
 
-    def leave(self, asked: Asked) -> bool:
+    def leave(self, asked: PendingCall) -> bool:
         """Wait for *asked* no longer; return whether nobody else does."""
         with self._lock:
             asked.waiting -= 1
@@ -107,12 +107,12 @@ class Flights:
             self._late += 1
             return True
 
-    def overdue(self, asked: Asked) -> None:
+    def overdue(self, asked: PendingCall) -> None:
         """Note that *asked* has outlasted the deadline of who waited for it."""
         with self._lock:
             asked.overdue = asked.overdue or not asked.future.done()
 
-    def landed(self, asked: Asked) -> None:
+    def landed(self, asked: PendingCall) -> None:
         """Note that *asked* has ended."""
         with self._lock:
             if asked.key is not None and self._under_way.get(asked.key) is asked:

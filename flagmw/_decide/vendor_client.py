@@ -10,11 +10,11 @@ from typing import Any
 
 from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
-from flagmw._decide.single_flight import Asked, Flights, Question
+from flagmw._decide.single_flight import PendingCall, Question, SingleFlight
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
-from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
@@ -40,7 +40,7 @@ _TIMED = frozenset(
 _STILL_S = 0.05
 
 
-class Lane:
+class VendorClient:
     """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation.
 
     A call for a visitor whose answer can be kept (it has a *key*) is shared by all who ask the same at the same time,
@@ -80,7 +80,7 @@ class Lane:
         self._tasks = Places(most)
         # Where threads are not to be fewer, both kinds of callers stand in one line.
         self._threads = self._tasks if threads is None or threads >= most else Places(threads)
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
 
     def close(self) -> None:
         """Close the blocking drivers' connections and let their threads end."""
@@ -89,7 +89,9 @@ class Lane:
 
     # In threads
 
-    def submit(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Asked | Decision:
+    def submit(
+        self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None
+    ) -> PendingCall | Decision:
         """Begin to ask from a thread; wait for what this returns with `collect`.
 
         Args:
@@ -114,14 +116,14 @@ class Lane:
 
         asked.turn = turn = places.enter(now) or places.line_up(now, deadline.at, start)
         if turn is None:
-            self._flights.landed(asked)
+            self._single_flight.landed(asked)
             return self._shed()
         self._begin(asked, places)
         if not turn.waited:
             start(turn)
         return asked
 
-    def _start(self, asked: Asked, turn: Turn, visit: Visit, state: VisitorState) -> bool:
+    def _start(self, asked: PendingCall, turn: Turn, visit: Visit, state: VisitorState) -> bool:
         """Have a thread make the call that has got its place; return whether there is still somebody to make it for."""
         future, asked.turn = asked.future, turn
         if not future.set_running_or_notify_cancel():
@@ -144,7 +146,7 @@ class Lane:
         made.add_done_callback(lambda done: hand_on(done, future))
         return True
 
-    def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
+    def collect(self, asked: PendingCall | Decision, deadline: Deadline) -> Decision:
         """Wait for what `submit` began, until the deadline at the latest."""
         if isinstance(asked, Decision):
             return self._tell(asked, 0.0)
@@ -189,7 +191,7 @@ class Lane:
             line = loop.create_future()
             asked.turn = places.line_up(now, deadline.at, lambda turn: self._call_up(asked, turn, line))
             if asked.turn is None:
-                self._flights.landed(asked)
+                self._single_flight.landed(asked)
                 return self._tell(self._shed(), 0.0)
         if key is not None:
             asked.future = loop.create_task(self._in_turn(asked, line, visit, state))
@@ -208,7 +210,7 @@ class Lane:
             places.leave(asked.turn, time.monotonic(), learn=learn and asked.made)
         return self._note(asked, decision, time.monotonic() - now, deadline, pulse.still_since)
 
-    async def _in_turn(self, asked: Asked, line: Any, visit: Visit, state: VisitorState) -> Decision:
+    async def _in_turn(self, asked: PendingCall, line: Any, visit: Visit, state: VisitorState) -> Decision:
         """Make the call when there is a place for it; *line* ends then, or when it is of no use any more."""
         turn = asked.turn
         assert turn is not None
@@ -219,7 +221,7 @@ class Lane:
                 return refused
         return await self._run(asked.question, visit, state, self._until(asked))
 
-    async def _stand(self, asked: Asked, line: Any) -> Decision | None:
+    async def _stand(self, asked: PendingCall, line: Any) -> Decision | None:
         """Wait in line; return why there is no call, None when the place is there."""
         loop = line.get_loop()
 
@@ -239,7 +241,7 @@ class Lane:
             waiting[0].cancel()
         return refused
 
-    def _call_up(self, asked: Asked, turn: Turn, line: Any) -> bool:
+    def _call_up(self, asked: PendingCall, turn: Turn, line: Any) -> bool:
         """Tell who waits on a loop, from any thread, that there is a place; return whether it is wanted still."""
         import asyncio
 
@@ -269,7 +271,7 @@ class Lane:
         except Exception as error:
             return self._bug(error)
 
-    async def _wait(self, asked: Asked, deadline: Deadline) -> Decision:
+    async def _wait(self, asked: PendingCall, deadline: Deadline) -> Decision:
         """Wait for a call that others may wait for too; the last to be cancelled ends it."""
         import asyncio
 
@@ -279,7 +281,7 @@ class Lane:
         try:
             await ended(asked.future, deadline.left(started))
         except asyncio.CancelledError:
-            if self._flights.leave(asked) and not asked.future.done():
+            if self._single_flight.leave(asked) and not asked.future.done():
                 self.breaker.abandon()
                 asked.future.cancel()
             raise
@@ -296,20 +298,22 @@ class Lane:
 
     # Calls that are shared, and calls that come late
 
-    def _join(self, key: Key | None, where: object, deadline: Deadline) -> Asked | None:
-        asked = self._flights.join(key, where, deadline.at)
+    def _join(self, key: Key | None, where: object, deadline: Deadline) -> PendingCall | None:
+        asked = self._single_flight.join(key, where, deadline.at)
         if asked is not None:
             self._counts.add("joined", self.vendor.name)
         return asked
 
-    def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question) -> Asked:
+    def _asked(
+        self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question
+    ) -> PendingCall:
         """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
-        late = key is not None and self._late_s > 0 and self._flights.may_be_late(max(1, places.limit // 4))
-        asked = Asked(future, key, late, question=question)
+        late = key is not None and self._late_s > 0 and self._single_flight.may_be_late(max(1, places.limit // 4))
+        asked = PendingCall(future, key, late, question=question)
         asked.at = deadline.at
         return asked
 
-    def _begin(self, asked: Asked, places: Places) -> Asked:
+    def _begin(self, asked: PendingCall, places: Places) -> PendingCall:
         """Let others join *asked*, which holds its place until it ends, whether anybody waits for it or not."""
 
         def over(future: Any) -> None:
@@ -317,11 +321,11 @@ class Lane:
             places.leave(asked.turn, time.monotonic(), learn=asked.made and not future.cancelled())
             self._landed(asked, future)
 
-        self._flights.begin(asked)
+        self._single_flight.begin(asked)
         asked.future.add_done_callback(over)
         return asked
 
-    def _until(self, asked: Asked) -> Deadline:
+    def _until(self, asked: PendingCall) -> Deadline:
         return Deadline(asked.at + self._late_s if asked.late else asked.at)
 
     def _unfit(self, turn: Turn, places: Places, until: float) -> Decision | None:
@@ -334,20 +338,20 @@ class Lane:
         # Those that came before may have found out meanwhile that the vendor is away.
         return failed(self.vendor.name, ErrorCode.BREAKER_OPEN) if self.breaker.state(now) == "open" else None
 
-    def _missed(self, asked: Asked, places: Places) -> Decision:
+    def _missed(self, asked: PendingCall, places: Places) -> Decision:
         """Return the failure of a call that nobody waits for any more; its answer may still be kept."""
         waits = asked.turn is not None and asked.turn.since is None
         if not waits and asked.late:
-            self._flights.overdue(asked)
-        elif self._flights.leave(asked):
+            self._single_flight.overdue(asked)
+        elif self._single_flight.leave(asked):
             waits = asked.turn is not None and places.give_up(asked.turn)
             asked.made = not waits
             asked.future.cancel()
         return self._shed() if waits else failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
 
-    def _landed(self, asked: Asked, future: Any) -> None:
+    def _landed(self, asked: PendingCall, future: Any) -> None:
         """Keep an answer that came too late for the page that asked."""
-        self._flights.landed(asked)
+        self._single_flight.landed(asked)
         if not asked.overdue or future.cancelled() or future.exception() is not None:
             return
         decision, now = future.result(), self._context.clock()
@@ -356,7 +360,7 @@ class Lane:
         held = self._context.memory.get(asked.key)
         if held is not None and held.error is not None and held.within(self._config.hold_s, now):
             return  # who was shown the default keeps it
-        self._context.memory.put(asked.key, Remembered(decision, now))
+        self._context.memory.put(asked.key, RememberedDecision(decision, now))
         self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
@@ -401,7 +405,7 @@ class Lane:
 
     def _note(
         self,
-        asked: Asked,
+        asked: PendingCall,
         decision: Decision,
         elapsed_s: float,
         deadline: Deadline,

@@ -26,7 +26,7 @@ _THREADS = 4
 _UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 
 
-class Visiting:
+class VisitorLoader:
     """One store, asked in threads of its own. While it fails visitors are new ones, and it is not written to."""
 
     def __init__(self, store: VisitorStore, counts: Counts, throttle: Throttle) -> None:

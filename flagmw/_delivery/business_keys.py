@@ -18,7 +18,7 @@ _AGE_S = 86_400.0
 _MOST = 10_000
 
 
-class Reserving:
+class BusinessKeys:
     """Ask the store, and know by this process's own memory what it cannot say."""
 
     def __init__(self, counts: Counts, throttle: Throttle) -> None:

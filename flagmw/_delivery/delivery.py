@@ -10,11 +10,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flagmw._decide.vendor_client import Lane
-from flagmw._delivery.business_keys import Reserving
-from flagmw._delivery.intake import Intake, Sink
+from flagmw._decide.vendor_client import VendorClient
+from flagmw._delivery.business_keys import BusinessKeys
+from flagmw._delivery.intake import EventSink, Intake
 from flagmw._delivery.linger import close_when_idle
-from flagmw._delivery.process import Running
+from flagmw._delivery.process import DeliveryProcess
 from flagmw._exchange.exchange import Exchange
 from flagmw._support.counters import Counts
 from flagmw._support.limits import Deadline
@@ -44,14 +44,14 @@ REST_S = 0.25
 class Delivery:
     """Store events and have them delivered. Opens and starts nothing before the first use, anew in each process."""
 
-    def __init__(self, config: Config, lanes: Sequence[Lane], counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, config: Config, lanes: Sequence[VendorClient], counts: Counts, throttle: Throttle) -> None:
         self._config, self._counts, self._throttle = config, counts, throttle
         self._lanes = {lane.vendor.name: lane for lane in lanes}
         # By pid: a forked child finds nothing of its own and makes it anew.
-        self._by_pid: dict[int, Running] = {}
+        self._by_pid: dict[int, DeliveryProcess] = {}
         self._exit_pid = 0
         self._intake = Intake(counts, throttle, self._here)
-        self._reserving = Reserving(counts, throttle)
+        self._reserving = BusinessKeys(counts, throttle)
         self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
@@ -101,9 +101,9 @@ class Delivery:
         self._here().delivers = True
         self.start()
 
-    def sink(self) -> Sink:
+    def sink(self) -> EventSink:
         """Return where one exchange's events go at once."""
-        return Sink(self._put)
+        return EventSink(self._put)
 
     def reserve(self, events: Sequence[Event]) -> list[Event]:
         """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
@@ -177,7 +177,7 @@ class Delivery:
         for lane in self._lanes.values():
             lane.close()
 
-    def _close(self, running: Running, end: float) -> None:
+    def _close(self, running: DeliveryProcess, end: float) -> None:
         running.closed = True
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
         if running.own_memory or trouble(running.outbox):
@@ -221,7 +221,7 @@ class Delivery:
         events = exchange.drain(expose=expose)
         self.look()
         sink = exchange.sink
-        if not isinstance(sink, Sink):
+        if not isinstance(sink, EventSink):
             sink = exchange.sink = self.sink()
         if events:
             sink(events)
@@ -261,10 +261,10 @@ class Delivery:
         return self._made.server is not None or has_slots(self._made)
 
     @property
-    def _running(self) -> Running | None:
+    def _running(self) -> DeliveryProcess | None:
         return self._by_pid.get(os.getpid())
 
-    def _here(self) -> Running:
+    def _here(self) -> DeliveryProcess:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
@@ -275,7 +275,7 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        made = Running(self._config, self._made, self._deliver, self._outcome)
+        made = DeliveryProcess(self._config, self._made, self._deliver, self._outcome)
         running = self._by_pid.setdefault(pid, made)
         if running is made and self._config.outbox is None:
             self._throttle.change(

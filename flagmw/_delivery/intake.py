@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from flagmw._delivery.process import Running
+from flagmw._delivery.process import DeliveryProcess
 from flagmw._support.counters import Counts
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
@@ -26,11 +26,11 @@ class Intake:
         renew: returns what takes the place of a store that was closed just now.
     """
 
-    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], Running]) -> None:
+    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], DeliveryProcess]) -> None:
         self._counts, self._throttle, self._renew = counts, throttle, renew
         self.ending = self.ended = False
 
-    def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
+    def put(self, running: DeliveryProcess, events: Sequence[Event]) -> Future[Any] | None:
         """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
         if self.ended and running.own_memory:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
@@ -62,10 +62,10 @@ class Intake:
         self._store(running, events)
         return None
 
-    def _store(self, running: Running, events: Sequence[Event]) -> None:
+    def _store(self, running: DeliveryProcess, events: Sequence[Event]) -> None:
         self._stored(running, events, lambda: running.outbox.put_many(events, running.worker.now()))
 
-    def _stored(self, running: Running, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
+    def _stored(self, running: DeliveryProcess, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
         """Note how many of *events* are in the outbox, as *result* says."""
         n = len(events)
         try:
@@ -88,7 +88,7 @@ class Intake:
             self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
 
 
-class Sink:
+class EventSink:
     """Where a request's events go at once; knows the last that may still be on its way."""
 
     def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-class Running:
+class DeliveryProcess:
     """Outbox and worker, made without starting anything.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flagmw._exchange.exposures import MemorySeen, Seen
-from flagmw._exchange.incoming_cookies import Reader
-from flagmw._exchange.known import Known
-from flagmw._exchange.memory_shares import Shares
-from flagmw._exchange.remembered import Binder, Key, Remembered, memory
+from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
+from flagmw._exchange.incoming_cookies import CookieReader
+from flagmw._exchange.known import KnownVisitors
+from flagmw._exchange.memory_shares import MemoryShares
+from flagmw._exchange.remembered import Key, RememberedDecision, ReuseKey, memory
 from flagmw._support.cache import Generations
 from flagmw._support.counters import Counts
 from flagmw._support.limits import PerMinute
@@ -38,7 +38,7 @@ class Refreshed:
         self._sent.put(hash((name, value)), now)
 
 
-class Traits:
+class VendorTraits:
     """What a vendor's optional parts say, looked up once.
 
     Attributes:
@@ -51,7 +51,7 @@ class Traits:
     def __init__(self, n: int, vendor: Vendor) -> None:
         remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
         self.vendor, self.prefix = vendor, vendor.prefix
-        self.binder = Binder(n, vendor) if remote and hasattr(vendor, "identity") else None
+        self.binder = ReuseKey(n, vendor) if remote and hasattr(vendor, "identity") else None
         self.reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
 
 
@@ -65,28 +65,28 @@ class Context:
     clock: Callable[[], float]
     open_sink: Callable[[], Put] | None = None
     reserve: Callable[[Sequence[Event]], list[Event]] | None = None
-    shares: Shares = field(init=False)
+    shares: MemoryShares = field(init=False)
     tracks: PerMinute = field(init=False)
     refreshed: Refreshed = field(init=False)
-    seen: Seen = field(init=False)
-    known: Known | None = field(init=False)
-    read: Reader = field(init=False)
-    memory: Generations[Key, Remembered] = field(init=False)
-    traits: tuple[Traits, ...] = field(init=False)
+    seen: ReportedExposures = field(init=False)
+    known: KnownVisitors | None = field(init=False)
+    read: CookieReader = field(init=False)
+    memory: Generations[Key, RememberedDecision] = field(init=False)
+    traits: tuple[VendorTraits, ...] = field(init=False)
     reads: bool = field(init=False)
     same_everywhere: bool = field(init=False)
     on_server: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
+        self.traits = tuple(VendorTraits(n, vendor) for n, vendor in enumerate(self.config.vendors))
         self.reads = any(traits.reads for traits in self.traits)
-        self.shares = shares = Shares.of(
+        self.shares = shares = MemoryShares.of(
             self.config.memory_mb, seen=self.reads, known=self.config.new_visitors_per_s is not None
         )
-        self.known = Known(self.config.vendors, shares.known) if shares.known else None
-        self.read, self.memory = Reader(self.config.vendors, shares.headers), memory(shares.decisions)
+        self.known = KnownVisitors(self.config.vendors, shares.known) if shares.known else None
+        self.read, self.memory = CookieReader(self.config.vendors, shares.headers), memory(shares.decisions)
         self.tracks = PerMinute(self.config.tracks_per_visitor, shares.tracks)
-        self.refreshed, self.seen = Refreshed(shares.refreshed), MemorySeen(shares.seen)
+        self.refreshed, self.seen = Refreshed(shares.refreshed), MemoryExposures(shares.seen)
         # A visitor without an identity of the site's gets the same on every page, while decisions are remembered.
         self.on_server = self.config.visitor_store is not None
         self.same_everywhere = (

@@ -13,12 +13,12 @@ from typing import Any
 from flagmw._cookies.header import format_set_cookie
 from flagmw._cookies.own import ASKED, DECISION, RULE, VISITOR
 from flagmw._exchange.context import REFRESH_S, Context
-from flagmw._exchange.incoming_cookies import After, Carried, Ready
+from flagmw._exchange.incoming_cookies import CookiesAfter, IncomingCookies, ReadyFlags
 from flagmw._exchange.merge import merge, overridden
-from flagmw._exchange.outgoing_cookies import COOKIES_MAX, Jars, header_bytes, room_for
-from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.outgoing_cookies import COOKIES_MAX, OutgoingCookies, header_bytes, room_for
+from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._exchange.reports import SILENT, UNSEEN, Reports
-from flagmw._exchange.reuse import Recall
+from flagmw._exchange.reuse import ReuseLookup
 from flagmw._support.link_token import OVERRIDE
 from flagmw._visitor_store import base as visitor_store
 from flagmw._web import consent as consent_gate
@@ -67,11 +67,11 @@ class Exchange(Reports):
     loaded = unkept = False
     known: Sequence[Decision | None] = ()
     consent = Consent.FULL
-    remembered: Sequence[Remembered | None] = ()
+    remembered: Sequence[RememberedDecision | None] = ()
     _ended = False
-    _jars: Jars | After | None = None
+    _jars: OutgoingCookies | CookiesAfter | None = None
     _own_lines: tuple[str, ...] = ()
-    _recall: Recall | None = None
+    _recall: ReuseLookup | None = None
     _stored_id: visitor_store.VisitorId | None = None
     _stored_key: str | None = None
     _user: tuple[str | None, Mapping[str, Scalar]] | None = None
@@ -84,7 +84,7 @@ class Exchange(Reports):
         sink: Put | None = None,
         *,
         inbound: Inbound | None = None,
-        carried: Carried | None = None,
+        carried: IncomingCookies | None = None,
     ) -> None:
         self._context, self._visit, self.states = context, visit, states
         self.inbound, self.carried = inbound, carried
@@ -93,7 +93,7 @@ class Exchange(Reports):
             self._sink = sink
 
     def begun(self) -> Exchange:
-        """Return this exchange; see `Deferred`."""
+        """Return this exchange; see `DeferredExchange`."""
         return self
 
     # Who it is
@@ -311,14 +311,14 @@ class Exchange(Reports):
         assert self.inbound is not None
         oldest = min((part.at for part in self.remembered if part is not None), default=0.0)
         jars = self._jars
-        ready = Ready(
+        ready = ReadyFlags(
             since=oldest - 60.0,
             until=oldest + self._context.config.reuse_s,
             variants=flags._variants,
             misses=flags._misses,
             notice=flags._notice,
             hints=flags._hints,
-            after=None if jars is None else After(jars.now, jars.set_cookies),
+            after=None if jars is None else CookiesAfter(jars.now, jars.set_cookies),
         )
         weight = sum([part.weigh() for part in self.remembered if part is not None])
         self._context.read.make_ready(carried, self.inbound.header("host"), self.inbound.scheme, ready, weight)
@@ -332,7 +332,7 @@ class Exchange(Reports):
         undecided: list[Decision | None] = [None] * len(self.states)
         if not (config.reuse_s or config.stale_s or config.hold_s) or self._asks_otherwise():
             return undecided
-        self._recall = Recall(self._context, self)
+        self._recall = ReuseLookup(self._context, self)
         self.remembered = self._recall.find()
         for n, part in enumerate(self.remembered):
             if part is None:
@@ -381,7 +381,7 @@ class Exchange(Reports):
         made = Flags(variants, defaults=config.defaults, error_code=self.kept_from or code, on=config.on, recorder=self)
         return self._given(made)
 
-    def placed(self, override: testing_hooks.Override) -> Flags:
+    def placed(self, override: testing_hooks.TestOverride) -> Flags:
         """Return the flags that a test has put in place."""
         config = self._context.config
         variants = {
@@ -403,7 +403,7 @@ class Exchange(Reports):
         ]
         evicted: set[tuple[int, str]] = set()
         changes = any(decision.cookies for decision in settled) or not self._room_enough()
-        jars = Jars(self._context, self.visit, self.states) if changes else None
+        jars = OutgoingCookies(self._context, self.visit, self.states) if changes else None
         if jars is not None:
             evicted = jars.change(settled)
             self._jars = jars
@@ -437,13 +437,13 @@ class Exchange(Reports):
         self._context.counts.add("stale", decision.vendor, decision.error)
         return replace(part.stale(decision.error), cookies=(*part.cookies, *decision.cookies))
 
-    def _lasts(self, jars: Jars) -> bool:
+    def _lasts(self, jars: OutgoingCookies) -> bool:
         """Say whether the response says the same of cookies whenever the visitor comes with the same ones."""
         config = self._context.config
         as_proxies_say = config.cookie_secure == "auto" and bool(config.trusted_proxies)
         return jars.lasting and not self._own_lines and not as_proxies_say
 
-    def _keep(self, decisions: Sequence[Decision], fresh: set[int], jars: Jars | None) -> None:
+    def _keep(self, decisions: Sequence[Decision], fresh: set[int], jars: OutgoingCookies | None) -> None:
         """Remember what was decided, here and at the visitor."""
         assert self._recall is not None
         after = [self.jar(n) for n in range(len(self.states))]
@@ -451,7 +451,7 @@ class Exchange(Reports):
         if not self._context.config.signing_keys or self.carried is None or self._context.on_server:
             return
         own = self.carried.own.get(DECISION)
-        room = (jars or Jars(self._context, self.visit, self.states)).room() - len(DECISION) - 3
+        room = (jars or OutgoingCookies(self._context, self.visit, self.states)).room() - len(DECISION) - 3
         if own is not None and len(own) <= room and self._recall.told(parts):
             return
         token = self._recall.token(parts, room, after)

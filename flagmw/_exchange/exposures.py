@@ -11,14 +11,14 @@ from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
 
-class Seen(Protocol):
+class ReportedExposures(Protocol):
     """Remembers what was reported."""
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
         """Say whether this is the first report within *ttl_s* seconds, and remember it."""
 
 
-class MemorySeen:
+class MemoryExposures:
     """Remember it in this process, the latest *size* reports."""
 
     def __init__(self, size: int = 100_000) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.own import DECISION, RULE
 from flagmw._exchange.memory_shares import weight_of
-from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.cache import Generations
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
@@ -27,7 +27,7 @@ _HOSTS_MAX = 4
 _HOST_CHARS = 300
 
 
-class After(NamedTuple):
+class CookiesAfter(NamedTuple):
     """What becomes of a visitor's cookies: each vendor's as they are after the response, and the lines for it."""
 
     now: Sequence[Mapping[str, str]]
@@ -35,7 +35,7 @@ class After(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ReadyFlags:
     """What makes the flags of a visitor again, between two moments in seconds since the epoch.
 
     Attributes:
@@ -49,10 +49,10 @@ class Ready:
     misses: Mapping[str, ErrorCode]
     notice: ErrorCode | None
     hints: Mapping[str, Mapping[str, Any]]
-    after: After | None = None
+    after: CookiesAfter | None = None
 
 
-class Carried:
+class IncomingCookies:
     """One Cookie header, taken apart. Shared between requests: nothing in it is changed but what it remembers.
 
     Attributes:
@@ -62,7 +62,7 @@ class Carried:
         rejected: why cookies were left out.
         known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
-        given: what the token says of who the visitor is to vendors; see `Known`.
+        given: what the token says of who the visitor is to vendors; see `KnownVisitors`.
         ready: by host and scheme, flags that were made of remembered decisions and may be given again.
         header: the header itself; empty where it is not kept.
         size: about how much memory it takes, in bytes.
@@ -98,12 +98,12 @@ class Carried:
         self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
         self.token_bytes = len(DECISION) + len(own[DECISION]) + 3 if DECISION in own else 0
         self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
-        self.ready: dict[tuple[str | None, str], Ready] = {}
-        self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
+        self.ready: dict[tuple[str | None, str], ReadyFlags] = {}
+        self.verified: tuple[str | None, Mapping[Key, RememberedDecision]] | None = None
         self.given: Sequence[str] = ()
 
 
-class Reader:
+class CookieReader:
     """Read Cookie headers for a set of vendors.
 
     Args:
@@ -112,10 +112,10 @@ class Reader:
 
     def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
         self._rules = [*(vendor.cookies for vendor in vendors), RULE]
-        self._read: Generations[str, Carried] = Generations(memory_bytes, lambda carried: carried.size)
-        self._nothing = Carried([VisitorState() for _ in vendors], {}, 0, [])
+        self._read: Generations[str, IncomingCookies] = Generations(memory_bytes, lambda carried: carried.size)
+        self._nothing = IncomingCookies([VisitorState() for _ in vendors], {}, 0, [])
 
-    def __call__(self, headers: Sequence[str]) -> Carried:
+    def __call__(self, headers: Sequence[str]) -> IncomingCookies:
         """Return what the raw Cookie *headers* hold."""
         if not headers:
             return self._nothing
@@ -126,19 +126,21 @@ class Reader:
         found = cookie_header.read(headers, self._rules)
         *states, own = found.own
         read = [VisitorState(each) for each in states]
-        carried = Carried(read, own, found.site_bytes, found.rejected, header)
+        carried = IncomingCookies(read, own, found.site_bytes, found.rejected, header)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
         if carried.vendor_bytes or carried.own:
             self._read.put(header, carried)
         return carried
 
-    def know(self, carried: Carried, n: int, address: str, recorded: bool, entry: tuple[Key, bool]) -> None:
+    def know(self, carried: IncomingCookies, n: int, address: str, recorded: bool, entry: tuple[Key, bool]) -> None:
         """Keep with *carried* what decisions of vendor *n* are kept by at *address*, if there is room."""
         if len(carried.known) < _KNOWN_MAX:
             carried.known[n, address, recorded] = entry
             self._grew(carried, _KNOWN_BYTES + getsizeof(address))
 
-    def make_ready(self, carried: Carried, host: str | None, scheme: str, ready: Ready, weight: int) -> None:
+    def make_ready(
+        self, carried: IncomingCookies, host: str | None, scheme: str, ready: ReadyFlags, weight: int
+    ) -> None:
         """Keep *ready* with *carried* for *host*, as the visitor writes it, if there is room.
 
         Args:
@@ -152,6 +154,6 @@ class Reader:
             weight += sum(map(weight_of, ready.after.now)) + sum(map(getsizeof, ready.after.set_cookies))
         self._grew(carried, weight)
 
-    def _grew(self, carried: Carried, more: int) -> None:
+    def _grew(self, carried: IncomingCookies, more: int) -> None:
         carried.size += more
         self._read.grew(carried.header, carried, more)

@@ -10,7 +10,7 @@ from flagmw.types import VisitorState
 from flagmw.vendors.base import Vendor
 
 
-class Known:
+class KnownVisitors:
     """Remember who visitors are to each vendor, in bounded memory, and say it in a token that the visitor brings back.
 
     Args:

@@ -13,7 +13,7 @@ _PAIR_BYTES = 220
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class MemoryShares:
     """How much each kind of memory may hold.
 
     Attributes:
@@ -33,7 +33,7 @@ class Shares:
     known: int
 
     @classmethod
-    def of(cls, memory_mb: int, *, seen: bool, known: bool) -> Shares:
+    def of(cls, memory_mb: int, *, seen: bool, known: bool) -> MemoryShares:
         """Return the shares of *memory_mb* MiB.
 
         Args:

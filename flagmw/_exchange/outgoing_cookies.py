@@ -26,7 +26,7 @@ def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
     return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
-class Jars:
+class OutgoingCookies:
     """One visitor's cookies, a jar per vendor.
 
     Attributes:

@@ -28,7 +28,7 @@ DIGEST_BYTES = 12
 UNPACKED_BYTES = 64 * 1024
 
 
-class Remembered:
+class RememberedDecision:
     """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
 
     There is one for every visitor, so it holds little; it is put into the form in which it is served again when that is
@@ -77,11 +77,11 @@ class Remembered:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
         return seconds > 0 and self.at - 60.0 <= now < self.at + seconds
 
-    def without_cookies(self) -> Remembered:
+    def without_cookies(self) -> RememberedDecision:
         """Return it for a visitor who has its cookies."""
         if not self.cookies:
             return self
-        twin = Remembered.__new__(Remembered)
+        twin = RememberedDecision.__new__(RememberedDecision)
         twin.vendor, twin.error, twin.notice, twin.at = self.vendor, self.error, self.notice, self.at
         twin.misses, twin.hints, twin._variants, twin.cookies = self.misses, self.hints, self._variants, ()
         twin._decision, twin._size = None, 0
@@ -95,7 +95,7 @@ class Remembered:
         return replace(self.decision, variants=variants, error=code)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
+        return isinstance(other, RememberedDecision) and (self.at, self.decision) == (other.at, other.decision)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -103,7 +103,7 @@ class Remembered:
         return f"Remembered({self.decision!r}, at={self.at})"
 
 
-class Binder:
+class ReuseKey:
     """Say what one vendor's decisions are bound to.
 
     Args:
@@ -134,12 +134,12 @@ class Binder:
         return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
 
-def memory(max_bytes: int) -> Generations[Key, Remembered]:
+def memory(max_bytes: int) -> Generations[Key, RememberedDecision]:
     """Return what keeps the decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
-    return Generations(max_bytes, Remembered.weigh)
+    return Generations(max_bytes, RememberedDecision.weigh)
 
 
-def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
+def pack(parts: Sequence[tuple[bytes, RememberedDecision] | None]) -> str:
     """Return decisions, each with the digest it is bound to, as text for a cookie.
 
     Args:
@@ -149,7 +149,7 @@ def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
     return urlsafe_b64encode(zlib.compress(orjson.dumps(rows), 9)).rstrip(b"=").decode()
 
 
-def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
+def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, RememberedDecision]:
     """Return what `pack` wrote, for the *vendors* as they are configured now.
 
     The text comes out of a token that was signed here, so only its version can be foreign; what cannot be read is
@@ -159,12 +159,12 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
         reader = zlib.decompressobj()
         plain = reader.decompress(urlsafe_b64decode(text + "=" * (-len(text) % 4)), UNPACKED_BYTES)
         rows = orjson.loads(plain)
-        found: dict[Key, Remembered] = {}
+        found: dict[Key, RememberedDecision] = {}
         for n, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
             if row is None:
                 continue
             digest, at, error, notice, misses, variants, hints = row
-            found[n, urlsafe_b64decode(digest)] = Remembered(
+            found[n, urlsafe_b64decode(digest)] = RememberedDecision(
                 Decision(
                     vendor=vendor.name,
                     variants={made.alias: made for made in (_variant(each, vendor.name) for each in variants)},
@@ -180,7 +180,7 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
     return found
 
 
-def _row(digest: bytes, part: Remembered) -> list[Any]:
+def _row(digest: bytes, part: RememberedDecision) -> list[Any]:
     made = part.decision
     return [
         urlsafe_b64encode(digest).decode(),

@@ -9,20 +9,20 @@ from typing import Protocol
 
 from flagmw._cookies.own import DECISION
 from flagmw._exchange.context import Context
-from flagmw._exchange.incoming_cookies import Carried
-from flagmw._exchange.remembered import Key, Remembered, pack, unpack
+from flagmw._exchange.incoming_cookies import IncomingCookies
+from flagmw._exchange.remembered import Key, RememberedDecision, pack, unpack
 from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Scalar, Visit, VisitorState
 
-Part = tuple[bytes, Remembered]
+Part = tuple[bytes, RememberedDecision]
 
 
 class Request(Protocol):
     """The request as far as it matters here. *carried* is None outside of a web server."""
 
     @property
-    def carried(self) -> Carried | None: ...
+    def carried(self) -> IncomingCookies | None: ...
 
     @property
     def states(self) -> Sequence[VisitorState]: ...
@@ -43,7 +43,7 @@ class Request(Protocol):
         """Return the visitor's id and attributes."""
 
 
-class Recall:
+class ReuseLookup:
     """Look up and keep decisions, by memory and by the visitor's own token."""
 
     __slots__ = ("_addresses", "_context", "_keys", "_request", "_who")
@@ -53,11 +53,11 @@ class Recall:
         self._who = request.who()
         self._keys: list[tuple[Key, bool] | None] = []
 
-    def find(self) -> list[Remembered | None]:
+    def find(self) -> list[RememberedDecision | None]:
         """Return what is remembered of each vendor, however old it is within the limits of the configuration."""
         config, now = self._context.config, self._request.now
         parts = self._token_parts() if config.signing_keys else {}
-        found: list[Remembered | None] = []
+        found: list[RememberedDecision | None] = []
         for n, state in enumerate(self._request.states):
             entry = self._key(n, state)
             self._keys.append(entry)
@@ -86,7 +86,7 @@ class Recall:
     def keep(
         self,
         decisions: Sequence[Decision],
-        found: Sequence[Remembered | None],
+        found: Sequence[RememberedDecision | None],
         fresh: Collection[int],
         jars: Sequence[Mapping[str, str]],
     ) -> list[Part | None]:
@@ -107,13 +107,15 @@ class Recall:
             if n in fresh and decision.error is None:
                 held = self._request.states[n].cookies
                 lacking = tuple(change for change in decision.cookies if held.get(change.name) != change.value)
-                part = Remembered(decision, now, lacking)
+                part = RememberedDecision(decision, now, lacking)
                 if known:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)
             elif n in fresh and (part is None or part.error is not None or not self._serves(part)):
                 part = (
-                    Remembered(Decision(vendor=decision.vendor, error=decision.error), now) if config.hold_s else None
+                    RememberedDecision(Decision(vendor=decision.vendor, error=decision.error), now)
+                    if config.hold_s
+                    else None
                 )
                 if part is not None and known:
                     self._context.memory.put(key, part)
@@ -129,7 +131,7 @@ class Recall:
             parts.append((after[0][1], part))
         return parts
 
-    def _serves(self, part: Remembered) -> bool:
+    def _serves(self, part: RememberedDecision) -> bool:
         """Say whether *part* is served in place of a failure."""
         return part.within(self._context.config.stale_s, self._request.now)
 
@@ -192,7 +194,7 @@ class Recall:
             self._context.read.know(carried, n, address, recorded, known)
         return known
 
-    def _token_parts(self) -> Mapping[Key, Remembered]:
+    def _token_parts(self) -> Mapping[Key, RememberedDecision]:
         """Return what the visitor's token holds; nothing where it is not ours, or was made for another host."""
         carried = self._request.carried
         token = None if carried is None else carried.own.get(DECISION)
@@ -215,4 +217,4 @@ def _slim(part: Part) -> Part:
     """Return *part* without the vendor's own identifiers of variants, which take the most room."""
     digest, kept = part
     variants = {alias: replace(variant, factors=(), ids={}) for alias, variant in kept.decision.variants.items()}
-    return digest, Remembered(replace(kept.decision, variants=variants), kept.at)
+    return digest, RememberedDecision(replace(kept.decision, variants=variants), kept.at)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flagmw._cookies import header as cookie_header
-from flagmw._decide.vendor_client import Lane
+from flagmw._decide.vendor_client import VendorClient
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import Exchange
 from flagmw._exchange.memory_shares import weight_of
@@ -65,7 +65,7 @@ class Shadow:
     """
 
     def __init__(self, vendors: Sequence[Vendor], context: Context, deadline_s: float, path: Path | None) -> None:
-        self.lanes = [Lane(vendor, context) for vendor in vendors]
+        self.lanes = [VendorClient(vendor, context) for vendor in vendors]
         self._rules = [vendor.cookies for vendor in vendors]
         self._context, self._deadline_s, self._path = context, deadline_s, path
         self._lock = Lock()

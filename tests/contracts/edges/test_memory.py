@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flagmw import Webtrends
-from flagmw._exchange.incoming_cookies import Reader
+from flagmw._exchange.incoming_cookies import CookieReader
 from tests.contracts.edges.varied import DOMAIN, USER
 
 
@@ -25,7 +25,7 @@ def test_what_visitors_vary_is_bounded(pad: int) -> None:
 
 def test_what_is_kept_with_a_header_counts_with_it() -> None:
     """Addresses and hosts that one visitor brings add to what the header weighs, and long hosts are not kept."""
-    reader = Reader([Webtrends(DOMAIN, "a-token-of-tests", "https://www.mysite.com{path}")], 1_000_000)
+    reader = CookieReader([Webtrends(DOMAIN, "a-token-of-tests", "https://www.mysite.com{path}")], 1_000_000)
     carried = reader([f"{USER}=u"])
     before, kept = carried.size, reader._read._weight
     for n in range(100):
