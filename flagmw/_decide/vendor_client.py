@@ -1,4 +1,4 @@
-"""One vendor as the runtime sees it: its health, its room for calls, and how its flow is run."""
+"""Client of one vendor: breaker, places for calls, deadline."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
 from flagmw._decide.single_flight import PendingCall, Question, SingleFlight
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
-from flagmw._exchange.context import Context
+from flagmw._exchange.context import Context, VendorTraits
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
-from flagmw.outbox.worker.pace import ATTEMPTS_MAX
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
-DELIVERY_CONNECT_S = 2.0
 _NOT_ASKED = frozenset({ErrorCode.SHED, ErrorCode.BREAKER_OPEN})
 # Failures that may be due to a process which stood still, rather than to the vendor.
 _TIMED = frozenset(
@@ -53,25 +51,25 @@ class VendorClient:
         self.vendor, self._config, self._context = vendor, config, context
         self._counts, self._throttle = context.counts, context.throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
-        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+        self.traits = VendorTraits(vendor)
+        self.remote = self.traits.remote
         self._late_s = config.late_ms / 1000
-        self._identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
         self.reset()
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw._drivers.aio import AsyncDriver
         from flagmw._drivers.blocking import BlockingDriver
         from flagmw._transports.body import Limits
 
-        outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
-        hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}
+        hedged: dict[str, Any] = {
+            "trust_env": config.trust_env,
+            "ca_file": config.ca_file,
+            "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000,
+        }
         # Half of the deadline at most goes into one address that does not answer; another may.
         near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
         threads, tasks = self._threads.limit, self._tasks.limit
         self.blocking = BlockingDriver(pool_size=threads, limits=near, transport=blocking_transport, **hedged)
         self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
-        # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
-        limits = Limits(connect_s=DELIVERY_CONNECT_S)
-        self.delivery = BlockingDriver(pool_size=ATTEMPTS_MAX, limits=limits, transport=blocking_transport, **outside)
 
     def reset(self) -> None:
         """Forget what another process was doing: the calls that its child inherits are not the child's."""
@@ -83,9 +81,8 @@ class VendorClient:
         self._single_flight = SingleFlight()
 
     def close(self) -> None:
-        """Close the blocking drivers' connections and let their threads end."""
+        """Close the blocking driver's connections and let its threads end."""
         self.blocking.close()
-        self.delivery.close()
 
     # In threads
 
@@ -446,7 +443,7 @@ class VendorClient:
     def _question(self, visit: Visit, state: VisitorState) -> Question:
         who: Hashable | None = None
         try:
-            identity = self._identity(state) if state.cookies and self._identity is not None else ""
+            identity = self.traits.identity_of(state) if state.cookies else ""
             if identity or visit.user_id:
                 who = hash((identity, visit.user_id))
         except Exception:

@@ -1,4 +1,4 @@
-"""Where a `Flagmw`'s events go: into the outbox, and from there, by its worker, to the vendors."""
+"""Delivery of events: into the outbox, and by its worker to the vendors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flagmw._decide.vendor_client import VendorClient
 from flagmw._delivery.business_keys import BusinessKeys
-from flagmw._delivery.intake import EventSink, Intake
+from flagmw._delivery.intake import Intake
 from flagmw._delivery.linger import close_when_idle
 from flagmw._delivery.process import DeliveryProcess
-from flagmw._exchange.exchange import Exchange
+from flagmw._exchange.context import VendorTraits
+from flagmw._exchange.event_sink import EventSink
+from flagmw._exchange.recorder import EventRecorder
 from flagmw._support.counters import Counts
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
@@ -26,11 +27,15 @@ from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.factory import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.outbox.picks import is_empty
-from flagmw.types import Event, EventNote, Flow, Outcome
+from flagmw.outbox.worker.pace import ATTEMPTS_MAX
+from flagmw.types import Event, EventNote, Flow, Outcome, T
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from flagmw._drivers.blocking import BlockingDriver
+
+DELIVERY_CONNECT_S = 2.0
 # A process's first events also open the store, which takes longer than a commit; only they may wait for that.
 OPEN_WAIT_S = 0.3
 EXIT_FLUSH_S = 4.0
@@ -44,9 +49,9 @@ REST_S = 0.25
 class Delivery:
     """Store events and have them delivered. Opens and starts nothing before the first use, anew in each process."""
 
-    def __init__(self, config: Config, lanes: Sequence[VendorClient], counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, config: Config, counts: Counts, throttle: Throttle) -> None:
         self._config, self._counts, self._throttle = config, counts, throttle
-        self._lanes = {lane.vendor.name: lane for lane in lanes}
+        self._drivers = _drivers(config)
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, DeliveryProcess] = {}
         self._exit_pid = 0
@@ -96,13 +101,23 @@ class Delivery:
         if running.delivers:
             running.worker.start()
 
+    def prepare(self) -> None:
+        """Load HTTP libraries and certificates now, so that the first delivery does not wait for them."""
+        for vendor in self._config.vendors:
+            if VendorTraits(vendor).remote:
+                self._drivers[vendor.name].prepare()
+
+    def run(self, vendor: str, flow: Flow[T], deadline: Deadline) -> T:
+        """Drive a flow of the named vendor to its result, blocking in this thread."""
+        return self._drivers[vendor].run(flow, deadline)
+
     def deliver(self) -> None:
         """Start the worker, whatever `deliver` says: this process is there for it."""
         self._here().delivers = True
         self.start()
 
-    def sink(self) -> EventSink:
-        """Return where one exchange's events go at once."""
+    def open_sink(self) -> EventSink:
+        """Return a way to the outbox for one request's events."""
         return EventSink(self._put)
 
     def reserve(self, events: Sequence[Event]) -> list[Event]:
@@ -113,9 +128,9 @@ class Delivery:
             return list(events)  # the interpreter takes its modules apart
         return self._reserving.free(running.outbox, events)
 
-    def commit(self, exchange: Exchange) -> None:
+    def commit(self, recorder: EventRecorder) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
-        stored = self._hand_over(exchange)
+        stored = self._hand_over(recorder)
         if stored is None:
             return
         try:
@@ -123,15 +138,15 @@ class Delivery:
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
-    async def acommit(self, exchange: Exchange) -> None:
+    async def acommit(self, recorder: EventRecorder) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        if exchange.has_reads and self._asks_elsewhere:
+        if recorder.has_reads and self._asks_elsewhere:
             import asyncio
 
             # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
-            self._hand_over(exchange, expose=False)
-            await asyncio.shield(asyncio.to_thread(exchange.expose))
-        stored = self._hand_over(exchange)
+            self._hand_over(recorder, expose=False)
+            await asyncio.shield(asyncio.to_thread(recorder.expose))
+        stored = self._hand_over(recorder)
         if stored is None:
             return
         from flagmw._support.waiting import settled
@@ -174,8 +189,14 @@ class Delivery:
         running = self._by_pid.pop(os.getpid(), None)
         if running is not None:
             self._close(running, time.monotonic() + timeout_s)
-        for lane in self._lanes.values():
-            lane.close()
+        for driver in self._drivers.values():
+            driver.close()
+
+    def close_at_exit(self) -> None:
+        """As `close`, at the end of the process: events that come later cannot be stored any more."""
+        self._intake.ending = True
+        self.close(EXIT_CLOSE_S)
+        self._intake.ended = True
 
     def _close(self, running: DeliveryProcess, end: float) -> None:
         running.closed = True
@@ -215,20 +236,15 @@ class Delivery:
         pid, last = self._closed
         return last if pid == os.getpid() else OutboxStats()
 
-    def _hand_over(self, exchange: Exchange, *, expose: bool = True) -> Future[Any] | None:
-        """Put away what the request has collected; return what may still be on its way to the store."""
-        exchange.answered = True
-        events = exchange.drain(expose=expose)
+    def _hand_over(self, recorder: EventRecorder, *, expose: bool = True) -> Future[Any] | None:
+        """Store the events that the request has collected; return a future while they are on their way."""
+        recorder.answered = True
+        sink = recorder.open_sink()
+        events = recorder.drain(expose=expose)
         self.look()
-        sink = exchange.sink
-        if not isinstance(sink, EventSink):
-            sink = exchange.sink = self.sink()
         if events:
             sink(events)
-        if not expose:
-            return sink.last
-        stored, sink.last = sink.last, None
-        return stored
+        return sink.take_last() if expose else sink.last
 
     def _commit_wait_s(self) -> float:
         running, wait_s = self._running, self._config.commit_wait_ms / 1000
@@ -286,7 +302,7 @@ class Delivery:
         return running
 
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
-        return self._lanes[vendor].delivery.run(flow, deadline)
+        return self.run(vendor, flow, deadline)
 
     def _outcome(self, row: Leased, outcome: Outcome) -> None:
         event, code = row.event, getattr(outcome, "code", None) or ""
@@ -305,9 +321,27 @@ class Delivery:
             )
 
 
+def _drivers(config: Config) -> dict[str, BlockingDriver]:
+    """Return a driver per vendor, by name, for deliveries and refreshes."""
+    # Imported late: `import flagmw` must not cost a script sockets and TLS.
+    from flagmw._drivers.blocking import BlockingDriver
+    from flagmw._transports.body import Limits
+
+    # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
+    limits, transport = Limits(connect_s=DELIVERY_CONNECT_S), config.transport[0]
+    return {
+        vendor.name: BlockingDriver(
+            pool_size=ATTEMPTS_MAX,
+            limits=limits,
+            transport=transport,
+            trust_env=config.trust_env,
+            ca_file=config.ca_file,
+        )
+        for vendor in config.vendors
+    }
+
+
 def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
-        delivery._intake.ending = True
-        delivery.close(EXIT_CLOSE_S)
-        delivery._intake.ended = True
+        delivery.close_at_exit()

@@ -1,4 +1,4 @@
-"""How events get into the store that a process has, whatever that can do, and that none is lost uncounted."""
+"""Intake of events into the process's outbox; every event that is not stored is counted."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ class Intake:
                 self.put(self._renew(), events)
                 return
             # Somebody else's error text may quote what a visitor sent.
-            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
+            reason = str(error) if isinstance(error, OutboxError) else type(error).__name__
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
-            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {reason}")
             return
         running.opened = True
         if stored and running.delivers:
@@ -86,14 +86,3 @@ class Intake:
         if stored < n:
             self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
             self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
-
-
-class EventSink:
-    """Where a request's events go at once; knows the last that may still be on its way."""
-
-    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
-        self._put = put
-        self.last: Future[Any] | None = None
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.last = self._put(events) or self.last

@@ -1,4 +1,4 @@
-"""Which variants a view has read for the first time, so that each is reported to its vendor once."""
+"""Exposures that were reported, so that each is reported once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from flagmw.types import Variant
 
 
 class ReportedExposures(Protocol):
-    """Remembers what was reported."""
+    """Memory of reported exposures."""
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
         """Say whether this is the first report within *ttl_s* seconds, and remember it."""
+
+    def close(self) -> None:
+        """Close connections; a later use opens them again."""
 
 
 class MemoryExposures:
@@ -35,6 +38,9 @@ class MemoryExposures:
                 return False
             self._until.put(key, now + ttl_s)
             return True
+
+    def close(self) -> None:
+        """Keep everything: there is nothing to close."""
 
 
 def visitor_of(variant: Variant, user_id: str | None, identity: str) -> str:

@@ -1,4 +1,4 @@
-"""Decisions made before: whose they are, how long they hold, and their form in a cookie.
+"""Remembered decisions: their keys, their age, and their form in a cookie.
 
 A decision is bound to a digest of all that it depends on: the vendor and how it is configured, the vendor's cookies of
 the visitor as they are after the response, the part of the address the vendor decides by, the visitor's id and
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant,
 from flagmw.vendors.base import Vendor
 
 Key = tuple[int, bytes]
+"""A vendor's place in the configuration, and a digest of all that its decision depends on."""
+DecidesBy = Literal["site", "path", "url"]
 
 VERSION = 1
 DIGEST_BYTES = 12
@@ -104,17 +106,19 @@ class RememberedDecision:
 
 
 class ReuseKey:
-    """Say what one vendor's decisions are bound to.
+    """Make the keys that one vendor's decisions are remembered by.
 
     Args:
-        n: the vendor's place among those configured.
+        place: the vendor's place in the configuration.
+        identity: returns the vendor's name for a visitor, by the cookies.
+        by: the part of the page's address that decisions depend on.
     """
 
-    def __init__(self, n: int, vendor: Vendor) -> None:
-        self._n = n
+    def __init__(
+        self, place: int, vendor: Vendor, identity: Callable[[VisitorState], str] | None, by: DecidesBy
+    ) -> None:
+        self._place, self._identity, self.by = place, identity, by
         self._seed = _fingerprint(vendor)
-        self._identity = getattr(vendor, "identity", None)
-        self.by: Literal["site", "path", "url"] = getattr(vendor, "decides_by", "url")
 
     def key(
         self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar], *, recorded: bool
@@ -129,9 +133,9 @@ class ReuseKey:
             TypeError: the id or the attributes are nothing that JSON can carry.
         """
         identity: str = self._identity(state) if self._identity is not None else ""
-        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
-        digest = hashlib.blake2b(told, digest_size=DIGEST_BYTES, key=self._seed).digest()
-        return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
+        basis = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
+        digest = hashlib.blake2b(basis, digest_size=DIGEST_BYTES, key=self._seed).digest()
+        return (self._place, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
 
 def memory(max_bytes: int) -> Generations[Key, RememberedDecision]:
