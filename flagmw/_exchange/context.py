@@ -107,9 +107,7 @@ class Context:
     def __post_init__(self) -> None:
         self.traits = tuple(VendorTraits(vendor) for vendor in self.config.vendors)
         self.reuse_keys = tuple(
-            ReuseKey(place, traits.vendor, traits.identity, traits.decides_by)
-            if traits.remote and traits.identity is not None
-            else None
+            ReuseKey(place, traits) if traits.remote and traits.identity is not None else None
             for place, traits in enumerate(self.traits)
         )
         self.reports_reads = any(traits.reports_reads for traits in self.traits)

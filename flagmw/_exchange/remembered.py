@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -20,6 +20,9 @@ from flagmw._support.cache import Generations
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
 from flagmw.vendors.base import Vendor
+
+if TYPE_CHECKING:
+    from flagmw._exchange.context import VendorTraits
 
 Key = tuple[int, bytes]
 """A vendor's place in the configuration, and a digest of all that its decision depends on."""
@@ -110,15 +113,14 @@ class ReuseKey:
 
     Args:
         place: the vendor's place in the configuration.
-        identity: returns the vendor's name for a visitor, by the cookies.
+
+    Attributes:
         by: the part of the page's address that decisions depend on.
     """
 
-    def __init__(
-        self, place: int, vendor: Vendor, identity: Callable[[VisitorState], str] | None, by: DecidesBy
-    ) -> None:
-        self._place, self._identity, self.by = place, identity, by
-        self._seed = _fingerprint(vendor)
+    def __init__(self, place: int, traits: VendorTraits) -> None:
+        self._place, self._identity, self.by = place, traits.identity, traits.decides_by
+        self._seed = _fingerprint(traits.vendor)
 
     def key(
         self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar], *, recorded: bool

@@ -314,7 +314,7 @@ def test_A30_defect_of_ours(site: Site, step: str) -> None:
         return Answer(asked.flags["ta_Z"].encode())
 
     fm = Flagmw(vendors=[Defective(step)], defaults={"ta_Z": "calm"})
-    page = site.get(site.mount(view, fm), f"/{step}", headers=[("Cookie", "a=1")])
+    page = site.get(site.mount(view, fm), f"/{step}", headers=[("Cookie", "fake_a=1")])
     assert (page.status, page.body, runs) == (200, b"calm", [f"/{step}"])
     assert total(fm, "internal_error") >= 1
     site.close(fm)
