@@ -100,7 +100,7 @@ class FlagsMiddleware:
                 await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
-                if exchange.pending:
+                if exchange.recorder.pending:
                     await edge.acommit(exchange)
                 responder.over()
             if edge.shadows and kind == "http":
@@ -137,11 +137,11 @@ class _Responder:
     between still makes the response private.
     """
 
-    __slots__ = ("_edge", "_exchange", "_flags", "_held", "_plain", "_send", "_unread")
+    __slots__ = ("_edge", "_exchange", "_flags", "_held", "_plain", "_recorder", "_send", "_unread")
 
     def __init__(self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, *, plain: bool) -> None:
         self._edge, self._exchange, self._flags, self._send = edge, exchange, flags, send
-        self._plain = plain
+        self._recorder, self._plain = exchange.recorder, plain
         self._held: Message | None = None
         self._unread = False
 
@@ -155,9 +155,10 @@ class _Responder:
         if kind in ("http.response.start", "websocket.accept"):
             message = self._start(message)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
-        if self._exchange.pending:
+        recorder = self._recorder
+        if recorder.pending:
             await self._edge.acommit(self._exchange)
-        self._exchange.answer()
+        recorder.answered = True
         await self._send(message)
 
     async def release(self) -> None:

@@ -204,8 +204,9 @@ class _End:
     def commit(self) -> None:
         if self._exchange is None:
             return
-        self._exchange.answer()
-        if self._exchange.pending:
+        recorder = self._exchange.recorder
+        recorder.answered = True
+        if recorder.pending:
             self._edge.commit(self._exchange)
 
     def __call__(self) -> None:

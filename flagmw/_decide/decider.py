@@ -116,7 +116,7 @@ class Decider:
 
     def decide(self, exchange: Exchange) -> Flags:
         """Ask the vendors, each in its own pool of threads, and return the flags by the deadline."""
-        deadline = self._deadline()
+        deadline = Deadline.after(self._deadline_s, time.monotonic())
         if self._visitors is not None:
             self._visitors.load(exchange, deadline)
         flags = self._without_vendors(exchange)

@@ -55,10 +55,15 @@ class DeferredExchange:
                     self._exchange = exchange
         return self._exchange
 
-    def answer(self) -> None:
-        self._answered = True
+    @property
+    def answered(self) -> bool:
+        return self._answered
+
+    @answered.setter
+    def answered(self, answered: bool) -> None:
+        self._answered = answered
         if self._exchange is not None:
-            self._exchange.answer()
+            self._exchange.recorder.answered = answered
 
     @property
     def recorder(self) -> DeferredExchange:
@@ -66,7 +71,7 @@ class DeferredExchange:
 
     @property
     def pending(self) -> bool:
-        return self._exchange is not None and self._exchange.pending
+        return self._exchange is not None and self._exchange.recorder.pending
 
     @property
     def set_cookies(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ class Edge:
         leaves_alone: says whether requests for a path are excluded.
         take: returns the exchange of a request.
         ready: returns the flags if nothing has to be waited for, else None.
+        decide: asks the vendors from this thread and returns the flags by the deadline.
+        adecide: as `decide`, on the running event loop.
         excluded: returns the flags of an excluded request.
         internal_error: counts and logs a defect of flagmw that was kept from the application.
     """
@@ -47,6 +49,8 @@ class Edge:
         self.leaves_alone = leaves_alone
         self.take: Callable[[Inbound], Exchange] = decider.take
         self.ready: Callable[[Exchange], Flags | None] = decider.ready
+        self.decide: Callable[[Exchange], Flags] = decider.decide
+        self.adecide: Callable[[Exchange], Awaitable[Flags]] = decider.adecide
         self.excluded: Callable[[], Flags] = decider.excluded
         self.internal_error: Callable[[BaseException], None] = decider.internal_error
 
@@ -59,14 +63,6 @@ class Edge:
     def lazily(self, exchange: RequestExchange, *, on_loop: bool) -> Flags:
         """Return flags that are decided when they are first read; see `Decider.lazily`."""
         return self._decider.lazily(exchange, on_loop=on_loop)
-
-    def decide(self, exchange: Exchange) -> Flags:
-        """Ask the vendors from this thread and return the flags by the deadline."""
-        return self._decider.decide(exchange)
-
-    def adecide(self, exchange: Exchange) -> Awaitable[Flags]:
-        """As `decide`, on the running event loop."""
-        return self._decider.adecide(exchange)
 
     def aload_visitor(self, exchange: Exchange) -> Awaitable[None]:
         """Load the visitor's cookies from the visitor store, if there is one."""

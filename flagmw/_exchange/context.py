@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from logging import ERROR
 
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
@@ -125,3 +126,8 @@ class Context:
             and self.config.identify is None
             and all(key is not None and key.by == "site" for key in self.reuse_keys)
         )
+
+    def gate_failed(self, error: Exception) -> None:
+        """Count and log that the site's own function for consent or bots has failed."""
+        self.counts.add("gate_failed")
+        self.throttle.log(ERROR, "GATE", "consent or bots failed", error=type(error).__name__)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from flagmw._cookies.own import DECISION
-from flagmw._exchange.admission import Admission, admit
+from flagmw._exchange.admission import ADMITTED, admit
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, ReadyFlags
 from flagmw._exchange.merge import merge, overridden
@@ -48,7 +48,6 @@ class Stage(Enum):
 
 # Names of the module are found faster than members of an enumeration.
 _NEW, _ASKING, _DECIDED, _SERVED = Stage.NEW, Stage.ASKING, Stage.DECIDED, Stage.SERVED
-_ADMITTED = Admission()
 
 
 class Exchange:
@@ -60,6 +59,7 @@ class Exchange:
         stored: the visitor's entry in the visitor store; None where there is no store.
         stage: how far the exchange is.
         asks: whether vendors are asked about requests like this one.
+        page: sent in place of the application's response; None for all but an override's link.
         admission: the outcome of consent, bots and override.
         decisions: at `ASKING`, the decisions that need no vendor; None for each vendor that has to be asked.
         remembered: the remembered decision of each vendor, after `recall`; they may be too old to be served.
@@ -67,7 +67,8 @@ class Exchange:
 
     stage = _NEW
     asks = True
-    admission = _ADMITTED
+    page: Page | None = None
+    admission = ADMITTED
     stored: StoredVisitor | None = None
     decisions: Sequence[Decision | None] = ()
     remembered: Sequence[RememberedDecision | None] = ()
@@ -84,17 +85,6 @@ class Exchange:
     def begun(self) -> Exchange:
         return self
 
-    def answer(self) -> None:
-        self.recorder.answered = True
-
-    @property
-    def page(self) -> Page | None:
-        return self.admission.page
-
-    @property
-    def pending(self) -> bool:
-        return self.recorder.pending
-
     @property
     def set_cookies(self) -> tuple[str, ...]:
         return self.visitor.set_cookies
@@ -108,8 +98,10 @@ class Exchange:
 
     def admit(self) -> None:
         """Check consent, bots and overrides."""
-        self.admission = admit(self._context, self.visitor)
-        self.asks = self.asks and self.admission.asks
+        admission = admit(self._context, self.visitor)
+        if admission is not ADMITTED:
+            self.admission, self.page = admission, admission.page
+            self.asks = self.asks and admission.asks
 
     def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
         """Set the visitor's id and attributes; decisions of another visitor do not count any more.
@@ -141,7 +133,11 @@ class Exchange:
             recorder=self.recorder,
             hints=ready.hints,
         )
-        return self._serve(flags)
+        # As `_serve`, without the call: most requests end here.
+        self.stage = _SERVED
+        if self._context.reports_reads:
+            self.recorder.watch(flags)
+        return flags
 
     def recall(self) -> list[Decision | None]:
         """Return the remembered decision of each vendor that need not be asked, None for the others.

@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from flagmw._exchange.exchange import Exchange
 
 
+class RequestRecorder(Recorder, Protocol):
+    """The recorder of an exchange, begun or deferred.
+
+    Attributes:
+        answered: whether the response has begun: from then on events go to the outbox at once.
+    """
+
+    answered: bool
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are events to commit."""
+
+
 class RequestExchange(Protocol):
     """An exchange, begun or deferred."""
 
@@ -19,12 +33,8 @@ class RequestExchange(Protocol):
         """The page to send in place of the application's response, if any."""
 
     @property
-    def recorder(self) -> Recorder:
-        """The recorder for the request's flags."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether there are events to commit."""
+    def recorder(self) -> RequestRecorder:
+        """The recorder of reads and tracks."""
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
@@ -33,9 +43,6 @@ class RequestExchange(Protocol):
     @property
     def no_store(self) -> bool:
         """Whether nobody may keep the response."""
-
-    def answer(self) -> None:
-        """Note that the response begins: from now on events go to the outbox at once."""
 
     def begun(self) -> Exchange:
         """Return the exchange itself, which begins now if it was deferred."""

@@ -107,7 +107,9 @@ class EventRecorder:
     def pending(self) -> bool:
         """Whether there is something for the delivery to take or to wait for."""
         # What went to the sink may still be on its way.
-        return bool(self._events) or self.has_reads or (self._sink is not None and self._sink.last is not None)
+        if self._sink is not None and self._sink.last is not None:
+            return True
+        return bool(self._events) or (self._context.reports_reads and self.has_reads)
 
     @property
     def has_reads(self) -> bool:

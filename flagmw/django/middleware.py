@@ -139,14 +139,14 @@ class FlagsMiddleware:
 
     def _commit(self, exchange: Exchange) -> None:
         with self._ours():
-            exchange.answer()
-            if exchange.pending:
+            exchange.recorder.answered = True
+            if exchange.recorder.pending:
                 self._edge.commit(exchange)
 
     async def _acommit(self, exchange: Exchange) -> None:
         with self._ours():
-            exchange.answer()
-            if exchange.pending:
+            exchange.recorder.answered = True
+            if exchange.recorder.pending:
                 await self._edge.acommit(exchange)
 
     def _finish(self, request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:

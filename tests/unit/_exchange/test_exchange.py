@@ -175,7 +175,7 @@ def test_undecided() -> None:
     assert (flags["a"], flags.variant("a").error_code) == ("b", ErrorCode.EXCLUDED)
     assert flags.set_cookies == ()
     assert flags.track("purchase") is not None
-    assert exchange.pending
+    assert exchange.recorder.pending
 
 
 def test_rejected_parts_are_counted() -> None:
@@ -556,7 +556,7 @@ def test_a_track_becomes_an_event() -> None:
     assert dict(event.visit.cookies) == {user(): "WT3u", control("a"): "WT3a"}
     assert event.visit.url == exchange.visitor.visit.url
     assert event.id != ident
-    assert not exchange.pending and exchange.recorder.drain() == []
+    assert not exchange.recorder.pending and exchange.recorder.drain() == []
 
 
 def test_cookies_of_this_very_response_count() -> None:
@@ -588,7 +588,7 @@ def test_no_control_cookie_is_skipped() -> None:
     assert track(exchange, aliases=["a"]) is None
     assert track(exchange, vendors=["nobody"]) is None
     assert bench.total("track_skipped", ErrorCode.SKIPPED) == 3
-    assert not exchange.pending
+    assert not exchange.recorder.pending
 
 
 def test_one_row_per_vendor() -> None:
@@ -631,7 +631,7 @@ def test_events_go_to_the_sink_at_once() -> None:
     exchange = bench.visit(f"{control('a')}=1")
     exchange.recorder.send_to(EventSink(sink))
     track(exchange)
-    assert len(taken) == 1 and not exchange.pending
+    assert len(taken) == 1 and not exchange.recorder.pending
 
 
 def test_events_of_a_visitor_share_a_key() -> None:
