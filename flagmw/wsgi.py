@@ -122,15 +122,15 @@ def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:
     wrapper = environ.get("wsgi.file_wrapper")
     if wrapper is None or isinstance(wrapper, type):
         return lambda body: wrapper is not None and isinstance(body, wrapper)
-    made: list[object] = []
+    files: list[object] = []
 
     def watched(*args: Any) -> Any:
-        made.append(wrapper(*args))
-        return made[-1]
+        files.append(wrapper(*args))
+        return files[-1]
 
     # uWSGI's and mod_wsgi's are functions, whose results have no type that we could know.
     environ["wsgi.file_wrapper"] = watched
-    return lambda body: any(body is one for one in made)
+    return lambda body: any(body is file for file in files)
 
 
 class _Start:
@@ -355,9 +355,9 @@ def flags_from(environ: WSGIEnvironment) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        found: Flags | Callable[[], Flags] = environ[KEY]
+        flags: Flags | Callable[[], Flags] = environ[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.wsgi.FlagsMiddleware around the app") from None
-    if not isinstance(found, Flags):
-        found = environ[KEY] = found()
-    return found
+    if not isinstance(flags, Flags):
+        flags = environ[KEY] = flags()
+    return flags

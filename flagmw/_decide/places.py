@@ -1,4 +1,4 @@
-"""Places for calls under way, and the line of those who wait for one.
+"""Places for calls to a vendor, and the queue for them.
 
 Pure state on a clock that is passed in (seconds, monotonic). Safe between threads and event loops.
 """
@@ -141,7 +141,7 @@ class Places:
             taken.popleft()
         if not taken:
             return 0.0, 0.0
-        seconds = [each for _, each in taken]
+        seconds = [seconds_taken for _, seconds_taken in taken]
         return sum(seconds) / len(seconds), min(seconds)
 
 
@@ -158,12 +158,12 @@ def in_turn(
         if not future.set_running_or_notify_cancel():
             return False
         try:
-            made = submit()
+            submitted = submit()
         except RuntimeError as error:  # no thread to be had, or the interpreter is on its way out
             turn.declined = turn.waited
             future.set_exception(error)
             return False
-        made.add_done_callback(lambda done: hand_on(done, future))
+        submitted.add_done_callback(lambda done: hand_on(done, future))
         return True
 
     turn = places.enter(clock()) or places.line_up(clock(), until, start)

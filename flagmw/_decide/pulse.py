@@ -1,4 +1,4 @@
-"""How long a process stood still while it waited, on a loop or in a thread."""
+"""Standstills of this process while a loop or thread waits."""
 
 from __future__ import annotations
 

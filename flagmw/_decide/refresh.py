@@ -1,4 +1,4 @@
-"""Let vendors fetch in the background what they decide by, so that no request waits for it."""
+"""Background refresh of the rules by which vendors decide."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Refresher:
     def _loop(self, running: _Running) -> None:
         due = dict.fromkeys(self._vendors, self._monotonic())
         while not running.ended.is_set():
-            name = min(due, key=lambda each: due[each])
+            name = min(due, key=lambda vendor: due[vendor])
             if running.ended.wait(max(0.0, due[name] - self._monotonic())):
                 return
             due[name] = self._monotonic() + self._refresh(name, self._vendors[name])

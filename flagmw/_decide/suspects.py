@@ -1,4 +1,4 @@
-"""Visitors whose own cookies or text seem to make a vendor fail."""
+"""Visitors whose own cookies seem to make a vendor fail."""
 
 from __future__ import annotations
 

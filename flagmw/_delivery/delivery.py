@@ -55,21 +55,21 @@ class Delivery:
         # By pid: a forked child finds nothing of its own and makes it anew.
         self._by_pid: dict[int, DeliveryProcess] = {}
         self._exit_pid = 0
-        self._intake = Intake(counts, throttle, self._here)
-        self._reserving = BusinessKeys(counts, throttle)
+        self._intake = Intake(counts, throttle, self._process)
+        self._business_keys = BusinessKeys(counts, throttle)
         self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
-        self._made = config.outbox
+        self._outbox = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
-            said = None if config.outbox is None else parse(config.outbox)
-            self._made = located(said, [vendor.name for vendor in config.vendors])
+            location = None if config.outbox is None else parse(config.outbox)
+            self._outbox = located(location, [vendor.name for vendor in config.vendors])
             if config.outbox_required:
-                probe(self._made)
-            if self._made.options:
+                probe(self._outbox)
+            if self._outbox.options:
                 # A key that is missing is told at once, not with the first event.
-                make(self._made, required=config.outbox_required)
+                make(self._outbox, required=config.outbox_required)
 
     def ready(self) -> None:
         """Have everything that storing an event takes, and the exit hook, before it is needed.
@@ -79,7 +79,7 @@ class Delivery:
         """
         if os.getpid() in self._by_pid:
             return
-        running = self._here()
+        running = self._process()
         if running.delivers and not running.own_memory:
             running.worker.start()
 
@@ -89,7 +89,7 @@ class Delivery:
         Raises:
             OutboxError: the outbox cannot be used and the configuration says that it is required.
         """
-        running = self._here()
+        running = self._process()
         self._rests += 1
         if running.owned:
             try:
@@ -113,7 +113,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Start the worker, whatever `deliver` says: this process is there for it."""
-        self._here().delivers = True
+        self._process().delivers = True
         self.start()
 
     def open_sink(self) -> EventSink:
@@ -123,10 +123,10 @@ class Delivery:
     def reserve(self, events: Sequence[Event]) -> list[Event]:
         """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
         try:
-            running = self._here()
+            running = self._process()
         except ImportError:
             return list(events)  # the interpreter takes its modules apart
-        return self._reserving.free(running.outbox, events)
+        return self._business_keys.free(running.reserve, events)
 
     def commit(self, recorder: EventRecorder) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
@@ -162,7 +162,7 @@ class Delivery:
         end = time.monotonic() + timeout_s
         if self._running is None and not self._may_hold_events():
             return True
-        running = self._here()
+        running = self._process()
         if not running.stored(timeout_s):
             return False
         if not running.delivers:
@@ -257,12 +257,12 @@ class Delivery:
             return
         self._looked_pid = os.getpid()
         delivers = self._config.deliver == "inprocess"
-        if delivers and isinstance(self._made, Location) and self._running is None and has_slots(self._made):
-            self._here().worker.start()
+        if delivers and isinstance(self._outbox, Location) and self._running is None and has_slots(self._outbox):
+            self._process().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         try:
-            running = self._here()
+            running = self._process()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
@@ -272,15 +272,15 @@ class Delivery:
 
     def _may_hold_events(self) -> bool:
         """Say whether there may be events before this process has used its outbox: of others, or of its own past."""
-        if not isinstance(self._made, Location):
+        if not isinstance(self._outbox, Location):
             return True
-        return self._made.server is not None or has_slots(self._made)
+        return self._outbox.server is not None or has_slots(self._outbox)
 
     @property
     def _running(self) -> DeliveryProcess | None:
         return self._by_pid.get(os.getpid())
 
-    def _here(self) -> DeliveryProcess:
+    def _process(self) -> DeliveryProcess:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
@@ -291,13 +291,13 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        made = DeliveryProcess(self._config, self._made, self._deliver, self._outcome)
-        running = self._by_pid.setdefault(pid, made)
-        if running is made and self._config.outbox is None:
+        started = DeliveryProcess(self._config, self._outbox, self._deliver, self._outcome)
+        running = self._by_pid.setdefault(pid, started)
+        if running is started and self._config.outbox is None:
             self._throttle.change(
                 logging.WARNING,
                 "OUTBOX_DEFAULT",
-                f'events are kept in {self._made.path}; say outbox="sqlite:///directory" to choose the place',
+                f'events are kept in {self._outbox.path}; say outbox="sqlite:///directory" to choose the place',
             )
         return running
 

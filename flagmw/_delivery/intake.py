@@ -1,4 +1,4 @@
-"""Intake of events into the process's outbox; every event that is not stored is counted."""
+"""Intake of events into the process's outbox; no event is lost uncounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to a delivery that nobody uses any more although its process goes on."""
+"""The end of a delivery that is no longer used, while its process goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exposures that all machines of one outbox have reported."""
+"""Exposures reported by all machines that share one outbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the memory of `memory_mb` is shared out."""
+"""Shares of `memory_mb` for each kind of memory."""
 
 from __future__ import annotations
 

@@ -40,16 +40,16 @@ class RememberedDecision:
     first asked for, which for most of them is never.
 
     Args:
-        made: the decision; its variants are served again as `CACHED`.
+        decision: the decision; its variants are served again as `CACHED`.
         cookies: what the visitor may lack of its cookies; all of them when left out.
     """
 
     __slots__ = ("_decision", "_size", "_variants", "at", "cookies", "error", "hints", "misses", "notice", "vendor")
 
-    def __init__(self, made: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
-        self.vendor, self.error, self.notice, self.at = made.vendor, made.error, made.notice, at
-        self.misses, self.hints, self._variants = made.misses, made.hints, made.variants
-        self.cookies = made.cookies if cookies is None else cookies
+    def __init__(self, decision: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
+        self.vendor, self.error, self.notice, self.at = decision.vendor, decision.error, decision.notice, at
+        self.misses, self.hints, self._variants = decision.misses, decision.hints, decision.variants
+        self.cookies = decision.cookies if cookies is None else cookies
         self._decision: Decision | None = None
         self._size = 0
 
@@ -58,8 +58,10 @@ class RememberedDecision:
         """The decision as it is served again."""
         if self._decision is None:
             self._variants = {
-                alias: each if each.reason is Reason.CACHED else replace(each, reason=Reason.CACHED, error_code=None)
-                for alias, each in self._variants.items()
+                alias: variant
+                if variant.reason is Reason.CACHED
+                else replace(variant, reason=Reason.CACHED, error_code=None)
+                for alias, variant in self._variants.items()
             }
             self._decision = Decision(
                 vendor=self.vendor,
@@ -165,15 +167,17 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, RememberedDecision
         reader = zlib.decompressobj()
         plain = reader.decompress(urlsafe_b64decode(text + "=" * (-len(text) % 4)), UNPACKED_BYTES)
         rows = orjson.loads(plain)
-        found: dict[Key, RememberedDecision] = {}
-        for n, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
+        decisions: dict[Key, RememberedDecision] = {}
+        for place, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
             if row is None:
                 continue
             digest, at, error, notice, misses, variants, hints = row
-            found[n, urlsafe_b64decode(digest)] = RememberedDecision(
+            decisions[place, urlsafe_b64decode(digest)] = RememberedDecision(
                 Decision(
                     vendor=vendor.name,
-                    variants={made.alias: made for made in (_variant(each, vendor.name) for each in variants)},
+                    variants={
+                        variant.alias: variant for variant in (_variant(packed, vendor.name) for packed in variants)
+                    },
                     misses={alias: ErrorCode(code) for alias, code in misses.items()},
                     error=None if error is None else ErrorCode(error),
                     notice=None if notice is None else ErrorCode(notice),
@@ -183,19 +187,19 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, RememberedDecision
             )
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
         return {}
-    return found
+    return decisions
 
 
 def _row(digest: bytes, part: RememberedDecision) -> list[Any]:
-    made = part.decision
+    decision = part.decision
     return [
         urlsafe_b64encode(digest).decode(),
         int(part.at),
-        made.error,
-        made.notice,
-        dict(made.misses),
-        [_packed(variant) for variant in made.variants.values()],
-        dict(made.hints),
+        decision.error,
+        decision.notice,
+        dict(decision.misses),
+        [_packed(variant) for variant in decision.variants.values()],
+        dict(decision.hints),
     ]
 
 
@@ -229,7 +233,7 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
         experiment_id=experiment,
         run_id=run,
         test_id=test,
-        factors=tuple(Factor(*each) for each in factors or ()),
+        factors=tuple(Factor(*factor) for factor in factors or ()),
         ids=ids or EMPTY,
     )
 
@@ -268,8 +272,8 @@ def _json(value: Any) -> bytes:
 
 def _fingerprint(vendor: Vendor) -> bytes:
     """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
-    told = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    text = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def _plain(value: Any) -> Any:
@@ -277,11 +281,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
-        return sorted(((str(name), _plain(each)) for name, each in value.items()), key=repr)
+        return sorted(((str(name), _plain(item)) for name, item in value.items()), key=repr)
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Set):
         return sorted(map(repr, map(_plain, value)))
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
+        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
     return None

@@ -86,7 +86,7 @@ class Shadow:
 
     def in_thread(self, exchange: Exchange, flags: Flags) -> None:
         """Ask from threads, for a response that has gone; this returns at once."""
-        running = self._here()
+        running = self._process()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -100,7 +100,7 @@ class Shadow:
         import asyncio
         from contextvars import Context as Variables
 
-        running = self._here()
+        running = self._process()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -147,10 +147,12 @@ class Shadow:
         visit = visitor.visit
         known = dict.fromkeys(self._known_by(visitor))
         with self._lock:
-            kept = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
+            jars = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
         # Where the vendor's own tag has set cookies, as in a site that moves from one vendor to another, they count.
-        found = cookie_header.read(visitor.inbound.headers("cookie"), self._rules).own
-        states = [VisitorState({**(kept[n] if kept else EMPTY), **own}) for n, own in enumerate(found)]
+        parsed = cookie_header.read(visitor.inbound.headers("cookie"), self._rules)
+        states = [
+            VisitorState({**(jars[place] if jars else EMPTY), **cookies}) for place, cookies in enumerate(parsed.own)
+        ]
         asked = replace(visit, record=False, cookies=EMPTY, preview=EMPTY)
         return _Question(asked, states, tuple(known), content_of(flags).variants)
 
@@ -170,11 +172,11 @@ class Shadow:
     def _ask_in_thread(self, running: _Running, question: _Question) -> None:
         try:
             deadline = Deadline.after(self._deadline_s, time.monotonic())
-            asked = [
+            calls = [
                 client.submit(question.visit, state, deadline)
                 for client, state in zip(self.clients, question.states, strict=True)
             ]
-            decisions = [client.collect(one, deadline) for client, one in zip(self.clients, asked, strict=True)]
+            decisions = [client.collect(call, deadline) for client, call in zip(self.clients, calls, strict=True)]
             if self._compare(running, question, decisions):
                 self._write(running)
         except Exception as error:
@@ -255,7 +257,7 @@ class Shadow:
     def _new_report(self) -> Report:
         return Report([client.vendor.name for client in self.clients], self._context.clock())
 
-    def _here(self) -> _Running:
+    def _process(self) -> _Running:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
@@ -266,9 +268,9 @@ class Shadow:
                 client.reset()
             for other in inherited:
                 self._by_pid.pop(other, None)
-        made = _Running(self._new_report(), self._context.clock())
+        started = _Running(self._new_report(), self._context.clock())
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        return self._by_pid.setdefault(pid, made)
+        return self._by_pid.setdefault(pid, started)
 
 
 class _Running:

@@ -280,8 +280,8 @@ def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) 
     flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
     if not flags.touched and not cookies and not no_store:
         return
-    own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
-    headers = [*response.items(), *own]
+    lines = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    headers = [*response.items(), *lines]
     edited = response_headers.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
     if edited is None:
         return

@@ -1,4 +1,4 @@
-"""What tests put in the place of decisions and deliveries. Process-wide, so that servers' threads see it too."""
+"""Overrides and captures of `flagmw.testing`, for all threads of the process."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def override() -> TestOverride | None:
         return None
     with _lock:
         variants: dict[str, str] = {}
-        for each in _overrides:
-            variants.update(each.variants)
-        return TestOverride(variants, any(each.strict for each in _overrides)) if _overrides else None
+        for override in _overrides:
+            variants.update(override.variants)
+        return TestOverride(variants, any(override.strict for override in _overrides)) if _overrides else None
 
 
 def capture() -> TestCapture | None:
