@@ -50,6 +50,8 @@ class Flagmw:
         ConfigError: an option is unknown or wrong; the text names it and the cure, never a secret.
     """
 
+    config: Config
+
     def __init__(self, **options: Any) -> None:
         self._init(build(options))
 
