@@ -42,7 +42,7 @@ class Standstills:
 
 
 class Pulse:
-    """The standstills of one event loop, measured by a timer that runs while somebody waits.
+    """The standstills of one event loop, measured by a timer that runs during waits.
 
     Args:
         clock: seconds, monotonic.

@@ -11,13 +11,13 @@ from flagmw._support.forksafe import Lock
 
 
 class Question:
-    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+    """The visitor of one call, and its times on the monotonic clock: a failure may be due to either.
 
     Attributes:
         who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
         began: when the vendor was to be call.
         started: when that happened; None while it waits for a thread.
-        visitors: the vendor was shown to fail over what this visitor brought.
+        visitors: whether the vendor fails because of this visitor's cookies.
     """
 
     __slots__ = ("began", "started", "visitors", "who")
@@ -33,13 +33,13 @@ class PendingCall:
 
     Attributes:
         future: a thread's or a loop's; its result is the decision.
-        key: what the answer is kept by.
-        late: whether it may outlast the deadline of who call.
+        key: the key under which the answer is remembered.
+        late: whether it may outlast the page's deadline.
         where: the loop it belongs to, None for a thread's.
         waiting: how many wait for it.
-        overdue: whether somebody's deadline has passed over it.
+        overdue: whether a page's deadline has passed.
         noted: whether its outcome was counted.
-        at: the latest deadline of those who wait for it.
+        at: the latest deadline of the pages that wait for it.
         turn: its place among the calls under way, or its wait for one.
         sent: whether the vendor was called, and not only waited for.
         question: whose it is, and how it went.
@@ -60,7 +60,7 @@ class PendingCall:
 
 
 class SingleFlight:
-    """The calls under way of one vendor, by what their answers are kept by."""
+    """The calls under way of one vendor, by the keys of their answers."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -71,7 +71,7 @@ class SingleFlight:
         """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
 
         Args:
-            until: the deadline of who joins.
+            until: the deadline of the page that joins.
         """
         if key is None:
             return None
@@ -91,7 +91,7 @@ class SingleFlight:
         return call
 
     def leave(self, call: PendingCall) -> bool:
-        """Wait for *call* no longer; return whether nobody else does."""
+        """Stop waiting for *call*; return whether no other page waits for it."""
         with self._lock:
             call.waiting -= 1
             return call.waiting <= 0
@@ -108,7 +108,7 @@ class SingleFlight:
             return True
 
     def overdue(self, call: PendingCall) -> None:
-        """Note that *call* has outlasted the deadline of who waited for it."""
+        """Note that *call* has outlasted the deadline of a page that waited for it."""
         with self._lock:
             call.overdue = call.overdue or not call.future.done()
 

@@ -39,10 +39,10 @@ _STILL_S = 0.05
 
 
 class VendorClient:
-    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation.
+    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Raises nothing but cancellation.
 
-    A call for a visitor whose answer can be kept (it has a *key*) is shared by all who ask the same at the same time,
-    and may miss the deadline: its answer then serves the visitor's next page. New visitors' calls end at the deadline.
+    A call with a *key* can be remembered. Concurrent requests of a visitor share it, and it may miss the deadline: its
+    answer then serves the visitor's next page. The calls of new visitors end at the deadline.
     """
 
     def __init__(self, vendor: Vendor, context: Context) -> None:
@@ -72,7 +72,7 @@ class VendorClient:
         self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
 
     def reset(self) -> None:
-        """Forget what another process was doing: the calls that its child inherits are not the child's."""
+        """Forget the calls of the parent process, in a forked child."""
         self.breaker, self._suspects = Breaker(), Suspects(self._context.shares.tracks)
         most, threads = self._config.max_in_flight, self._config.pool_size
         self._tasks = Places(most)
@@ -89,10 +89,10 @@ class VendorClient:
     def submit(
         self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None
     ) -> PendingCall | Decision:
-        """Begin to ask from a thread; wait for what this returns with `collect`.
+        """Begin a call from a thread; `collect` waits for its decision.
 
         Args:
-            key: what the answer is kept by; None where nobody could find it again.
+            key: the key of the answer in memory; None where it could not be found again.
         """
         if not self.remote:
             return self._locally(visit, state)
@@ -121,7 +121,7 @@ class VendorClient:
         return call
 
     def _start(self, call: PendingCall, turn: Turn, visit: Visit, state: VisitorState) -> bool:
-        """Have a thread make the call that has got its place; return whether there is still somebody to make it for."""
+        """Make the call in a thread, now that it has its place; return whether it is still wanted."""
         future, call.turn = call.future, turn
         if not future.set_running_or_notify_cancel():
             return False
@@ -136,7 +136,7 @@ class VendorClient:
             turn.declined = turn.waited
             future.set_exception(error)
             return False
-        if submitted.done():  # no thread to be had, most likely: whoever has left the place gives it to the next
+        if submitted.done():  # most likely no thread could start: the call that left the place gives it to the next
             turn.declined = turn.waited
             hand_on(submitted, future)
             return False
@@ -144,7 +144,7 @@ class VendorClient:
         return True
 
     def collect(self, call: PendingCall | Decision, deadline: Deadline) -> Decision:
-        """Wait for what `submit` began, until the deadline at the latest."""
+        """Wait for the decision of a call from `submit`, until the deadline at the latest."""
         if isinstance(call, Decision):
             return self._report(call, 0.0)
         started = time.monotonic()
@@ -158,7 +158,7 @@ class VendorClient:
                 call.sent = False
                 return self._report(self._shed(), 0.0)
             decision = failed(self.vendor.name, error.code, trips=True)
-        except CancelledError:  # whoever began it had waited long enough before a thread was free
+        except CancelledError:  # the page that began it had waited long enough before a thread was free
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         except Exception as error:
             decision = self._defect(error)
@@ -239,7 +239,7 @@ class VendorClient:
         return refused
 
     def _call_up(self, call: PendingCall, turn: Turn, line: Any) -> bool:
-        """Tell who waits on a loop, from any thread, that there is a place; return whether it is wanted still."""
+        """Wake the waiter on a loop, from any thread, because there is a place; return whether it is still wanted."""
         import asyncio
 
         refused = self._unfit(turn, self._tasks, call.at)
@@ -258,7 +258,7 @@ class VendorClient:
                 end_wait()
             else:
                 loop.call_soon_threadsafe(end_wait)
-        except RuntimeError:  # the loop is closed, and who waited on it is gone
+        except RuntimeError:  # the loop is closed, and with it the waiter
             return False
         return refused is None
 
@@ -336,7 +336,7 @@ class VendorClient:
         return failed(self.vendor.name, ErrorCode.BREAKER_OPEN) if self.breaker.state(now) == "open" else None
 
     def _missed(self, call: PendingCall, places: Places) -> Decision:
-        """Return the failure of a call that nobody waits for any more; its answer may still be kept."""
+        """Return the failure of a call that missed the deadline; its answer may still be remembered."""
         waits = call.turn is not None and call.turn.since is None
         if not waits and call.late:
             self._single_flight.overdue(call)
@@ -356,7 +356,7 @@ class VendorClient:
             return
         held = self._context.memory.get(call.key)
         if held is not None and held.error is not None and held.within(self._config.hold_s, now):
-            return  # who was shown the default keeps it
+            return  # a visitor who got the default keeps it
         self._context.memory.put(call.key, RememberedDecision(decision, now))
         self._counts.add("late_kept", self.vendor.name)
 
@@ -408,7 +408,7 @@ class VendorClient:
         deadline: Deadline,
         still_since: Callable[[float], float],
     ) -> Decision:
-        """Learn from *decision* how the vendor is, once for all who waited for it."""
+        """Update breaker and suspects by *decision*, once for all pages that waited for it."""
         question = call.question
         name, now, who = self.vendor.name, time.monotonic(), question.who
         if call.noted:
@@ -438,7 +438,7 @@ class VendorClient:
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
         return self._report(decision, elapsed_s)
 
-    # Whose a failure is
+    # The cause of a failure
 
     def _question(self, visit: Visit, state: VisitorState) -> Question:
         who: Hashable | None = None
@@ -447,11 +447,11 @@ class VendorClient:
             if identity or visit.user_id:
                 who = hash((identity, visit.user_id))
         except Exception:
-            who = None  # a vendor written elsewhere; deciding will tell of its defect
+            who = None  # a vendor written elsewhere; its defect shows when it decides
         return Question(who, time.monotonic())
 
     def _flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask, and note when that begins; ask without their cookies for a visitor whom only these seem to fail."""
+        """Ask the vendor; without the visitor's cookies where these seem to be the cause of failures."""
         question.started = time.monotonic()
         who = question.who
         if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
@@ -462,13 +462,13 @@ class VendorClient:
         return decision
 
     def _is_visitors_fault(self, who: Hashable, now: float) -> bool:
-        """Say whether the vendor fails for *who* again and again, and for nobody else."""
+        """Say whether the vendor fails for this visitor again and again, and for no other."""
         return self._suspects.failures(who, now) >= KNOWN and not self.breaker.fails_others(who, now)
 
     def _is_own_fault(
         self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float
     ) -> bool:
-        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late question."""
+        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late start."""
         if code not in _TIMED:
             return code is ErrorCode.INTERNAL
         if question.started is None or still_s > max(_STILL_S, (now - question.began) / 3):

@@ -132,7 +132,7 @@ class VisitorLoader:
         return future
 
     def _in_line(self, future: Future[Any]) -> bool:
-        """Say whether *future* goes on, and is late because others are before it rather than by the store's doing."""
+        """Say whether *future* is late because others were before it, and not because of the store."""
         return not future.done() and (not future.running() or self._pool.get().places.waiting > 0)
 
     def _take(self, exchange: Exchange, value: bytes | None) -> None:

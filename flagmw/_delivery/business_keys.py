@@ -25,7 +25,7 @@ class BusinessKeys:
         self._counts, self._throttle = counts, throttle
         self._lock = Lock()
         self._known: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
-        # Events whose keys the store could not be told of.
+        # Ids of events whose keys the store does not know.
         self._unshared: set[str] = set()
 
     def free(self, reserve: Reserve | None, events: Sequence[Event]) -> list[Event]:
@@ -38,11 +38,11 @@ class BusinessKeys:
         taken = set(known)
         if reserve is not None:
             try:
-                # What the store does not know of must not be promised to another event by it.
+                # The store must not give these keys to another event: it does not know that they are taken.
                 taken = {id for id, holder in known.items() if holder in self._unshared}
                 taken |= reserve([event for event in events if event.id not in taken])
             except Exception as error:
-                # Somebody else's error text may quote what a visitor sent.
+                # The error text of a foreign store may quote a visitor's data.
                 taken = set(known)
                 self._unshared.update(event.id for event in events)
                 self._counts.add("key_unshared", events[0].vendor, ErrorCode.OUTBOX_FAILED, len(events))

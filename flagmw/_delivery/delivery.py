@@ -68,14 +68,14 @@ class Delivery:
             if config.outbox_required:
                 probe(self._outbox)
             if self._outbox.options:
-                # A key that is missing is told at once, not with the first event.
+                # A missing encryption key is an error at once, not at the first event.
                 make(self._outbox, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed.
+        """Make the outbox, the worker and the exit hook before the first event needs them.
 
-        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
-        for its first event, and what a dead process left must not wait for one.
+        The delivery thread opens a durable outbox meanwhile: making a file takes longer than a response waits for its
+        first event, and the events of a dead process must not wait for one.
         """
         if os.getpid() in self._by_pid:
             return
@@ -95,7 +95,7 @@ class Delivery:
             try:
                 start(running.outbox)
             except OutboxError:
-                # Told in the log already; without `outbox_required` events are kept in memory meanwhile.
+                # In the log already; without `outbox_required` events are kept in memory meanwhile.
                 if self._config.outbox_required:
                     raise
         if running.delivers:
@@ -143,7 +143,7 @@ class Delivery:
         if recorder.has_reads and self._asks_elsewhere:
             import asyncio
 
-            # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
+            # Another machine may have reported these: a thread asks the server, after the tracks are stored.
             self._hand_over(recorder, expose=False)
             await asyncio.shield(asyncio.to_thread(recorder.expose))
         stored = self._hand_over(recorder)
@@ -171,7 +171,7 @@ class Delivery:
         return running.worker.flush(max(0.0, end - time.monotonic()))
 
     def rest(self, close: Callable[[], None]) -> None:
-        """Wait for what is on its way to the store, not for delivery, which goes on.
+        """Wait until all events are in the store; delivery goes on.
 
         Call *close* when nothing is left to deliver, or after half a minute where events are on disk anyway, unless
         there is a new start before.
@@ -185,7 +185,7 @@ class Delivery:
         close_when_idle(running, lambda: self._rests == rests and self._running is running, close)
 
     def close(self, timeout_s: float) -> None:
-        """Deliver what can be delivered within *timeout_s* seconds, stop worker and drivers, close the outbox."""
+        """Deliver for up to *timeout_s* seconds, stop worker and drivers, close the outbox."""
         running = self._by_pid.pop(os.getpid(), None)
         if running is not None:
             self._close(running, time.monotonic() + timeout_s)
@@ -271,7 +271,7 @@ class Delivery:
         return self._intake.put(running, events)
 
     def _may_hold_events(self) -> bool:
-        """Say whether there may be events before this process has used its outbox: of others, or of its own past."""
+        """Say whether the outbox may hold events of other or earlier processes."""
         if not isinstance(self._outbox, Location):
             return True
         return self._outbox.server is not None or has_slots(self._outbox)

@@ -20,10 +20,10 @@ class Intake:
 
     Attributes:
         ending: whether the process is about to end, so that nothing is kept in memory any more.
-        ended: whether the process is at its end: what is in memory only is not delivered any more.
+        ended: whether the process is at its end: events in memory are not delivered any more.
 
     Args:
-        renew: returns what takes the place of a store that was closed just now.
+        renew: returns a new outbox and worker after the store was closed.
     """
 
     def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], DeliveryProcess]) -> None:
@@ -31,7 +31,7 @@ class Intake:
         self.ending = self.ended = False
 
     def put(self, running: DeliveryProcess, events: Sequence[Event]) -> Future[Any] | None:
-        """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
+        """Store *events*; return a future that ends when they are stored and counted, None if they are already."""
         if self.ended and running.own_memory:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
             self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
@@ -39,13 +39,13 @@ class Intake:
         if running.submits:
             try:
                 stored = running.outbox.submit(events, running.worker.now())
-            except Exception:  # somebody else's store
+            except Exception:  # a store written elsewhere
                 self._store(running, events)
                 return None
             if stored.done():
                 self._stored(running, events, stored.result)
                 return None
-            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
+            # A second future for those who wait: it cannot fail, and ends when everything is counted.
             noted = Future[None]()
 
             def note(done: Future[Sequence[str]]) -> None:
@@ -75,7 +75,7 @@ class Intake:
                 # It was closed between the choice of the store and this: the next one takes them.
                 self.put(self._renew(), events)
                 return
-            # Somebody else's error text may quote what a visitor sent.
+            # The error text of a foreign store may quote a visitor's data.
             reason = str(error) if isinstance(error, OutboxError) else type(error).__name__
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
             self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {reason}")

@@ -20,7 +20,7 @@ def close_when_idle(running: DeliveryProcess, unused: Callable[[], bool], close:
     """Call *close*, in a thread, when nothing is left to deliver, or after `LINGER_S` where events are on disk.
 
     Args:
-        unused: says whether nobody has begun to use it again; if somebody has, nothing is closed.
+        unused: says whether the delivery is still unused; if not, nothing is closed.
     """
     lingering = threading.Thread(target=_linger, args=(running, unused, close), name="flagmw-linger", daemon=True)
     try:

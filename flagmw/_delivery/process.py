@@ -52,7 +52,7 @@ class DeliveryProcess:
         self.own_memory = self.owned and outbox.scheme == "memory"
         self.outbox: Outbox = make(outbox, required=config.outbox_required) if self.owned else outbox
         self.submits = not self.own_memory and callable(getattr(self.outbox, "submit", None))
-        # An outbox that somebody else has written may lack it.
+        # An outbox written elsewhere may lack it.
         reserve = getattr(self.outbox, "reserve", None)
         self.reserve: Reserve | None = reserve if callable(reserve) else None
         vendors = {vendor.name: vendor for vendor in config.vendors}
@@ -79,7 +79,7 @@ class DeliveryProcess:
             )
             last.result(timeout_s)
         except Exception as error:
-            # A store that does not take events has told so for each of them, and somebody else's may raise anything;
+            # A store that takes no events has already said so for each of them, and a foreign store may raise anything;
             # an interpreter on its way out has waited for it before it said so.
             return not isinstance(error, TimeoutError)
         return True

@@ -44,7 +44,7 @@ class MemoryExposures:
 
 
 def visitor_of(variant: Variant, user_id: str | None, identity: str) -> str:
-    """Return what stays the same for one visitor: their id, the vendor's id for them, or else its cookies."""
+    """Return the visitor's constant name: their id, the vendor's id for them, or else its cookies."""
     return user_id or variant.ids.get("system_uid") or variant.ids.get("visitor") or identity
 
 

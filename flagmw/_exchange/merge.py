@@ -22,7 +22,7 @@ def merge(
 
     Args:
         evicted: (place of the vendor, alias) of those whose cookie had no room.
-        override: what a tester has chosen.
+        override: a tester's choice of variants.
     """
     config = context.config
     error: ErrorCode | None = None
@@ -53,7 +53,7 @@ def merge(
 
 
 def overridden(variants: Mapping[str, Variant], override: Override) -> dict[str, Variant]:
-    """Return *variants* with what a tester has chosen in their place."""
+    """Return *variants* with a tester's choices in their place."""
     chosen = {
         alias: Variant(alias=alias, key=key, reason=Reason.STATIC, error_code=ErrorCode.OVERRIDDEN)
         for alias, key in override.variants.items()

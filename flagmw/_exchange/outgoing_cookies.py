@@ -22,7 +22,7 @@ def room_for(config: Config, site_bytes: int) -> int:
 
 
 def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
-    """Return what the cookies in *jars* take in a Cookie header, as "name=value; "."""
+    """Return the size of the cookies in *jars* in a Cookie header, as "name=value; "."""
     return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
@@ -43,7 +43,7 @@ class OutgoingCookies:
         self.lasting = True
 
     def change(self, decisions: Sequence[Decision]) -> set[tuple[int, str]]:
-        """Take in what *decisions* (one per vendor, in order) do to cookies.
+        """Apply the cookie changes of *decisions*, one per vendor, in order.
 
         Returns:
             (place of the vendor, alias) of those that lost their cookie for want of room.
@@ -112,7 +112,7 @@ class OutgoingCookies:
             if total <= room and len(sized) - len(evicted) <= COOKIES_MAX:
                 break
             if not config.vendors[place].cookies.writes(name):
-                continue  # the vendor only reads it: it is somebody else's, and theirs to delete
+                continue  # the vendor only reads it: another party owns it
             total -= size
             evicted.add((place, name))
             del self.now[place][name]
@@ -150,7 +150,7 @@ class OutgoingCookies:
             )
         secure = visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
         http_only = vendor.cookies.http_only or not config.hybrid
-        # A deletion has to name the domain the cookie was set with, which nobody knows: say both.
+        # A deletion has to name the domain that the cookie was set with, which is unknown: send both.
         for where in (None, domain) if delete and domain is not None else (domain,):
             yield cookie_header.format_set_cookie(
                 change.name, change.value, max_age_s=change.max_age_s, domain=where, secure=secure, http_only=http_only

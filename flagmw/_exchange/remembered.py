@@ -41,7 +41,7 @@ class RememberedDecision:
 
     Args:
         decision: the decision; its variants are served again as `CACHED`.
-        cookies: what the visitor may lack of its cookies; all of them when left out.
+        cookies: the cookies that the visitor may lack; all of the decision's when left out.
     """
 
     __slots__ = ("_decision", "_size", "_variants", "at", "cookies", "error", "hints", "misses", "notice", "vendor")
@@ -95,7 +95,7 @@ class RememberedDecision:
         return twin
 
     def stale(self, code: ErrorCode) -> Decision:
-        """Return it as what is served because the vendor failed with *code*."""
+        """Return it as a stale decision, served because the vendor failed with *code*."""
         variants = {
             alias: replace(variant, reason=Reason.STALE, error_code=code) for alias, variant in self._variants.items()
         }
@@ -143,7 +143,7 @@ class ReuseKey:
 
 
 def memory(max_bytes: int) -> Generations[Key, RememberedDecision]:
-    """Return what keeps the decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
+    """Return a memory of the decisions used last; *max_bytes* is an estimate."""
     return Generations(max_bytes, RememberedDecision.weigh)
 
 
@@ -158,7 +158,7 @@ def pack(parts: Sequence[tuple[bytes, RememberedDecision] | None]) -> str:
 
 
 def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, RememberedDecision]:
-    """Return what `pack` wrote, for the *vendors* as they are configured now.
+    """Return the decisions that `pack` wrote, for the *vendors* as they are configured now.
 
     The text comes out of a token that was signed here, so only its version can be foreign; what cannot be read is
     nothing.
@@ -241,7 +241,7 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
 def _size(
     variants: Mapping[str, Variant], cookies: Sequence[CookieChange], misses: int, hints: Mapping[str, Any]
 ) -> int:
-    """Estimate what the parts of a decision take in memory, in bytes."""
+    """Estimate the memory of a decision's parts, in bytes."""
     size = 600 + 120 * misses
     for variant in variants.values():
         size += 900 + len(variant.key)
@@ -258,7 +258,7 @@ def _size(
 
 
 def _tree_size(value: Any) -> int:
-    """Estimate what a JSON value takes as objects, by its text: many small parts take far more than one long one."""
+    """Estimate the memory of a JSON value by its text: many small parts take far more than one long one."""
     text = _json(value)
     return 200 + 2 * len(text) + 250 * text.count(b"{") + 100 * (text.count(b"[") + text.count(b","))
 
@@ -271,13 +271,13 @@ def _json(value: Any) -> bytes:
 
 
 def _fingerprint(vendor: Vendor) -> bytes:
-    """Return a digest of how *vendor* is configured: what was decided under other options is not remembered."""
+    """Return a digest of the options of *vendor*: decisions under other options do not count."""
     text = repr((VERSION, type(vendor).__qualname__, _plain(getattr(vendor, "__dict__", {}))))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def _plain(value: Any) -> Any:
-    """Return *value* as what looks the same in every process; None for what has no such looks, as functions."""
+    """Return *value* in a form that is equal in every process; None if there is none, as for functions."""
     if isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):

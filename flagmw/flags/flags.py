@@ -271,14 +271,14 @@ class Flags(Mapping[str, str]):
             data: custom data: up to 50 entries of str, int, float or bool, 8 KiB in all.
             aliases: the tests it counts for; all that the visitor is in when left out.
             vendors: names of the vendors to tell; all when left out.
-            key: the business key, such as the order number: told once, however often and in whichever process that
+            key: the business key, such as the order number: reported once, however often and in whichever process that
                 shares the outbox this is called.
             value, currency: what it was worth, and in what (ISO 4217).
             items: cart lines, for vendors that take them.
 
         Returns:
             The track's id; None when it was not taken: the visitor is in no such test, the data is bad, or the key
-            was told already.
+            was reported already.
 
         Raises:
             ValueError: the data is bad and the configuration says `debug`.
