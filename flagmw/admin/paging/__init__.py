@@ -1,0 +1,1 @@
+"""Lists over pages, while others change them."""
