@@ -1,4 +1,4 @@
-"""ASGI middleware: puts the visitor's flags at `scope["state"]["flags"]` before the application runs.
+"""ASGI middleware: the visitor's flags at `scope["state"]["flags"]`.
 
 Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass untouched.
 """
@@ -9,17 +9,16 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from flagmw._decide.lazy import Deferred
-from flagmw._exchange.exchange import Exchange
+from flagmw._edge.edge import Edge
+from flagmw._exchange.protocol import RequestExchange
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
 from flagmw._web.link_page import Page
-from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw
+from flagmw.runtime import Flagmw, edge_of, rest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -49,8 +48,7 @@ class FlagsMiddleware:
             raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
-        self._lazy = flagmw.config.mode == "lazy"
-        self._leaves_alone = flagmw.leaves_alone
+        self._edge = edge_of(flagmw)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -60,68 +58,68 @@ class FlagsMiddleware:
         if kind not in ("http", "websocket") or KEY in scope:
             await self.app(scope, receive, send)
             return
-        fm = self.flagmw
-        if self._leaves_alone(scope["path"]):
+        edge = self._edge
+        if edge.leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
-            scope[KEY] = fm.excluded
+            scope[KEY] = edge.excluded
             outer = swap_current(None)
             try:
                 await self.app(scope, receive, send)
             finally:
                 set_current(outer)
             return
-        exchange: Exchange | Deferred | None
+        exchange: RequestExchange | None
         flags: Flags
         try:
-            if self._lazy:
+            if edge.lazy:
                 exchange, flags = await self._lazily(_Request(scope))
             else:
-                exchange = fm.take(_Request(scope))
-                known = fm.ready(exchange)
-                flags = await fm.asettle(exchange) if known is None else known
+                exchange = begun = edge.take(_Request(scope))
+                ready = edge.ready(begun)
+                flags = await edge.adecide(begun) if ready is None else ready
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
-            fm.internal_error(error)
-            exchange, flags = None, Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL)
-        if exchange is not None and exchange.instead is not None:
-            await _send_page(send, exchange.instead, exchange.set_cookies)
+            edge.internal_error(error)
+            exchange, flags = None, edge.defective()
+        if exchange is not None and exchange.page is not None:
+            await _send_page(send, exchange.page, exchange.set_cookies)
             return
         scope[KEY] = flags
         # Some servers give all requests of a connection the same state, some of which are served at the same time.
-        given = scope.get("state")
-        scope["state"] = own_state(given, flags)
+        server_state = scope.get("state")
+        scope["state"] = own_state(server_state, flags)
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:
             if exchange is None:
                 await self.app(scope, receive, send)
                 return
-            responder = _Responder(fm, exchange, flags, send, plain=kind == "http")
+            responder = _Responder(edge, exchange, flags, send, plain=kind == "http")
             try:
                 await self.app(scope, receive, responder.send)
                 await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
-                if exchange.pending:
-                    await responder.commit()
+                if exchange.recorder.pending:
+                    await edge.acommit(exchange)
                 responder.over()
-            if fm.shadows and kind == "http":
-                fm.shadow(exchange.begun(), flags, on_loop=True)
+            if edge.shadows and kind == "http":
+                edge.ask_shadow(exchange, flags, on_loop=True)
         finally:
             set_current(outer)
-            if given is not None:
-                scope["state"] = given
+            if server_state is not None:
+                scope["state"] = server_state
 
-    async def _lazily(self, request: _Request) -> tuple[Exchange | Deferred, Flags]:
+    async def _lazily(self, request: _Request) -> tuple[RequestExchange, Flags]:
         """Return flags that decide when they are first read, or at once where there is nothing to ask."""
-        fm = self.flagmw
-        deferred = fm.defer(request)
+        edge = self._edge
+        deferred = edge.defer(request)
         if deferred is not None:
-            return deferred, fm.lazily(deferred, on_loop=True)
-        exchange = fm.take(request)
-        await fm.fetch(exchange)
-        flags = fm.lazily(exchange, on_loop=True) if exchange.asks else fm.ready(exchange)
-        return exchange, await fm.asettle(exchange) if flags is None else flags
+            return deferred, edge.lazily(deferred, on_loop=True)
+        exchange = edge.take(request)
+        await edge.aload_visitor(exchange)
+        flags = edge.lazily(exchange, on_loop=True) if exchange.asks else edge.ready(exchange)
+        return exchange, await edge.adecide(exchange) if flags is None else flags
 
 
 async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
@@ -139,11 +137,11 @@ class _Responder:
     between still makes the response private.
     """
 
-    __slots__ = ("_exchange", "_flags", "_fm", "_held", "_plain", "_send", "_unread")
+    __slots__ = ("_edge", "_exchange", "_flags", "_held", "_plain", "_recorder", "_send", "_unread")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, send: Send, *, plain: bool) -> None:
-        self._fm, self._exchange, self._flags, self._send = fm, exchange, flags, send
-        self._plain = plain
+    def __init__(self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, *, plain: bool) -> None:
+        self._edge, self._exchange, self._flags, self._send = edge, exchange, flags, send
+        self._recorder, self._plain = exchange.recorder, plain
         self._held: Message | None = None
         self._unread = False
 
@@ -157,9 +155,10 @@ class _Responder:
         if kind in ("http.response.start", "websocket.accept"):
             message = self._start(message)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
-        if self._exchange.pending:
-            await self.commit()
-        self._exchange.answered = True
+        recorder = self._recorder
+        if recorder.pending:
+            await self._edge.acommit(self._exchange)
+        recorder.answered = True
         await self._send(message)
 
     async def release(self) -> None:
@@ -171,7 +170,7 @@ class _Responder:
     def over(self) -> None:
         """Note whether flags were looked at too late to make the response private."""
         if self._unread and self._flags.touched:
-            self._fm.touched_late()
+            self._edge.touched_late()
 
     def _may_wait(self, message: Message) -> bool:
         try:
@@ -185,14 +184,8 @@ class _Responder:
                 return True
             return response_headers.may_wait([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         except Exception as error:
-            self._fm.internal_error(error)
+            self._edge.internal_error(error)
             return False
-
-    async def commit(self) -> None:
-        try:
-            await self._fm.acommit(self._exchange.begun())
-        except Exception as error:
-            self._fm.internal_error(error)
 
     def _start(self, message: Message) -> Message:
         """Return the start of the response as it leaves; the application's own message may serve others too."""
@@ -225,7 +218,7 @@ class _Responder:
                 raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in edited]
             return {**message, "headers": raw}
         except Exception as error:
-            self._fm.internal_error(error)
+            self._edge.internal_error(error)
             return message
 
 
@@ -252,23 +245,23 @@ def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies
 class _Lifespan:
     """Start flagmw when the application is up, and let it rest, or close it, when the application has shut down."""
 
-    def __init__(self, fm: Flagmw, send: Send) -> None:
-        self._fm, self._send = fm, send
+    def __init__(self, flagmw: Flagmw, send: Send) -> None:
+        self._flagmw, self._send = flagmw, send
 
     async def send(self, message: Message) -> None:
         try:
             if message["type"] == "lifespan.startup.complete":
                 try:
-                    await self._fm.astart()
+                    await self._flagmw.astart()
                 except OutboxError as error:
                     # Only with `outbox_required`: the server is to end instead of losing what visitors do.
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
-                await (self._fm.aclose() if ends_by_signal() else self._fm.arest())
+                await (self._flagmw.aclose() if ends_by_signal() else rest(self._flagmw))
         except Exception as error:
-            self._fm.internal_error(error)
+            edge_of(self._flagmw).internal_error(error)
         await self._send(message)
 
 
@@ -330,9 +323,9 @@ def flags_from(scope: Scope) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        found: Flags | Callable[[], Flags] = scope[KEY]
+        flags: Flags | Callable[[], Flags] = scope[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.asgi.FlagsMiddleware around the app") from None
-    if not isinstance(found, Flags):
-        found = scope[KEY] = found()
-    return found
+    if not isinstance(flags, Flags):
+        flags = scope[KEY] = flags()
+    return flags

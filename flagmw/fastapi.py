@@ -1,4 +1,4 @@
-"""FastAPI (and Starlette): the ASGI middleware, a dependency, and `request.flags` for those who want it."""
+"""FastAPI adapter: ASGI middleware, a dependency, and `request.flags`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flask: `init_app(app, flagmw)`, and the flags are at `request.flags` in views and templates."""
+"""Flask adapter: `init_app(app, flagmw)`, then `request.flags` in views and templates."""
 
 from __future__ import annotations
 

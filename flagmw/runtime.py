@@ -1,30 +1,30 @@
-"""`Flagmw`: the vendors, the drivers and the outbox behind one object that an application mounts."""
+"""`Flagmw`: the object that an application makes and mounts."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flagmw._decide.decider import Deciding
+from flagmw._decide.decider import Decider
 from flagmw._decide.refresh import Refresher
-from flagmw._decide.vendor_client import Lane
-from flagmw._decide.visitor_loader import Visiting
+from flagmw._decide.vendor_client import VendorClient
+from flagmw._decide.visitor_loader import VisitorLoader
 from flagmw._delivery.delivery import Delivery
-from flagmw._delivery.shared_exposures import open_seen
+from flagmw._delivery.shared_exposures import open_exposures
+from flagmw._edge.edge import Edge
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.exchange import Context, Exchange
+from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Report
 from flagmw._shadow.shadow import Shadow
 from flagmw._support.counters import Counts, Label
-from flagmw._support.limits import Bucket, Deadline
+from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
-from flagmw.codes import ErrorCode
 from flagmw.config.config import Config, build, from_mapping, matcher
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
@@ -37,7 +37,7 @@ REFRESH_S = 10.0
 logger = logging.getLogger("flagmw")
 
 
-class Flagmw(Deciding):
+class Flagmw:
     """Decide flags through vendors, and deliver what visitors did to them.
 
     Keyword options are those of `Config`; see there, or the README's table. Nothing is opened or started
@@ -45,12 +45,12 @@ class Flagmw(Deciding):
 
     Attributes:
         config: all options, checked.
-        leaves_alone: says whether requests for a path are none of flagmw's business.
-        shadows: whether there are vendors that are asked after responses, to compare.
 
     Raises:
         ConfigError: an option is unknown or wrong; the text names it and the cure, never a secret.
     """
+
+    config: Config
 
     def __init__(self, **options: Any) -> None:
         self._init(build(options))
@@ -64,44 +64,45 @@ class Flagmw(Deciding):
         environ: Mapping[str, str] | None = None,
     ) -> Flagmw:
         """Return a `Flagmw` from a mapping, a TOML file and `FLAGMW_*` variables; see `config.from_mapping`."""
-        made = cls.__new__(cls)
-        made._init(from_mapping(mapping, file=file, environ=environ))
-        return made
+        flagmw = cls.__new__(cls)
+        flagmw._init(from_mapping(mapping, file=file, environ=environ))
+        return flagmw
 
     def _init(self, config: Config) -> None:
         self.config = config
         serving = config.serving()
         self._counts = Counts()
         self._throttle = Throttle(logger)
-        self._context = Context(serving, self._counts, self._throttle, time.time)
-        self._new_visitors = None if config.new_visitors_per_s is None else Bucket(config.new_visitors_per_s)
-        self._context.seen = open_seen(config.outbox) or self._context.seen
-        self._visiting = (
+        self._context = context = Context(serving, self._counts, self._throttle, time.time)
+        context.exposures = open_exposures(config.outbox) or context.exposures
+        self._delivery = Delivery(config, self._counts, self._throttle)
+        context.open_sink, context.reserve = self._delivery.open_sink, self._delivery.reserve
+        self._visitors = (
             None
             if config.visitor_store is None
-            else Visiting(open_store(config.visitor_store), self._counts, self._throttle)
+            else VisitorLoader(open_store(config.visitor_store), self._counts, self._throttle)
         )
-        self._reused = self._counts.tally("reused")
-        self._deadline_s = config.deadline_ms / 1000
-        self._gated = config.consent is not None or config.bots is not False or config.overrides
-        self._defers = config.mode == "lazy" and not (config.overrides or config.visitor_store)
-        self._lanes = [Lane(vendor, self._context) for vendor in serving.vendors]
+        self._clients = [VendorClient(vendor, context) for vendor in serving.vendors]
         shadows = [vendor for vendor in config.vendors if vendor not in serving.vendors]
-        self._shadow = Shadow(shadows, self._context, self._deadline_s, config.shadow_report) if shadows else None
-        self.shadows = bool(shadows)
-        self._defers = self._defers and not shadows
-        self._all_lanes = self._lanes if self._shadow is None else [*self._lanes, *self._shadow.lanes]
-        self._decides_on, self.leaves_alone = matcher(config.paths), matcher(config.exclude)
-        self._delivery = Delivery(config, self._all_lanes, self._counts, self._throttle)
-        self._context.open_sink = self._delivery.sink
-        self._context.reserve = self._delivery.reserve
-        refreshed = {lane.vendor.name: lane for lane in self._all_lanes if hasattr(lane.vendor, "refresh")}
+        self._shadow = Shadow(shadows, context, config.deadline_ms / 1000, config.shadow_report) if shadows else None
+        self._all_clients = self._clients if self._shadow is None else [*self._clients, *self._shadow.clients]
+        delivery = self._delivery
         self._refresher = Refresher(
-            {name: lane.vendor for name, lane in refreshed.items()},  # type: ignore[misc]
-            lambda name, flow: refreshed[name].delivery.run(flow, Deadline.after(REFRESH_S, time.monotonic())),
+            {client.vendor.name: client.vendor for client in self._all_clients if client.traits.refreshes},  # type: ignore[misc]
+            lambda name, flow: delivery.run(name, flow, Deadline.after(REFRESH_S, time.monotonic())),
             self._throttle,
         )
-        self._pid = os.getpid()
+        lazy = config.mode == "lazy"
+        self._decider = Decider(
+            context,
+            self._clients,
+            self._visitors,
+            self._delivery,
+            self._refresher,
+            decides_on=matcher(config.paths),
+            defers=lazy and not (config.overrides or config.visitor_store or shadows),
+        )
+        self._edge = Edge(context, self._decider, self._delivery, self._shadow, matcher(config.exclude))
 
     def __repr__(self) -> str:
         return f"Flagmw(vendors=[{', '.join(vendor.name for vendor in self.config.vendors)}])"
@@ -110,11 +111,11 @@ class Flagmw(Deciding):
 
     def decide(self, visit: Visit) -> Flags:
         """Return the flags of *visit*, waiting for the vendors until the deadline at most. Raises nothing."""
-        return self.settle(self._exchange_of(visit))
+        return self._decider.decide(self._exchange_of(visit))
 
     async def adecide(self, visit: Visit) -> Flags:
         """As `decide`, from an event loop."""
-        return await self.asettle(self._exchange_of(visit))
+        return await self._decider.adecide(self._exchange_of(visit))
 
     def track(
         self,
@@ -139,9 +140,8 @@ class Flagmw(Deciding):
         """
         visit = visitor if isinstance(visitor, Visit) else saved_visitor.load(visitor, time.time())
         exchange = self._exchange_of(visit)
-        if self._visiting is not None:
-            self._visiting.load(exchange, Deadline.after(self._deadline_s, time.monotonic()))
-        return exchange.track(
+        self._decider.load_visitor(exchange)
+        return exchange.recorder.track(
             metric,
             data=data,
             aliases=aliases,
@@ -158,18 +158,18 @@ class Flagmw(Deciding):
         """Start what can be started now instead of at first use: HTTP libraries, certificates, delivery."""
         self._delivery.start()
         self._refresher.start()
-        for lane in self._all_lanes:
-            if lane.remote:
-                lane.blocking.prepare()
-                lane.delivery.prepare()
+        self._delivery.prepare()
+        for client in self._all_clients:
+            if client.remote:
+                client.blocking.prepare()
 
     async def astart(self) -> None:
         """As `start`, for an event loop."""
         self._delivery.start()
         self._refresher.start()
-        for lane in self._all_lanes:
-            if lane.remote:
-                lane.aio.prepare()
+        for client in self._all_clients:
+            if client.remote:
+                client.aio.prepare()
 
     def deliver(self) -> None:
         """Start to deliver what waits in the outbox, in this process, whatever the option `deliver` says."""
@@ -185,39 +185,22 @@ class Flagmw(Deciding):
         if self._shadow is not None:
             self._shadow.close()
         self._delivery.close(timeout_s)
-        if self._visiting is not None:
-            self._visiting.close()
-        close = getattr(self._context.seen, "close", None)
-        if callable(close):
-            close()
+        for client in self._all_clients:
+            client.close()
+        if self._visitors is not None:
+            self._visitors.close()
+        self._context.exposures.close()
 
     async def aclose(self, timeout_s: float = CLOSE_S) -> None:
         """As `close`, from an event loop, whose connections it closes too."""
         import asyncio
 
-        if self._shadow is not None:
-            await self._shadow.cancel()
-        for lane in self._all_lanes:
-            await lane.aio.aclose()
+        await self._leave_loop()
         await asyncio.to_thread(self.close, timeout_s)
-
-    async def arest(self) -> None:
-        """Let go of what belongs to the event loop, which may end, and go on with the rest: see `Delivery.rest`.
-
-        For the end of an ASGI lifespan: servers and adapters have one for each worker, for each test, or for each call
-        of a serverless function. It waits for no delivery.
-        """
-        import asyncio
-
-        if self._shadow is not None:
-            await self._shadow.cancel()
-        for lane in self._all_lanes:
-            await lane.aio.aclose()
-        await asyncio.to_thread(self._delivery.rest, self.close)
 
     def health(self) -> dict[str, Any]:
         """Return a small, plain picture for readiness endpoints and people."""
-        return {"vendors": {lane.vendor.name: lane.health() for lane in self._lanes}, **self._delivery.health()}
+        return {"vendors": {client.vendor.name: client.health() for client in self._clients}, **self._delivery.health()}
 
     def counts(self) -> Mapping[Label, int]:
         """Return all counters by (what, vendor, code), as they are at this moment."""
@@ -235,31 +218,6 @@ class Flagmw(Deciding):
         """Return one picture of all counters and of the outbox."""
         return Stats(counts=self._counts.snapshot(), outbox=self._delivery.stats())
 
-    # For the edges, beside what `Deciding` has
-
-    def commit(self, exchange: Exchange) -> None:
-        """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
-        self._delivery.commit(exchange)
-
-    async def acommit(self, exchange: Exchange) -> None:
-        """As `commit`, from an event loop, which it does not block."""
-        await self._delivery.acommit(exchange)
-
-    def shadow(self, exchange: Exchange, flags: Flags, *, on_loop: bool) -> None:
-        """Ask the shadow vendors about a response that has gone; returns at once and raises nothing."""
-        try:
-            if self._shadow is not None:
-                (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange, flags)
-        except Exception as error:
-            self.internal_error(error)
-
-    def touched_late(self) -> None:
-        """Count and log that a view looked at flags when its headers had left: a cache may share what is personal."""
-        self._counts.add("touched_late", "", ErrorCode.TOUCHED_LATE)
-        self._throttle.log(
-            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers left: read them in the view"
-        )
-
     # Inside
 
     def _exchange_of(self, visit: Visit) -> Exchange:
@@ -267,7 +225,33 @@ class Flagmw(Deciding):
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
             for rule in (vendor.cookies for vendor in self._context.config.vendors)
         ]
-        return Exchange(self._context, visit, states, self._delivery.sink())
+        exchange = Exchange(self._context, RequestVisitor(self._context, visit, states))
+        exchange.recorder.open_sink()
+        return exchange
+
+    async def _leave_loop(self) -> None:
+        """End what belongs to the running event loop: tasks and connections."""
+        if self._shadow is not None:
+            await self._shadow.cancel()
+        for client in self._all_clients:
+            await client.aio.aclose()
+
+
+def edge_of(flagmw: Flagmw) -> Edge:
+    """Return the interface of *flagmw* for the edges."""
+    return flagmw._edge
+
+
+async def rest(flagmw: Flagmw) -> None:
+    """Release what belongs to the event loop, which may end, and go on with the rest: see `Delivery.rest`.
+
+    For the end of an ASGI lifespan: servers and adapters have one for each worker, for each test, or for each call
+    of a serverless function. It waits for no delivery.
+    """
+    import asyncio
+
+    await flagmw._leave_loop()
+    await asyncio.to_thread(flagmw._delivery.rest, flagmw.close)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

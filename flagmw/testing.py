@@ -46,7 +46,7 @@ class override_flags:
     """
 
     def __init__(self, variants: Mapping[str, str], *, strict: bool = False) -> None:
-        self._override = testing_hooks.Override(dict(variants), strict)
+        self._override = testing_hooks.TestOverride(dict(variants), strict)
 
     def __enter__(self) -> Self:
         testing_hooks.push(self._override)
@@ -85,7 +85,7 @@ class capture_tracks:
     """
 
     def __init__(self) -> None:
-        self._capture = testing_hooks.Capture()
+        self._capture = testing_hooks.TestCapture()
 
     def __enter__(self) -> list[Track]:
         testing_hooks.push(self._capture)

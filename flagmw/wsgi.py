@@ -1,4 +1,4 @@
-"""WSGI middleware (PEP 3333): puts the visitor's flags at `environ["flagmw.flags"]` before the application runs."""
+"""WSGI middleware (PEP 3333): the visitor's flags at `environ["flagmw.flags"]`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flagmw._decide.lazy import Deferred
-from flagmw._exchange.exchange import Exchange
+from flagmw._edge.edge import Edge
+from flagmw._exchange.protocol import RequestExchange
 from flagmw._web import response as response_headers
 from flagmw._web.link_page import Page
-from flagmw.codes import ErrorCode
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw
+from flagmw.runtime import Flagmw, edge_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -40,16 +39,16 @@ class FlagsMiddleware:
             raise TypeError(f"FlagsMiddleware needs flagmw=Flagmw(...), not {type(flagmw).__name__}")
         self.app = app
         self.flagmw = flagmw
-        self._lazy = flagmw.config.mode == "lazy"
+        self._edge = edge_of(flagmw)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:
             return self.app(environ, start_response)
         flags, exchange = self._decide(environ)
-        if exchange is not None and exchange.instead is not None:
-            return _send_page(start_response, exchange.instead, exchange.set_cookies)
+        if exchange is not None and exchange.page is not None:
+            return _send_page(start_response, exchange.page, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
-        environ[KEY] = self.flagmw.excluded if flags is None else flags
+        environ[KEY] = self._edge.excluded if flags is None else flags
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:
@@ -64,11 +63,11 @@ class FlagsMiddleware:
         environ: WSGIEnvironment,
         start_response: StartResponse,
         flags: Flags,
-        exchange: Exchange | Deferred | None,
+        exchange: RequestExchange | None,
     ) -> Iterable[bytes]:
         """Call the application, and return its body when the server has the status and the headers."""
-        start = None if exchange is None else _Start(self.flagmw, exchange, flags, start_response)
-        end = _End(self.flagmw, exchange, flags, start)
+        start = None if exchange is None else _Start(self._edge, exchange, flags, start_response)
+        end = _End(self._edge, exchange, flags, start)
         is_file = _watch_file_wrapper(environ)
         try:
             body = self.app(environ, start_response if start is None else start)
@@ -77,7 +76,7 @@ class FlagsMiddleware:
             raise
         end.commit()
         # Shadow vendors wait for a body's end, and a server's own file has none that could be seen.
-        if (isinstance(body, list | tuple) and not self.flagmw.shadows) or is_file(body):
+        if (isinstance(body, list | tuple) and not self._edge.shadows) or is_file(body):
             if start is not None:
                 start.release()
             return body
@@ -88,26 +87,26 @@ class FlagsMiddleware:
             wrapped.draw()
         return wrapped
 
-    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, Exchange | Deferred | None]:
+    def _decide(self, environ: WSGIEnvironment) -> tuple[Flags | None, RequestExchange | None]:
         """Return flags and exchange; no flags for an excluded path, no exchange after a defect of ours."""
-        fm = self.flagmw
+        edge = self._edge
         try:
             path = _path(environ)
-            if fm.leaves_alone(path):
+            if edge.leaves_alone(path):
                 return None, None
             request = _Request(environ, path)
-            if self._lazy:
-                deferred = fm.defer(request)
+            if edge.lazy:
+                deferred = edge.defer(request)
                 if deferred is not None:
-                    return fm.lazily(deferred, on_loop=False), deferred
-            exchange = fm.take(request)
-            if self._lazy and exchange.asks:
-                return fm.lazily(exchange, on_loop=False), exchange
-            return fm.settle(exchange), exchange
+                    return edge.lazily(deferred, on_loop=False), deferred
+            exchange = edge.take(request)
+            if edge.lazy and exchange.asks:
+                return edge.lazily(exchange, on_loop=False), exchange
+            return edge.decide(exchange), exchange
         except Exception as error:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
-            fm.internal_error(error)
-            return Flags(defaults=fm.config.defaults, error_code=ErrorCode.INTERNAL), None
+            edge.internal_error(error)
+            return edge.defective(), None
 
 
 def _send_page(start_response: StartResponse, page: Page, cookies: Sequence[str]) -> list[bytes]:
@@ -123,15 +122,15 @@ def _watch_file_wrapper(environ: WSGIEnvironment) -> Callable[[object], bool]:
     wrapper = environ.get("wsgi.file_wrapper")
     if wrapper is None or isinstance(wrapper, type):
         return lambda body: wrapper is not None and isinstance(body, wrapper)
-    made: list[object] = []
+    files: list[object] = []
 
     def watched(*args: Any) -> Any:
-        made.append(wrapper(*args))
-        return made[-1]
+        files.append(wrapper(*args))
+        return files[-1]
 
     # uWSGI's and mod_wsgi's are functions, whose results have no type that we could know.
     environ["wsgi.file_wrapper"] = watched
-    return lambda body: any(body is one for one in made)
+    return lambda body: any(body is file for file in files)
 
 
 class _Start:
@@ -140,10 +139,10 @@ class _Start:
     What the view reads in between still makes the response private.
     """
 
-    __slots__ = ("_exchange", "_fm", "_gone", "_held", "_start_response", "_unread", "_write", "flags")
+    __slots__ = ("_edge", "_exchange", "_gone", "_held", "_start_response", "_unread", "_write", "flags")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred, flags: Flags, start_response: StartResponse) -> None:
-        self._fm, self._exchange, self.flags, self._start_response = fm, exchange, flags, start_response
+    def __init__(self, edge: Edge, exchange: RequestExchange, flags: Flags, start_response: StartResponse) -> None:
+        self._edge, self._exchange, self.flags, self._start_response = edge, exchange, flags, start_response
         self._held: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
         self._gone = self._unread = False
@@ -172,7 +171,7 @@ class _Start:
                 )
                 headers = headers if edited is None else edited
             except Exception as error:
-                self._fm.internal_error(error)
+                self._edge.internal_error(error)
         # Some servers return no function to write with.
         self._gone = True
         self._write = self._start_response(status, headers, *more)
@@ -186,7 +185,7 @@ class _Start:
     def over(self) -> None:
         """Note whether flags were looked at too late to make the response private."""
         if self._unread and self.flags.touched:
-            self._fm.touched_late()
+            self._edge.touched_late()
 
     def _written(self, data: bytes) -> object:
         self.release()
@@ -197,21 +196,18 @@ class _Start:
 class _End:
     """Commit what is left, once."""
 
-    __slots__ = ("_done", "_exchange", "_fm", "flags", "start")
+    __slots__ = ("_done", "_edge", "_exchange", "flags", "start")
 
-    def __init__(self, fm: Flagmw, exchange: Exchange | Deferred | None, flags: Flags, start: _Start | None) -> None:
-        self._fm, self._exchange, self.flags, self.start, self._done = fm, exchange, flags, start, False
+    def __init__(self, edge: Edge, exchange: RequestExchange | None, flags: Flags, start: _Start | None) -> None:
+        self._edge, self._exchange, self.flags, self.start, self._done = edge, exchange, flags, start, False
 
     def commit(self) -> None:
         if self._exchange is None:
             return
-        self._exchange.answered = True
-        if not self._exchange.pending:
-            return
-        try:
-            self._fm.commit(self._exchange.begun())
-        except Exception as error:
-            self._fm.internal_error(error)
+        recorder = self._exchange.recorder
+        recorder.answered = True
+        if recorder.pending:
+            self._edge.commit(self._exchange)
 
     def __call__(self) -> None:
         if not self._done:
@@ -219,8 +215,8 @@ class _End:
             self.commit()
             if self.start is not None:
                 self.start.over()
-            if self._exchange is not None and self.start is not None and self._fm.shadows:
-                self._fm.shadow(self._exchange.begun(), self.start.flags, on_loop=False)
+            if self._exchange is not None and self.start is not None and self._edge.shadows:
+                self._edge.ask_shadow(self._exchange, self.start.flags, on_loop=False)
 
 
 class _Body:
@@ -359,9 +355,9 @@ def flags_from(environ: WSGIEnvironment) -> Flags:
         RuntimeError: no `FlagsMiddleware` is mounted.
     """
     try:
-        found: Flags | Callable[[], Flags] = environ[KEY]
+        flags: Flags | Callable[[], Flags] = environ[KEY]
     except KeyError:
         raise RuntimeError("no flags on this request: mount flagmw.wsgi.FlagsMiddleware around the app") from None
-    if not isinstance(found, Flags):
-        found = environ[KEY] = found()
-    return found
+    if not isinstance(flags, Flags):
+        flags = environ[KEY] = flags()
+    return flags

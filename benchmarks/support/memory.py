@@ -14,7 +14,7 @@ from cachetools import TTLCache
 
 from benchmarks.support.harness import Settings, timed
 from benchmarks.support.table import Column, Goal, Table, interleave
-from flagmw._exchange.remembered import Remembered, memory
+from flagmw._exchange.remembered import RememberedDecision, memory
 from flagmw.types import Decision, Variant
 
 KEYS, TTL_S = 1000, 300.0
@@ -51,7 +51,7 @@ def table(settings: Settings) -> Table:
     hand, theirs, ours, lock = Handmade(), TTLCache[Any, Any](KEYS * 2, TTL_S), memory(2**26), threading.Lock()
     for key in keys:
         variants = {"ta_A": Variant(alias="ta_A", key="variation", vendor="wt11")}
-        what = Remembered(Decision(vendor="wt11", variants=variants), time.time())
+        what = RememberedDecision(Decision(vendor="wt11", variants=variants), time.time())
         plain[key] = theirs[key] = what
         hand.set(key, what)
         ours.put(key, what)

@@ -1,4 +1,4 @@
-"""Places for calls under way, and the line of those who wait for one.
+"""Places for calls to a vendor, and the queue for them.
 
 Pure state on a clock that is passed in (seconds, monotonic). Safe between threads and event loops.
 """
@@ -24,7 +24,7 @@ class Turn:
     Attributes:
         since: when it got its place; None while it waits.
         waited: whether it had to wait.
-        declined: set by `start` when it does not want the place, before it tells anybody who might call `leave`.
+        declined: set by `start` when it does not want the place, before anything can call `leave`.
     """
 
     __slots__ = ("declined", "over", "since", "start", "waited")
@@ -36,9 +36,9 @@ class Turn:
 
 
 class Places:
-    """As many places as *limit*; who comes first has the first one that becomes free.
+    """A fixed number of places for calls, and a queue in order of arrival.
 
-    A wait that cannot end in time is refused at once: who waits ahead, and what calls have taken lately, say so.
+    A wait that cannot end in time is refused at once, by the length of the queue and the time of recent calls.
     """
 
     def __init__(self, limit: int) -> None:
@@ -85,7 +85,7 @@ class Places:
             return turn
 
     def quickest(self, now: float) -> float:
-        """Return what the quickest of the latest calls took, 0 where there are none: less time than that is none."""
+        """Return the shortest time of recent calls, 0 where there are none. A call takes that long at least."""
         with self._lock:
             return self._lately(now)[1]
 
@@ -115,18 +115,18 @@ class Places:
                 self._taken.append((now, now - turn.since))
             following = self._next(now)
         while following is not None:
-            # Outside of the lock: what starts may take its time, or leave at once.
+            # Outside of the lock: `start` may be slow, or leave at once.
             assert following.start is not None
             if following.start(following):
                 return
             with self._lock:
-                if following.over:  # whoever gave up meanwhile has handed it on
+                if following.over:  # a call that gave up meanwhile has handed its place on
                     return
                 following.over = True
                 following = self._next(now)
 
     def _next(self, now: float) -> Turn | None:
-        """Hand the place that has become free to the first in line; free it where nobody waits."""
+        """Give the free place to the first in the queue; None if the queue is empty."""
         if not self._line:
             self._inside -= 1
             return None
@@ -135,22 +135,22 @@ class Places:
         return turn
 
     def _lately(self, now: float) -> tuple[float, float]:
-        """Return what a call took lately, on average and at least; zeros where nothing is known."""
+        """Return the mean and the shortest time of recent calls; zeros where there are none."""
         taken = self._taken
         while taken and not -1.0 < now - taken[0][0] < _SAMPLE_S:
             taken.popleft()
         if not taken:
             return 0.0, 0.0
-        seconds = [each for _, each in taken]
+        seconds = [seconds_taken for _, seconds_taken in taken]
         return sum(seconds) / len(seconds), min(seconds)
 
 
 def in_turn(
     places: Places, submit: Callable[[], Future[T]], until: float, clock: Callable[[], float]
 ) -> Future[T] | None:
-    """Have *submit* called when there is a place, and return what its future comes to; None where that is hopeless.
+    """Call *submit* when there is a place, and return a future with its result; None if that cannot be in time.
 
-    Cancelling what this returns leaves the line.
+    Cancelling the future leaves the queue.
     """
     future: Future[T] = Future()
 
@@ -158,12 +158,12 @@ def in_turn(
         if not future.set_running_or_notify_cancel():
             return False
         try:
-            made = submit()
+            submitted = submit()
         except RuntimeError as error:  # no thread to be had, or the interpreter is on its way out
             turn.declined = turn.waited
             future.set_exception(error)
             return False
-        made.add_done_callback(lambda done: hand_on(done, future))
+        submitted.add_done_callback(lambda done: hand_on(done, future))
         return True
 
     turn = places.enter(clock()) or places.line_up(clock(), until, start)
@@ -176,7 +176,7 @@ def in_turn(
 
 
 def hand_on(done: Future[T], future: Future[T]) -> None:
-    """Give *future* what *done* has come to."""
+    """Give *future* the outcome of *done*."""
     error = CancelledError() if done.cancelled() else done.exception()
     if error is None:
         future.set_result(done.result())

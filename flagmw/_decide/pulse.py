@@ -1,4 +1,4 @@
-"""How long a process stood still while it waited, on a loop or in a thread."""
+"""Standstills of this process while a loop or thread waits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Standstills:
 
 
 class Pulse:
-    """The standstills of one event loop, measured by a timer that runs while somebody waits.
+    """The standstills of one event loop, measured by a timer that runs during waits.
 
     Args:
         clock: seconds, monotonic.

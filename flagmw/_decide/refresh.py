@@ -1,4 +1,4 @@
-"""Let vendors fetch in the background what they decide by, so that no request waits for it."""
+"""Background refresh of the rules by which vendors decide."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Refreshes(Protocol):
     """A vendor that wants to be refreshed; `refresh_fault`, if it has one, says why the last time brought nothing."""
 
     def refresh(self, now: float) -> Flow[float]:
-        """Fetch what is new; return the seconds until it wants to be called again."""
+        """Fetch new rules; return the seconds until the next refresh."""
 
 
 class Refresher:
@@ -36,7 +36,7 @@ class Refresher:
     Args:
         vendors: by name.
         run: drives a flow of the named vendor to its result, blocking in the calling thread.
-        throttle: told of what fails.
+        throttle: logs failures.
         wall, monotonic: clocks in seconds.
     """
 
@@ -79,7 +79,7 @@ class Refresher:
     def _loop(self, running: _Running) -> None:
         due = dict.fromkeys(self._vendors, self._monotonic())
         while not running.ended.is_set():
-            name = min(due, key=lambda each: due[each])
+            name = min(due, key=lambda vendor: due[vendor])
             if running.ended.wait(max(0.0, due[name] - self._monotonic())):
                 return
             due[name] = self._monotonic() + self._refresh(name, self._vendors[name])
@@ -101,7 +101,7 @@ class Refresher:
 
 
 class _Running:
-    """One process's thread, and how it is told to end."""
+    """One process's thread, and the event that ends it."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()

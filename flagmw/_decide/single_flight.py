@@ -1,4 +1,4 @@
-"""Calls under way that several may wait for: who asks the same at the same time shares one."""
+"""Single flight: concurrent requests of one visitor share one vendor call."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flagmw._support.forksafe import Lock
 
 
 class Question:
-    """Whose question it is, and what its failure may be due to besides the vendor. Times as on the monotonic clock.
+    """The visitor of one call, and its times on the monotonic clock: a failure may be due to either.
 
     Attributes:
         who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
-        began: when the vendor was to be asked.
+        began: when the vendor was to be call.
         started: when that happened; None while it waits for a thread.
-        visitors: the vendor was shown to fail over what this visitor brought.
+        visitors: whether the vendor fails because of this visitor's cookies.
     """
 
     __slots__ = ("began", "started", "visitors", "who")
@@ -28,24 +28,24 @@ class Question:
         self.visitors = False
 
 
-class Asked:
+class PendingCall:
     """One call under way.
 
     Attributes:
         future: a thread's or a loop's; its result is the decision.
-        key: what the answer is kept by.
-        late: whether it may outlast the deadline of who asked.
+        key: the key under which the answer is remembered.
+        late: whether it may outlast the page's deadline.
         where: the loop it belongs to, None for a thread's.
         waiting: how many wait for it.
-        overdue: whether somebody's deadline has passed over it.
+        overdue: whether a page's deadline has passed.
         noted: whether its outcome was counted.
-        at: the latest deadline of those who wait for it.
+        at: the latest deadline of the pages that wait for it.
         turn: its place among the calls under way, or its wait for one.
-        made: whether the vendor was called, and not only waited for.
+        sent: whether the vendor was called, and not only waited for.
         question: whose it is, and how it went.
     """
 
-    __slots__ = ("at", "future", "key", "late", "made", "noted", "overdue", "question", "turn", "waiting", "where")
+    __slots__ = ("at", "future", "key", "late", "noted", "overdue", "question", "sent", "turn", "waiting", "where")
 
     def __init__(
         self, future: Any, key: Key | None, late: bool, where: object = None, question: Question | None = None
@@ -56,45 +56,45 @@ class Asked:
         self.overdue = self.noted = False
         self.at = float("-inf")
         self.turn: Turn | None = None
-        self.made = True
+        self.sent = True
 
 
-class Flights:
-    """The calls under way of one vendor, by what their answers are kept by."""
+class SingleFlight:
+    """The calls under way of one vendor, by the keys of their answers."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._under_way: dict[Key, Asked] = {}
+        self._under_way: dict[Key, PendingCall] = {}
         self._late = 0
 
-    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> Asked | None:
+    def join(self, key: Key | None, where: object = None, until: float = float("-inf")) -> PendingCall | None:
         """Return a call for *key* to wait for, None if there is none; an overdue one is not worth waiting for.
 
         Args:
-            until: the deadline of who joins.
+            until: the deadline of the page that joins.
         """
         if key is None:
             return None
         with self._lock:
-            asked = self._under_way.get(key)
-            if asked is None or asked.where is not where or asked.overdue or asked.future.done():
+            call = self._under_way.get(key)
+            if call is None or call.where is not where or call.overdue or call.future.done():
                 return None
-            asked.waiting += 1
-            asked.at = max(asked.at, until)
-            return asked
+            call.waiting += 1
+            call.at = max(call.at, until)
+            return call
 
-    def begin(self, asked: Asked) -> Asked:
-        """Let others join *asked*."""
-        if asked.key is not None:
+    def begin(self, call: PendingCall) -> PendingCall:
+        """Let others join *call*."""
+        if call.key is not None:
             with self._lock:
-                self._under_way[asked.key] = asked
-        return asked
+                self._under_way[call.key] = call
+        return call
 
-    def leave(self, asked: Asked) -> bool:
-        """Wait for *asked* no longer; return whether nobody else does."""
+    def leave(self, call: PendingCall) -> bool:
+        """Stop waiting for *call*; return whether no other page waits for it."""
         with self._lock:
-            asked.waiting -= 1
-            return asked.waiting <= 0
+            call.waiting -= 1
+            return call.waiting <= 0
 
     def may_be_late(self, most: int) -> bool:
         """Take a place among the *most* calls that may outlast their deadline; return whether there was one.
@@ -107,15 +107,15 @@ class Flights:
             self._late += 1
             return True
 
-    def overdue(self, asked: Asked) -> None:
-        """Note that *asked* has outlasted the deadline of who waited for it."""
+    def overdue(self, call: PendingCall) -> None:
+        """Note that *call* has outlasted the deadline of a page that waited for it."""
         with self._lock:
-            asked.overdue = asked.overdue or not asked.future.done()
+            call.overdue = call.overdue or not call.future.done()
 
-    def landed(self, asked: Asked) -> None:
-        """Note that *asked* has ended."""
+    def landed(self, call: PendingCall) -> None:
+        """Note that *call* has ended."""
         with self._lock:
-            if asked.key is not None and self._under_way.get(asked.key) is asked:
-                del self._under_way[asked.key]
-            if asked.late:
+            if call.key is not None and self._under_way.get(call.key) is call:
+                del self._under_way[call.key]
+            if call.late:
                 self._late -= 1

@@ -1,4 +1,4 @@
-"""Visitors whose own cookies or text seem to make a vendor fail."""
+"""Visitors whose own cookies seem to make a vendor fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flagmw.vendors.base import Vendor
 SUSPECT = 2
 """After so many failures in a row a visitor is asked about without cookies, should these fail once more."""
 KNOWN = 3
-"""After so many, while nobody else is failed, they are known to be the visitor's own."""
+"""After so many, while calls for others succeed, the visitor's cookies are the cause."""
 FORGET_S = 600.0
 
 

@@ -1,4 +1,4 @@
-"""One vendor as the runtime sees it: its health, its room for calls, and how its flow is run."""
+"""Client of one vendor: breaker, places for calls, deadline."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import Any
 
 from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
-from flagmw._decide.single_flight import Asked, Flights, Question
+from flagmw._decide.single_flight import PendingCall, Question, SingleFlight
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
-from flagmw._exchange.context import Context
+from flagmw._exchange.context import Context, VendorTraits
 from flagmw._exchange.exchange import failed
-from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
-from flagmw.outbox.worker.pace import ATTEMPTS_MAX
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
-DELIVERY_CONNECT_S = 2.0
 _NOT_ASKED = frozenset({ErrorCode.SHED, ErrorCode.BREAKER_OPEN})
 # Failures that may be due to a process which stood still, rather than to the vendor.
 _TIMED = frozenset(
@@ -40,11 +38,11 @@ _TIMED = frozenset(
 _STILL_S = 0.05
 
 
-class Lane:
-    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Never raises but on cancellation.
+class VendorClient:
+    """Ask one vendor, within its breaker, its in-flight cap and the deadline. Raises nothing but cancellation.
 
-    A call for a visitor whose answer can be kept (it has a *key*) is shared by all who ask the same at the same time,
-    and may miss the deadline: its answer then serves the visitor's next page. New visitors' calls end at the deadline.
+    A call with a *key* can be remembered. Concurrent requests of a visitor share it, and it may miss the deadline: its
+    answer then serves the visitor's next page. The calls of new visitors end at the deadline.
     """
 
     def __init__(self, vendor: Vendor, context: Context) -> None:
@@ -53,118 +51,119 @@ class Lane:
         self.vendor, self._config, self._context = vendor, config, context
         self._counts, self._throttle = context.counts, context.throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
-        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+        self.traits = VendorTraits(vendor)
+        self.remote = self.traits.remote
         self._late_s = config.late_ms / 1000
-        self._identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
         self.reset()
         # Imported here: `import flagmw` must not cost a script the event loop, sockets and TLS.
         from flagmw._drivers.aio import AsyncDriver
         from flagmw._drivers.blocking import BlockingDriver
         from flagmw._transports.body import Limits
 
-        outside: dict[str, Any] = {"trust_env": config.trust_env, "ca_file": config.ca_file}
-        hedged = {**outside, "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000}
+        hedged: dict[str, Any] = {
+            "trust_env": config.trust_env,
+            "ca_file": config.ca_file,
+            "hedge_s": None if config.hedge_ms is None else config.hedge_ms / 1000,
+        }
         # Half of the deadline at most goes into one address that does not answer; another may.
         near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
         threads, tasks = self._threads.limit, self._tasks.limit
         self.blocking = BlockingDriver(pool_size=threads, limits=near, transport=blocking_transport, **hedged)
         self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
-        # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
-        limits = Limits(connect_s=DELIVERY_CONNECT_S)
-        self.delivery = BlockingDriver(pool_size=ATTEMPTS_MAX, limits=limits, transport=blocking_transport, **outside)
 
     def reset(self) -> None:
-        """Forget what another process was doing: the calls that its child inherits are not the child's."""
+        """Forget the calls of the parent process, in a forked child."""
         self.breaker, self._suspects = Breaker(), Suspects(self._context.shares.tracks)
         most, threads = self._config.max_in_flight, self._config.pool_size
         self._tasks = Places(most)
         # Where threads are not to be fewer, both kinds of callers stand in one line.
         self._threads = self._tasks if threads is None or threads >= most else Places(threads)
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
 
     def close(self) -> None:
-        """Close the blocking drivers' connections and let their threads end."""
+        """Close the blocking driver's connections and let its threads end."""
         self.blocking.close()
-        self.delivery.close()
 
     # In threads
 
-    def submit(self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None) -> Asked | Decision:
-        """Begin to ask from a thread; wait for what this returns with `collect`.
+    def submit(
+        self, visit: Visit, state: VisitorState, deadline: Deadline, key: Key | None = None
+    ) -> PendingCall | Decision:
+        """Begin a call from a thread; `collect` waits for its decision.
 
         Args:
-            key: what the answer is kept by; None where nobody could find it again.
+            key: the key of the answer in memory; None where it could not be found again.
         """
         if not self.remote:
             return self._locally(visit, state)
-        asked = self._join(key, None, deadline)
-        if asked is not None:
-            return asked
+        call = self._join(key, None, deadline)
+        if call is not None:
+            return call
         refused = self._admit()
         if refused is not None:
             return refused
         from concurrent.futures import Future
 
         future: Future[Decision] = Future()
-        asked = self._asked(future, key, self._threads, deadline, self._question(visit, state))
+        call = self._new_call(future, key, self._threads, deadline, self._question(visit, state))
         places, now = self._threads, time.monotonic()
 
         def start(turn: Turn) -> bool:
-            return self._start(asked, turn, visit, state)
+            return self._start(call, turn, visit, state)
 
-        asked.turn = turn = places.enter(now) or places.line_up(now, deadline.at, start)
+        call.turn = turn = places.enter(now) or places.line_up(now, deadline.at, start)
         if turn is None:
-            self._flights.landed(asked)
+            self._single_flight.landed(call)
             return self._shed()
-        self._begin(asked, places)
+        self._begin(call, places)
         if not turn.waited:
             start(turn)
-        return asked
+        return call
 
-    def _start(self, asked: Asked, turn: Turn, visit: Visit, state: VisitorState) -> bool:
-        """Have a thread make the call that has got its place; return whether there is still somebody to make it for."""
-        future, asked.turn = asked.future, turn
+    def _start(self, call: PendingCall, turn: Turn, visit: Visit, state: VisitorState) -> bool:
+        """Make the call in a thread, now that it has its place; return whether it is still wanted."""
+        future, call.turn = call.future, turn
         if not future.set_running_or_notify_cancel():
             return False
-        refused = self._unfit(turn, self._threads, asked.at)
+        refused = self._unfit(turn, self._threads, call.at)
         if refused is not None:
-            asked.made, turn.declined = False, True
+            call.sent, turn.declined = False, True
             future.set_result(refused)
             return False
         try:
-            made = self.blocking.submit(self._flow(asked.question, visit, state), self._until(asked))
+            submitted = self.blocking.submit(self._flow(call.question, visit, state), self._until(call))
         except Exception as error:
             turn.declined = turn.waited
             future.set_exception(error)
             return False
-        if made.done():  # no thread to be had, most likely: whoever has left the place gives it to the next
+        if submitted.done():  # most likely no thread could start: the call that left the place gives it to the next
             turn.declined = turn.waited
-            hand_on(made, future)
+            hand_on(submitted, future)
             return False
-        made.add_done_callback(lambda done: hand_on(done, future))
+        submitted.add_done_callback(lambda done: hand_on(done, future))
         return True
 
-    def collect(self, asked: Asked | Decision, deadline: Deadline) -> Decision:
-        """Wait for what `submit` began, until the deadline at the latest."""
-        if isinstance(asked, Decision):
-            return self._tell(asked, 0.0)
+    def collect(self, call: PendingCall | Decision, deadline: Deadline) -> Decision:
+        """Wait for the decision of a call from `submit`, until the deadline at the latest."""
+        if isinstance(call, Decision):
+            return self._report(call, 0.0)
         started = time.monotonic()
         try:
-            wait(asked.future, deadline.left(started))
-            decision = _checked(asked.future.result(0))
+            wait(call.future, deadline.left(started))
+            decision = _checked(call.future.result(0))
         except TimeoutError:
-            decision = self._missed(asked, self._threads)
+            decision = self._missed(call, self._threads)
         except TransportError as error:
             if error.code is ErrorCode.SHED:  # no thread to be had, which says nothing of the vendor
-                asked.made = False
-                return self._tell(self._shed(), 0.0)
+                call.sent = False
+                return self._report(self._shed(), 0.0)
             decision = failed(self.vendor.name, error.code, trips=True)
-        except CancelledError:  # whoever began it had waited long enough before a thread was free
+        except CancelledError:  # the page that began it had waited long enough before a thread was free
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         except Exception as error:
-            decision = self._bug(error)
+            decision = self._defect(error)
         elapsed_s = time.monotonic() - started
-        return self._note(asked, decision, elapsed_s, deadline, thread_still_since)
+        return self._note(call, decision, elapsed_s, deadline, thread_still_since)
 
     # On a loop
 
@@ -173,93 +172,93 @@ class Lane:
         import asyncio
 
         if not self.remote:
-            return self._tell(self._locally(visit, state), 0.0)
+            return self._report(self._locally(visit, state), 0.0)
         loop = asyncio.get_running_loop()
-        asked = self._join(key, loop, deadline)
-        if asked is not None:
-            return await self._wait(asked, deadline)
+        call = self._join(key, loop, deadline)
+        if call is not None:
+            return await self._wait(call, deadline)
         refused = self._admit()
         if refused is not None:
-            return self._tell(refused, 0.0)
+            return self._report(refused, 0.0)
         places, now = self._tasks, time.monotonic()
-        asked = self._asked(None, key, places, deadline, self._question(visit, state))
-        asked.where = loop
-        asked.turn, line = places.enter(now), None
-        if asked.turn is None:
+        call = self._new_call(None, key, places, deadline, self._question(visit, state))
+        call.where = loop
+        call.turn, line = places.enter(now), None
+        if call.turn is None:
             line = loop.create_future()
-            asked.turn = places.line_up(now, deadline.at, lambda turn: self._call_up(asked, turn, line))
-            if asked.turn is None:
-                self._flights.landed(asked)
-                return self._tell(self._shed(), 0.0)
+            call.turn = places.line_up(now, deadline.at, lambda turn: self._call_up(call, turn, line))
+            if call.turn is None:
+                self._single_flight.landed(call)
+                return self._report(self._shed(), 0.0)
         if key is not None:
-            asked.future = loop.create_task(self._in_turn(asked, line, visit, state))
-            return await self._wait(self._begin(asked, places), deadline)
+            call.future = loop.create_task(self._in_turn(call, line, visit, state))
+            return await self._wait(self._begin(call, places), deadline)
         # Nobody can share it: no task of its own is needed.
         pulse, learn = pulse_of(loop), False
         pulse.enter(loop)
         try:
-            decision = await self._in_turn(asked, line, visit, state)
+            decision = await self._in_turn(call, line, visit, state)
             learn = True
         except asyncio.CancelledError:
             self.breaker.abandon()
             raise
         finally:
             pulse.leave()
-            places.leave(asked.turn, time.monotonic(), learn=learn and asked.made)
-        return self._note(asked, decision, time.monotonic() - now, deadline, pulse.still_since)
+            places.leave(call.turn, time.monotonic(), learn=learn and call.sent)
+        return self._note(call, decision, time.monotonic() - now, deadline, pulse.still_since)
 
-    async def _in_turn(self, asked: Asked, line: Any, visit: Visit, state: VisitorState) -> Decision:
+    async def _in_turn(self, call: PendingCall, line: Any, visit: Visit, state: VisitorState) -> Decision:
         """Make the call when there is a place for it; *line* ends then, or when it is of no use any more."""
-        turn = asked.turn
+        turn = call.turn
         assert turn is not None
         if line is not None and turn.waited:
-            refused: Decision | None = await self._stand(asked, line)
+            refused: Decision | None = await self._stand(call, line)
             if refused is not None:
-                asked.made = False
+                call.sent = False
                 return refused
-        return await self._run(asked.question, visit, state, self._until(asked))
+        return await self._run(call.question, visit, state, self._until(call))
 
-    async def _stand(self, asked: Asked, line: Any) -> Decision | None:
+    async def _stand(self, call: PendingCall, line: Any) -> Decision | None:
         """Wait in line; return why there is no call, None when the place is there."""
         loop = line.get_loop()
 
         def look() -> None:
             now = time.monotonic()
-            left = asked.at - now - self._tasks.quickest(now)
+            left = call.at - now - self._tasks.quickest(now)
             if left > 0:
                 waiting[0] = loop.call_later(left, look)
-            elif asked.turn is not None and self._tasks.give_up(asked.turn) and not line.done():
+            elif call.turn is not None and self._tasks.give_up(call.turn) and not line.done():
                 line.set_result(self._shed())
 
         now = time.monotonic()
-        waiting = [loop.call_later(max(0.0, asked.at - now - self._tasks.quickest(now)), look)]
+        waiting = [loop.call_later(max(0.0, call.at - now - self._tasks.quickest(now)), look)]
         try:
             refused: Decision | None = await line
         finally:
             waiting[0].cancel()
         return refused
 
-    def _call_up(self, asked: Asked, turn: Turn, line: Any) -> bool:
-        """Tell who waits on a loop, from any thread, that there is a place; return whether it is wanted still."""
+    def _call_up(self, call: PendingCall, turn: Turn, line: Any) -> bool:
+        """Wake the waiter on a loop, from any thread, because there is a place; return whether it is still wanted."""
         import asyncio
 
-        refused = self._unfit(turn, self._tasks, asked.at)
+        refused = self._unfit(turn, self._tasks, call.at)
 
-        def tell() -> None:
+        def end_wait() -> None:
             if not line.done():
                 line.set_result(refused)
 
         loop = line.get_loop()
         try:
-            here = asyncio.get_running_loop() is loop
+            on_loop = asyncio.get_running_loop() is loop
         except RuntimeError:
-            here = False
+            on_loop = False
         try:
-            if here:
-                tell()
+            if on_loop:
+                end_wait()
             else:
-                loop.call_soon_threadsafe(tell)
-        except RuntimeError:  # the loop is closed, and who waited on it is gone
+                loop.call_soon_threadsafe(end_wait)
+        except RuntimeError:  # the loop is closed, and with it the waiter
             return False
         return refused is None
 
@@ -267,63 +266,65 @@ class Lane:
         try:
             return _checked(await self.aio.run(self._flow(question, visit, state), deadline))
         except Exception as error:
-            return self._bug(error)
+            return self._defect(error)
 
-    async def _wait(self, asked: Asked, deadline: Deadline) -> Decision:
+    async def _wait(self, call: PendingCall, deadline: Deadline) -> Decision:
         """Wait for a call that others may wait for too; the last to be cancelled ends it."""
         import asyncio
 
-        started, loop = time.monotonic(), asked.future.get_loop()
+        started, loop = time.monotonic(), call.future.get_loop()
         pulse = pulse_of(loop)
         pulse.enter(loop)
         try:
-            await ended(asked.future, deadline.left(started))
+            await ended(call.future, deadline.left(started))
         except asyncio.CancelledError:
-            if self._flights.leave(asked) and not asked.future.done():
+            if self._single_flight.leave(call) and not call.future.done():
                 self.breaker.abandon()
-                asked.future.cancel()
+                call.future.cancel()
             raise
         finally:
             pulse.leave()
-        if not asked.future.done():
-            decision = self._missed(asked, self._tasks)
-        elif asked.future.cancelled():
+        if not call.future.done():
+            decision = self._missed(call, self._tasks)
+        elif call.future.cancelled():
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         else:
-            decision = asked.future.result()
+            decision = call.future.result()
         elapsed_s = time.monotonic() - started
-        return self._note(asked, decision, elapsed_s, deadline, pulse.still_since)
+        return self._note(call, decision, elapsed_s, deadline, pulse.still_since)
 
     # Calls that are shared, and calls that come late
 
-    def _join(self, key: Key | None, where: object, deadline: Deadline) -> Asked | None:
-        asked = self._flights.join(key, where, deadline.at)
-        if asked is not None:
+    def _join(self, key: Key | None, where: object, deadline: Deadline) -> PendingCall | None:
+        call = self._single_flight.join(key, where, deadline.at)
+        if call is not None:
             self._counts.add("joined", self.vendor.name)
-        return asked
+        return call
 
-    def _asked(self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question) -> Asked:
+    def _new_call(
+        self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question
+    ) -> PendingCall:
         """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
         may_be_late = key is not None and self._late_s > 0 and not self._is_suspect(question)
-        late = may_be_late and self._flights.may_be_late(max(1, places.limit // 4))
-        asked = Asked(future, key, late, question=question)
-        asked.at = deadline.at
-        return asked
+        late = may_be_late and self._single_flight.may_be_late(max(1, places.limit // 4))
+        call = PendingCall(future, key, late, question=question)
+        call.at = deadline.at
+        return call
 
-    def _begin(self, asked: Asked, places: Places) -> Asked:
-        """Let others join *asked*, which holds its place until it ends, whether anybody waits for it or not."""
+    def _begin(self, call: PendingCall, places: Places) -> PendingCall:
+        """Let others join *call*, which holds its place until it ends, whether anybody waits for it or not."""
 
         def over(future: Any) -> None:
-            assert asked.turn is not None
-            places.leave(asked.turn, time.monotonic(), learn=asked.made and not future.cancelled())
-            self._landed(asked, future)
+            assert call.turn is not None
+            places.leave(call.turn, time.monotonic(), learn=call.sent and not future.cancelled())
+            self._landed(call, future)
 
-        self._flights.begin(asked)
-        asked.future.add_done_callback(over)
-        return asked
+        self._single_flight.begin(call)
+        call.future.add_done_callback(over)
+        return call
 
-    def _until(self, asked: Asked) -> Deadline:
-        return Deadline(asked.at + self._late_s if asked.late else asked.at)
+    def _until(self, call: PendingCall) -> Deadline:
+        return Deadline(call.at + self._late_s if call.late else call.at)
 
     def _unfit(self, turn: Turn, places: Places, until: float) -> Decision | None:
         """Return why a call that waited for its place is not worth making now, None if it is."""
@@ -335,29 +336,29 @@ class Lane:
         # Those that came before may have found out meanwhile that the vendor is away.
         return failed(self.vendor.name, ErrorCode.BREAKER_OPEN) if self.breaker.state(now) == "open" else None
 
-    def _missed(self, asked: Asked, places: Places) -> Decision:
-        """Return the failure of a call that nobody waits for any more; its answer may still be kept."""
-        waits = asked.turn is not None and asked.turn.since is None
-        if not waits and asked.late:
-            self._flights.overdue(asked)
-        elif self._flights.leave(asked):
-            waits = asked.turn is not None and places.give_up(asked.turn)
-            asked.made = not waits
-            asked.future.cancel()
+    def _missed(self, call: PendingCall, places: Places) -> Decision:
+        """Return the failure of a call that missed the deadline; its answer may still be remembered."""
+        waits = call.turn is not None and call.turn.since is None
+        if not waits and call.late:
+            self._single_flight.overdue(call)
+        elif self._single_flight.leave(call):
+            waits = call.turn is not None and places.give_up(call.turn)
+            call.sent = not waits
+            call.future.cancel()
         return self._shed() if waits else failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
 
-    def _landed(self, asked: Asked, future: Any) -> None:
-        """Keep an answer that came too late for the page that asked."""
-        self._flights.landed(asked)
-        if not asked.overdue or future.cancelled() or future.exception() is not None:
+    def _landed(self, call: PendingCall, future: Any) -> None:
+        """Keep an answer that came too late for the page that call."""
+        self._single_flight.landed(call)
+        if not call.overdue or future.cancelled() or future.exception() is not None:
             return
         decision, now = future.result(), self._context.clock()
-        if asked.key is None or not isinstance(decision, Decision) or decision.error is not None:
+        if call.key is None or not isinstance(decision, Decision) or decision.error is not None:
             return
-        held = self._context.memory.get(asked.key)
+        held = self._context.memory.get(call.key)
         if held is not None and held.error is not None and held.within(self._config.hold_s, now):
-            return  # who was shown the default keeps it
-        self._context.memory.put(asked.key, Remembered(decision, now))
+            return  # a visitor who got the default keeps it
+        self._context.memory.put(call.key, RememberedDecision(decision, now))
         self._counts.add("late_kept", self.vendor.name)
 
     def health(self) -> dict[str, Any]:
@@ -386,13 +387,13 @@ class Lane:
             flow = self.vendor.decide(visit, state)
             next(flow)
         except StopIteration as stop:
-            return stop.value if isinstance(stop.value, Decision) else self._bug(TypeError())
+            return stop.value if isinstance(stop.value, Decision) else self._defect(TypeError())
         except Exception as error:
-            return self._bug(error)
+            return self._defect(error)
         flow.close()
         return failed(self.vendor.name, ErrorCode.INTERNAL)
 
-    def _bug(self, error: Exception) -> Decision:
+    def _defect(self, error: Exception) -> Decision:
         """Turn a defect of ours, or of a vendor written elsewhere, into a decision; its text may hold anything."""
         self._counts.add("internal_error", self.vendor.name, ErrorCode.INTERNAL)
         self._throttle.log(
@@ -402,20 +403,20 @@ class Lane:
 
     def _note(
         self,
-        asked: Asked,
+        call: PendingCall,
         decision: Decision,
         elapsed_s: float,
         deadline: Deadline,
         still_since: Callable[[float], float],
     ) -> Decision:
-        """Learn from *decision* how the vendor is, once for all who waited for it."""
-        question = asked.question
+        """Update breaker and suspects by *decision*, once for all pages that waited for it."""
+        question = call.question
         name, now, who = self.vendor.name, time.monotonic(), question.who
-        if asked.noted:
+        if call.noted:
             return decision
         if decision.error in _NOT_ASKED:
-            return self._tell(decision, elapsed_s)
-        asked.noted = True
+            return self._report(decision, elapsed_s)
+        call.noted = True
         if decision.error is None or (not decision.trips and decision.error is not ErrorCode.INTERNAL):
             if who is not None:
                 self._suspects.served(who)
@@ -423,35 +424,35 @@ class Lane:
                 self._counts.add("cookies_replaced", name)
             if self.breaker.success(now):
                 self._throttle.change(logging.WARNING, "RECOVERED", "vendor answers again", vendor=name)
-        elif decision.error is ErrorCode.DEADLINE and asked.turn is not None and asked.turn.waited:
+        elif decision.error is ErrorCode.DEADLINE and call.turn is not None and call.turn.waited:
             self.breaker.abandon()  # it was made late, because others were before it: that says nothing of the vendor
-        elif self._ours(question, decision.error, deadline, still_since(question.began), now):
+        elif self._is_own_fault(question, decision.error, deadline, still_since(question.began), now):
             self.breaker.abandon()
         else:
             if who is not None:
                 self._suspects.failed(who, now)
-            if who is not None and self._visitors_own(who, now):
+            if who is not None and self._is_visitors_fault(who, now):
                 self.breaker.abandon()
             elif self.breaker.failure(
                 now, decision.retry_after_s, began=question.started or question.began, who=who, doubtful=who is not None
             ):
                 self._throttle.change(logging.WARNING, decision.error, "vendor is left alone for a while", vendor=name)
-        return self._tell(decision, elapsed_s)
+        return self._report(decision, elapsed_s)
 
-    # Whose a failure is
+    # The cause of a failure
 
     def _question(self, visit: Visit, state: VisitorState) -> Question:
         who: Hashable | None = None
         try:
-            identity = self._identity(state) if state.cookies and self._identity is not None else ""
+            identity = self.traits.identity_of(state) if state.cookies else ""
             if identity or visit.user_id:
                 who = hash((identity, visit.user_id))
         except Exception:
-            who = None  # a vendor written elsewhere; deciding will tell of its defect
+            who = None  # a vendor written elsewhere; its defect shows when it decides
         return Question(who, time.monotonic())
 
     def _flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask, and note when that begins; ask without their cookies for a visitor whom only these seem to fail."""
+        """Ask the vendor; without the visitor's cookies where these seem to be the cause of failures."""
         question.started = time.monotonic()
         who = question.who
         if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
@@ -462,16 +463,18 @@ class Lane:
         return decision
 
     def _is_suspect(self, question: Question) -> bool:
-        """Say whether this visitor's cookies may make the vendor fail: a second question needs half of the deadline."""
+        """Say whether this visitor's cookies may make the vendor fail: a second call needs half of the deadline."""
         who = question.who
         return who is not None and self._suspects.failures(who, question.began) >= SUSPECT
 
-    def _visitors_own(self, who: Hashable, now: float) -> bool:
-        """Say whether the vendor fails for *who* again and again, and for nobody else."""
+    def _is_visitors_fault(self, who: Hashable, now: float) -> bool:
+        """Say whether the vendor fails for this visitor again and again, and for no other."""
         return self._suspects.failures(who, now) >= KNOWN and not self.breaker.fails_others(who, now)
 
-    def _ours(self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float) -> bool:
-        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late question."""
+    def _is_own_fault(
+        self, question: Question, code: ErrorCode, deadline: Deadline, still_s: float, now: float
+    ) -> bool:
+        """Say whether *code* is due to this process and not to the vendor: a defect, a standstill, a late start."""
         if code not in _TIMED:
             return code is ErrorCode.INTERNAL
         if question.started is None or still_s > max(_STILL_S, (now - question.began) / 3):
@@ -480,7 +483,7 @@ class Lane:
             return False
         return now > deadline.at + LATE_S or deadline.at - question.started < self._config.deadline_ms / 3000
 
-    def _tell(self, decision: Decision, elapsed_s: float) -> Decision:
+    def _report(self, decision: Decision, elapsed_s: float) -> Decision:
         code, name = decision.error or decision.notice, self.vendor.name
         self._counts.add("decided" if code is None else "undecided", name, code or "")
         if decision.advice is not None and code is not None:

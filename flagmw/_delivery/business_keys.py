@@ -1,45 +1,48 @@
-"""Business keys at the moment of `track()`: whether an event is told already, whatever store there is."""
+"""Business keys of tracks: each key is reported once."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 
 from flagmw._support.counters import Counts
 from flagmw._support.forksafe import Lock
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.outbox.base import Outbox
 from flagmw.types import Event
 
+Reserve = Callable[[Sequence[Event]], Set[str]]
 _AGE_S = 86_400.0
 _MOST = 10_000
 
 
-class Reserving:
-    """Ask the store, and know by this process's own memory what it cannot say."""
+class BusinessKeys:
+    """Check keys in the outbox, and in this process's memory what the outbox cannot check."""
 
     def __init__(self, counts: Counts, throttle: Throttle) -> None:
         self._counts, self._throttle = counts, throttle
         self._lock = Lock()
         self._known: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
-        # Events whose keys the store could not be told of.
+        # Ids of events whose keys the store does not know.
         self._unshared: set[str] = set()
 
-    def free(self, outbox: Outbox, events: Sequence[Event]) -> list[Event]:
-        """Return those of *events* whose key no other event holds; count the others. Raises nothing."""
+    def free(self, reserve: Reserve | None, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events* whose key no other event holds; count the others. Raises nothing.
+
+        Args:
+            reserve: asks the outbox for keys, and returns the ids of events whose key is taken; None if it cannot.
+        """
         known = self._remember(events)
-        reserve = getattr(outbox, "reserve", None)
         taken = set(known)
-        if callable(reserve):
+        if reserve is not None:
             try:
-                # What the store does not know of must not be promised to another event by it.
+                # The store must not give these keys to another event: it does not know that they are taken.
                 taken = {id for id, holder in known.items() if holder in self._unshared}
                 taken |= reserve([event for event in events if event.id not in taken])
             except Exception as error:
-                # Somebody else's error text may quote what a visitor sent.
+                # The error text of a foreign store may quote a visitor's data.
                 taken = set(known)
                 self._unshared.update(event.id for event in events)
                 self._counts.add("key_unshared", events[0].vendor, ErrorCode.OUTBOX_FAILED, len(events))

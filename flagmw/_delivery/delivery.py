@@ -1,4 +1,4 @@
-"""Where a `Flagmw`'s events go: into the outbox, and from there, by its worker, to the vendors."""
+"""Delivery of events: into the outbox, and by its worker to the vendors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flagmw._decide.vendor_client import Lane
-from flagmw._delivery.business_keys import Reserving
-from flagmw._delivery.intake import Intake, Sink
+from flagmw._delivery.business_keys import BusinessKeys
+from flagmw._delivery.intake import Intake
 from flagmw._delivery.linger import close_when_idle
-from flagmw._delivery.process import Running
-from flagmw._exchange.exchange import Exchange
+from flagmw._delivery.process import DeliveryProcess
+from flagmw._exchange.context import VendorTraits
+from flagmw._exchange.event_sink import EventSink
+from flagmw._exchange.recorder import EventRecorder
 from flagmw._support.counters import Counts
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
@@ -26,11 +27,15 @@ from flagmw.outbox.base import Leased, OutboxStats
 from flagmw.outbox.factory import has_slots, located, make, probe, start, trouble
 from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.outbox.picks import is_empty
-from flagmw.types import Event, EventNote, Flow, Outcome
+from flagmw.outbox.worker.pace import ATTEMPTS_MAX
+from flagmw.types import Event, EventNote, Flow, Outcome, T
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from flagmw._drivers.blocking import BlockingDriver
+
+DELIVERY_CONNECT_S = 2.0
 # A process's first events also open the store, which takes longer than a commit; only they may wait for that.
 OPEN_WAIT_S = 0.3
 EXIT_FLUSH_S = 4.0
@@ -44,37 +49,37 @@ REST_S = 0.25
 class Delivery:
     """Store events and have them delivered. Opens and starts nothing before the first use, anew in each process."""
 
-    def __init__(self, config: Config, lanes: Sequence[Lane], counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, config: Config, counts: Counts, throttle: Throttle) -> None:
         self._config, self._counts, self._throttle = config, counts, throttle
-        self._lanes = {lane.vendor.name: lane for lane in lanes}
+        self._drivers = _drivers(config)
         # By pid: a forked child finds nothing of its own and makes it anew.
-        self._by_pid: dict[int, Running] = {}
+        self._by_pid: dict[int, DeliveryProcess] = {}
         self._exit_pid = 0
-        self._intake = Intake(counts, throttle, self._here)
-        self._reserving = Reserving(counts, throttle)
+        self._intake = Intake(counts, throttle, self._process)
+        self._business_keys = BusinessKeys(counts, throttle)
         self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
         self._looked_pid = 0
         self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
-        self._made = config.outbox
+        self._outbox = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
-            said = None if config.outbox is None else parse(config.outbox)
-            self._made = located(said, [vendor.name for vendor in config.vendors])
+            location = None if config.outbox is None else parse(config.outbox)
+            self._outbox = located(location, [vendor.name for vendor in config.vendors])
             if config.outbox_required:
-                probe(self._made)
-            if self._made.options:
-                # A key that is missing is told at once, not with the first event.
-                make(self._made, required=config.outbox_required)
+                probe(self._outbox)
+            if self._outbox.options:
+                # A missing encryption key is an error at once, not at the first event.
+                make(self._outbox, required=config.outbox_required)
 
     def ready(self) -> None:
-        """Have everything that storing an event takes, and the exit hook, before it is needed.
+        """Make the outbox, the worker and the exit hook before the first event needs them.
 
-        A durable outbox is opened meanwhile, by the delivery thread: making a file takes longer than a response waits
-        for its first event, and what a dead process left must not wait for one.
+        The delivery thread opens a durable outbox meanwhile: making a file takes longer than a response waits for its
+        first event, and the events of a dead process must not wait for one.
         """
         if os.getpid() in self._by_pid:
             return
-        running = self._here()
+        running = self._process()
         if running.delivers and not running.own_memory:
             running.worker.start()
 
@@ -84,38 +89,48 @@ class Delivery:
         Raises:
             OutboxError: the outbox cannot be used and the configuration says that it is required.
         """
-        running = self._here()
+        running = self._process()
         self._rests += 1
         if running.owned:
             try:
                 start(running.outbox)
             except OutboxError:
-                # Told in the log already; without `outbox_required` events are kept in memory meanwhile.
+                # In the log already; without `outbox_required` events are kept in memory meanwhile.
                 if self._config.outbox_required:
                     raise
         if running.delivers:
             running.worker.start()
 
+    def prepare(self) -> None:
+        """Load HTTP libraries and certificates now, so that the first delivery does not wait for them."""
+        for vendor in self._config.vendors:
+            if VendorTraits(vendor).remote:
+                self._drivers[vendor.name].prepare()
+
+    def run(self, vendor: str, flow: Flow[T], deadline: Deadline) -> T:
+        """Drive a flow of the named vendor to its result, blocking in this thread."""
+        return self._drivers[vendor].run(flow, deadline)
+
     def deliver(self) -> None:
         """Start the worker, whatever `deliver` says: this process is there for it."""
-        self._here().delivers = True
+        self._process().delivers = True
         self.start()
 
-    def sink(self) -> Sink:
-        """Return where one exchange's events go at once."""
-        return Sink(self._put)
+    def open_sink(self) -> EventSink:
+        """Return a way to the outbox for one request's events."""
+        return EventSink(self._put)
 
     def reserve(self, events: Sequence[Event]) -> list[Event]:
         """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
         try:
-            running = self._here()
+            running = self._process()
         except ImportError:
             return list(events)  # the interpreter takes its modules apart
-        return self._reserving.free(running.outbox, events)
+        return self._business_keys.free(running.reserve, events)
 
-    def commit(self, exchange: Exchange) -> None:
+    def commit(self, recorder: EventRecorder) -> None:
         """Put the request's events in the outbox; wait for that as configured. Later ones go there at once."""
-        stored = self._hand_over(exchange)
+        stored = self._hand_over(recorder)
         if stored is None:
             return
         try:
@@ -123,15 +138,15 @@ class Delivery:
         except TimeoutError:
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
-    async def acommit(self, exchange: Exchange) -> None:
+    async def acommit(self, recorder: EventRecorder) -> None:
         """As `commit`, from an event loop, which it does not block."""
-        if exchange.has_reads and self._asks_elsewhere:
+        if recorder.has_reads and self._asks_elsewhere:
             import asyncio
 
-            # Another machine may have told of it: its server is asked without holding up the loop, or the tracks.
-            self._hand_over(exchange, expose=False)
-            await asyncio.shield(asyncio.to_thread(exchange.expose))
-        stored = self._hand_over(exchange)
+            # Another machine may have reported these: a thread asks the server, after the tracks are stored.
+            self._hand_over(recorder, expose=False)
+            await asyncio.shield(asyncio.to_thread(recorder.expose))
+        stored = self._hand_over(recorder)
         if stored is None:
             return
         from flagmw._support.waiting import settled
@@ -147,7 +162,7 @@ class Delivery:
         end = time.monotonic() + timeout_s
         if self._running is None and not self._may_hold_events():
             return True
-        running = self._here()
+        running = self._process()
         if not running.stored(timeout_s):
             return False
         if not running.delivers:
@@ -156,7 +171,7 @@ class Delivery:
         return running.worker.flush(max(0.0, end - time.monotonic()))
 
     def rest(self, close: Callable[[], None]) -> None:
-        """Wait for what is on its way to the store, not for delivery, which goes on.
+        """Wait until all events are in the store; delivery goes on.
 
         Call *close* when nothing is left to deliver, or after half a minute where events are on disk anyway, unless
         there is a new start before.
@@ -170,14 +185,20 @@ class Delivery:
         close_when_idle(running, lambda: self._rests == rests and self._running is running, close)
 
     def close(self, timeout_s: float) -> None:
-        """Deliver what can be delivered within *timeout_s* seconds, stop worker and drivers, close the outbox."""
+        """Deliver for up to *timeout_s* seconds, stop worker and drivers, close the outbox."""
         running = self._by_pid.pop(os.getpid(), None)
         if running is not None:
             self._close(running, time.monotonic() + timeout_s)
-        for lane in self._lanes.values():
-            lane.close()
+        for driver in self._drivers.values():
+            driver.close()
 
-    def _close(self, running: Running, end: float) -> None:
+    def close_at_exit(self) -> None:
+        """As `close`, at the end of the process: events that come later cannot be stored any more."""
+        self._intake.ending = True
+        self.close(EXIT_CLOSE_S)
+        self._intake.ended = True
+
+    def _close(self, running: DeliveryProcess, end: float) -> None:
         running.closed = True
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
         if running.own_memory or trouble(running.outbox):
@@ -215,20 +236,15 @@ class Delivery:
         pid, last = self._closed
         return last if pid == os.getpid() else OutboxStats()
 
-    def _hand_over(self, exchange: Exchange, *, expose: bool = True) -> Future[Any] | None:
-        """Put away what the request has collected; return what may still be on its way to the store."""
-        exchange.answered = True
-        events = exchange.drain(expose=expose)
+    def _hand_over(self, recorder: EventRecorder, *, expose: bool = True) -> Future[Any] | None:
+        """Store the events that the request has collected; return a future while they are on their way."""
+        recorder.answered = True
+        sink = recorder.open_sink()
+        events = recorder.drain(expose=expose)
         self.look()
-        sink = exchange.sink
-        if not isinstance(sink, Sink):
-            sink = exchange.sink = self.sink()
         if events:
             sink(events)
-        if not expose:
-            return sink.last
-        stored, sink.last = sink.last, None
-        return stored
+        return sink.take_last() if expose else sink.last
 
     def _commit_wait_s(self) -> float:
         running, wait_s = self._running, self._config.commit_wait_ms / 1000
@@ -241,12 +257,12 @@ class Delivery:
             return
         self._looked_pid = os.getpid()
         delivers = self._config.deliver == "inprocess"
-        if delivers and isinstance(self._made, Location) and self._running is None and has_slots(self._made):
-            self._here().worker.start()
+        if delivers and isinstance(self._outbox, Location) and self._running is None and has_slots(self._outbox):
+            self._process().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         try:
-            running = self._here()
+            running = self._process()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
@@ -255,16 +271,16 @@ class Delivery:
         return self._intake.put(running, events)
 
     def _may_hold_events(self) -> bool:
-        """Say whether there may be events before this process has used its outbox: of others, or of its own past."""
-        if not isinstance(self._made, Location):
+        """Say whether the outbox may hold events of other or earlier processes."""
+        if not isinstance(self._outbox, Location):
             return True
-        return self._made.server is not None or has_slots(self._made)
+        return self._outbox.server is not None or has_slots(self._outbox)
 
     @property
-    def _running(self) -> Running | None:
+    def _running(self) -> DeliveryProcess | None:
         return self._by_pid.get(os.getpid())
 
-    def _here(self) -> Running:
+    def _process(self) -> DeliveryProcess:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
@@ -275,18 +291,18 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        made = Running(self._config, self._made, self._deliver, self._outcome)
-        running = self._by_pid.setdefault(pid, made)
-        if running is made and self._config.outbox is None:
+        started = DeliveryProcess(self._config, self._outbox, self._deliver, self._outcome)
+        running = self._by_pid.setdefault(pid, started)
+        if running is started and self._config.outbox is None:
             self._throttle.change(
                 logging.WARNING,
                 "OUTBOX_DEFAULT",
-                f'events are kept in {self._made.path}; say outbox="sqlite:///directory" to choose the place',
+                f'events are kept in {self._outbox.path}; say outbox="sqlite:///directory" to choose the place',
             )
         return running
 
     def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
-        return self._lanes[vendor].delivery.run(flow, deadline)
+        return self.run(vendor, flow, deadline)
 
     def _outcome(self, row: Leased, outcome: Outcome) -> None:
         event, code = row.event, getattr(outcome, "code", None) or ""
@@ -305,9 +321,27 @@ class Delivery:
             )
 
 
+def _drivers(config: Config) -> dict[str, BlockingDriver]:
+    """Return a driver per vendor, by name, for deliveries and refreshes."""
+    # Imported late: `import flagmw` must not cost a script sockets and TLS.
+    from flagmw._drivers.blocking import BlockingDriver
+    from flagmw._transports.body import Limits
+
+    # Nobody waits for a delivery, so it has the time for a connection whose first packet was lost.
+    limits, transport = Limits(connect_s=DELIVERY_CONNECT_S), config.transport[0]
+    return {
+        vendor.name: BlockingDriver(
+            pool_size=ATTEMPTS_MAX,
+            limits=limits,
+            transport=transport,
+            trust_env=config.trust_env,
+            ca_file=config.ca_file,
+        )
+        for vendor in config.vendors
+    }
+
+
 def _close_at_exit(reference: weakref.ref[Delivery], pid: int) -> None:
     delivery = reference()
     if delivery is not None and os.getpid() == pid:
-        delivery._intake.ending = True
-        delivery.close(EXIT_CLOSE_S)
-        delivery._intake.ended = True
+        delivery.close_at_exit()

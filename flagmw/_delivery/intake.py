@@ -1,4 +1,4 @@
-"""How events get into the store that a process has, whatever that can do, and that none is lost uncounted."""
+"""Intake of events into the process's outbox; no event is lost uncounted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from flagmw._delivery.process import Running
+from flagmw._delivery.process import DeliveryProcess
 from flagmw._support.counters import Counts
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
@@ -20,18 +20,18 @@ class Intake:
 
     Attributes:
         ending: whether the process is about to end, so that nothing is kept in memory any more.
-        ended: whether the process is at its end: what is in memory only is not delivered any more.
+        ended: whether the process is at its end: events in memory are not delivered any more.
 
     Args:
-        renew: returns what takes the place of a store that was closed just now.
+        renew: returns a new outbox and worker after the store was closed.
     """
 
-    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], Running]) -> None:
+    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], DeliveryProcess]) -> None:
         self._counts, self._throttle, self._renew = counts, throttle, renew
         self.ending = self.ended = False
 
-    def put(self, running: Running, events: Sequence[Event]) -> Future[Any] | None:
-        """Put *events* away; return what is done when they are stored and counted, None when that is so already."""
+    def put(self, running: DeliveryProcess, events: Sequence[Event]) -> Future[Any] | None:
+        """Store *events*; return a future that ends when they are stored and counted, None if they are already."""
         if self.ended and running.own_memory:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
             self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
@@ -39,13 +39,13 @@ class Intake:
         if running.submits:
             try:
                 stored = running.outbox.submit(events, running.worker.now())
-            except Exception:  # somebody else's store
+            except Exception:  # a store written elsewhere
                 self._store(running, events)
                 return None
             if stored.done():
                 self._stored(running, events, stored.result)
                 return None
-            # Another future, which cannot fail, and is done when all is counted: whoever waits needs no more.
+            # A second future for those who wait: it cannot fail, and ends when everything is counted.
             noted = Future[None]()
 
             def note(done: Future[Sequence[str]]) -> None:
@@ -62,10 +62,10 @@ class Intake:
         self._store(running, events)
         return None
 
-    def _store(self, running: Running, events: Sequence[Event]) -> None:
+    def _store(self, running: DeliveryProcess, events: Sequence[Event]) -> None:
         self._stored(running, events, lambda: running.outbox.put_many(events, running.worker.now()))
 
-    def _stored(self, running: Running, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
+    def _stored(self, running: DeliveryProcess, events: Sequence[Event], result: Callable[[], Sequence[str]]) -> None:
         """Note how many of *events* are in the outbox, as *result* says."""
         n = len(events)
         try:
@@ -75,10 +75,10 @@ class Intake:
                 # It was closed between the choice of the store and this: the next one takes them.
                 self.put(self._renew(), events)
                 return
-            # Somebody else's error text may quote what a visitor sent.
-            told = str(error) if isinstance(error, OutboxError) else type(error).__name__
+            # The error text of a foreign store may quote a visitor's data.
+            reason = str(error) if isinstance(error, OutboxError) else type(error).__name__
             self._counts.add("event_dropped", "", ErrorCode.OUTBOX_FAILED, n)
-            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {told}")
+            self._throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"events were dropped: {reason}")
             return
         running.opened = True
         if stored and running.delivers:
@@ -86,14 +86,3 @@ class Intake:
         if stored < n:
             self._counts.add("event_dropped", "", ErrorCode.QUEUE_FULL, n - stored)
             self._throttle.log(logging.ERROR, ErrorCode.QUEUE_FULL, "events were dropped: the outbox is full")
-
-
-class Sink:
-    """Where a request's events go at once; knows the last that may still be on its way."""
-
-    def __init__(self, put: Callable[[Sequence[Event]], Future[Any] | None]) -> None:
-        self._put = put
-        self.last: Future[Any] | None = None
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.last = self._put(events) or self.last

@@ -1,4 +1,4 @@
-"""What happens to a delivery that nobody uses any more although its process goes on."""
+"""The end of a delivery that is no longer used, while its process goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from flagmw._delivery.process import Running
+from flagmw._delivery.process import DeliveryProcess
 from flagmw.outbox.factory import trouble
 from flagmw.outbox.picks import is_empty
 
@@ -16,11 +16,11 @@ LINGER_S = 30.0
 _LOOK_S = 1.0
 
 
-def close_when_idle(running: Running, unused: Callable[[], bool], close: Callable[[], None]) -> None:
+def close_when_idle(running: DeliveryProcess, unused: Callable[[], bool], close: Callable[[], None]) -> None:
     """Call *close*, in a thread, when nothing is left to deliver, or after `LINGER_S` where events are on disk.
 
     Args:
-        unused: says whether nobody has begun to use it again; if somebody has, nothing is closed.
+        unused: says whether the delivery is still unused; if not, nothing is closed.
     """
     lingering = threading.Thread(target=_linger, args=(running, unused, close), name="flagmw-linger", daemon=True)
     try:
@@ -29,7 +29,7 @@ def close_when_idle(running: Running, unused: Callable[[], bool], close: Callabl
         pass  # the interpreter is on its way out, and closes all by itself
 
 
-def _linger(running: Running, unused: Callable[[], bool], close: Callable[[], None]) -> None:
+def _linger(running: DeliveryProcess, unused: Callable[[], bool], close: Callable[[], None]) -> None:
     end, puts = time.monotonic() + LINGER_S, running.puts
     while True:
         time.sleep(_LOOK_S)

@@ -1,12 +1,12 @@
-"""Exposures that all machines of one outbox have reported."""
+"""Exposures reported by all machines that share one outbox."""
 
 from __future__ import annotations
 
-from flagmw._exchange.exposures import Seen
+from flagmw._exchange.exposures import ReportedExposures
 from flagmw.outbox.location import is_shared, parse
 
 
-class SharedSeen:
+class SharedExposures:
     """Remember reported exposures on the Valkey server of the outbox, for all machines."""
 
     def __init__(self, address: str) -> None:
@@ -23,6 +23,6 @@ class SharedSeen:
         self._seen.close()
 
 
-def open_seen(outbox: object) -> Seen | None:
+def open_exposures(outbox: object) -> ReportedExposures | None:
     """Return where exposures are remembered for all machines that share *outbox*; None where none do."""
-    return SharedSeen(outbox) if isinstance(outbox, str) and is_shared(outbox) else None
+    return SharedExposures(outbox) if isinstance(outbox, str) and is_shared(outbox) else None

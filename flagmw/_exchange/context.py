@@ -1,21 +1,23 @@
-"""What all exchanges of one `Flagmw` share: its options, its counters, and what it remembers."""
+"""State shared by all exchanges of one `Flagmw`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from logging import ERROR
 
-from flagmw._exchange.exposures import MemorySeen, Seen
-from flagmw._exchange.incoming_cookies import Reader
-from flagmw._exchange.known import Known
-from flagmw._exchange.memory_shares import Shares
-from flagmw._exchange.remembered import Binder, Key, Remembered, memory
+from flagmw._exchange.event_sink import EventSink
+from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
+from flagmw._exchange.incoming_cookies import CookieReader
+from flagmw._exchange.known import KnownVisitors
+from flagmw._exchange.memory_shares import MemoryShares
+from flagmw._exchange.remembered import DecidesBy, Key, RememberedDecision, ReuseKey, memory
 from flagmw._support.cache import Generations
 from flagmw._support.counters import Counts
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
-from flagmw.types import Event, Put
+from flagmw.types import Event, VisitorState
 from flagmw.vendors.base import Vendor
 
 REFRESH_S = 86_400.0
@@ -38,59 +40,94 @@ class Refreshed:
         self._sent.put(hash((name, value)), now)
 
 
-class Traits:
-    """What a vendor's optional parts say, looked up once.
+class VendorTraits:
+    """The optional parts of one vendor, looked up once.
 
     Attributes:
-        binder: what its decisions are bound to; None for one whose decisions cost nothing to make again.
-        reads: whether it is told of what views read.
+        remote: whether it decides by calls to a service. One that does not must never yield a call.
+        identity: returns the vendor's name for a visitor, by the cookies; None if the vendor has no such names.
+        names_visitor: says whether a cookie of this name tells visitors apart; None if all of `identity` does.
+        decides_by: the part of the page's address that a decision depends on.
+        refreshes: whether it fetches in the background what it decides by.
+        reports_reads: whether it gets an exposure for every variant that a view reads.
     """
 
-    __slots__ = ("binder", "prefix", "reads", "vendor")
+    __slots__ = ("decides_by", "identity", "names_visitor", "prefix", "refreshes", "remote", "reports_reads", "vendor")
 
-    def __init__(self, n: int, vendor: Vendor) -> None:
-        remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+    def __init__(self, vendor: Vendor) -> None:
         self.vendor, self.prefix = vendor, vendor.prefix
-        self.binder = Binder(n, vendor) if remote and hasattr(vendor, "identity") else None
-        self.reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
+        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
+        self.identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
+        self.names_visitor: Callable[[str], bool] | None = getattr(vendor, "names_visitor", None)
+        self.decides_by: DecidesBy = getattr(vendor, "decides_by", "url")
+        self.refreshes = hasattr(vendor, "refresh")
+        self.reports_reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
+
+    def identity_of(self, state: VisitorState) -> str:
+        """Return the vendor's name for the visitor with these cookies; empty if there is none."""
+        return "" if self.identity is None else self.identity(state)
 
 
 @dataclass(slots=True)
 class Context:
-    """What all exchanges of one `Flagmw` share."""
+    """The state that all exchanges of one `Flagmw` share.
+
+    Attributes:
+        clock: seconds since the epoch.
+        open_sink: opens one request's way to the outbox; None where events are only collected.
+        reserve: returns those of some events whose business key is free; None where keys are not checked.
+        traits: one per configured vendor, in order; so are *reuse_keys*.
+        reuse_keys: the keys of remembered decisions; None for a vendor whose decisions cost no call.
+        exposures: the exposures that were reported.
+        known_visitors: the visitors that vendors know; None if new visitors are not limited.
+        memory: remembered decisions.
+        reports_reads: whether any vendor gets exposures for what views read.
+        same_everywhere: whether a visitor without an id gets the same decision on every page.
+        on_server: whether visitors' cookies are kept in a visitor store.
+    """
 
     config: Config
     counts: Counts
     throttle: Throttle
     clock: Callable[[], float]
-    open_sink: Callable[[], Put] | None = None
+    open_sink: Callable[[], EventSink] | None = None
     reserve: Callable[[Sequence[Event]], list[Event]] | None = None
-    shares: Shares = field(init=False)
+    shares: MemoryShares = field(init=False)
     tracks: PerMinute = field(init=False)
     refreshed: Refreshed = field(init=False)
-    seen: Seen = field(init=False)
-    known: Known | None = field(init=False)
-    read: Reader = field(init=False)
-    memory: Generations[Key, Remembered] = field(init=False)
-    traits: tuple[Traits, ...] = field(init=False)
-    reads: bool = field(init=False)
+    exposures: ReportedExposures = field(init=False)
+    known_visitors: KnownVisitors | None = field(init=False)
+    cookie_reader: CookieReader = field(init=False)
+    memory: Generations[Key, RememberedDecision] = field(init=False)
+    traits: tuple[VendorTraits, ...] = field(init=False)
+    reuse_keys: tuple[ReuseKey | None, ...] = field(init=False)
+    reports_reads: bool = field(init=False)
     same_everywhere: bool = field(init=False)
     on_server: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.traits = tuple(Traits(n, vendor) for n, vendor in enumerate(self.config.vendors))
-        self.reads = any(traits.reads for traits in self.traits)
-        self.shares = shares = Shares.of(
-            self.config.memory_mb, seen=self.reads, known=self.config.new_visitors_per_s is not None
+        self.traits = tuple(VendorTraits(vendor) for vendor in self.config.vendors)
+        self.reuse_keys = tuple(
+            ReuseKey(place, traits) if traits.remote and traits.identity is not None else None
+            for place, traits in enumerate(self.traits)
         )
-        self.known = Known(self.config.vendors, shares.known) if shares.known else None
-        self.read, self.memory = Reader(self.config.vendors, shares.headers), memory(shares.decisions)
+        self.reports_reads = any(traits.reports_reads for traits in self.traits)
+        self.shares = shares = MemoryShares.of(
+            self.config.memory_mb, seen=self.reports_reads, known=self.config.new_visitors_per_s is not None
+        )
+        self.known_visitors = KnownVisitors(self.traits, shares.known) if shares.known else None
+        self.cookie_reader = CookieReader(self.config.vendors, shares.headers)
+        self.memory = memory(shares.decisions)
         self.tracks = PerMinute(self.config.tracks_per_visitor, shares.tracks)
-        self.refreshed, self.seen = Refreshed(shares.refreshed), MemorySeen(shares.seen)
-        # A visitor without an identity of the site's gets the same on every page, while decisions are remembered.
+        self.refreshed, self.exposures = Refreshed(shares.refreshed), MemoryExposures(shares.seen)
         self.on_server = self.config.visitor_store is not None
         self.same_everywhere = (
             not self.on_server
             and self.config.identify is None
-            and all(traits.binder is not None and traits.binder.by == "site" for traits in self.traits)
+            and all(key is not None and key.by == "site" for key in self.reuse_keys)
         )
+
+    def gate_failed(self, error: Exception) -> None:
+        """Count and log that the site's own function for consent or bots has failed."""
+        self.counts.add("gate_failed")
+        self.throttle.log(ERROR, "GATE", "consent or bots failed", error=type(error).__name__)

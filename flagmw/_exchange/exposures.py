@@ -1,4 +1,4 @@
-"""Which variants a view has read for the first time, so that each is reported to its vendor once."""
+"""Exposures that were reported, so that each is reported once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
 
-class Seen(Protocol):
-    """Remembers what was reported."""
+class ReportedExposures(Protocol):
+    """Memory of reported exposures."""
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
         """Say whether this is the first report within *ttl_s* seconds, and remember it."""
 
+    def close(self) -> None:
+        """Close connections; a later use opens them again."""
 
-class MemorySeen:
+
+class MemoryExposures:
     """Remember it in this process, the latest *size* reports."""
 
     def __init__(self, size: int = 100_000) -> None:
@@ -36,9 +39,12 @@ class MemorySeen:
             self._until.put(key, now + ttl_s)
             return True
 
+    def close(self) -> None:
+        """Keep everything: there is nothing to close."""
+
 
 def visitor_of(variant: Variant, user_id: str | None, identity: str) -> str:
-    """Return what stays the same for one visitor: their id, the vendor's id for them, or else its cookies."""
+    """Return the visitor's constant name: their id, the vendor's id for them, or else its cookies."""
     return user_id or variant.ids.get("system_uid") or variant.ids.get("visitor") or identity
 
 

@@ -1,4 +1,4 @@
-"""What a visitor carries: the vendors' cookies and flagmw's own, read once for every Cookie header that comes again."""
+"""Incoming cookies: parsed Cookie headers, cached."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from typing import Any, NamedTuple
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.own import DECISION, RULE
 from flagmw._exchange.memory_shares import weight_of
-from flagmw._exchange.remembered import Key, Remembered
+from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.cache import Generations
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import Vendor
 
-# Estimates, in bytes: what is kept beside the texts themselves, and what a character of a token unpacks to.
-_BESIDE = 1500
+# Estimates, in bytes: the objects around the texts, and one character of a token when it is unpacked.
+_OBJECTS = 1500
 _UNPACKED = 24
-_KNOWN_BYTES = 400
+_KEY_BYTES = 400
 _READY_BYTES = 1200
 # More addresses and hosts than that are not kept ready for one Cookie header; no host's name is as long as that.
-_KNOWN_MAX = 16
+_KEYS_MAX = 16
 _HOSTS_MAX = 4
 _HOST_CHARS = 300
 
 
-class After(NamedTuple):
-    """What becomes of a visitor's cookies: each vendor's as they are after the response, and the lines for it."""
+class CookiesAfter(NamedTuple):
+    """Each vendor's cookies after the response, and the Set-Cookie values for that."""
 
     now: Sequence[Mapping[str, str]]
     set_cookies: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What makes the flags of a visitor again, between two moments in seconds since the epoch.
+class ReadyFlags:
+    """The content of flags that are served again between two moments, in seconds since the epoch.
 
     Attributes:
-        after: what the visitor lacked when they came with this header: the vendors' cookies as they are after the
-            response, and the Set-Cookie values that make it so; None for one who has them all.
+        after: the cookies to set again; None if the visitor has them all.
     """
 
     since: float
@@ -49,20 +48,20 @@ class Ready:
     misses: Mapping[str, ErrorCode]
     notice: ErrorCode | None
     hints: Mapping[str, Mapping[str, Any]]
-    after: After | None = None
+    after: CookiesAfter | None = None
 
 
-class Carried:
-    """One Cookie header, taken apart. Shared between requests: nothing in it is changed but what it remembers.
+class IncomingCookies:
+    """One parsed Cookie header. Requests share it: only its caches change.
 
     Attributes:
         states: each vendor's own cookies, in the order of the vendors.
         own: flagmw's own cookies, by name.
         site_bytes: how much of the header belongs to the site.
         rejected: why cookies were left out.
-        known: keys of decisions worked out from it, by vendor, address, and whether the visit is counted.
+        keys: keys of remembered decisions, by vendor's place, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
-        given: what the token says of who the visitor is to vendors; see `Known`.
+        given: digests of the vendors' names for the visitor, from the token; see `KnownVisitors`.
         ready: by host and scheme, flags that were made of remembered decisions and may be given again.
         header: the header itself; empty where it is not kept.
         size: about how much memory it takes, in bytes.
@@ -72,7 +71,7 @@ class Carried:
     __slots__ = (
         "given",
         "header",
-        "known",
+        "keys",
         "own",
         "ready",
         "rejected",
@@ -93,17 +92,17 @@ class Carried:
         header: str = "",
     ) -> None:
         self.states, self.own, self.site_bytes, self.rejected, self.header = states, own, site_bytes, rejected, header
-        self.size = _BESIDE + getsizeof(header) + weight_of(own) + _UNPACKED * len(own.get(DECISION, ""))
+        self.size = _OBJECTS + getsizeof(header) + weight_of(own) + _UNPACKED * len(own.get(DECISION, ""))
         self.size += sum([weight_of(state.cookies) for state in states])
-        self.vendor_bytes = sum(len(n) + len(v) + 3 for state in states for n, v in state.cookies.items())
+        self.vendor_bytes = sum(len(name) + len(value) + 3 for state in states for name, value in state.cookies.items())
         self.token_bytes = len(DECISION) + len(own[DECISION]) + 3 if DECISION in own else 0
-        self.known: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
-        self.ready: dict[tuple[str | None, str], Ready] = {}
-        self.verified: tuple[str | None, Mapping[Key, Remembered]] | None = None
+        self.keys: dict[tuple[int, str, bool], tuple[Key, bool]] = {}
+        self.ready: dict[tuple[str | None, str], ReadyFlags] = {}
+        self.verified: tuple[str | None, Mapping[Key, RememberedDecision]] | None = None
         self.given: Sequence[str] = ()
 
 
-class Reader:
+class CookieReader:
     """Read Cookie headers for a set of vendors.
 
     Args:
@@ -112,46 +111,50 @@ class Reader:
 
     def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
         self._rules = [*(vendor.cookies for vendor in vendors), RULE]
-        self._read: Generations[str, Carried] = Generations(memory_bytes, lambda carried: carried.size)
-        self._nothing = Carried([VisitorState() for _ in vendors], {}, 0, [])
+        self._cache: Generations[str, IncomingCookies] = Generations(memory_bytes, lambda incoming: incoming.size)
+        self._nothing = IncomingCookies([VisitorState() for _ in vendors], {}, 0, [])
 
-    def __call__(self, headers: Sequence[str]) -> Carried:
-        """Return what the raw Cookie *headers* hold."""
+    def __call__(self, headers: Sequence[str]) -> IncomingCookies:
+        """Return the cookies in the raw Cookie *headers*."""
         if not headers:
             return self._nothing
         header = headers[0] if len(headers) == 1 else "; ".join(headers)
-        carried = self._read.get(header)
-        if carried is not None:
-            return carried
-        found = cookie_header.read(headers, self._rules)
-        *states, own = found.own
-        read = [VisitorState(each) for each in states]
-        carried = Carried(read, own, found.site_bytes, found.rejected, header)
+        incoming = self._cache.get(header)
+        if incoming is not None:
+            return incoming
+        parsed = cookie_header.read(headers, self._rules)
+        *states, own = parsed.own
+        vendor_states = [VisitorState(cookies) for cookies in states]
+        incoming = IncomingCookies(vendor_states, own, parsed.site_bytes, parsed.rejected, header)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
-        if carried.vendor_bytes or carried.own:
-            self._read.put(header, carried)
-        return carried
+        if incoming.vendor_bytes or incoming.own:
+            self._cache.put(header, incoming)
+        return incoming
 
-    def know(self, carried: Carried, n: int, address: str, recorded: bool, entry: tuple[Key, bool]) -> None:
-        """Keep with *carried* what decisions of vendor *n* are kept by at *address*, if there is room."""
-        if len(carried.known) < _KNOWN_MAX:
-            carried.known[n, address, recorded] = entry
-            self._grew(carried, _KNOWN_BYTES + getsizeof(address))
+    def keep_key(
+        self, incoming: IncomingCookies, place: int, address: str, recorded: bool, entry: tuple[Key, bool]
+    ) -> None:
+        """Keep the key of a vendor's decision at *address* with *incoming*, if there is room."""
+        if len(incoming.keys) < _KEYS_MAX:
+            incoming.keys[place, address, recorded] = entry
+            self._grew(incoming, _KEY_BYTES + getsizeof(address))
 
-    def make_ready(self, carried: Carried, host: str | None, scheme: str, ready: Ready, weight: int) -> None:
-        """Keep *ready* with *carried* for *host*, as the visitor writes it, if there is room.
+    def keep_ready(
+        self, incoming: IncomingCookies, host: str | None, scheme: str, ready: ReadyFlags, weight: int
+    ) -> None:
+        """Keep *ready* with *incoming* for *host*, as the visitor writes it, if there is room.
 
         Args:
-            weight: what the decisions take that it is made of, in bytes.
+            weight: the memory that its decisions take, in bytes.
         """
-        if len(carried.ready) >= _HOSTS_MAX or (host is not None and len(host) > _HOST_CHARS):
+        if len(incoming.ready) >= _HOSTS_MAX or (host is not None and len(host) > _HOST_CHARS):
             return
-        carried.ready[host, scheme] = ready
+        incoming.ready[host, scheme] = ready
         weight += _READY_BYTES + getsizeof(host)
         if ready.after is not None:
             weight += sum(map(weight_of, ready.after.now)) + sum(map(getsizeof, ready.after.set_cookies))
-        self._grew(carried, weight)
+        self._grew(incoming, weight)
 
-    def _grew(self, carried: Carried, more: int) -> None:
-        carried.size += more
-        self._read.grew(carried.header, carried, more)
+    def _grew(self, incoming: IncomingCookies, more_bytes: int) -> None:
+        incoming.size += more_bytes
+        self._cache.grew(incoming.header, incoming, more_bytes)

@@ -1,4 +1,4 @@
-"""How the memory of `memory_mb` is shared out."""
+"""Shares of `memory_mb` for each kind of memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PAIR_BYTES = 220
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class MemoryShares:
     """How much each kind of memory may hold.
 
     Attributes:
-        headers: bytes for Cookie headers that were read, and what was made of them.
+        headers: bytes for parsed Cookie headers, with their caches.
         decisions: bytes for remembered decisions.
         shadows: bytes for the cookies that shadow vendors have set.
         refreshed, seen, tracks, known: entries for cookies sent, exposures reported, visitors who track, and visitors
@@ -33,12 +33,12 @@ class Shares:
     known: int
 
     @classmethod
-    def of(cls, memory_mb: int, *, seen: bool, known: bool) -> Shares:
+    def of(cls, memory_mb: int, *, seen: bool, known: bool) -> MemoryShares:
         """Return the shares of *memory_mb* MiB.
 
         Args:
-            seen: whether exposures are reported, so that it has to be remembered which.
-            known: whether new visitors are limited, so that it has to be remembered who is none.
+            seen: whether exposures are reported and have to be remembered.
+            known: whether new visitors are limited, so that known ones have to be remembered.
         """
         room = memory_mb * MIB
         large = room * (13 - 4 * seen) // 32
@@ -54,5 +54,5 @@ class Shares:
 
 
 def weight_of(texts: Mapping[str, str]) -> int:
-    """Return about what a dictionary of texts takes, in bytes."""
+    """Estimate the memory of a dictionary of texts, in bytes."""
     return 300 + sum([100 + getsizeof(name) + getsizeof(value) for name, value in texts.items()])

@@ -1,4 +1,4 @@
-"""Make a visitor's flags of what the vendors decided: by precedence, without what lost its cookie, overrides on top."""
+"""Merging of the vendors' decisions into one visitor's flags, by precedence."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def merge(
     """Return the flags that *decisions* (one per vendor, in order) make together.
 
     Args:
-        evicted: (number of the vendor, alias) of those whose cookie had no room.
-        override: what a tester has chosen.
+        evicted: (place of the vendor, alias) of those whose cookie had no room.
+        override: a tester's choice of variants.
     """
     config = context.config
     error: ErrorCode | None = None
@@ -36,7 +36,7 @@ def merge(
         variants, misses, owners = _by_precedence(context, decisions)
         error = next((decision.error for decision in decisions if decision.error), None)
         notice = next((decision.notice for decision in decisions if decision.notice), None)
-    lost = {flag for n, alias in evicted if owners.get(flag := config.vendors[n].prefix + alias) == n}
+    lost = {flag for place, alias in evicted if owners.get(flag := config.vendors[place].prefix + alias) == place}
     if lost:
         variants = {alias: variant for alias, variant in variants.items() if alias not in lost}
         misses = {**misses, **dict.fromkeys(lost, ErrorCode.COOKIE_BUDGET)}
@@ -53,7 +53,7 @@ def merge(
 
 
 def overridden(variants: Mapping[str, Variant], override: Override) -> dict[str, Variant]:
-    """Return *variants* with what a tester has chosen in their place."""
+    """Return *variants* with a tester's choices in their place."""
     chosen = {
         alias: Variant(alias=alias, key=key, reason=Reason.STATIC, error_code=ErrorCode.OVERRIDDEN)
         for alias, key in override.variants.items()
@@ -68,13 +68,13 @@ def _by_precedence(
     variants: dict[str, Variant] = {}
     misses: dict[str, ErrorCode] = {}
     owners: dict[str, int] = {}
-    for n, (traits, decision) in enumerate(zip(context.traits, decisions, strict=True)):
+    for place, (traits, decision) in enumerate(zip(context.traits, decisions, strict=True)):
         prefix = traits.prefix
         for alias, variant in decision.variants.items():
             flag = prefix + alias
             if flag not in variants:
                 variants[flag] = variant if not prefix else variant.renamed(flag)
-                owners[flag] = n
+                owners[flag] = place
         for alias, miss in decision.misses.items():
             misses.setdefault(prefix + alias, miss)
         for rejected in decision.rejected:

@@ -1,4 +1,4 @@
-"""The vendors' cookies of one visitor: as they came, as they are after this response, and the lines that make it so."""
+"""Outgoing cookies: the Set-Cookie headers of one response, within the budget."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def room_for(config: Config, site_bytes: int) -> int:
 
 
 def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
-    """Return what the cookies in *jars* take in a Cookie header, as "name=value; "."""
+    """Return the size of the cookies in *jars* in a Cookie header, as "name=value; "."""
     return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
-class Jars:
+class OutgoingCookies:
     """One visitor's cookies, a jar per vendor.
 
     Attributes:
@@ -43,14 +43,14 @@ class Jars:
         self.lasting = True
 
     def change(self, decisions: Sequence[Decision]) -> set[tuple[int, str]]:
-        """Take in what *decisions* (one per vendor, in order) do to cookies.
+        """Apply the cookie changes of *decisions*, one per vendor, in order.
 
         Returns:
-            (number of the vendor, alias) of those that lost their cookie for want of room.
+            (place of the vendor, alias) of those that lost their cookie for want of room.
         """
         wanted: list[tuple[int, CookieChange]] = []
-        for n, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
-            held = self._states[n].cookies
+        for place, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
+            held = self._states[place].cookies
             for change in {change.name: change for change in decision.cookies}.values():
                 if held.get(change.name) == change.value:
                     if not self._due(change):
@@ -58,30 +58,30 @@ class Jars:
                     self.lasting = False
                 fault = cookie_header.writable(change.name, change.value, vendor.cookies)
                 if fault is None:
-                    wanted.append((n, change))
+                    wanted.append((place, change))
                     continue
                 self._context.counts.add("cookie_rejected", vendor.name, fault)
                 self._context.throttle.log(ERROR, fault, "a vendor's cookie was not set", vendor=vendor.name)
-        for n, change in wanted:
+        for place, change in wanted:
             if change.max_age_s == 0:
-                self.now[n].pop(change.name, None)
+                self.now[place].pop(change.name, None)
             else:
-                self.now[n][change.name] = change.value
+                self.now[place][change.name] = change.value
         evicted = self._evict()
         lines: list[str] = []
-        for n, change in wanted:
-            if (n, change.name) in evicted:
+        for place, change in wanted:
+            if (place, change.name) in evicted:
                 continue
-            lines.extend(self._lines(n, change))
-        for n, name in sorted(evicted):
-            domain = next((c.domain for c in decisions[n].cookies if c.domain is not None), None)
-            lines.extend(self._lines(n, CookieChange(name=name, value="", max_age_s=0, domain=domain)))
+            lines.extend(self._lines(place, change))
+        for place, name in sorted(evicted):
+            domain = next((c.domain for c in decisions[place].cookies if c.domain is not None), None)
+            lines.extend(self._lines(place, CookieChange(name=name, value="", max_age_s=0, domain=domain)))
         self.set_cookies = tuple(lines)
         if not evicted:
             return set()
         self.lasting = False
         vendors = self._context.config.vendors
-        return {(n, alias) for n, name in evicted if (alias := vendors[n].cookies.alias_of(name))}
+        return {(place, alias) for place, name in evicted if (alias := vendors[place].cookies.alias_of(name))}
 
     def _due(self, change: CookieChange) -> bool:
         """Say whether a cookie that the visitor has is to be deleted, or is sent again so that it lives on."""
@@ -103,20 +103,20 @@ class Jars:
             return set()
         # "name=value; " in the header; what comes first is kept first.
         sized = [
-            (vendor.cookies.priority(name), n, place, name, len(name) + len(value) + 3)
-            for n, (vendor, jar) in enumerate(zip(config.vendors, self.now, strict=True))
-            for place, (name, value) in enumerate(jar.items())
+            (vendor.cookies.priority(name), place, index, name, len(name) + len(value) + 3)
+            for place, (vendor, jar) in enumerate(zip(config.vendors, self.now, strict=True))
+            for index, (name, value) in enumerate(jar.items())
         ]
         evicted: set[tuple[int, str]] = set()
-        for _, n, _, name, size in sorted(sized, reverse=True):
+        for _, place, _, name, size in sorted(sized, reverse=True):
             if total <= room and len(sized) - len(evicted) <= COOKIES_MAX:
                 break
-            if not config.vendors[n].cookies.writes(name):
-                continue  # the vendor only reads it: it is somebody else's, and theirs to delete
+            if not config.vendors[place].cookies.writes(name):
+                continue  # the vendor only reads it: another party owns it
             total -= size
-            evicted.add((n, name))
-            del self.now[n][name]
-            self._context.counts.add("cookie_rejected", config.vendors[n].name, ErrorCode.COOKIE_BUDGET)
+            evicted.add((place, name))
+            del self.now[place][name]
+            self._context.counts.add("cookie_rejected", config.vendors[place].name, ErrorCode.COOKIE_BUDGET)
         if evicted:
             self._context.throttle.log(
                 WARNING,
@@ -127,10 +127,10 @@ class Jars:
             )
         return evicted
 
-    def _lines(self, n: int, change: CookieChange) -> Iterable[str]:
+    def _lines(self, place: int, change: CookieChange) -> Iterable[str]:
         context, visit, config = self._context, self._visit, self._context.config
-        vendor = config.vendors[n]
-        known = self._states[n].cookies.get(change.name)
+        vendor = config.vendors[place]
+        known = self._states[place].cookies.get(change.name)
         delete = change.max_age_s == 0
         if delete and known is None:
             return
@@ -150,7 +150,7 @@ class Jars:
             )
         secure = visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
         http_only = vendor.cookies.http_only or not config.hybrid
-        # A deletion has to name the domain the cookie was set with, which nobody knows: say both.
+        # A deletion has to name the domain that the cookie was set with, which is unknown: send both.
         for where in (None, domain) if delete and domain is not None else (domain,):
             yield cookie_header.format_set_cookie(
                 change.name, change.value, max_age_s=change.max_age_s, domain=where, secure=secure, http_only=http_only

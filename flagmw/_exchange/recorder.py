@@ -1,150 +1,229 @@
-"""What happened in one exchange, as events for the outbox: the visitor's tracks, and what the view read."""
+"""The recorder of one request: reads and tracks become events for the outbox."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from logging import ERROR, WARNING
-from typing import Any, Protocol
+from typing import Any
 
+from flagmw._exchange import saved_visitor
 from flagmw._exchange.context import Context
+from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exposures import stripped, visitor_of
+from flagmw._exchange.visitor import SILENT, RequestVisitor
 from flagmw._support.ids import uuid7, visitor_key
 from flagmw._support.log import own_words
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks
+from flagmw.flags.flags import Flags, exposed_of
 from flagmw.flags.track import make_track
-from flagmw.types import Event, Put, Track, Variant, Visit, VisitorState
+from flagmw.types import EMPTY, Event, Track, Variant, VisitorState
 from flagmw.vendors.base import Participation
 
 
-class Visitor(Protocol):
-    """Whose events they are."""
+class EventRecorder:
+    """Record what a view reads and tracks; see `flags.Recorder`.
+
+    Events are collected until the delivery drains them. Once the response has begun, or where there is a *sink* from
+    the start, they go to the outbox at once. The recorder knows the visitor and not the exchange, so that flags make no
+    reference circle. The optional parts are class attributes: most requests record nothing.
+
+    Attributes:
+        answered: whether the response has begun.
+    """
+
+    answered = False
+    _sink: EventSink | None = None
+    _events: Sequence[Event] = ()
+    # The flags' own table of variants that were read; it grows while the view reads.
+    _exposed: Mapping[str, Variant] = EMPTY
+    _reported = 0
+
+    def __init__(self, context: Context, visitor: RequestVisitor) -> None:
+        self._context, self._visitor = context, visitor
+
+    # For the flags
+
+    def mismatch(self, alias: str) -> None:
+        self._context.counts.add("type_mismatch", "", ErrorCode.TYPE_MISMATCH)
+
+    def identified_late(self) -> None:
+        self._context.counts.add("identify_ignored", "", ErrorCode.LOADED_ALREADY)
+
+    def save(self) -> bytes:
+        return saved_visitor.dump(self._visitor.visit, self._visitor.all_cookies_after())
 
     @property
-    def visit(self) -> Visit: ...
+    def set_cookies(self) -> tuple[str, ...]:
+        return self._visitor.set_cookies
 
-    def jar(self, n: int) -> Mapping[str, str]:
-        """Return the cookies of vendor *n* as the visitor has them after this response."""
-
-
-class Events:
-    """Make events and collect them, or put them away at once where there is a *sink*."""
-
-    __slots__ = ("_context", "_pending", "_visitor", "sink")
-
-    def __init__(self, context: Context, visitor: Visitor, sink: Put | None) -> None:
-        self._context, self._visitor, self.sink = context, visitor, sink
-        self._pending: list[Event] = []
-
-    def __bool__(self) -> bool:
-        # What went at once may still be on its way.
-        return bool(self._pending) or getattr(self.sink, "last", None) is not None
-
-    def drain(self) -> list[Event]:
-        """Return the events collected so far and forget them."""
-        events, self._pending = self._pending, []
-        return events
-
-    def track(self, metric: str, kept_from: ErrorCode | None, told: Mapping[str, Any]) -> str | None:
-        """Make a track of *told*, the arguments of `Flags.track`; return its id, None if it was not taken.
-
-        Args:
-            kept_from: why this visitor's tracks are not reported, if they are not.
-        """
+    def track(self, metric: str, **arguments: Any) -> str | None:
+        """Make events of a track; return its id, None if no vendor takes it."""
         try:
-            track = make_track(metric, now=self._context.clock(), **told)
+            track = make_track(metric, now=self._context.clock(), **arguments)
         except Exception as error:
             self._refuse("", ErrorCode.BAD_DATA, error)
             return None
-        captured = testing_hooks.capture()
-        if captured is not None:
-            captured.tracks.append(track)
+        capture = testing_hooks.capture()
+        if capture is not None:
+            capture.tracks.append(track)
             return track.id
-        if kept_from is not None:
-            self._context.counts.add("track_dropped", "", kept_from)
+        silenced_by = self._silenced_by()
+        if silenced_by is not None:
+            self._context.counts.add("track_dropped", "", silenced_by)
             return None
         if not self._within_cap(track.occurred_at):
             return None
-        events = self._tracks(track)
+        events = self._events_of(track)
         if track.key is not None and events and self._context.reserve is not None:
             events = self._context.reserve(events)
         self._take(events)
         return track.id if events else None
 
-    def expose(self, read: Iterable[Variant], now: float) -> None:
-        """Make an event per vendor of the variants that a view has *read*, each once within `exposure_ttl_s`."""
+    # For the exchange and the delivery
+
+    def watch(self, flags: Flags) -> None:
+        """Report from now on what the view reads of *flags*."""
+        # Only their table: the flags know this recorder, and a circle would be left to the collector.
+        self._exposed = exposed_of(flags)
+
+    def collect_only(self) -> None:
+        """Collect events until `drain`, whatever the sink."""
+        self._sink = None
+
+    def send_to(self, sink: EventSink) -> None:
+        """Put events in *sink* at once from now on."""
+        self._sink = sink
+
+    def open_sink(self) -> EventSink:
+        """Return this request's sink, opened at first use: from then on events go there at once."""
+        if self._sink is None:
+            assert self._context.open_sink is not None
+            self._sink = self._context.open_sink()
+        return self._sink
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something for the delivery to take or to wait for."""
+        # What went to the sink may still be on its way.
+        if self._sink is not None and self._sink.last is not None:
+            return True
+        return bool(self._events) or (self._context.reports_reads and self.has_reads)
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether the view has read variants that are not reported yet."""
+        return self._context.reports_reads and len(self._exposed) > self._reported
+
+    def drain(self, *, expose: bool = True) -> list[Event]:
+        """Return the events collected so far and forget them; with *expose*, reads are reported first."""
+        if expose:
+            self.expose()
+        events, self._events = [*self._events], ()
+        return events
+
+    def expose(self) -> None:
+        """Make an event per vendor of the variants that the view has read, each once within `exposure_ttl_s`."""
+        read = [*self._exposed.values()][self._reported :]
+        if not read:
+            return
+        self._reported += len(read)
+        visitor = self._visitor
+        silent = visitor.kept_from is not None or visitor.override is not None
+        if silent or not self._context.reports_reads or not visitor.recorded:
+            return
         # Of two requests the one that began first may read last: its own time would look like a clock that went back.
-        read_at = max(now, self._context.clock())
-        for n, traits in enumerate(self._context.traits):
-            vendor = traits.vendor
-            own = [variant for variant in read if variant.vendor == vendor.name] if traits.reads else []
-            if not own:
-                continue
-            state = VisitorState(self._visitor.jar(n))
-            user_id, ttl_s = self._visitor.visit.user_id, self._context.config.exposure_ttl_s
-            identity = vendor.identity(state)
-            own = [
-                variant
-                for variant in own
-                if self._context.seen.first(
-                    vendor.name,
-                    visitor_of(variant, user_id, identity),
-                    variant.alias,
-                    variant.experiment_id or variant.key,
-                    ttl_s,
-                    read_at,
-                )
-            ]
-            variants = stripped(own, vendor.prefix)
-            part = vendor.exposes(variants, state) if variants else Participation()
-            if part.aliases:
-                exposed = tuple(variant for variant in variants if variant.alias in part.aliases)
-                track = Track(id=uuid7(now), metric="exposure", occurred_at=now)
-                self._take([self._event(n, track, part, exposed)])
+        read_at = max(visitor.now, self._context.clock())
+        for place, traits in enumerate(self._context.traits):
+            if traits.reports_reads:
+                self._expose_to(place, [v for v in read if v.vendor == traits.vendor.name], read_at)
+
+    # Inside
+
+    def _expose_to(self, place: int, read: Sequence[Variant], read_at: float) -> None:
+        if not read:
+            return
+        traits, visitor, context = self._context.traits[place], self._visitor, self._context
+        vendor, state = traits.vendor, VisitorState(visitor.cookies_after(place))
+        user_id, identity = visitor.visit.user_id, traits.identity_of(state)
+        unreported = [
+            variant
+            for variant in read
+            if context.exposures.first(
+                vendor.name,
+                visitor_of(variant, user_id, identity),
+                variant.alias,
+                variant.experiment_id or variant.key,
+                context.config.exposure_ttl_s,
+                read_at,
+            )
+        ]
+        variants = stripped(unreported, traits.prefix)
+        part = vendor.exposes(variants, state) if variants else Participation()
+        if part.aliases:
+            exposed = tuple(variant for variant in variants if variant.alias in part.aliases)
+            track = Track(id=uuid7(visitor.now), metric="exposure", occurred_at=visitor.now)
+            self._take([self._event(place, track, part, exposed)])
 
     def _take(self, events: list[Event]) -> None:
-        if events and self.sink is not None:
-            self.sink(events)
+        if not events:
+            return
+        if self._sink is None and self.answered and self._context.open_sink is not None:
+            self.open_sink()
+        if self._sink is not None:
+            self._sink(events)
         else:
-            self._pending.extend(events)
+            self._events = [*self._events, *events]
+
+    def _silenced_by(self) -> ErrorCode | None:
+        """Return why this visitor's tracks are not reported, None if they are."""
+        visitor = self._visitor
+        if visitor.kept_from in SILENT:
+            return visitor.kept_from
+        if not visitor.recorded:
+            return ErrorCode.NO_CONSENT
+        return None if visitor.override is None else ErrorCode.OVERRIDDEN
 
     def _within_cap(self, now: float) -> bool:
         """Say whether this visitor may track once more; one without any identity is in no test anyway."""
         visit, context = self._visitor.visit, self._context
-        who = visit.user_id or frozenset(visit.cookies.items())
-        if not who or context.tracks.take(hash(who), now):
+        identity = visit.user_id or frozenset(visit.cookies.items())
+        if not identity or context.tracks.take(hash(identity), now):
             return True
         context.counts.add("track_dropped", "", ErrorCode.TRACK_CAP)
         context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a visitor tracks too often")
         return False
 
-    def _tracks(self, track: Track) -> list[Event]:
+    def _events_of(self, track: Track) -> list[Event]:
         """Return one event for each vendor that *track* counts for; count why there is none."""
         events: list[Event] = []
         refused = False
-        for n, vendor in enumerate(self._context.config.vendors):
+        for place, vendor in enumerate(self._context.config.vendors):
             if track.vendors is not None and vendor.name not in track.vendors:
                 continue
-            own = track
+            vendor_track = track
             if vendor.prefix and track.aliases is not None:
-                stripped = tuple(a.removeprefix(vendor.prefix) for a in track.aliases if a.startswith(vendor.prefix))
-                own = replace(track, aliases=stripped)
+                aliases = tuple(a.removeprefix(vendor.prefix) for a in track.aliases if a.startswith(vendor.prefix))
+                vendor_track = replace(track, aliases=aliases)
             try:
-                part = vendor.participation(own, VisitorState(self._visitor.jar(n)))
+                part = vendor.participation(vendor_track, VisitorState(self._visitor.cookies_after(place)))
             except Exception as error:
-                # What one vendor does not take, another may.
+                # A metric that one vendor does not take, another may take.
                 self._refuse(vendor.name, ErrorCode.BAD_METRIC, error)
                 refused = True
                 continue
             if part.aliases:
-                events.append(self._event(n, own, part))
+                events.append(self._event(place, vendor_track, part))
         if not events and not refused:
             self._context.counts.add("track_skipped", "", ErrorCode.SKIPPED)
         return events
 
-    def _event(self, n: int, track: Track, part: Participation, exposed: tuple[Variant, ...] = ()) -> Event:
-        vendor, visit = self._context.config.vendors[n], self._visitor.visit
+    def _event(self, place: int, track: Track, part: Participation, exposed: tuple[Variant, ...] = ()) -> Event:
+        traits, visit = self._context.traits[place], self._visitor.visit
+        vendor = traits.vendor
+        # The vendor's name for the visitor changes less often than all of their cookies.
+        who = visit.user_id or traits.identity_of(VisitorState(self._visitor.cookies_after(place))) or None
         return Event(
             id=uuid7(track.occurred_at),
             vendor=vendor.name,
@@ -152,15 +231,10 @@ class Events:
             track=track,
             aliases=part.aliases,
             visit=replace(visit, cookies=part.cookies),
-            visitor_key=visitor_key(vendor.name, visit.user_id or self._identity(n), part.cookies),
+            visitor_key=visitor_key(vendor.name, who, part.cookies),
             exposed=exposed,
             at_most_once=vendor.at_most_once,
         )
-
-    def _identity(self, n: int) -> str | None:
-        """Return what vendor *n* knows this visitor by, which changes less often than all of their cookies."""
-        identity = getattr(self._context.config.vendors[n], "identity", None)
-        return None if identity is None else identity(VisitorState(self._visitor.jar(n))) or None
 
     def _refuse(self, vendor: str, code: ErrorCode, error: Exception) -> None:
         """Count and log a track that cannot be taken, or raise *error* while debugging."""

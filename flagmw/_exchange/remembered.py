@@ -1,4 +1,4 @@
-"""Decisions made before: whose they are, how long they hold, and their form in a cookie.
+"""Remembered decisions: their keys, their age, and their form in a cookie.
 
 A decision is bound to a digest of all that it depends on: the vendor and how it is configured, the vendor's cookies of
 the visitor as they are after the response, the part of the address the vendor decides by, the visitor's id and
@@ -12,7 +12,7 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -21,30 +21,35 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
 from flagmw.vendors.base import Vendor
 
+if TYPE_CHECKING:
+    from flagmw._exchange.context import VendorTraits
+
 Key = tuple[int, bytes]
+"""A vendor's place in the configuration, and a digest of all that its decision depends on."""
+DecidesBy = Literal["site", "path", "url"]
 
 VERSION = 1
 DIGEST_BYTES = 12
 UNPACKED_BYTES = 64 * 1024
 
 
-class Remembered:
+class RememberedDecision:
     """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
 
     There is one for every visitor, so it holds little; it is put into the form in which it is served again when that is
     first asked for, which for most of them is never.
 
     Args:
-        made: the decision; its variants are served again as `CACHED`.
-        cookies: what the visitor may lack of its cookies; all of them when left out.
+        decision: the decision; its variants are served again as `CACHED`.
+        cookies: the cookies that the visitor may lack; all of the decision's when left out.
     """
 
     __slots__ = ("_decision", "_size", "_variants", "at", "cookies", "error", "hints", "misses", "notice", "vendor")
 
-    def __init__(self, made: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
-        self.vendor, self.error, self.notice, self.at = made.vendor, made.error, made.notice, at
-        self.misses, self.hints, self._variants = made.misses, made.hints, made.variants
-        self.cookies = made.cookies if cookies is None else cookies
+    def __init__(self, decision: Decision, at: float, cookies: tuple[CookieChange, ...] | None = None) -> None:
+        self.vendor, self.error, self.notice, self.at = decision.vendor, decision.error, decision.notice, at
+        self.misses, self.hints, self._variants = decision.misses, decision.hints, decision.variants
+        self.cookies = decision.cookies if cookies is None else cookies
         self._decision: Decision | None = None
         self._size = 0
 
@@ -53,8 +58,10 @@ class Remembered:
         """The decision as it is served again."""
         if self._decision is None:
             self._variants = {
-                alias: each if each.reason is Reason.CACHED else replace(each, reason=Reason.CACHED, error_code=None)
-                for alias, each in self._variants.items()
+                alias: variant
+                if variant.reason is Reason.CACHED
+                else replace(variant, reason=Reason.CACHED, error_code=None)
+                for alias, variant in self._variants.items()
             }
             self._decision = Decision(
                 vendor=self.vendor,
@@ -77,25 +84,25 @@ class Remembered:
         """Say whether it is younger than *seconds*; a clock that went back a little makes nothing old."""
         return seconds > 0 and self.at - 60.0 <= now < self.at + seconds
 
-    def without_cookies(self) -> Remembered:
+    def without_cookies(self) -> RememberedDecision:
         """Return it for a visitor who has its cookies."""
         if not self.cookies:
             return self
-        twin = Remembered.__new__(Remembered)
+        twin = RememberedDecision.__new__(RememberedDecision)
         twin.vendor, twin.error, twin.notice, twin.at = self.vendor, self.error, self.notice, self.at
         twin.misses, twin.hints, twin._variants, twin.cookies = self.misses, self.hints, self._variants, ()
         twin._decision, twin._size = None, 0
         return twin
 
     def stale(self, code: ErrorCode) -> Decision:
-        """Return it as what is served because the vendor failed with *code*."""
+        """Return it as a stale decision, served because the vendor failed with *code*."""
         variants = {
             alias: replace(variant, reason=Reason.STALE, error_code=code) for alias, variant in self._variants.items()
         }
         return replace(self.decision, variants=variants, error=code)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remembered) and (self.at, self.decision) == (other.at, other.decision)
+        return isinstance(other, RememberedDecision) and (self.at, self.decision) == (other.at, other.decision)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -103,18 +110,19 @@ class Remembered:
         return f"Remembered({self.decision!r}, at={self.at})"
 
 
-class Binder:
-    """Say what one vendor's decisions are bound to.
+class ReuseKey:
+    """Make the keys that one vendor's decisions are remembered by.
 
     Args:
-        n: the vendor's place among those configured.
+        place: the vendor's place in the configuration.
+
+    Attributes:
+        by: the part of the page's address that decisions depend on.
     """
 
-    def __init__(self, n: int, vendor: Vendor) -> None:
-        self._n = n
-        self._seed = _fingerprint(vendor)
-        self._identity = getattr(vendor, "identity", None)
-        self.by: Literal["site", "path", "url"] = getattr(vendor, "decides_by", "url")
+    def __init__(self, place: int, traits: VendorTraits) -> None:
+        self._place, self._identity, self.by = place, traits.identity, traits.decides_by
+        self._seed = _fingerprint(traits.vendor)
 
     def key(
         self, state: VisitorState, address: str, user_id: str | None, data: Mapping[str, Scalar], *, recorded: bool
@@ -129,17 +137,17 @@ class Binder:
             TypeError: the id or the attributes are nothing that JSON can carry.
         """
         identity: str = self._identity(state) if self._identity is not None else ""
-        told = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
-        digest = hashlib.blake2b(told, digest_size=DIGEST_BYTES, key=self._seed).digest()
-        return (self._n, digest), bool(identity) or (user_id is not None and self._identity is not None)
+        basis = orjson.dumps([address, user_id, sorted(data.items()) if data else None, identity, recorded])
+        digest = hashlib.blake2b(basis, digest_size=DIGEST_BYTES, key=self._seed).digest()
+        return (self._place, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
 
-def memory(max_bytes: int) -> Generations[Key, Remembered]:
-    """Return what keeps the decisions that this process remembers, the latest used; *max_bytes* is an estimate."""
-    return Generations(max_bytes, Remembered.weigh)
+def memory(max_bytes: int) -> Generations[Key, RememberedDecision]:
+    """Return a memory of the decisions used last; *max_bytes* is an estimate."""
+    return Generations(max_bytes, RememberedDecision.weigh)
 
 
-def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
+def pack(parts: Sequence[tuple[bytes, RememberedDecision] | None]) -> str:
     """Return decisions, each with the digest it is bound to, as text for a cookie.
 
     Args:
@@ -149,8 +157,8 @@ def pack(parts: Sequence[tuple[bytes, Remembered] | None]) -> str:
     return urlsafe_b64encode(zlib.compress(orjson.dumps(rows), 9)).rstrip(b"=").decode()
 
 
-def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
-    """Return what `pack` wrote, for the *vendors* as they are configured now.
+def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, RememberedDecision]:
+    """Return the decisions that `pack` wrote, for the *vendors* as they are configured now.
 
     The text comes out of a token that was signed here, so only its version can be foreign; what cannot be read is
     nothing.
@@ -159,15 +167,17 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
         reader = zlib.decompressobj()
         plain = reader.decompress(urlsafe_b64decode(text + "=" * (-len(text) % 4)), UNPACKED_BYTES)
         rows = orjson.loads(plain)
-        found: dict[Key, Remembered] = {}
-        for n, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
+        decisions: dict[Key, RememberedDecision] = {}
+        for place, (vendor, row) in enumerate(zip(vendors, rows, strict=True)):
             if row is None:
                 continue
             digest, at, error, notice, misses, variants, hints = row
-            found[n, urlsafe_b64decode(digest)] = Remembered(
+            decisions[place, urlsafe_b64decode(digest)] = RememberedDecision(
                 Decision(
                     vendor=vendor.name,
-                    variants={made.alias: made for made in (_variant(each, vendor.name) for each in variants)},
+                    variants={
+                        variant.alias: variant for variant in (_variant(packed, vendor.name) for packed in variants)
+                    },
                     misses={alias: ErrorCode(code) for alias, code in misses.items()},
                     error=None if error is None else ErrorCode(error),
                     notice=None if notice is None else ErrorCode(notice),
@@ -177,19 +187,19 @@ def unpack(text: str, vendors: Sequence[Vendor]) -> dict[Key, Remembered]:
             )
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
         return {}
-    return found
+    return decisions
 
 
-def _row(digest: bytes, part: Remembered) -> list[Any]:
-    made = part.decision
+def _row(digest: bytes, part: RememberedDecision) -> list[Any]:
+    decision = part.decision
     return [
         urlsafe_b64encode(digest).decode(),
         int(part.at),
-        made.error,
-        made.notice,
-        dict(made.misses),
-        [_packed(variant) for variant in made.variants.values()],
-        dict(made.hints),
+        decision.error,
+        decision.notice,
+        dict(decision.misses),
+        [_packed(variant) for variant in decision.variants.values()],
+        dict(decision.hints),
     ]
 
 
@@ -223,7 +233,7 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
         experiment_id=experiment,
         run_id=run,
         test_id=test,
-        factors=tuple(Factor(*each) for each in factors or ()),
+        factors=tuple(Factor(*factor) for factor in factors or ()),
         ids=ids or EMPTY,
     )
 
@@ -231,7 +241,7 @@ def _variant(row: Sequence[Any], vendor: str) -> Variant:
 def _size(
     variants: Mapping[str, Variant], cookies: Sequence[CookieChange], misses: int, hints: Mapping[str, Any]
 ) -> int:
-    """Estimate what the parts of a decision take in memory, in bytes."""
+    """Estimate the memory of a decision's parts, in bytes."""
     size = 600 + 120 * misses
     for variant in variants.values():
         size += 900 + len(variant.key)
@@ -248,7 +258,7 @@ def _size(
 
 
 def _tree_size(value: Any) -> int:
-    """Estimate what a JSON value takes as objects, by its text: many small parts take far more than one long one."""
+    """Estimate the memory of a JSON value by its text: many small parts take far more than one long one."""
     text = _json(value)
     return 200 + 2 * len(text) + 250 * text.count(b"{") + 100 * (text.count(b"[") + text.count(b","))
 
@@ -269,15 +279,15 @@ def _fingerprint(vendor: Vendor) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return *value* as what looks the same in every process; None for what has no such looks, as functions."""
+    """Return *value* in a form that is equal in every process; None if there is none, as for functions."""
     if isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
-        return sorted(((str(name), _plain(each)) for name, each in value.items()), key=repr)
+        return sorted(((str(name), _plain(item)) for name, item in value.items()), key=repr)
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Set):
         return sorted(map(repr, map(_plain, value)))
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
+        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
     return None

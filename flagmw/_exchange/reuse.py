@@ -1,148 +1,125 @@
-"""What is remembered for one request's visitor, and what is to be remembered after it."""
+"""Reuse of remembered decisions for one request's visitor."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from logging import WARNING
-from typing import Protocol
 
 from flagmw._cookies.own import DECISION
 from flagmw._exchange.context import Context
-from flagmw._exchange.incoming_cookies import Carried
-from flagmw._exchange.remembered import Key, Remembered, pack, unpack
+from flagmw._exchange.remembered import Key, RememberedDecision, pack, unpack
+from flagmw._exchange.visitor import RequestVisitor
 from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
-from flagmw.types import Decision, Scalar, Visit, VisitorState
+from flagmw.types import Decision, VisitorState
 
-Part = tuple[bytes, Remembered]
-
-
-class Request(Protocol):
-    """The request as far as it matters here. *carried* is None outside of a web server."""
-
-    @property
-    def carried(self) -> Carried | None: ...
-
-    @property
-    def states(self) -> Sequence[VisitorState]: ...
-
-    @property
-    def visit(self) -> Visit: ...
-
-    @property
-    def host(self) -> str: ...
-
-    @property
-    def now(self) -> float: ...
-
-    @property
-    def recorded(self) -> bool: ...
-
-    def who(self) -> tuple[str | None, Mapping[str, Scalar]]:
-        """Return the visitor's id and attributes."""
+Part = tuple[bytes, RememberedDecision]
 
 
-class Recall:
-    """Look up and keep decisions, by memory and by the visitor's own token."""
+class ReuseLookup:
+    """Look up and keep decisions in memory and in the visitor's decision token."""
 
-    __slots__ = ("_addresses", "_context", "_keys", "_request", "_who")
+    __slots__ = ("_context", "_identity", "_keys", "_visitor")
 
-    def __init__(self, context: Context, request: Request) -> None:
-        self._context, self._request = context, request
-        self._who = request.who()
+    def __init__(self, context: Context, visitor: RequestVisitor) -> None:
+        self._context, self._visitor = context, visitor
+        self._identity = visitor.identity()
         self._keys: list[tuple[Key, bool] | None] = []
 
-    def find(self) -> list[Remembered | None]:
-        """Return what is remembered of each vendor, however old it is within the limits of the configuration."""
-        config, now = self._context.config, self._request.now
+    def find(self) -> list[RememberedDecision | None]:
+        """Return the remembered decision of each vendor, if it is young enough for any use."""
+        config, now = self._context.config, self._visitor.now
         parts = self._token_parts() if config.signing_keys else {}
-        found: list[Remembered | None] = []
-        for n, state in enumerate(self._request.states):
-            entry = self._key(n, state)
+        decisions: list[RememberedDecision | None] = []
+        for place, state in enumerate(self._visitor.states):
+            entry = self._key_of(place, state)
             self._keys.append(entry)
             if entry is None:
-                found.append(None)
+                decisions.append(None)
                 continue
-            key, known = entry
-            part = parts.get(key)
-            kept = self._context.memory.get(key) if known else None
-            if kept is not None and (part is None or kept.at > part.at):
-                part = kept
-            found.append(part if part is not None and part.within(self.longest_s, now) else None)
-        return found
+            key, identified = entry
+            decision = parts.get(key)
+            in_memory = self._context.memory.get(key) if identified else None
+            if in_memory is not None and (decision is None or in_memory.at > decision.at):
+                decision = in_memory
+            decisions.append(decision if decision is not None and decision.within(self.longest_s, now) else None)
+        return decisions
 
     @property
     def longest_s(self) -> float:
-        """How long anything that is remembered may be of use, in seconds."""
+        """The longest time that a remembered decision may be of use, in seconds."""
         config = self._context.config
         return max(config.reuse_s, config.stale_s, config.hold_s)
 
-    def known(self, n: int) -> Key | None:
-        """Return the key of the visitor's decisions by vendor *n*; None where there is nothing to know them by."""
-        entry = self._keys[n]
+    def key(self, place: int) -> Key | None:
+        """Return the key of one vendor's decision for the visitor; None where nothing identifies the visitor."""
+        entry = self._keys[place]
         return entry[0] if entry is not None and entry[1] else None
 
     def keep(
         self,
         decisions: Sequence[Decision],
-        found: Sequence[Remembered | None],
+        remembered: Sequence[RememberedDecision | None],
         fresh: Collection[int],
         jars: Sequence[Mapping[str, str]],
     ) -> list[Part | None]:
-        """Remember the *fresh* ones of *decisions*; return what a token should hold of each vendor.
+        """Remember the *fresh* ones of *decisions*; return the part of each vendor for the decision token.
 
         Args:
-            found: what was remembered before.
+            remembered: the decisions that were remembered before.
             jars: each vendor's cookies as the visitor has them after the response.
         """
-        config, now, parts = self._context.config, self._request.now, list[Part | None]()
-        for n, decision in enumerate(decisions):
-            entry = self._keys[n]
+        config, now, parts = self._context.config, self._visitor.now, list[Part | None]()
+        for place, decision in enumerate(decisions):
+            entry = self._keys[place]
             if entry is None:
                 parts.append(None)
                 continue
-            key, known = entry
-            part = found[n]
-            if n in fresh and decision.error is None:
-                held = self._request.states[n].cookies
+            key, identified = entry
+            part = remembered[place]
+            if place in fresh and decision.error is None:
+                held = self._visitor.states[place].cookies
                 lacking = tuple(change for change in decision.cookies if held.get(change.name) != change.value)
-                part = Remembered(decision, now, lacking)
-                if known:
+                part = RememberedDecision(decision, now, lacking)
+                if identified:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)
-            elif n in fresh and (part is None or part.error is not None or not self._serves(part)):
+            elif place in fresh and (part is None or part.error is not None or not self._serves(part)):
                 part = (
-                    Remembered(Decision(vendor=decision.vendor, error=decision.error), now) if config.hold_s else None
+                    RememberedDecision(Decision(vendor=decision.vendor, error=decision.error), now)
+                    if config.hold_s
+                    else None
                 )
-                if part is not None and known:
+                if part is not None and identified:
                     self._context.memory.put(key, part)
             if part is None:
                 parts.append(None)
                 continue
             whole, part = part, part.without_cookies()
-            after = self._key(n, VisitorState(jars[n]))
-            assert after is not None
-            here = n not in fresh and jars[n] == self._request.states[n].cookies
-            if (after[0] != key and after[1]) or (here and known and whole is not part):
-                self._context.memory.put(after[0], part)
-            parts.append((after[0][1], part))
+            entry_after = self._key_of(place, VisitorState(jars[place]))
+            assert entry_after is not None
+            key_after, identified_after = entry_after
+            arrived = place not in fresh and jars[place] == self._visitor.states[place].cookies
+            if (key_after != key and identified_after) or (arrived and identified and whole is not part):
+                self._context.memory.put(key_after, part)
+            parts.append((key_after[1], part))
         return parts
 
-    def _serves(self, part: Remembered) -> bool:
+    def _serves(self, part: RememberedDecision) -> bool:
         """Say whether *part* is served in place of a failure."""
-        return part.within(self._context.config.stale_s, self._request.now)
+        return part.within(self._context.config.stale_s, self._visitor.now)
 
-    def told(self, parts: Sequence[Part | None]) -> bool:
+    def token_holds(self, parts: Sequence[Part | None]) -> bool:
         """Say whether the visitor's token holds *parts* already."""
         held = self._token_parts()
-        for n, part in enumerate(parts):
+        for place, part in enumerate(parts):
             if part is None:
                 continue
-            digest, kept = part
-            known = held.get((n, digest))
+            digest, decision = part
+            in_token = held.get((place, digest))
             # In a token times are whole seconds.
-            if known is None or known.error != kept.error or abs(known.at - kept.at) > 1:
+            if in_token is None or in_token.error != decision.error or abs(in_token.at - decision.at) > 1:
                 return False
         return True
 
@@ -154,13 +131,16 @@ class Recall:
         """
         if not any(parts):
             return None
-        config, request = self._context.config, self._request
-        slim = [part if part is None or self._context.traits[n].reads else _slim(part) for n, part in enumerate(parts)]
-        for each in (parts, slim) if room > 0 else ():
-            claims: dict[str, object] = {"h": request.host, "d": pack(each)}
-            if self._context.known is not None:
-                claims["i"] = self._context.known.digests(jars)
-            token: str = config.signing_keys.sign("decision", claims, request.now, self.longest_s)
+        config, visitor, known_visitors = self._context.config, self._visitor, self._context.known_visitors
+        slim = [
+            part if part is None or traits.reports_reads else _slim(part)
+            for traits, part in zip(self._context.traits, parts, strict=True)
+        ]
+        for packed in (parts, slim) if room > 0 else ():
+            claims: dict[str, object] = {"h": visitor.host, "d": pack(packed)}
+            if known_visitors is not None:
+                claims["i"] = known_visitors.digests(jars)
+            token: str = config.signing_keys.sign("decision", claims, visitor.now, self.longest_s)
             if len(token) <= min(MAX_CHARS, room):
                 return token
         self._context.counts.add("token_skipped", "", ErrorCode.TOKEN_SIZE)
@@ -169,50 +149,52 @@ class Recall:
         )
         return None
 
-    def _key(self, n: int, state: VisitorState) -> tuple[Key, bool] | None:
-        binder = self._context.traits[n].binder
-        if binder is None:
+    def _key_of(self, place: int, state: VisitorState) -> tuple[Key, bool] | None:
+        """Return the key of a vendor's decision, and whether it identifies the visitor; None if there is no key."""
+        reuse_key = self._context.reuse_keys[place]
+        if reuse_key is None:
             return None
-        user_id, data = self._who
-        if binder.by == "site":
+        user_id, data = self._identity
+        if reuse_key.by == "site":
             address = ""
         else:
-            visit = self._request.visit
-            address = visit.path if binder.by == "path" else visit.url
-        carried, recorded = self._request.carried, self._request.recorded
-        if carried is None or user_id is not None or data or state is not carried.states[n]:
+            visit = self._visitor.visit
+            address = visit.path if reuse_key.by == "path" else visit.url
+        incoming, recorded = self._visitor.incoming, self._visitor.recorded
+        if incoming is None or user_id is not None or data or state is not incoming.states[place]:
             try:
-                return binder.key(state, address, user_id, data, recorded=recorded)
-            except TypeError:  # a visit that was made by hand, with what cannot be told apart
+                return reuse_key.key(state, address, user_id, data, recorded=recorded)
+            except TypeError:  # a hand-made visit with an id or attributes that JSON cannot carry
                 return None
-        # The same header comes with page after page: its digest is worked out once.
-        known = carried.known.get((n, address, recorded))
-        if known is None:
-            known = binder.key(state, address, None, data, recorded=recorded)
-            self._context.read.know(carried, n, address, recorded, known)
-        return known
+        # The same header comes with page after page: its digest is computed once.
+        entry = incoming.keys.get((place, address, recorded))
+        if entry is None:
+            entry = reuse_key.key(state, address, None, data, recorded=recorded)
+            self._context.cookie_reader.keep_key(incoming, place, address, recorded, entry)
+        return entry
 
-    def _token_parts(self) -> Mapping[Key, Remembered]:
-        """Return what the visitor's token holds; nothing where it is not ours, or was made for another host."""
-        carried = self._request.carried
-        token = None if carried is None else carried.own.get(DECISION)
-        if carried is None or token is None:
+    def _token_parts(self) -> Mapping[Key, RememberedDecision]:
+        """Return the decisions in the visitor's token; none if it is not ours, or was made for another host."""
+        incoming = self._visitor.incoming
+        token = None if incoming is None else incoming.own.get(DECISION)
+        if incoming is None or token is None:
             return {}
-        if carried.verified is None:
-            claims = self._context.config.signing_keys.read("decision", token, self._request.now)
+        if incoming.verified is None:
+            claims = self._context.config.signing_keys.read("decision", token, self._visitor.now)
             if claims is None or not isinstance(claims.get("d"), str):
                 self._context.counts.add("token_rejected", "", ErrorCode.BAD_TOKEN)
                 claims = {"h": None, "d": ""}
-            carried.verified = claims.get("h"), unpack(claims["d"], self._context.config.vendors)
-            given = claims.get("i")
-            if isinstance(given, list):
-                carried.given = tuple(each for each in given if isinstance(each, str))
-        host, parts = carried.verified
-        return parts if host == self._request.host else {}
+            incoming.verified = claims.get("h"), unpack(claims["d"], self._context.config.vendors)
+            digests = claims.get("i")
+            if isinstance(digests, list):
+                incoming.given = tuple(digest for digest in digests if isinstance(digest, str))
+        host, parts = incoming.verified
+        return parts if host == self._visitor.host else {}
 
 
 def _slim(part: Part) -> Part:
     """Return *part* without the vendor's own identifiers of variants, which take the most room."""
-    digest, kept = part
-    variants = {alias: replace(variant, factors=(), ids={}) for alias, variant in kept.decision.variants.items()}
-    return digest, Remembered(replace(kept.decision, variants=variants), kept.at)
+    digest, remembered = part
+    decision = remembered.decision
+    variants = {alias: replace(variant, factors=(), ids={}) for alias, variant in decision.variants.items()}
+    return digest, RememberedDecision(replace(decision, variants=variants), remembered.at)

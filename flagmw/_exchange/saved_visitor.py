@@ -1,4 +1,4 @@
-"""A visitor in a form to keep: so that a job or a payment webhook can convert later."""
+"""Saved visitors: the bytes of `Flags.save()`, for jobs and webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shadow vendors would have decided, against what was served: counted by vendor and alias, within fixed bounds."""
+"""Report of shadow vendors: their decisions against what was served."""
 
 from __future__ import annotations
 
@@ -85,18 +85,18 @@ def together(documents: Iterable[Mapping[str, Any]]) -> Document:
         for document in documents:
             since.append(float(document["since"]))
             until.append(float(document["until"]))
-            for name, told in document["vendors"].items():
-                _add(vendors.setdefault(name, {"asked": 0, "failed": {}, "aliases": {}}), told)
+            for name, vendor in document["vendors"].items():
+                _add(vendors.setdefault(name, {"asked": 0, "failed": {}, "aliases": {}}), vendor)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this is no report of shadow vendors: {type(error).__name__}") from None
     return {"since": min(since, default=0.0), "until": max(until, default=0.0), "vendors": vendors}
 
 
-def _add(total: Document, told: Mapping[str, Any]) -> None:
-    total["asked"] += told["asked"]
-    for code, n in told["failed"].items():
+def _add(total: Document, more: Mapping[str, Any]) -> None:
+    total["asked"] += more["asked"]
+    for code, n in more["failed"].items():
         total["failed"][code] = total["failed"].get(code, 0) + n
-    for alias, row in told["aliases"].items():
+    for alias, row in more["aliases"].items():
         into = total["aliases"].setdefault(alias, {"same": 0, "differs": 0, "missing": 0, "pairs": []})
         for outcome in ("same", "differs", "missing"):
             into[outcome] += row[outcome]

@@ -1,4 +1,4 @@
-"""The file with the reports of shadow vendors: one entry for each process that serves."""
+"""File with the reports of shadow vendors, one entry per process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError(f"{path} is no report of shadow vendors") from None
     processes = document.get("processes") if isinstance(document, dict) and document.get("flagmw_shadow") == 1 else None
-    if not isinstance(processes, dict) or not all(isinstance(each, dict) for each in processes.values()):
+    if not isinstance(processes, dict) or not all(isinstance(entry, dict) for entry in processes.values()):
         raise ValueError(f"{path} is no report of shadow vendors")
     return processes
 

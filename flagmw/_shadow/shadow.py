@@ -1,4 +1,4 @@
-"""Shadow vendors: asked when the response has gone, compared with what it served, and never heard of by the visitor."""
+"""Shadow vendors: asked after responses, and compared with what was served."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flagmw._cookies import header as cookie_header
-from flagmw._decide.vendor_client import Lane
+from flagmw._decide.vendor_client import VendorClient
 from flagmw._exchange.context import Context
-from flagmw._exchange.exchange import Exchange
+from flagmw._exchange.exchange import Exchange, Stage
 from flagmw._exchange.memory_shares import weight_of
+from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Document, Outcome, Report
 from flagmw._shadow.report_file import write
 from flagmw._support.cache import Generations
@@ -22,7 +23,7 @@ from flagmw._support.forksafe import Lock
 from flagmw._support.limits import Deadline, Gate
 from flagmw._web.consent import Consent
 from flagmw.codes import ErrorCode
-from flagmw.flags.flags import Flags
+from flagmw.flags.flags import Flags, content_of, failure_of
 from flagmw.types import EMPTY, Decision, Variant, Visit, VisitorState
 from flagmw.vendors.base import Vendor
 
@@ -65,7 +66,7 @@ class Shadow:
     """
 
     def __init__(self, vendors: Sequence[Vendor], context: Context, deadline_s: float, path: Path | None) -> None:
-        self.lanes = [Lane(vendor, context) for vendor in vendors]
+        self.clients = [VendorClient(vendor, context) for vendor in vendors]
         self._rules = [vendor.cookies for vendor in vendors]
         self._context, self._deadline_s, self._path = context, deadline_s, path
         self._lock = Lock()
@@ -85,7 +86,7 @@ class Shadow:
 
     def in_thread(self, exchange: Exchange, flags: Flags) -> None:
         """Ask from threads, for a response that has gone; this returns at once."""
-        running = self._here()
+        running = self._process()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -99,7 +100,7 @@ class Shadow:
         import asyncio
         from contextvars import Context as Variables
 
-        running = self._here()
+        running = self._process()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -132,47 +133,50 @@ class Shadow:
     def _enter(self, running: _Running) -> bool:
         if running.gate.enter():
             return True
-        for lane in self.lanes:
-            self._context.counts.add("shadow_shed", lane.vendor.name, ErrorCode.SHED)
+        for client in self.clients:
+            self._context.counts.add("shadow_shed", client.vendor.name, ErrorCode.SHED)
         return False
 
     def _question(self, exchange: Exchange, flags: Flags) -> _Question | None:
         """Return what to ask about *exchange*, whose view got *flags*; None where there is nothing to compare with."""
-        if flags.is_pending or flags._error_code is not None or not exchange.known:
+        visitor = exchange.visitor
+        if flags.is_pending or failure_of(flags) is not None or exchange.stage is not Stage.DECIDED:
             return None
-        if exchange.consent is not Consent.FULL or exchange.override is not None or exchange.inbound is None:
+        if visitor.consent is not Consent.FULL or visitor.override is not None or visitor.inbound is None:
             return None
-        visit = exchange.visit
-        known = dict.fromkeys(self._known_by(exchange))
+        visit = visitor.visit
+        known = dict.fromkeys(self._known_by(visitor))
         with self._lock:
-            kept = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
+            jars = next((jar for key in known if (jar := self._jars.get(key)) is not None), None)
         # Where the vendor's own tag has set cookies, as in a site that moves from one vendor to another, they count.
-        found = cookie_header.read(exchange.inbound.headers("cookie"), self._rules).own
-        states = [VisitorState({**(kept[n] if kept else EMPTY), **own}) for n, own in enumerate(found)]
+        parsed = cookie_header.read(visitor.inbound.headers("cookie"), self._rules)
+        states = [
+            VisitorState({**(jars[place] if jars else EMPTY), **cookies}) for place, cookies in enumerate(parsed.own)
+        ]
         asked = replace(visit, record=False, cookies=EMPTY, preview=EMPTY)
-        return _Question(asked, states, tuple(known), flags._variants)
+        return _Question(asked, states, tuple(known), content_of(flags).variants)
 
-    def _known_by(self, exchange: Exchange) -> list[int]:
-        """Return what the visitor is known by before and after the response: the next page comes with the latter."""
-        user_id = exchange.visit.user_id
+    def _known_by(self, visitor: RequestVisitor) -> list[int]:
+        """Return the visitor's keys before and after the response: the next page comes with the latter."""
+        user_id = visitor.visit.user_id
         if user_id is not None:
             return [hash(user_id)]
         known: list[int] = []
-        for n, vendor in enumerate(self._context.config.vendors):
-            for cookies in (exchange.states[n].cookies, exchange.jar(n)):
-                identity = vendor.identity(VisitorState(cookies)) if hasattr(vendor, "identity") else ""
+        for place, traits in enumerate(self._context.traits):
+            for cookies in (visitor.states[place].cookies, visitor.cookies_after(place)):
+                identity = traits.identity_of(VisitorState(cookies))
                 if identity:
-                    known.append(hash((vendor.name, identity)))
+                    known.append(hash((traits.vendor.name, identity)))
         return known
 
     def _ask_in_thread(self, running: _Running, question: _Question) -> None:
         try:
             deadline = Deadline.after(self._deadline_s, time.monotonic())
-            asked = [
-                lane.submit(question.visit, state, deadline)
-                for lane, state in zip(self.lanes, question.states, strict=True)
+            calls = [
+                client.submit(question.visit, state, deadline)
+                for client, state in zip(self.clients, question.states, strict=True)
             ]
-            decisions = [lane.collect(one, deadline) for lane, one in zip(self.lanes, asked, strict=True)]
+            decisions = [client.collect(call, deadline) for client, call in zip(self.clients, calls, strict=True)]
             if self._compare(running, question, decisions):
                 self._write(running)
         except Exception as error:
@@ -185,7 +189,8 @@ class Shadow:
 
         deadline = Deadline.after(self._deadline_s, time.monotonic())
         asks = [
-            lane.ask(question.visit, state, deadline) for lane, state in zip(self.lanes, question.states, strict=True)
+            client.ask(question.visit, state, deadline)
+            for client, state in zip(self.clients, question.states, strict=True)
         ]
         if self._compare(running, question, await asyncio.gather(*asks)):
             await asyncio.to_thread(self._write, running)
@@ -200,14 +205,14 @@ class Shadow:
         """Count how *decisions* compare, and keep their cookies; return whether it is time to write the report."""
         now = question.visit.now
         jars = [dict(state.cookies) for state in question.states]
-        for lane, jar, decision in zip(self.lanes, jars, decisions, strict=True):
-            name = lane.vendor.name
+        for client, jar, decision in zip(self.clients, jars, decisions, strict=True):
+            name = client.vendor.name
             running.report.asked(name, now, decision.error)
             if decision.error is not None:
                 self._context.counts.add("shadow_failed", name, decision.error)
                 continue
-            self._keep(lane.vendor, jar, decision)
-            self._compare_one(running.report, lane.vendor, question.served, decision)
+            self._keep(client.vendor, jar, decision)
+            self._compare_one(running.report, client.vendor, question.served, decision)
         if question.keys:
             with self._lock:
                 for key in question.keys:
@@ -250,22 +255,22 @@ class Shadow:
         )
 
     def _new_report(self) -> Report:
-        return Report([lane.vendor.name for lane in self.lanes], self._context.clock())
+        return Report([client.vendor.name for client in self.clients], self._context.clock())
 
-    def _here(self) -> _Running:
+    def _process(self) -> _Running:
         pid = os.getpid()
         running = self._by_pid.get(pid)
         if running is not None:
             return running
         inherited = [other for other in self._by_pid if other != pid]
         if inherited:  # a forked child: what the parent has under way stays the parent's
-            for lane in self.lanes:
-                lane.reset()
+            for client in self.clients:
+                client.reset()
             for other in inherited:
                 self._by_pid.pop(other, None)
-        made = _Running(self._new_report(), self._context.clock())
+        started = _Running(self._new_report(), self._context.clock())
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        return self._by_pid.setdefault(pid, made)
+        return self._by_pid.setdefault(pid, started)
 
 
 class _Running:

@@ -1,4 +1,6 @@
-"""Django: "flagmw.django.FlagsMiddleware" in MIDDLEWARE and FLAGMW in the settings; the flags are at `request.flags`.
+"""Django middleware, template tag and system checks.
+
+Put "flagmw.django.FlagsMiddleware" in MIDDLEWARE and FLAGMW in the settings; the flags are at `request.flags`.
 
 FLAGMW is a dict of options as `Flagmw.from_mapping` takes it, a `Flagmw`, or the dotted path of either. Templates read
 `{{ request.flags.ta_Checkout }}`; an alias they cannot spell takes `{% load flagmw %}{% flag "exp:b" %}`, and
@@ -35,6 +37,7 @@ from flagmw.codes import ErrorCode
 from flagmw.django.settings import examine, from_settings, misplaced
 from flagmw.flags.current import current, known_current, set_current, swap_current
 from flagmw.flags.flags import Flags
+from flagmw.runtime import edge_of
 
 __all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
 
@@ -55,6 +58,7 @@ class FlagsMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response, self.flagmw = get_response, from_settings()
+        self._edge = edge_of(self.flagmw)
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -76,10 +80,10 @@ class FlagsMiddleware:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=False)
-            if exchange is not None and exchange.instead is not None:
-                return _page(exchange.instead, exchange.set_cookies)
+            if exchange is not None and exchange.page is not None:
+                return _page(exchange.page, exchange.set_cookies)
             if asked is not None:
-                _put(request, self.flagmw.settle(asked))
+                _put(request, self._edge.decide(asked))
         try:
             response: HttpResponseBase = self.get_response(request)
         finally:
@@ -101,12 +105,12 @@ class FlagsMiddleware:
         exchange = None
         with self._ours(request):
             exchange, asked = self._begin(request, on_loop=True)
-            if exchange is not None and exchange.instead is not None:
-                return _page(exchange.instead, exchange.set_cookies)
+            if exchange is not None and exchange.page is not None:
+                return _page(exchange.page, exchange.set_cookies)
             if exchange is not None:
-                await self.flagmw.fetch(exchange)
+                await self._edge.aload_visitor(exchange)
             if asked is not None:
-                _put(request, await self.flagmw.asettle(asked))
+                _put(request, await self._edge.adecide(asked))
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
@@ -121,28 +125,29 @@ class FlagsMiddleware:
         if asgi.KEY in _holder(request):
             request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
             return None, None
-        exchange = self.flagmw.begin(_inbound(request))
-        if exchange is None:
-            _put(request, self.flagmw.excluded())
+        inbound = _inbound(request)
+        if self._edge.leaves_alone(inbound.path):
+            _put(request, self._edge.excluded())
             set_current(None)
             return None, None
-        if self.flagmw.config.mode == "lazy" and exchange.asks:
-            _put(request, self.flagmw.lazily(exchange, on_loop=on_loop))
+        exchange = self._edge.take(inbound)
+        if self._edge.lazy and exchange.asks:
+            _put(request, self._edge.lazily(exchange, on_loop=on_loop))
             return exchange, None
         _put(request, exchange.undecided(ErrorCode.EXCLUDED))
         return exchange, exchange
 
     def _commit(self, exchange: Exchange) -> None:
         with self._ours():
-            exchange.answered = True
-            if exchange.pending:
-                self.flagmw.commit(exchange)
+            exchange.recorder.answered = True
+            if exchange.recorder.pending:
+                self._edge.commit(exchange)
 
     async def _acommit(self, exchange: Exchange) -> None:
         with self._ours():
-            exchange.answered = True
-            if exchange.pending:
-                await self.flagmw.acommit(exchange)
+            exchange.recorder.answered = True
+            if exchange.recorder.pending:
+                await self._edge.acommit(exchange)
 
     def _finish(self, request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
         """Edit the response's headers, and see to what happens after the view has returned."""
@@ -191,9 +196,9 @@ class FlagsMiddleware:
 
     def _shadow(self, response: HttpResponseBase, exchange: Exchange, flags: Flags) -> None:
         """Have shadow vendors asked when the response has gone: the server closes it then, in a thread."""
-        if not self.flagmw.shadows:
+        if not self._edge.shadows:
             return
-        close, ask = response.close, self.flagmw.shadow
+        close, ask = response.close, self._edge.ask_shadow
 
         def closed() -> None:
             close()
@@ -207,9 +212,9 @@ class FlagsMiddleware:
         try:
             yield
         except Exception as error:
-            self.flagmw.internal_error(error)
+            self._edge.internal_error(error)
             if request is not None:
-                _put(request, Flags(defaults=self.flagmw.config.defaults, error_code=ErrorCode.INTERNAL))
+                _put(request, self._edge.defective())
 
 
 def flags_from(request: HttpRequest) -> Flags:
@@ -275,8 +280,8 @@ def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) 
     flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
     if not flags.touched and not cookies and not no_store:
         return
-    own = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
-    headers = [*response.items(), *own]
+    lines = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    headers = [*response.items(), *lines]
     edited = response_headers.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
     if edited is None:
         return

@@ -1,4 +1,7 @@
-"""What Django's settings say of flagmw, and what is wrong with that; `flagmw.django` documents the check ids."""
+"""Django's settings for flagmw, and their system checks.
+
+`flagmw.django` documents the check ids.
+"""
 
 from __future__ import annotations
 
@@ -40,31 +43,31 @@ def from_settings() -> Flagmw:
 
 def examine(middleware: type) -> list[checks.CheckMessage]:
     """Return what Django's system checks have to say of the settings."""
-    found = misplaced(middleware)
+    messages = misplaced(middleware)
     if not _places(middleware):
-        return found
+        return messages
     try:
         from_settings()
     except ConfigError as error:
-        found.append(checks.Error(f"settings.FLAGMW: {error}", id="flagmw.E002"))
+        messages.append(checks.Error(f"settings.FLAGMW: {error}", id="flagmw.E002"))
     except ImproperlyConfigured as error:
-        found.append(checks.Error(str(error), id="flagmw.E001"))
-    return found
+        messages.append(checks.Error(str(error), id="flagmw.E001"))
+    return messages
 
 
 def misplaced(middleware: type) -> list[checks.CheckMessage]:
     """Say what is wrong with *middleware*'s place in MIDDLEWARE."""
-    ours, found = _places(middleware), list[checks.CheckMessage]()
+    ours, messages = _places(middleware), list[checks.CheckMessage]()
     if ours and any(place > ours[0] for place in _places(UpdateCacheMiddleware)):
         text = "FlagsMiddleware stands above UpdateCacheMiddleware, which then sees no page as private."
-        found.append(checks.Warning(text, "Move FlagsMiddleware below it.", id="flagmw.W001"))
+        messages.append(checks.Warning(text, "Move FlagsMiddleware below it.", id="flagmw.W001"))
     if len(ours) > 1:
         text, hint = "FlagsMiddleware is listed more than once.", "Only the first does anything: keep that."
-        found.append(checks.Warning(text, hint, id="flagmw.W002"))
+        messages.append(checks.Warning(text, hint, id="flagmw.W002"))
     if not ours and hasattr(settings, "FLAGMW"):
         text, hint = "FLAGMW is set, but MIDDLEWARE lacks FlagsMiddleware.", 'Add "flagmw.django.FlagsMiddleware".'
-        found.append(checks.Warning(text, hint, id="flagmw.W003"))
-    return found
+        messages.append(checks.Warning(text, hint, id="flagmw.W003"))
+    return messages
 
 
 def _places(kind: type) -> list[int]:

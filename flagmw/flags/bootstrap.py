@@ -1,4 +1,4 @@
-"""What the vendors' own code in the page, or a CMS, takes from a decision, in the form in which it is handed on."""
+"""Data for client-side bootstrapping and for Contentstack's CMS."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class ContentstackHints:
 
 
 def contentstack(hints: Hints) -> ContentstackHints:
-    """Return what the first vendor among *hints* says that has anything to say to that CMS."""
-    for own in hints.values():
-        if "variant_param" in own:
-            return ContentstackHints(own["variant_param"], tuple(own.get("variant_aliases", ())))
+    """Return the data of the first vendor among *hints* that has any for Contentstack's CMS."""
+    for vendor_hints in hints.values():
+        if "variant_param" in vendor_hints:
+            return ContentstackHints(vendor_hints["variant_param"], tuple(vendor_hints.get("variant_aliases", ())))
     return ContentstackHints()
 
 
@@ -45,9 +45,9 @@ def bootstrap(hints: Hints, vendor: str | None) -> str:
 
     The text can stand in HTML inside `<script type="application/json">`.
     """
-    found = {name: own["bootstrap"] for name, own in hints.items() if "bootstrap" in own}
+    bootstraps = {name: data["bootstrap"] for name, data in hints.items() if "bootstrap" in data}
     try:
-        text = orjson.dumps(found if vendor is None else found.get(vendor)).decode()
+        text = orjson.dumps(bootstraps if vendor is None else bootstraps.get(vendor)).decode()
     except TypeError:  # a vendor written elsewhere gave what JSON cannot carry
         return "{}" if vendor is None else "null"
     return text.translate(_ESCAPES)

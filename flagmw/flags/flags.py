@@ -1,10 +1,10 @@
-"""The map on the request: which variant this visitor has for each alias."""
+"""Flags of one request: a map of aliases to variants."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -16,9 +16,9 @@ _ON = frozenset({"true", "1", "on", "yes", "enabled", "variation", "treatment"})
 
 
 class Recorder(Protocol):
-    """Where `Flags` reports to: the exchange of the request it belongs to."""
+    """The recorder of the request that `Flags` belong to."""
 
-    def track(self, metric: str, **told: Any) -> str | None: ...
+    def track(self, metric: str, **arguments: Any) -> str | None: ...
 
     def identified_late(self) -> None:
         """Note that the visitor was named when the flags had been decided."""
@@ -250,18 +250,6 @@ class Flags(Mapping[str, str]):
             self._recorder.identified_late()
         return False
 
-    def _adopt(self, decided: Flags) -> None:
-        """Become *decided*, for a `Pending` that has decided; what was touched before stays touched."""
-        self._variants, self._misses, self._hints = decided._variants, decided._misses, decided._hints
-        self._error_code, self._notice, self._strict = decided._error_code, decided._notice, decided._strict
-        self._recorder, self._defaults, self._on = decided._recorder, decided._defaults, decided._on
-        self._pending = None
-
-    def _note(self, code: ErrorCode) -> None:
-        """Say why nothing is decided so far."""
-        if self._pending is not None:
-            self._error_code = code
-
     # What the visitor did
 
     def track(
@@ -283,14 +271,14 @@ class Flags(Mapping[str, str]):
             data: custom data: up to 50 entries of str, int, float or bool, 8 KiB in all.
             aliases: the tests it counts for; all that the visitor is in when left out.
             vendors: names of the vendors to tell; all when left out.
-            key: the business key, such as the order number: told once, however often and in whichever process that
+            key: the business key, such as the order number: reported once, however often and in whichever process that
                 shares the outbox this is called.
             value, currency: what it was worth, and in what (ISO 4217).
             items: cart lines, for vendors that take them.
 
         Returns:
             The track's id; None when it was not taken: the visitor is in no such test, the data is bad, or the key
-            was told already.
+            was reported already.
 
         Raises:
             ValueError: the data is bad and the configuration says `debug`.
@@ -342,22 +330,22 @@ class Flags(Mapping[str, str]):
     @property
     def missed(self) -> tuple[str, ...]:
         """The aliases for which a vendor said why there is no variant."""
-        self._settle()
+        self._decide()
         return tuple(alias for alias in self._misses if alias not in self._variants)
 
     @property
     def error_code(self) -> ErrorCode | None:
         """Why nothing, or not everything, was decided: a failure first, else that there is no test here."""
-        self._settle()
+        self._decide()
         return self._error_code or self._notice
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie header values that the decision asks for, for use outside the middleware."""
-        self._settle()
+        self._decide()
         return () if self._recorder is None else self._recorder.set_cookies
 
-    def _settle(self) -> None:
+    def _decide(self) -> None:
         if self._pending is not None:
             self._pending.read(self)
 
@@ -393,6 +381,47 @@ class _Keys(KeysView[str]):
         listed = [(alias + " ")[:-1] for alias in flags._variants]  # new objects, which nobody else reads by
         yield from listed
         flags._copying = listed[::-1]
+
+
+# For the exchange. These are functions because every public name of `Flags` is an alias less for sites.
+
+
+class FlagsContent(NamedTuple):
+    """The decided part of `Flags`."""
+
+    variants: Mapping[str, Variant]
+    misses: Mapping[str, ErrorCode]
+    notice: ErrorCode | None
+    hints: Mapping[str, Mapping[str, Any]]
+
+
+def content_of(flags: Flags) -> FlagsContent:
+    """Return what was decided, without touching *flags*."""
+    return FlagsContent(flags._variants, flags._misses, flags._notice, flags._hints)
+
+
+def failure_of(flags: Flags) -> ErrorCode | None:
+    """Return why nothing, or not everything, was decided, without touching *flags*."""
+    return flags._error_code
+
+
+def exposed_of(flags: Flags) -> Mapping[str, Variant]:
+    """Return the table of variants that were read for use; it grows while the view reads."""
+    return flags._exposed
+
+
+def adopt(flags: Flags, decided: Flags) -> None:
+    """Give lazy *flags* the content of *decided*; what was touched before stays touched."""
+    flags._variants, flags._misses, flags._hints = decided._variants, decided._misses, decided._hints
+    flags._error_code, flags._notice, flags._strict = decided._error_code, decided._notice, decided._strict
+    flags._recorder, flags._defaults, flags._on = decided._recorder, decided._defaults, decided._on
+    flags._pending = None
+
+
+def set_pending_code(flags: Flags, code: ErrorCode) -> None:
+    """Set the reason why lazy *flags* are still undecided."""
+    if flags._pending is not None:
+        flags._error_code = code
 
 
 _OWN_NAMES = frozenset(name for name in dir(Flags) if not name.startswith("_"))

@@ -1,4 +1,4 @@
-"""What tests put in the place of decisions and deliveries. Process-wide, so that servers' threads see it too."""
+"""Overrides and captures of `flagmw.testing`, for all threads of the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flagmw.types import Track
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Override:
+class TestOverride:
     """Variants that are served instead of asking vendors; *strict* makes any other alias an error."""
 
     variants: Mapping[str, str]
@@ -18,46 +18,46 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Capture:
+class TestCapture:
     """Tracks that were made while this was in place, instead of being delivered."""
 
     tracks: list[Track] = field(default_factory=list)
 
 
 _lock = Lock()
-_overrides: list[Override] = []
-_captures: list[Capture] = []
+_overrides: list[TestOverride] = []
+_captures: list[TestCapture] = []
 
 
-def push(what: Override | Capture) -> None:
+def push(what: TestOverride | TestCapture) -> None:
     """Put *what* in place, in front of what is there."""
     with _lock:
-        if isinstance(what, Override):
+        if isinstance(what, TestOverride):
             _overrides.append(what)
         else:
             _captures.append(what)
 
 
-def pop(what: Override | Capture) -> None:
+def pop(what: TestOverride | TestCapture) -> None:
     """Take *what* away again, wherever it stands."""
     with _lock:
-        if isinstance(what, Override):
+        if isinstance(what, TestOverride):
             _overrides.remove(what)
         else:
             _captures.remove(what)
 
 
-def override() -> Override | None:
+def override() -> TestOverride | None:
     """Return the override in place, if any; of several, one that holds all of them together."""
     if not _overrides:
         return None
     with _lock:
         variants: dict[str, str] = {}
-        for each in _overrides:
-            variants.update(each.variants)
-        return Override(variants, any(each.strict for each in _overrides)) if _overrides else None
+        for override in _overrides:
+            variants.update(override.variants)
+        return TestOverride(variants, any(override.strict for override in _overrides)) if _overrides else None
 
 
-def capture() -> Capture | None:
+def capture() -> TestCapture | None:
     """Return the innermost capture in place, if any."""
     return _captures[-1] if _captures else None

@@ -1,4 +1,7 @@
-"""Check what `track()` is told. Limits: 50 data keys of 64 characters, values of 256, 8 KiB in all."""
+"""Checks of the arguments of `track()`.
+
+Limits: 50 data keys of 64 characters, values of 256, 8 KiB in all.
+"""
 
 from __future__ import annotations
 

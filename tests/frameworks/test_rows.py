@@ -8,6 +8,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -281,29 +282,24 @@ def test_A26_cookie_that_the_application_sets_itself(site: Site, make: Make, spl
     assert [line.strip() for line in page.values("set-cookie")] == ["flagmw_uid=mine"]
 
 
-class Defective(Flagmw):
-    """One with a defect in every step that the adapters take."""
+class Defective(FakeVendor):
+    """A vendor whose defect surfaces in one step that the adapters take."""
 
-    def take(self, inbound: Any) -> Any:
-        if "begin" in inbound.path:
-            raise ZeroDivisionError("ours")
-        return super().take(inbound)
+    def __init__(self, step: str) -> None:
+        super().__init__({"ta_A": "b"}, prefix="p:", exposure="read")
+        self.step = step
+        if step == "begin":
+            self.cookies = replace(self.cookies, reads=self._fail)
 
-    def settle(self, exchange: Any) -> Any:
-        if "settle" in exchange.visit.path:
-            raise ZeroDivisionError("ours")
-        return super().settle(exchange)
+    def _fail(self, *_: Any) -> bool:
+        raise ZeroDivisionError("a defect")
 
-    async def asettle(self, exchange: Any) -> Any:
-        if "settle" in exchange.visit.path:
-            raise ZeroDivisionError("ours")
-        return await super().asettle(exchange)
+    def decide(self, visit: Any, state: Any) -> Any:
+        decision = yield from super().decide(visit, state)
+        return replace(decision, variants=None) if self.step == "settle" else decision  # type: ignore[arg-type]
 
-    def commit(self, exchange: Any) -> None:
-        raise ZeroDivisionError("ours")
-
-    async def acommit(self, exchange: Any) -> None:
-        raise ZeroDivisionError("ours")
+    def exposes(self, variants: Any, state: Any) -> Any:
+        return self._fail() if self.step == "commit" else super().exposes(variants, state)
 
 
 @pytest.mark.parametrize("step", ["begin", "settle", "commit"])
@@ -314,11 +310,11 @@ def test_A30_defect_of_ours(site: Site, step: str) -> None:
     def view(asked: Asked) -> Answer:
         runs.append(asked.path)
         if step == "commit":
-            asked.flags.track("seen")
+            assert asked.flags["p:ta_A"] == "b"
         return Answer(asked.flags["ta_Z"].encode())
 
-    fm = Defective(vendors=[FakeVendor({"ta_A": "b"})], defaults={"ta_Z": "calm"})
-    page = site.get(site.mount(view, fm), f"/{step}")
+    fm = Flagmw(vendors=[Defective(step)], defaults={"ta_Z": "calm"})
+    page = site.get(site.mount(view, fm), f"/{step}", headers=[("Cookie", "fake_a=1")])
     assert (page.status, page.body, runs) == (200, b"calm", [f"/{step}"])
     assert total(fm, "internal_error") >= 1
     site.close(fm)

@@ -49,13 +49,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flagmw.doctor": (),
     "flagmw.cli": ("main",),
 }
-# What `Flagmw` has for the edges, and no page of the documentation names.
-FOR_EDGES = frozenset(
-    {
-        *("acommit", "asettle", "begin", "commit", "defer", "excluded", "fetch", "internal_error", "lazily"),
-        *("leaves_alone", "ready", "settle", "shadow", "shadows", "take", "touched_late"),
-    }
-)
 
 
 def lines() -> Iterator[str]:
@@ -109,7 +102,7 @@ def members(cls: type) -> set[str]:
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "flagmw":
             names |= {name for name in {**vars(base), **inspect.get_annotations(base)} if name[0] != "_"}
-    return names - FOR_EDGES if cls.__name__ == "Flagmw" else names
+    return names
 
 
 def shown(field: dataclasses.Field[Any]) -> str:

@@ -35,6 +35,7 @@ ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("_delivery",), False),
     (("_decide",), False),
     (("_shadow",), False),
+    (("_edge",), False),
     (("runtime",), False),
     (("asgi", "wsgi"), False),
     (("admin", "django", "doctor", "fastapi", "flask"), False),
@@ -44,7 +45,7 @@ ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
 PURE = frozenset({"_support.limits", "_support.tokens", "_valkey.url", "_visitor_store.base", "_shadow.report"})
 PURE |= {f"outbox.{name}" for name in ("base", "location", "policy", "purge", "worker.batches", "worker.pace")}
 # Imports that point up all the same, until the code is taken apart: (module, target).
-UPWARD = frozenset({("_delivery.delivery", "_decide.vendor_client")})
+UPWARD: frozenset[tuple[str, str]] = frozenset()
 
 ADAPTERS, TOOLS = len(ORDER) - 2, len(ORDER) - 1
 FRAMEWORKS = frozenset({"django", "fastapi", "flask", "starlette", "typer", "rich", "uvicorn", "pytest"})

@@ -15,6 +15,9 @@ import pytest
 
 import flagmw
 from flagmw import asgi, wsgi
+from flagmw._decide.decider import Decider
+from flagmw._delivery.delivery import Delivery
+from flagmw._edge.edge import Edge
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,9 +115,9 @@ def test_edges_take_the_same_options() -> None:
 
 def test_blocking_and_async_methods_take_the_same_options() -> None:
     """`decide` and `adecide`, `start` and `astart`, `close` and `aclose`, and so on, differ in colour only."""
-    pairs = ["decide", "start", "close", "settle", "commit"]
-    for name in pairs:
-        blocking, asynchronous = getattr(flagmw.Flagmw, name), getattr(flagmw.Flagmw, f"a{name}")
+    pairs = [(flagmw.Flagmw, name) for name in ("decide", "start", "close")]
+    for owner, name in [*pairs, (Decider, "decide"), (Decider, "load_visitor"), (Delivery, "commit"), (Edge, "commit")]:
+        blocking, asynchronous = getattr(owner, name), getattr(owner, f"a{name}")
         assert parameters(blocking) == parameters(asynchronous), name
         assert inspect.iscoroutinefunction(asynchronous)
 

@@ -26,7 +26,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import HTTPConnection
 
 from flagmw import Flags, Static, Visit, current
-from flagmw._decide.vendor_client import Lane
+from flagmw._decide.vendor_client import VendorClient
 from flagmw._exchange.context import Context
 from flagmw._support.counters import Counts
 from flagmw._support.limits import Deadline
@@ -466,7 +466,7 @@ async def test_A10_cancel_while_waiting_for_a_slot() -> None:
     with RawVendor() as silent:
         config = build({"vendors": [webtrends(silent.url)], "max_in_flight": 1})
         context = Context(config, Counts(), Throttle(logging.getLogger("flagmw")), time.time)
-        lane = Lane(config.vendors[0], context)
+        lane = VendorClient(config.vendors[0], context)
 
         def ask() -> asyncio.Task[Any]:
             visit, deadline = Visit(url="https://www.mysite.com/"), Deadline.after(5.0, time.monotonic())

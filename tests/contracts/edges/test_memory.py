@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flagmw import Webtrends
-from flagmw._exchange.incoming_cookies import Reader
+from flagmw._exchange.incoming_cookies import CookieReader
 from tests.contracts.edges.varied import DOMAIN, USER
 
 
@@ -25,11 +25,11 @@ def test_what_visitors_vary_is_bounded(pad: int) -> None:
 
 def test_what_is_kept_with_a_header_counts_with_it() -> None:
     """Addresses and hosts that one visitor brings add to what the header weighs, and long hosts are not kept."""
-    reader = Reader([Webtrends(DOMAIN, "a-token-of-tests", "https://www.mysite.com{path}")], 1_000_000)
+    reader = CookieReader([Webtrends(DOMAIN, "a-token-of-tests", "https://www.mysite.com{path}")], 1_000_000)
     carried = reader([f"{USER}=u"])
-    before, kept = carried.size, reader._read._weight
+    before, kept = carried.size, reader._cache._weight
     for n in range(100):
-        reader.know(carried, 0, "/" + "x" * 2000 + str(n), True, ((0, b"digest"), True))
-    assert len(carried.known) == 16
+        reader.keep_key(carried, 0, "/" + "x" * 2000 + str(n), True, ((0, b"digest"), True))
+    assert len(carried.keys) == 16
     assert carried.size - before > 16 * 2000
-    assert reader._read._weight - kept == carried.size - before
+    assert reader._cache._weight - kept == carried.size - before

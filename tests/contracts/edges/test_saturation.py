@@ -64,7 +64,7 @@ def show(seen: Seen) -> Answer:
 
 
 def waiting(fm: Flagmw) -> int:
-    return sum(places.waiting for lane in fm._lanes for places in {lane._threads, lane._tasks})
+    return sum(places.waiting for lane in fm._clients for places in {lane._threads, lane._tasks})
 
 
 def told(pages: list[Page]) -> Counter[bytes]:
@@ -197,7 +197,7 @@ def test_two_loops_and_threads_stand_in_one_line() -> None:
 
         async def a_loop() -> None:
             await on_loop()
-            for lane in fm._lanes:
+            for lane in fm._clients:
                 await lane.aio.aclose()
 
         def blocking() -> None:

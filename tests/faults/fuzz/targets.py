@@ -131,12 +131,12 @@ def _sound_line(line: str) -> None:
 
 def _settled(visit: Visit, decision: Decision) -> None:
     exchange = FLAGMW._exchange_of(visit)
-    exchange.sink = None  # collected, never delivered
-    flags = exchange.settle([decision])
+    exchange.recorder.collect_only()  # never delivered
+    flags = exchange.resolve([decision])
     repr(flags)
     for line in flags.set_cookies:
         _sound_line(line)
-    kept = {n: v for n, v in exchange.jar(0).items() if n not in visit.cookies}
+    kept = {n: v for n, v in exchange.visitor.cookies_after(0).items() if n not in visit.cookies}
     ensure(sum(len(n) + len(v) + 3 for n, v in kept.items()) <= 6144, "the cookie budget holds")
     ensure(len(kept) <= 40, "at most 40 cookies are kept")
 
@@ -381,11 +381,13 @@ def _again(saved: bytes) -> None:
     visit = exchange_saved_visitor.load(saved, NOW)
     repr(visit)
     exchange = FLAGMW._exchange_of(visit)
-    exchange.sink = None  # collected, never delivered
+    exchange.recorder.collect_only()  # never delivered
     before = exchange_saved_visitor.dump(visit, [visit.cookies])
     ensure(exchange_saved_visitor.load(before, NOW).cookies == visit.cookies, "a visitor can be saved again")
-    exchange.track("purchase", data=None, aliases=None, vendors=None, key=None, value=None, currency=None, items=None)
-    for event in exchange.drain():
+    exchange.recorder.track(
+        "purchase", data=None, aliases=None, vendors=None, key=None, value=None, currency=None, items=None
+    )
+    for event in exchange.recorder.drain():
         flow = VENDORS[0].deliver([event])
         next(flow)
         try:

@@ -7,21 +7,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from flagmw._decide.single_flight import Asked, Flights
+from flagmw._decide.single_flight import PendingCall, SingleFlight
 
 KEY = (0, b"visitor")
 
 
 @pytest.fixture
-def flights() -> Flights:
-    return Flights()
+def flights() -> SingleFlight:
+    return SingleFlight()
 
 
-def asked(flights: Flights, key: tuple[int, bytes] | None = KEY, *, late: bool = False, where: object = None) -> Asked:
-    return flights.begin(Asked(Future(), key, late, where))
+def asked(
+    flights: SingleFlight, key: tuple[int, bytes] | None = KEY, *, late: bool = False, where: object = None
+) -> PendingCall:
+    return flights.begin(PendingCall(Future(), key, late, where))
 
 
-def test_join(flights: Flights) -> None:
+def test_join(flights: SingleFlight) -> None:
     """Who asks the same while a call is under way waits for that one."""
     assert flights.join(KEY) is None
     first = asked(flights)
@@ -30,13 +32,13 @@ def test_join(flights: Flights) -> None:
     assert flights.join((0, b"other")) is None
 
 
-def test_nobody_in_particular_never_joins(flights: Flights) -> None:
+def test_nobody_in_particular_never_joins(flights: SingleFlight) -> None:
     """Calls for visitors whom nothing identifies are never shared."""
     asked(flights, None)
     assert flights.join(None) is None
 
 
-def test_each_loop_has_its_own(flights: Flights) -> None:
+def test_each_loop_has_its_own(flights: SingleFlight) -> None:
     """What one event loop waits for cannot be awaited on another, or in a thread."""
     loop = object()
     first = asked(flights, where=loop)
@@ -45,7 +47,7 @@ def test_each_loop_has_its_own(flights: Flights) -> None:
     assert flights.join(KEY, loop) is first
 
 
-def test_ended_or_overdue_calls_are_not_joined(flights: Flights) -> None:
+def test_ended_or_overdue_calls_are_not_joined(flights: SingleFlight) -> None:
     """An answer that is there is found in memory; one that is overdue is not worth waiting for."""
     first = asked(flights)
     first.future.set_result(None)
@@ -56,7 +58,7 @@ def test_ended_or_overdue_calls_are_not_joined(flights: Flights) -> None:
     assert flights.join(KEY) is None
 
 
-def test_overdue_after_the_end_is_not_overdue(flights: Flights) -> None:
+def test_overdue_after_the_end_is_not_overdue(flights: SingleFlight) -> None:
     """A call that ended at the very moment of the deadline was in time."""
     first = asked(flights)
     first.future.set_result(None)
@@ -64,7 +66,7 @@ def test_overdue_after_the_end_is_not_overdue(flights: Flights) -> None:
     assert not first.overdue
 
 
-def test_leave(flights: Flights) -> None:
+def test_leave(flights: SingleFlight) -> None:
     """The last who waits is told so."""
     first = asked(flights)
     flights.join(KEY)
@@ -72,7 +74,7 @@ def test_leave(flights: Flights) -> None:
     assert [flights.leave(first) for _ in range(3)] == [False, False, True]
 
 
-def test_landed(flights: Flights) -> None:
+def test_landed(flights: SingleFlight) -> None:
     """A call that has ended makes room, and leaves alone the one that has begun after it."""
     first, second = asked(flights), asked(flights)
     flights.landed(first)
@@ -82,7 +84,7 @@ def test_landed(flights: Flights) -> None:
     assert flights._under_way == {}
 
 
-def test_places_for_late_calls(flights: Flights) -> None:
+def test_places_for_late_calls(flights: SingleFlight) -> None:
     """So many calls may outlast their deadline at a time; each gives its place back when it ends."""
     calls = [asked(flights, (0, bytes([n])), late=flights.may_be_late(2)) for n in range(4)]
     assert [call.late for call in calls] == [True, True, False, False]
@@ -93,7 +95,7 @@ def test_places_for_late_calls(flights: Flights) -> None:
     assert not flights.may_be_late(2)
 
 
-def test_many_threads_make_one_call(flights: Flights) -> None:
+def test_many_threads_make_one_call(flights: SingleFlight) -> None:
     """Of threads that join or begin at once none waits for a call of another key, and all is tidy at the end."""
     barrier = threading.Barrier(8)
 

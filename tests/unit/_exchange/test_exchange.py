@@ -14,8 +14,10 @@ from flagmw._cookies.header import Inbound
 from flagmw._cookies.header import read as read_cookies
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.context import REFRESH_S, Context
+from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exchange import Exchange, failed
 from flagmw._exchange.outgoing_cookies import COOKIE_HEADER_MAX, COOKIES_MAX
+from flagmw._exchange.visitor import RequestVisitor
 from flagmw._support.counters import Counts
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode, Reason
@@ -79,7 +81,7 @@ class Bench:
                 **more,
             }
         )
-        return Exchange(self.context, made, [VisitorState(own) for own in inbound.own])
+        return Exchange(self.context, RequestVisitor(self.context, made, [VisitorState(own) for own in inbound.own]))
 
     def total(self, what: str, code: ErrorCode | None = None, vendor: str | None = None) -> int:
         return self.counts.total(what, vendor, code)
@@ -95,7 +97,7 @@ def pairs(exchange: Exchange) -> list[str]:
 
 def track(exchange: Exchange, metric: str = "purchase", **more: Any) -> str | None:
     nothing = dict.fromkeys(("data", "aliases", "vendors", "key", "value", "currency", "items"))
-    return exchange.track(metric, **{**nothing, **more})
+    return exchange.recorder.track(metric, **{**nothing, **more})
 
 
 # Who has an alias
@@ -104,7 +106,7 @@ def track(exchange: Exchange, metric: str = "purchase", **more: Any) -> str | No
 def test_precedence() -> None:
     """The vendor that is named first has an alias that two decide, and its place among them does not matter."""
     bench = Bench(account(1), account(2))
-    flags = bench.visit().settle([decision("v1", {"b": "1"}), decision("v2", {"a": "2", "b": "2"})])
+    flags = bench.visit().resolve([decision("v1", {"b": "1"}), decision("v2", {"a": "2", "b": "2"})])
     assert dict(flags) == {"b": "1", "a": "2"}
     assert (flags.variant("b").vendor, flags.variant("a").vendor) == ("v1", "v2")
 
@@ -112,7 +114,7 @@ def test_precedence() -> None:
 def test_a_failed_vendor_leaves_its_aliases_to_the_next() -> None:
     """Precedence is among those that answered."""
     bench = Bench(account(1), account(2))
-    flags = bench.visit().settle([failed("v1", ErrorCode.DEADLINE), decision("v2", {"b": "2"})])
+    flags = bench.visit().resolve([failed("v1", ErrorCode.DEADLINE), decision("v2", {"b": "2"})])
     assert flags["b"] == "2"
     assert flags.error_code is ErrorCode.DEADLINE
     assert flags.variant("other").reason is Reason.ERROR
@@ -121,7 +123,7 @@ def test_a_failed_vendor_leaves_its_aliases_to_the_next() -> None:
 def test_prefixes() -> None:
     """A prefix stands before all that a vendor says, and tells two vendors' aliases apart."""
     bench = Bench(account(1), account(2, prefix="two:"))
-    flags = bench.visit().settle(
+    flags = bench.visit().resolve(
         [
             decision("v1", {"b": "1"}, misses={"x": ErrorCode.VENDOR_303}),
             decision("v2", {"b": "2"}, misses={"y": ErrorCode.VENDOR_417}),
@@ -135,7 +137,7 @@ def test_prefixes() -> None:
 def test_misses() -> None:
     """The first vendor's "no" is the reason, and counts for nothing where another one decides."""
     bench = Bench(account(1), account(2))
-    flags = bench.visit().settle(
+    flags = bench.visit().resolve(
         [
             decision("v1", misses={"a": ErrorCode.VENDOR_303, "b": ErrorCode.VENDOR_302}),
             decision("v2", {"a": "2"}, misses={"b": ErrorCode.VENDOR_417}),
@@ -160,7 +162,7 @@ def test_misses() -> None:
 def test_why_nothing_was_decided(first: Any, second: Any, code: ErrorCode, reason: Reason) -> None:
     """A failure goes before a notice, the first vendor's before the second's; a notice is no error."""
     bench = Bench(account(1), account(2), defaults={"x": "b"})
-    flags = bench.visit().settle([decision("v1", **first), decision("v2", **second)])
+    flags = bench.visit().resolve([decision("v1", **first), decision("v2", **second)])
     assert (flags.variant("x").error_code, flags.variant("x").reason) == (code, reason)
     assert flags["x"] == "b"
 
@@ -173,13 +175,13 @@ def test_undecided() -> None:
     assert (flags["a"], flags.variant("a").error_code) == ("b", ErrorCode.EXCLUDED)
     assert flags.set_cookies == ()
     assert flags.track("purchase") is not None
-    assert exchange.pending
+    assert exchange.recorder.pending
 
 
 def test_rejected_parts_are_counted() -> None:
     """What was left out of an answer is counted by vendor and reason."""
     bench = Bench()
-    bench.visit().settle([decision(rejected=(ErrorCode.BAD_ALIAS, ErrorCode.BAD_ALIAS, ErrorCode.TOO_MANY))])
+    bench.visit().resolve([decision(rejected=(ErrorCode.BAD_ALIAS, ErrorCode.BAD_ALIAS, ErrorCode.TOO_MANY))])
     assert bench.total("answer_rejected", ErrorCode.BAD_ALIAS, "v1") == 2
     assert bench.total("answer_rejected", ErrorCode.TOO_MANY, "v1") == 1
 
@@ -187,7 +189,7 @@ def test_rejected_parts_are_counted() -> None:
 def test_options_reach_the_flags() -> None:
     """`on=` and `defaults=` count in settled flags, and failed reads are counted."""
     bench = Bench(on={"a": ["blue"]}, defaults={"z": "blue"})
-    flags = bench.visit().settle([decision("v1", {"a": "blue"})])
+    flags = bench.visit().resolve([decision("v1", {"a": "blue"})])
     assert flags.is_on("a")
     assert flags["z"] == "blue"
     flags.number("a", 1)
@@ -200,7 +202,7 @@ def test_options_reach_the_flags() -> None:
 def test_cookies_are_set() -> None:
     """Cookies of an answer go out with their lifetime, on the domain that the vendor names."""
     exchange = Bench().visit()
-    exchange.settle([decision("v1", {}, change(user()), change(control("a"), "WT3c", None))])
+    exchange.resolve([decision("v1", {}, change(user()), change(control("a"), "WT3c", None))])
     assert exchange.set_cookies == (
         f"{user()}=WT3new~; Max-Age={LIFE}; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
         f"{control('a')}=WT3c; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
@@ -210,7 +212,7 @@ def test_cookies_are_set() -> None:
 def test_last_of_a_name_wins() -> None:
     """Of several changes to one cookie the last is written, once."""
     exchange = Bench().visit()
-    exchange.settle([decision("v1", {}, change(user(), "WT3a"), change(control("a")), change(user(), "WT3b"))])
+    exchange.resolve([decision("v1", {}, change(user(), "WT3a"), change(control("a")), change(user(), "WT3b"))])
     assert pairs(exchange) == [f"{user()}=WT3b", f"{control('a')}=WT3new~"]
 
 
@@ -231,7 +233,7 @@ def test_V9_foreign_cookie_name_and_V10_bad_value(name: str, value: str, code: E
     """A cookie that the vendor may not set is left out and counted; the others are set."""
     bench = Bench()
     exchange = bench.visit()
-    flags = exchange.settle([decision("v1", {"a": "1"}, change(name, value), change(control("a")))])
+    flags = exchange.resolve([decision("v1", {"a": "1"}, change(name, value), change(control("a")))])
     assert names(exchange) == [control("a")]
     assert bench.total("cookie_rejected", code, "v1") == 1
     assert flags["a"] == "1"
@@ -253,7 +255,7 @@ def test_V12_V13_V14_domains(host: str, wish: str | None, domain: str | None) ->
     """A foreign or public domain gives a host-only cookie; only where a domain was possible is it counted."""
     bench = Bench()
     exchange = bench.visit(host=host, url=f"https://{host}/")
-    exchange.settle([decision("v1", {}, change(user(), domain=wish))])
+    exchange.resolve([decision("v1", {}, change(user(), domain=wish))])
     (line,) = exchange.set_cookies
     assert ("Domain" in line) == (domain is not None)
     assert domain is None or f"; Domain={domain};" in line
@@ -264,7 +266,7 @@ def test_V12_V13_V14_domains(host: str, wish: str | None, domain: str | None) ->
 def test_configured_domain() -> None:
     """`cookie_domain=` goes before what the vendor names."""
     exchange = Bench(cookie_domain="shop.mysite.com").visit(host="www.shop.mysite.com")
-    exchange.settle([decision("v1", {}, change(user()))])
+    exchange.resolve([decision("v1", {}, change(user()))])
     assert "; Domain=shop.mysite.com;" in exchange.set_cookies[0]
 
 
@@ -275,7 +277,7 @@ def test_configured_domain() -> None:
 def test_secure(option: Any, visit_secure: bool, secure: bool) -> None:
     """`Secure` follows the visitor's connection unless the configuration says otherwise."""
     exchange = Bench(cookie_secure=option).visit(secure=visit_secure)
-    exchange.settle([decision("v1", {}, change(user()))])
+    exchange.resolve([decision("v1", {}, change(user()))])
     assert ("; Secure;" in exchange.set_cookies[0]) is secure
 
 
@@ -283,7 +285,7 @@ def test_http_only() -> None:
     """The page's tag can read the vendor's cookies in hybrid mode, and nothing of the page can without."""
     for hybrid in (True, False):
         exchange = Bench(hybrid=hybrid).visit()
-        exchange.settle([decision("v1", {}, change(user()))])
+        exchange.resolve([decision("v1", {}, change(user()))])
         assert ("; HttpOnly;" in exchange.set_cookies[0]) is not hybrid
 
 
@@ -294,7 +296,7 @@ def test_known_values_are_not_set_again() -> None:
     """A session cookie that the visitor has is not set again; a changed one is."""
     bench = Bench()
     exchange = bench.visit(f"{user()}=WT3same; {control('a')}=WT3old")
-    exchange.settle([decision("v1", {}, change(user(), "WT3same", None), change(control("a"), "WT3new", None))])
+    exchange.resolve([decision("v1", {}, change(user(), "WT3same", None), change(control("a"), "WT3new", None))])
     assert pairs(exchange) == [f"{control('a')}=WT3new"]
 
 
@@ -305,7 +307,7 @@ def test_persisted_cookies_are_refreshed_once_a_day() -> None:
     for cookies, after in (("", 0), (1, 60), (1, REFRESH_S - 61), (1, 2), (1, 3600), (1, REFRESH_S)):
         bench.now += after
         exchange = bench.visit(f"{user()}=WT3same" if cookies else "")
-        exchange.settle([decision("v1", {}, change(user(), "WT3same"))])
+        exchange.resolve([decision("v1", {}, change(user(), "WT3same"))])
         sent.append(len(exchange.set_cookies))
     assert sent == [1, 0, 0, 1, 0, 1]
 
@@ -315,7 +317,7 @@ def test_unknown_age_is_refreshed() -> None:
     bench = Bench()
     for expected in (1, 0):
         exchange = bench.visit(f"{user()}=WT3same")
-        exchange.settle([decision("v1", {}, change(user(), "WT3same"))])
+        exchange.resolve([decision("v1", {}, change(user(), "WT3same"))])
         assert len(exchange.set_cookies) == expected
 
 
@@ -326,7 +328,7 @@ def test_short_lives_are_refreshed_in_time() -> None:
     for after in (0, 149, 2):
         bench.now += after
         exchange = bench.visit(f"{user()}=WT3same")
-        exchange.settle([decision("v1", {}, change(user(), "WT3same", 300))])
+        exchange.resolve([decision("v1", {}, change(user(), "WT3same", 300))])
         sent.append(len(exchange.set_cookies))
     assert sent == [1, 0, 1]
 
@@ -337,7 +339,7 @@ def test_a_clock_that_goes_back_refreshes() -> None:
     for after, expected in ((0, 1), (-10 * REFRESH_S, 1), (1, 0)):
         bench.now += after
         exchange = bench.visit(f"{user()}=WT3same")
-        exchange.settle([decision("v1", {}, change(user(), "WT3same"))])
+        exchange.resolve([decision("v1", {}, change(user(), "WT3same"))])
         assert len(exchange.set_cookies) == expected
 
 
@@ -347,7 +349,7 @@ def test_a_clock_that_goes_back_refreshes() -> None:
 def test_deletions_name_both_places() -> None:
     """A deletion goes to the host and to the domain, since nobody knows where the cookie lies."""
     exchange = Bench().visit(f"{user()}=WT3u")
-    exchange.settle([decision("v1", {}, change(user(), "", 0))])
+    exchange.resolve([decision("v1", {}, change(user(), "", 0))])
     assert exchange.set_cookies == (
         f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",
         f"{user()}=; Max-Age=0; Path=/; Domain=mysite.com; Secure; SameSite=Lax",
@@ -357,7 +359,7 @@ def test_deletions_name_both_places() -> None:
 def test_deletions_without_a_named_domain() -> None:
     """Where no domain is named, the widest possible one is meant: else the cookie would come back for ever."""
     exchange = Bench().visit(f"{user()}=WT3u", host="www.shop.mysite.co.uk")
-    exchange.settle([decision("v1", {}, change(user(), "", 0, domain=None))])
+    exchange.resolve([decision("v1", {}, change(user(), "", 0, domain=None))])
     assert [line.partition("Domain=")[2].partition(";")[0] for line in exchange.set_cookies] == ["", "mysite.co.uk"]
 
 
@@ -365,14 +367,14 @@ def test_deletions_on_hosts_without_domains() -> None:
     """On an address or a bare name there is only the host."""
     for host in ("127.0.0.1", "localhost", "::1"):
         exchange = Bench().visit(f"{user()}=WT3u", host=host)
-        exchange.settle([decision("v1", {}, change(user(), "", 0))])
+        exchange.resolve([decision("v1", {}, change(user(), "", 0))])
         assert exchange.set_cookies == (f"{user()}=; Max-Age=0; Path=/; Secure; SameSite=Lax",)
 
 
 def test_only_what_is_there_is_deleted() -> None:
     """A cookie that the visitor does not have is not deleted."""
     exchange = Bench().visit()
-    exchange.settle([decision("v1", {}, change(user(), "", 0))])
+    exchange.resolve([decision("v1", {}, change(user(), "", 0))])
     assert exchange.set_cookies == ()
 
 
@@ -381,14 +383,14 @@ def test_an_empty_cookie_is_deleted_for_every_visitor() -> None:
     bench = Bench()
     for _ in range(2):
         exchange = bench.visit(f"{user()}=")
-        exchange.settle([decision("v1", {}, change(user(), "", 0))])
+        exchange.resolve([decision("v1", {}, change(user(), "", 0))])
         assert len(exchange.set_cookies) == 2
 
 
 def test_negative_lifetimes_do_not_set() -> None:
     """A vendor that sends a value with no time to live deletes the cookie."""
     exchange = Bench().visit(f"{control('a')}=WT3c")
-    exchange.settle([decision("v1", {}, change(control("a"), "WT3c", 0))])
+    exchange.resolve([decision("v1", {}, change(control("a"), "WT3c", 0))])
     assert all("; Max-Age=0;" in line for line in exchange.set_cookies)
     assert track(exchange) is None
 
@@ -407,7 +409,7 @@ def test_V15_budget_to_the_byte(slack: int, kept: bool) -> None:
     budget = size(user(), value) + size(control("a"), value) + slack
     bench = Bench(cookie_budget=budget)
     exchange = bench.visit()
-    flags = exchange.settle([decision("v1", {"a": "1"}, change(user(), value), change(control("a"), value))])
+    flags = exchange.resolve([decision("v1", {"a": "1"}, change(user(), value), change(control("a"), value))])
     assert names(exchange) == ([user(), control("a")] if kept else [user()])
     assert ("a" in flags) is kept
     assert bench.total("cookie_rejected", ErrorCode.COOKIE_BUDGET, "v1") == (not kept)
@@ -420,7 +422,7 @@ def test_V15_who_goes_first() -> None:
     for keep, expected in ((1, [user()]), (2, ["_wt.mode-1", user()]), (3, [control("a"), "_wt.mode-1", user()])):
         bench = Bench(cookie_budget=max(512, keep * (size(control("a"), value) + 2)))
         exchange = bench.visit()
-        exchange.settle([decision("v1", {}, *(change(name, value) for name in order))])
+        exchange.resolve([decision("v1", {}, *(change(name, value) for name in order))])
         assert names(exchange) == expected
 
 
@@ -429,7 +431,7 @@ def test_V15_an_alias_without_its_cookie_is_the_default() -> None:
     bench = Bench(cookie_budget=600, defaults={"b": "old"})
     exchange = bench.visit()
     changes = [change(control(alias), "w" * 500) for alias in "ab"]
-    flags = exchange.settle([decision("v1", {"a": "1", "b": "1"}, *changes)])
+    flags = exchange.resolve([decision("v1", {"a": "1", "b": "1"}, *changes)])
     assert dict(flags) == {"a": "1"}
     assert (flags["b"], flags.variant("b").reason) == ("old", Reason.DEFAULT)
     assert flags.variant("b").error_code is ErrorCode.COOKIE_BUDGET
@@ -440,7 +442,7 @@ def test_V15_with_a_prefix() -> None:
     """The alias that goes is the one that the site knows, with the vendor's prefix."""
     bench = Bench(account(1, prefix="p:"), cookie_budget=512)
     exchange = bench.visit()
-    flags = exchange.settle([decision("v1", {"a": "1"}, change(control("a"), "w" * 600))])
+    flags = exchange.resolve([decision("v1", {"a": "1"}, change(control("a"), "w" * 600))])
     assert flags.variant("p:a").error_code is ErrorCode.COOKIE_BUDGET
 
 
@@ -448,7 +450,7 @@ def test_V15_another_vendors_variant_stays() -> None:
     """A vendor whose cookie goes does not take the alias from the vendor that has it."""
     bench = Bench(account(1), account(2), cookie_budget=700)
     exchange = bench.visit()
-    flags = exchange.settle(
+    flags = exchange.resolve(
         [
             decision("v1", {"a": "one"}, change(control("a", 1), "w" * 400)),
             decision("v2", {"a": "two"}, change(control("a", 2), "w" * 400)),
@@ -463,7 +465,7 @@ def test_V15_the_sites_own_cookies_count() -> None:
     bench = Bench()
     site = "s=" + "x" * (COOKIE_HEADER_MAX - 102)
     exchange = bench.visit(site)
-    exchange.settle([decision("v1", {}, change(user(), "w" * 50), change(control("a"), "w" * 50))])
+    exchange.resolve([decision("v1", {}, change(user(), "w" * 50), change(control("a"), "w" * 50))])
     assert names(exchange) == [user()]
 
 
@@ -472,12 +474,12 @@ def test_V15_what_a_vendor_only_reads_is_not_deleted() -> None:
     project = Contentstack("64c7787b333555469a861224", lytics=True)
     bench = Bench(project, cookie_budget=600)
     exchange = bench.visit(f"seerid={'s' * 300}; cs-lytics-audiences={'a' * 300}; cs-personalize-user-uid=u1")
-    exchange.settle([decision("contentstack")])
+    exchange.resolve([decision("contentstack")])
     assert pairs(exchange) == ["cs-personalize-user-uid="] * 2
-    assert {"seerid", "cs-lytics-audiences"} == set(exchange.jar(0))
+    assert {"seerid", "cs-lytics-audiences"} == set(exchange.visitor.cookies_after(0))
     assert bench.total("cookie_rejected", ErrorCode.COOKIE_BUDGET) == 1
     only_theirs = bench.visit(f"seerid={'s' * 300}; cs-lytics-audiences={'a' * 300}")
-    only_theirs.settle([decision("contentstack")])
+    only_theirs.resolve([decision("contentstack")])
     assert only_theirs.set_cookies == ()
 
 
@@ -485,7 +487,7 @@ def test_V15_inbound_cookies_are_given_up() -> None:
     """A cookie that the visitor has and that finds no room any more is deleted where it lies."""
     bench = Bench(cookie_budget=600)
     exchange = bench.visit(f"{control('old')}={'w' * 500}")
-    exchange.settle([decision("v1", {}, change(user(), "w" * 500))])
+    exchange.resolve([decision("v1", {}, change(user(), "w" * 500))])
     assert pairs(exchange) == [f"{user()}={'w' * 500}", f"{control('old')}=", f"{control('old')}="]
     assert [("Domain=mysite.com" in line) for line in exchange.set_cookies] == [True, False, True]
     assert track(exchange) is None
@@ -495,7 +497,7 @@ def test_V15_inbound_cookies_are_given_up_without_an_answer() -> None:
     """Also when the vendor failed, what no longer fits is deleted, on the host and on its domain."""
     bench = Bench()
     exchange = bench.visit(f"s={'x' * 7700}; {control('old')}={'w' * 500}")
-    exchange.settle([failed("v1", ErrorCode.DEADLINE)])
+    exchange.resolve([failed("v1", ErrorCode.DEADLINE)])
     assert len(exchange.set_cookies) == 2
     assert "; Domain=mysite.com;" in exchange.set_cookies[1]
 
@@ -504,7 +506,7 @@ def test_V15_inbound_cookies_are_given_up_without_an_answer() -> None:
 def test_V15_number_of_cookies(count: int, kept: int) -> None:
     """At most 40 cookies are kept in one browser."""
     exchange = Bench(cookie_budget=65_536).visit()
-    exchange.settle([decision("v1", {}, *(change(control(f"t{n}"), "w") for n in range(count)))])
+    exchange.resolve([decision("v1", {}, *(change(control(f"t{n}"), "w") for n in range(count)))])
     assert len(exchange.set_cookies) == kept
 
 
@@ -522,8 +524,8 @@ def test_V15_the_budget_always_holds(changes: list[Any], inbound: list[Any], bud
     )
     wanted = [change(control(f"t{n}"), "w" * length, age) for n, length, age in changes]
     decided = {f"t{n}": "1" for n, _, age in changes}
-    flags = exchange.settle([decision("v1", decided, *wanted)])
-    jar = dict(exchange.states[0].cookies)
+    flags = exchange.resolve([decision("v1", decided, *wanted)])
+    jar = dict(exchange.visitor.states[0].cookies)
     for line in exchange.set_cookies:
         pair, _, attributes = line.partition("; ")
         name, _, value = pair.partition("=")
@@ -531,7 +533,7 @@ def test_V15_the_budget_always_holds(changes: list[Any], inbound: list[Any], bud
             jar.pop(name, None)
         else:
             jar[name] = value
-    room = max(0, min(budget, COOKIE_HEADER_MAX - exchange.visit.site_cookie_bytes))
+    room = max(0, min(budget, COOKIE_HEADER_MAX - exchange.visitor.visit.site_cookie_bytes))
     assert sum(size(name, value) for name, value in jar.items()) <= room
     deleted = {name for name, age in {c.name: c.max_age_s for c in wanted}.items() if age == 0}
     assert {control(alias) for alias in flags} <= jar.keys() | deleted
@@ -545,26 +547,26 @@ def test_a_track_becomes_an_event() -> None:
     bench = Bench()
     bench.now = NOW + 5.5
     exchange = bench.visit(f"{user()}=WT3u; {control('a')}=WT3a; {control('b')}=WT3b; site=1", user_id="u-1")
-    flags = exchange.settle([decision()])
+    flags = exchange.resolve([decision()])
     ident = flags.track("purchase", data={"revenue": 49.9}, aliases=["a", "zzz"], key="order-1", value=3)
-    (event,) = exchange.drain()
+    (event,) = exchange.recorder.drain()
     assert (event.vendor, event.kind, event.aliases, event.at_most_once) == ("v1", "track", ("a",), False)
     assert (event.track.id, event.track.metric, event.track.key) == (ident, "purchase", "order-1")
     assert event.track.occurred_at == NOW + 5.5
     assert dict(event.visit.cookies) == {user(): "WT3u", control("a"): "WT3a"}
-    assert event.visit.url == exchange.visit.url
+    assert event.visit.url == exchange.visitor.visit.url
     assert event.id != ident
-    assert not exchange.pending and exchange.drain() == []
+    assert not exchange.recorder.pending and exchange.recorder.drain() == []
 
 
 def test_cookies_of_this_very_response_count() -> None:
     """A visitor who got into a test with this request converts in it, with the cookies that they are just given."""
     exchange = Bench().visit(f"{user()}=WT3old; {control('gone')}=WT3g")
-    exchange.settle(
+    exchange.resolve(
         [decision("v1", {}, change(user(), "WT3new"), change(control("a"), "WT3a"), change(control("gone"), "", 0))]
     )
     assert track(exchange) is not None
-    (event,) = exchange.drain()
+    (event,) = exchange.recorder.drain()
     assert event.aliases == ("a",)
     assert dict(event.visit.cookies) == {user(): "WT3new", control("a"): "WT3a"}
 
@@ -574,19 +576,19 @@ def test_every_enrolled_alias_without_aliases() -> None:
     exchange = Bench().visit(f"{control('b')}=1; {control('a')}=2")
     exchange.undecided(ErrorCode.EXCLUDED)
     track(exchange)
-    assert exchange.drain()[0].aliases == ("b", "a")
+    assert exchange.recorder.drain()[0].aliases == ("b", "a")
 
 
 def test_no_control_cookie_is_skipped() -> None:
     """A visitor who is in no test makes no row; that is counted."""
     bench = Bench()
     exchange = bench.visit(f"{user()}=WT3u")
-    exchange.settle([decision()])
+    exchange.resolve([decision()])
     assert track(exchange) is None
     assert track(exchange, aliases=["a"]) is None
     assert track(exchange, vendors=["nobody"]) is None
     assert bench.total("track_skipped", ErrorCode.SKIPPED) == 3
-    assert not exchange.pending
+    assert not exchange.recorder.pending
 
 
 def test_one_row_per_vendor() -> None:
@@ -594,13 +596,13 @@ def test_one_row_per_vendor() -> None:
     bench = Bench(account(1), account(2, at_most_once=True))
     exchange = bench.visit(f"{control('a', 1)}=1; {control('b', 2)}=2")
     ident = track(exchange)
-    first, second = exchange.drain()
+    first, second = exchange.recorder.drain()
     assert (first.vendor, first.aliases, second.vendor, second.aliases) == ("v1", ("a",), "v2", ("b",))
     assert first.track.id == second.track.id == ident
     assert first.id != second.id
     assert (first.at_most_once, second.at_most_once) == (False, True)
     assert track(exchange, vendors=["v2"]) is not None
-    assert [event.vendor for event in exchange.drain()] == ["v2"]
+    assert [event.vendor for event in exchange.recorder.drain()] == ["v2"]
 
 
 def test_prefixes_in_aliases() -> None:
@@ -608,11 +610,14 @@ def test_prefixes_in_aliases() -> None:
     bench = Bench(account(1, prefix="one:"), account(2))
     exchange = bench.visit(f"{control('a', 1)}=1; {control('a', 2)}=2; {control('one:a', 2)}=3")
     track(exchange, aliases=["one:a"])
-    assert [(event.vendor, event.aliases) for event in exchange.drain()] == [("v1", ("a",)), ("v2", ("one:a",))]
+    assert [(event.vendor, event.aliases) for event in exchange.recorder.drain()] == [
+        ("v1", ("a",)),
+        ("v2", ("one:a",)),
+    ]
     track(exchange, aliases=["a"])
-    assert [(event.vendor, event.aliases) for event in exchange.drain()] == [("v2", ("a",))]
+    assert [(event.vendor, event.aliases) for event in exchange.recorder.drain()] == [("v2", ("a",))]
     track(exchange)
-    assert [event.vendor for event in exchange.drain()] == ["v1", "v2"]
+    assert [event.vendor for event in exchange.recorder.drain()] == ["v1", "v2"]
 
 
 def test_events_go_to_the_sink_at_once() -> None:
@@ -624,9 +629,9 @@ def test_events_go_to_the_sink_at_once() -> None:
         taken.extend(events)
 
     exchange = bench.visit(f"{control('a')}=1")
-    exchange.sink = sink
+    exchange.recorder.send_to(EventSink(sink))
     track(exchange)
-    assert len(taken) == 1 and not exchange.pending
+    assert len(taken) == 1 and not exchange.recorder.pending
 
 
 def test_events_of_a_visitor_share_a_key() -> None:
@@ -637,7 +642,7 @@ def test_events_of_a_visitor_share_a_key() -> None:
         for _ in range(2):
             exchange = bench.visit(cookies, user_id=user_id)
             track(exchange)
-            keys.append(exchange.drain()[0].visitor_key)
+            keys.append(exchange.recorder.drain()[0].visitor_key)
     assert keys[0] == keys[1] != keys[2] == keys[3]
 
 
@@ -706,7 +711,7 @@ def test_a_metric_that_one_vendor_refuses() -> None:
     bench = Bench(*vendors)
     exchange = bench.visit(f"{control('a', 1)}=1")
     assert track(exchange, "shop.purchase!") is not None
-    assert [event.vendor for event in exchange.drain()] == ["v2"]
+    assert [event.vendor for event in exchange.recorder.drain()] == ["v2"]
     assert bench.total("track_dropped", ErrorCode.BAD_METRIC, "v1") == 1
     with pytest.raises(ValueError, match="metric"):
         track(Bench(*vendors, debug=True).visit(), "shop.purchase!")
@@ -726,14 +731,14 @@ def test_save_and_load() -> None:
         data={"plan": "gold", "n": 2, "f": 0.5, "b": True},
         staging=True,
     )
-    flags = exchange.settle([decision("v1", {}, change(user(), "WT3new")), decision("v2")])
+    flags = exchange.resolve([decision("v1", {}, change(user(), "WT3new")), decision("v2")])
     visit = saved_visitor.load(flags.save(), NOW + 60)
     assert dict(visit.cookies) == {user(): "WT3new", control("a", 2): "WT3a"}
     assert visit.now == NOW + 60
     for name in ("url", "host", "path", "client_ip", "user_agent", "user_id", "staging", "secure", "method"):
-        assert getattr(visit, name) == getattr(exchange.visit, name)
+        assert getattr(visit, name) == getattr(exchange.visitor.visit, name)
     assert dict(visit.data) == {"plan": "gold", "n": 2, "f": 0.5, "b": True}
-    assert visit.fresh_id != exchange.visit.fresh_id
+    assert visit.fresh_id != exchange.visitor.visit.fresh_id
 
 
 @pytest.mark.parametrize(
@@ -759,7 +764,7 @@ def test_load_refuses_what_was_not_saved(saved: Any) -> None:
         saved_visitor.load(saved, NOW)
 
 
-SOUND = Bench().visit(f"{user()}=WT3u").save()
+SOUND = Bench().visit(f"{user()}=WT3u").recorder.save()
 
 
 @pytest.mark.parametrize(

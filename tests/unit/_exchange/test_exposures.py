@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._exchange.exposures import MemorySeen, stripped, visitor_of
+from flagmw._exchange.exposures import MemoryExposures, stripped, visitor_of
 from flagmw.types import Factor, Variant
 
 NOW = 1_800_000_000.0
@@ -15,7 +15,7 @@ ONE = ("wt", "ada", "ta_A", "1")
 
 def test_first_within_the_time() -> None:
     """Once reported, a view is reported again only when the time is over, and then holds as long again."""
-    seen = MemorySeen()
+    seen = MemoryExposures()
     told = [seen.first(*ONE, 60, NOW + after) for after in (0, 1, 59.9, 60, 61, 119, 120)]
     assert told == [True, False, False, True, False, False, True]
 
@@ -23,7 +23,7 @@ def test_first_within_the_time() -> None:
 @pytest.mark.parametrize("place", range(4))
 def test_every_part_counts(place: int) -> None:
     """Another vendor, visitor, alias or variant is another view."""
-    seen = MemorySeen()
+    seen = MemoryExposures()
     assert seen.first(*ONE, 60, NOW)
     other = [*ONE]
     other[place] += "x"
@@ -33,7 +33,7 @@ def test_every_part_counts(place: int) -> None:
 
 def test_clock_that_goes_back() -> None:
     """A clock that is set back by an hour silences nobody for an hour."""
-    seen = MemorySeen()
+    seen = MemoryExposures()
     assert seen.first(*ONE, 60, NOW)
     assert seen.first(*ONE, 60, NOW - 3600)
     assert not seen.first(*ONE, 60, NOW - 3599)
@@ -41,13 +41,13 @@ def test_clock_that_goes_back() -> None:
 
 def test_no_time_at_all() -> None:
     """With a time of nothing every read is a view."""
-    seen = MemorySeen()
+    seen = MemoryExposures()
     assert [seen.first(*ONE, 0, NOW) for _ in range(3)] == [True] * 3
 
 
 def test_bounded() -> None:
     """What is remembered is bounded: the oldest view may be reported once more, never the latest."""
-    seen = MemorySeen(100)
+    seen = MemoryExposures(100)
     for n in range(1000):
         assert seen.first("wt", str(n), "ta_A", "1", 60, NOW)
     assert not seen.first("wt", "999", "ta_A", "1", 60, NOW)
@@ -57,7 +57,7 @@ def test_bounded() -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.floats(0, 10)), max_size=30))
 def test_never_twice_within_the_time(reads: list[tuple[str, str, float]]) -> None:
     """Whatever the order, two reports of one view are at least the time apart."""
-    seen, now = MemorySeen(), NOW
+    seen, now = MemoryExposures(), NOW
     last: dict[tuple[str, str], float] = {}
     for visitor, alias, pause in reads:
         now += pause

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._exchange.remembered import DIGEST_BYTES, Binder, Key, Remembered, memory, pack, unpack
+from flagmw._exchange.context import VendorTraits
+from flagmw._exchange.remembered import DIGEST_BYTES, Key, RememberedDecision, ReuseKey, memory, pack, unpack
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Variant, VisitorState
 from flagmw.vendors.monetate import Monetate
@@ -34,7 +35,7 @@ def account(**options: Any) -> Webtrends:
 VENDORS = (account(), account(domain_id=2, name="v2"), account(domain_id=3, name="v3"))
 
 
-def key(binder: Binder, cookies: Any = USER, address: str = "/a", user: str | None = None, **data: Any) -> Key:
+def key(binder: ReuseKey, cookies: Any = USER, address: str = "/a", user: str | None = None, **data: Any) -> Key:
     return binder.key(VisitorState(cookies), address, user, data, recorded=True)[0]
 
 
@@ -59,9 +60,9 @@ OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_digest_binds_the_vendors_options(option: str) -> None:
     """What was decided under another option is not remembered under this one."""
-    usual = Binder(0, account())
-    assert key(usual) == key(Binder(0, account()))
-    assert key(usual) != key(Binder(0, account(**{option: OPTIONS[option]})))
+    usual = ReuseKey(0, VendorTraits(account()))
+    assert key(usual) == key(ReuseKey(0, VendorTraits(account())))
+    assert key(usual) != key(ReuseKey(0, VendorTraits(account(**{option: OPTIONS[option]}))))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_digest_binds_the_vendors_options(option: str) -> None:
 def test_digest_binds_the_options_of_monetate(option: str, value: Any) -> None:
     """As for Webtrends: its options are in objects of other kinds too."""
     made = [Monetate("acme", "a-701b337c/p/example.com", **more) for more in ({}, {}, {option: value})]
-    one, same, other = (key(Binder(0, vendor), {"mt.v": "2.1.1"}) for vendor in made)
+    one, same, other = (key(ReuseKey(0, VendorTraits(vendor)), {"mt.v": "2.1.1"}) for vendor in made)
     assert one == same
     assert one != other
 
@@ -87,7 +88,7 @@ def digests() -> str:
         account(data={"a": "1", "b": 2}, extra_params={"x": [1, {"y": None}]}),
         Monetate("acme", "a-701b337c/p/example.com", flag_map={"1": "a", "2": "b"}),
     ]
-    return " ".join(key(Binder(n, vendor))[1].hex() for n, vendor in enumerate(vendors))
+    return " ".join(key(ReuseKey(n, VendorTraits(vendor)))[1].hex() for n, vendor in enumerate(vendors))
 
 
 def test_digest_is_the_same_on_every_machine() -> None:
@@ -109,7 +110,7 @@ def test_digest_is_the_same_on_every_machine() -> None:
 
 def test_digest_binds_the_visitor() -> None:
     """Other cookies, another page, user or attribute is another decision; the order of attributes is not."""
-    binder = Binder(0, account())
+    binder = ReuseKey(0, VendorTraits(account()))
     keys = [
         key(binder),
         key(binder, {}),
@@ -122,7 +123,7 @@ def test_digest_binds_the_visitor() -> None:
         key(binder, tier="silver"),
         key(binder, tier="gold", age=3),
         key(binder, tier="gold", age="3"),
-        key(Binder(1, account())),
+        key(ReuseKey(1, VendorTraits(account()))),
     ]
     assert len(set(keys)) == len(keys)
     assert key(binder, tier="gold", age=3) == key(binder, age=3, tier="gold")
@@ -131,7 +132,7 @@ def test_digest_binds_the_visitor() -> None:
 
 def test_digest_binds_whether_the_visit_counts() -> None:
     """What was decided without counting a view is not served to a visitor who has agreed to be counted."""
-    binder = Binder(0, account())
+    binder = ReuseKey(0, VendorTraits(account()))
     counted, uncounted = (binder.key(VisitorState(USER), "", None, {}, recorded=told)[0] for told in (True, False))
     assert counted != uncounted
 
@@ -142,12 +143,12 @@ def test_digest_binds_whether_the_visit_counts() -> None:
 )
 def test_who_is_known(cookies: dict[str, str], user: str | None, known: bool) -> None:
     """By a vendor's cookie or by the site's own id; a visitor with neither is nobody in particular."""
-    assert Binder(0, account()).key(VisitorState(cookies), "", user, {}, recorded=True)[1] is known
+    assert ReuseKey(0, VendorTraits(account())).key(VisitorState(cookies), "", user, {}, recorded=True)[1] is known
 
 
 def test_what_the_site_says_of_its_visitors_cannot_break_it() -> None:
     """A visit made by hand may hold what no digest is made of; then nothing is remembered, and nothing raised."""
-    binder = Binder(0, account())
+    binder = ReuseKey(0, VendorTraits(account()))
     for bad in ({"when": object()}, {"text": "\udc80"}, {"big": 1 << 80}):
         with pytest.raises(TypeError):
             binder.key(VisitorState(USER), "", None, bad, recorded=True)  # type: ignore[arg-type]
@@ -177,8 +178,8 @@ variants = st.builds(
 
 
 @st.composite
-def parts(draw: st.DrawFn) -> list[tuple[bytes, Remembered] | None]:
-    made: list[tuple[bytes, Remembered] | None] = []
+def parts(draw: st.DrawFn) -> list[tuple[bytes, RememberedDecision] | None]:
+    made: list[tuple[bytes, RememberedDecision] | None] = []
     for vendor in VENDORS:
         if draw(st.booleans()):
             made.append(None)
@@ -199,12 +200,12 @@ def parts(draw: st.DrawFn) -> list[tuple[bytes, Remembered] | None]:
             hints=draw(st.dictionaries(texts, json_values, max_size=2)),
         )  # fmt: skip
         digest = draw(st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES))
-        made.append((digest, Remembered(decision, float(draw(st.integers(0, 1 << 40))))))
+        made.append((digest, RememberedDecision(decision, float(draw(st.integers(0, 1 << 40))))))
     return made
 
 
 @given(parts())
-def test_packed_decisions_come_back(made: list[tuple[bytes, Remembered] | None]) -> None:
+def test_packed_decisions_come_back(made: list[tuple[bytes, RememberedDecision] | None]) -> None:
     """All that a view can see of a decision survives the way through a cookie, empty parts and odd texts too."""
     expected = {(n, part[0]): part[1] for n, part in enumerate(made) if part is not None}
     assert unpack(pack(made), VENDORS) == expected
@@ -221,12 +222,12 @@ def test_other_shapes_are_nothing_or_decisions(rows: Any) -> None:
     """JSON of any other shape does not raise either."""
     for document in (rows, [rows, rows, rows], [["", 1, None, None, rows, rows, rows]] * 3):
         text = urlsafe_b64encode(zlib.compress(orjson.dumps(document))).decode()
-        assert all(isinstance(part, Remembered) for part in unpack(text, VENDORS).values())
+        assert all(isinstance(part, RememberedDecision) for part in unpack(text, VENDORS).values())
 
 
 def test_another_number_of_vendors_remembers_nothing() -> None:
     """With a vendor more or less nobody knows whose part is whose."""
-    text = pack([(b"d" * DIGEST_BYTES, Remembered(Decision(vendor="v1"), NOW))])
+    text = pack([(b"d" * DIGEST_BYTES, RememberedDecision(Decision(vendor="v1"), NOW))])
     assert len(unpack(text, VENDORS[:1])) == 1
     assert unpack(text, VENDORS) == {}
 
@@ -257,7 +258,7 @@ def variant(n: int) -> Variant:
 def test_size_in_a_cookie(tests: int, most: int) -> None:
     """Twenty-five tests with all their identifiers fit into a cookie of 2,048 characters."""
     decision = Decision(vendor="v1", variants={f"ta_Project{n}": variant(n) for n in range(tests)})
-    size = len(pack([(b"d" * DIGEST_BYTES, Remembered(decision, NOW))]))
+    size = len(pack([(b"d" * DIGEST_BYTES, RememberedDecision(decision, NOW))]))
     print(f"{tests} tests: {size} characters")
     assert size < most
 
@@ -276,7 +277,7 @@ def test_remembered_as_it_is_served_again() -> None:
         advice="do",
         log="l",
     )
-    kept = Remembered(made, NOW)
+    kept = RememberedDecision(made, NOW)
     assert (kept.decision.variants["a"].reason, kept.decision.cookies) == (Reason.CACHED, (change,))
     assert (kept.decision.rejected, kept.decision.advice, kept.decision.log) == ((), None, None)
     late = kept.stale(ErrorCode.DEADLINE)
@@ -287,7 +288,7 @@ def test_remembered_as_it_is_served_again() -> None:
 @pytest.mark.parametrize(("age", "holds"), [(0, True), (299.9, True), (300, False), (-60, True), (-61, False)])
 def test_how_long_it_holds(age: float, holds: bool) -> None:
     """As long as it says; a clock that went back by no more than a minute makes nothing old."""
-    assert Remembered(Decision(vendor="v1"), NOW).within(300, NOW + age) is holds
+    assert RememberedDecision(Decision(vendor="v1"), NOW).within(300, NOW + age) is holds
 
 
 def test_memory_is_bounded() -> None:
@@ -295,7 +296,7 @@ def test_memory_is_bounded() -> None:
     decision = Decision(vendor="v1", variants={f"ta_Project{n}": variant(n) for n in range(4)})
     kept = memory(5_000_000)
     for n in range(10_000):
-        kept.put((0, n.to_bytes(DIGEST_BYTES, "big")), Remembered(decision, NOW))
+        kept.put((0, n.to_bytes(DIGEST_BYTES, "big")), RememberedDecision(decision, NOW))
     assert 800 < len(kept) < 2_000
     assert kept.get((0, (9_999).to_bytes(DIGEST_BYTES, "big"))) is not None
     assert kept.get((0, bytes(DIGEST_BYTES))) is None
@@ -304,8 +305,8 @@ def test_memory_is_bounded() -> None:
 def test_one_that_is_larger_than_all_memory_is_not_kept() -> None:
     """It would push out everybody else's and then not fit."""
     kept = memory(4_000)
-    kept.put((0, b"small"), Remembered(Decision(vendor="v1"), NOW))
-    kept.put((0, b"large"), Remembered(Decision(vendor="v1", hints={"text": "x" * 10_000}), NOW))
+    kept.put((0, b"small"), RememberedDecision(Decision(vendor="v1"), NOW))
+    kept.put((0, b"large"), RememberedDecision(Decision(vendor="v1", hints={"text": "x" * 10_000}), NOW))
     assert kept.get((0, b"large")) is None
     assert kept.get((0, b"small")) is not None
 
@@ -318,7 +319,7 @@ def test_estimate_is_near_what_is_used() -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for n in range(500):
-        text = pack([(n.to_bytes(DIGEST_BYTES, "big"), Remembered(_own(n), NOW))])
+        text = pack([(n.to_bytes(DIGEST_BYTES, "big"), RememberedDecision(_own(n), NOW))])
         ((found, part),) = unpack(text, VENDORS[:1]).items()
         kept.put(found, part)
     used = tracemalloc.get_traced_memory()[0] - before
