@@ -1,4 +1,4 @@
-"""Read the visitor's Cookie header and write Set-Cookie, without a framework's or the standard library's parser.
+"""Read the Cookie header and write Set-Cookie.
 
 Those drop the whole header at one odd name, unquote in quadratic time, or let CR and LF through attributes.
 Vendors' names may hold a space (`_wt.control-1-ta_Project 1`), which RFC 6265 does not call a token but
@@ -29,7 +29,7 @@ _PRINTABLE = re.compile(r"[ -:<-~]*")
 
 
 @dataclass(slots=True)
-class Inbound:
+class ParsedCookies:
     """What was found in a Cookie header.
 
     Attributes:
@@ -43,12 +43,12 @@ class Inbound:
     rejected: list[ErrorCode] = field(default_factory=list)
 
 
-def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
+def read(headers: Iterable[str], rules: list[CookieRule]) -> ParsedCookies:
     """Pick the vendors' own cookies out of the raw Cookie *headers* (there may be several in HTTP/2).
 
     At most 16 KiB and 200 pairs are looked at; the rest is left alone. Values are never unquoted or decoded.
     """
-    found = Inbound([{} for _ in rules])
+    found = ParsedCookies([{} for _ in rules])
     budget, pairs = HEADER_MAX_BYTES, PAIRS_MAX
     prefixes = _prefixes(*[rule.prefixes for rule in rules])
     for header in headers:

@@ -1,4 +1,4 @@
-"""Rules for cookies: which are one party's, and what they may hold."""
+"""Rules for one party's cookies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One try of a call: its time, whether bytes of it may have left, and how it is cut from outside."""
+"""One attempt of a call: its deadline, progress and cancellation."""
 
 from __future__ import annotations
 

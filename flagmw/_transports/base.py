@@ -1,4 +1,4 @@
-"""What all transports are given, and the check of a `transport=` option."""
+"""The settings of all transports, and the check of `transport=`."""
 
 from __future__ import annotations
 

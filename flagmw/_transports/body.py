@@ -1,4 +1,4 @@
-"""Take a vendor's body in, chunk by chunk, without ever holding more of it than was agreed. No I/O."""
+"""Bounded, decoded response bodies. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take addresses, headers and failures of calls apart, the same for every HTTP library. No I/O."""
+"""Addresses, headers and errors, alike for all HTTP libraries. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from flagmw._transports.body import Body, Limits
-from flagmw._transports.connection import Wire
+from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Reply
@@ -49,7 +49,7 @@ class Target(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Answer(NamedTuple):
+class RawReply(NamedTuple):
     """What came back: the header lines as received, the body decoded."""
 
     status: int
@@ -216,7 +216,7 @@ def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits
     return Body(limits, encodings, spent=spent, announced=announced)
 
 
-def reply(answer: Answer, elapsed_s: float) -> Reply:
+def reply(answer: RawReply, elapsed_s: float) -> Reply:
     """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us.
 
     Raises:
@@ -232,7 +232,7 @@ def reply(answer: Answer, elapsed_s: float) -> Reply:
     return Reply(status=answer.status, headers=headers, body=answer.body, elapsed_s=elapsed_s)
 
 
-def explain_other(error: Exception, wire: Wire) -> TransportError:
+def explain_other(error: Exception, wire: SocketStream) -> TransportError:
     """Say what an exception means that is none of an HTTP library's."""
     if isinstance(error, TransportError):
         return error

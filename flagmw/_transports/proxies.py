@@ -1,4 +1,4 @@
-"""Use the proxies that the environment names, where they are asked for. No I/O."""
+"""Proxies from the environment. No I/O."""
 
 from __future__ import annotations
 

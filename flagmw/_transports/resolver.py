@@ -1,4 +1,4 @@
-"""Find a vendor's addresses and its certificate authorities. Used by both drivers."""
+"""A vendor's addresses and certificate authorities, for both drivers."""
 
 from __future__ import annotations
 

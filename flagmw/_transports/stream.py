@@ -1,4 +1,4 @@
-"""Sockets for the blocking driver: every wait ends at the deadline of the call."""
+"""Blocking sockets with a deadline for every wait."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from flagmw._transports import resolver
-from flagmw._transports.connection import Wire
+from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
 
-def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], float]) -> BlockingWire:
+def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], float]) -> BlockingStream:
     """Resolve *host* and connect to the first address that answers, before *at* on the *clock*.
 
     Raises:
@@ -44,12 +44,12 @@ def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], 
                 raise
             failure = error
         else:
-            return BlockingWire(sock, clock)
+            return BlockingStream(sock, clock)
     late = at - clock() <= 0
     raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from failure
 
 
-class BlockingWire(Wire):
+class BlockingStream(SocketStream):
     """A blocking socket that is clipped to the deadline before each wait."""
 
     def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""Who is let through to the vendors: what the visitor has agreed to, and whether there is a visitor at all."""
+"""Consent and bots: requests that may reach the vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a request into a `Visit`: what vendors may know of it, cleaned and cut to size."""
+"""Turn a request into a `Visit`, cleaned and shortened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to a visitor who opens an override's link: a question, and a redirect after the yes.
+"""The confirmation page and redirect of an override link.
 
 A link is not proof that its visitor wants what it does: anybody who has one can make somebody else open it. So what it
 chooses is kept only after a yes on a page of ours, which no other page can give: the yes carries a value that belongs

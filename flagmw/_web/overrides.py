@@ -1,4 +1,4 @@
-"""QA overrides: signed tokens by which a tester chooses variants, tests in staging, and vendors' own previews.
+"""QA overrides: signed tokens that choose variants.
 
 A token comes by the query parameter or cookie `flagmw_override` or the header `Flagmw-Override`. One that came by the
 query is kept in the cookie until it runs out, once the visitor has said yes to that; `flagmw_override=off` takes it

@@ -1,4 +1,4 @@
-"""Decide what a response's headers become: cookies, and who may keep a copy.
+"""Response headers: cookies and cache rules.
 
 Rules: a response for which flags were looked at is this visitor's own. One that shared caches may store gets
 no cookie. 304 and 1xx get none ever (RFC 9111 sections 3 and 4.3.4: a 304 would freshen what others are served).

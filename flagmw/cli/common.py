@@ -1,4 +1,4 @@
-"""What the commands share: options, a `Flagmw` from a configuration, and how a command fails."""
+"""Options, runtime and errors that the commands share."""
 
 from __future__ import annotations
 

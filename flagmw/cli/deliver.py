@@ -1,4 +1,4 @@
-"""`flagmw deliver`: delivery as a process of its own."""
+"""`flagmw deliver`: delivery in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `flagmw` command: sandbox, one decision, one track, delivery, the outbox, overrides, reports, an examination."""
+"""The `flagmw` command and its subcommands."""
 
 from __future__ import annotations
 

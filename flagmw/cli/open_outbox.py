@@ -1,4 +1,4 @@
-"""How commands get at an outbox: the files of this machine, and the part on a server; and `flagmw purge`."""
+"""Open an outbox for the commands; `flagmw purge`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flagmw outbox`: what waits for delivery, what was laid aside, and what can be done about it."""
+"""`flagmw outbox`: queued events and dead letters."""
 
 from __future__ import annotations
 

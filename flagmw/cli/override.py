@@ -1,4 +1,4 @@
-"""`flagmw override mint`: links, cookies and headers by which a tester chooses variants."""
+"""`flagmw override mint`: links, cookies and headers for testers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flagmw shadow report`: how vendors that only shadow compare with what was served."""
+"""`flagmw shadow report`: compare shadow vendors with the served decisions."""
 
 from __future__ import annotations
 

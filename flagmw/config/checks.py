@@ -1,4 +1,4 @@
-"""Checks of single options: each returns the value in its final form or raises, naming the option and the cure."""
+"""Checks of single options. Errors name the option and the cure."""
 
 from __future__ import annotations
 

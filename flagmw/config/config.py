@@ -1,4 +1,4 @@
-"""The options of flagmw: one frozen dataclass, and the ways to fill it.
+"""The options of flagmw, and the ways to fill them.
 
 Precedence in `from_mapping`: environment (`FLAGMW_*`) over the mapping given in code over a TOML file.
 """

@@ -1,4 +1,4 @@
-"""Where options come from besides code: TOML files, environment variables, and tables that describe vendors."""
+"""Options from TOML files, environment variables and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An `Event` as bytes, for stores that outlive the process, and back.
+"""Events as bytes for stores that outlive the process.
 
 The bytes are JSON with a version. A reader passes over fields that it does not know; an event of a newer version,
 or with a word in it that this code has not learnt yet, is `Unreadable`: the store leaves it for code that can.

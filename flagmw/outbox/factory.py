@@ -1,4 +1,4 @@
-"""Make the store that the configuration names."""
+"""Make the outbox that the configuration names."""
 
 from __future__ import annotations
 

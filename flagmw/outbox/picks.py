@@ -1,4 +1,4 @@
-"""Looks into a store that go beyond the next claim, for any store."""
+"""Bounded looks ahead for the next event to claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose an event is, for those who have to forget somebody."""
+"""Match a visitor's events, for purging."""
 
 from __future__ import annotations
 

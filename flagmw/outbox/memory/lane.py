@@ -1,4 +1,4 @@
-"""One vendor's part of a store in memory: rows by due time, visitors with a leased event, counts."""
+"""One vendor's rows in memory, with their counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Queue:
+class LaneRows:
     """One vendor's rows and counts.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The counters of one file: a mirror in memory, written back in the same transaction as what they count."""
+"""Counters of one slot, mirrored in memory."""
 
 from __future__ import annotations
 

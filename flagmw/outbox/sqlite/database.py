@@ -1,4 +1,4 @@
-"""One slot's database: how it is opened, what is in it, and whether it may be used here."""
+"""Open and check one slot's database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the disk under a store says: room, a reserve for bad times, and whether it is a network's."""
+"""Disk space, the reserve file and the kind of file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has left the queue of a file: dead letters, and ids and business keys that were settled lately."""
+"""Finished rows of one slot: dead letters and settled ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter
 from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import Change
+from flagmw.outbox.sqlite.business_keys import KeyChange
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
 from flagmw.outbox.sqlite.rows import Row
@@ -20,7 +20,7 @@ _STRIDE = 500
 _DEAD_AT = "coalesce(seen, at)"
 
 
-class Past:
+class FinishedRows:
     """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Past:
         self._oldest_done: float | None = None
         self._remembered: list[tuple[str | bytes, float]] = []
         # What has changed of business keys since the last commit.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
@@ -139,7 +139,7 @@ class Past:
                 return self.load()
 
     def _free_keys(self, gone: list[tuple[str | bytes]]) -> None:
-        self.key_changes += [Change(what, None, None) for (what,) in gone if isinstance(what, bytes)]
+        self.key_changes += [KeyChange(what, None, None) for (what,) in gone if isinstance(what, bytes)]
 
     def _forget_dead(self, before: float) -> None:
         query = f"SELECT n, id, vendor, size FROM dead WHERE {_DEAD_AT} <= ? ORDER BY n"  # noqa: S608 - our own names

@@ -1,4 +1,4 @@
-"""Whose a database is: told by the file itself, then by the machine."""
+"""The owner of a database: its file and its machine."""
 
 from __future__ import annotations
 

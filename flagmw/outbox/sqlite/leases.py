@@ -1,4 +1,4 @@
-"""Who holds which rows of one file, and which visitors are busy by that: a mirror in memory of the table of leases."""
+"""Leases of one slot, mirrored in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a write-ahead log has lost commits to damage in its middle.
+"""Detect commits lost to damage inside a write-ahead log.
 
 SQLite reads a log up to the first frame whose checksum is wrong and takes the rest for leftovers, without a word. What
 was committed after that frame is then undone. Source: sqlite.org, "Database File Format", section 4, and "WAL-mode File

@@ -1,4 +1,4 @@
-"""The queue of one file: what is let in, how many rows and bytes that makes, and how long the oldest has waited."""
+"""Pending rows of one slot: admission, size and age."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import WAITING, Change
+from flagmw.outbox.sqlite.business_keys import WAITING, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, Packed, insert
+from flagmw.outbox.sqlite.rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, PackedEvent, insert
 
 
-class Queue:
+class PendingRows:
     """Rows that wait or are leased, within limits."""
 
     def __init__(
@@ -25,14 +25,14 @@ class Queue:
         self.rows = self._bytes = 0
         self._oldest: dict[str, tuple[int, float]] = {}
         # What has changed of business keys since the last commit.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
 
     def load(self) -> None:
         """Read from the file's counts what is known in memory."""
         self.rows, self._bytes = self._counts.total("queued"), self._counts.total("bytes")
         self._oldest = {}
 
-    def put(self, batch: Sequence[Packed]) -> set[str]:
+    def put(self, batch: Sequence[PackedEvent]) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         if self._fits(batch):
             self._insert(batch)
@@ -86,7 +86,7 @@ class Queue:
             self._oldest[vendor] = seq, created = found
         return max(0.0, self._clock.seen - (created or self._clock.seen))
 
-    def _fits(self, batch: Sequence[Packed]) -> bool:
+    def _fits(self, batch: Sequence[PackedEvent]) -> bool:
         share = self._policy.exposure_share if any(row.kind == "exposure" for row in batch) else 1.0
         size = sum(row.size for row in batch)
         return (
@@ -94,12 +94,12 @@ class Queue:
             and self._bytes + size <= self._limits.max_bytes * share
         )
 
-    def _insert(self, batch: Sequence[Packed]) -> None:
+    def _insert(self, batch: Sequence[PackedEvent]) -> None:
         """Insert what is new in *batch*, and count the rest as known."""
         for start in range(0, len(batch), CHUNK):
             self._insert_chunk(batch[start : start + CHUNK])
 
-    def _insert_chunk(self, batch: Sequence[Packed]) -> None:
+    def _insert_chunk(self, batch: Sequence[PackedEvent]) -> None:
         seen, now = self._clock.seen, self._clock.now
         values = [value for row in batch for value in row.values(seen, now)]
         done = self._connection.execute(insert(len(batch)), values)
@@ -112,12 +112,12 @@ class Queue:
             new = [row for row in {row.id: row for row in reversed(batch)}.values() if row.id in ids]
             for vendor, n in (Counter(row.vendor for row in batch) - Counter(row.vendor for row in new)).items():
                 self.refuse(vendor, ErrorCode.DUPLICATE_KEY, n)
-        self.key_changes += [Change(row.key, row.id, WAITING) for row in new if row.key is not None]
+        self.key_changes += [KeyChange(row.key, row.id, WAITING) for row in new if row.key is not None]
         for vendor, n in Counter(row.vendor for row in new).items():
             self._counts.add(vendor, "accepted", n)
             self._count(vendor, n, sum(row.size for row in new if row.vendor == vendor))
 
-    def _known(self, row: Packed) -> bool:
+    def _known(self, row: PackedEvent) -> bool:
         one = self._connection.execute
         return bool(one(KNOWN, (row.id,)).fetchone()[0]) or (
             row.key is not None and bool(one(KEY_TAKEN, (row.key,)).fetchone()[0])

@@ -1,4 +1,4 @@
-"""The account of one slot's file: what a store does, as statements inside the transaction that its writer opened.
+"""The queue in one slot's file, as SQL inside transactions.
 
 Whoever calls these holds the one connection. Nothing here commits; after a rollback `load` brings the mirror in
 memory back to what the file says.
@@ -16,15 +16,15 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import DONE, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.business_keys import DONE, WAITING, BusinessKeys, KeyChange, KeyHolder
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.due import Due
-from flagmw.outbox.sqlite.finished import Past
+from flagmw.outbox.sqlite.due import DueRows
+from flagmw.outbox.sqlite.finished import FinishedRows
 from flagmw.outbox.sqlite.leases import Leases
-from flagmw.outbox.sqlite.pending import Queue
-from flagmw.outbox.sqlite.recovery import Salvage
-from flagmw.outbox.sqlite.rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox.sqlite.pending import PendingRows
+from flagmw.outbox.sqlite.recovery import Recovery
+from flagmw.outbox.sqlite.rows import COLUMNS, Limits, PackedEvent, Row
 from flagmw.outbox.sqlite.settlement import Settlement
 from flagmw.types import Event, Outcome
 
@@ -34,7 +34,7 @@ _STRIDE = 500
 _LATEST = 20_000
 
 
-class Book:
+class SlotQueue:
     """All that is known of one file.
 
     Args:
@@ -58,16 +58,16 @@ class Book:
         self._owner = owner
         self._counts = Counts()
         self._clock = Clock(self._counts)
-        self._past = Past(connection, policy, seal, self._counts, self._clock)
-        self._queue = Queue(connection, policy, limits, self._counts, self._clock)
+        self._past = FinishedRows(connection, policy, seal, self._counts, self._clock)
+        self._queue = PendingRows(connection, policy, limits, self._counts, self._clock)
         self._leases = Leases(connection, tag, seal, self._clock, owner=owner)
         self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
-        self._due = Due(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
+        self._due = DueRows(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
 
         # What has changed of business keys since the last commit, in order; and who says which are another's.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
         self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
-        self.keys: Keys | None = None
+        self.keys: BusinessKeys | None = None
 
     # Its own life
 
@@ -117,7 +117,7 @@ class Book:
 
     # What a store does
 
-    def put(self, batch: Sequence[Packed], now: float) -> set[str]:
+    def put(self, batch: Sequence[PackedEvent], now: float) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
         return self._queue.put(batch)
@@ -172,7 +172,7 @@ class Book:
             if not self._taken(key, id) and self._queue.revive(n, vendor, key, size):
                 self._past.delete(n, vendor, size)
                 if key is not None:
-                    self.key_changes.append(Change(key, id, WAITING))
+                    self.key_changes.append(KeyChange(key, id, WAITING))
                 revived += 1
         return revived
 
@@ -234,7 +234,7 @@ class Book:
         taken, self._leases.handed_out_once = self._leases.handed_out_once, False
         return taken
 
-    def salvaged(self, salvage: Salvage) -> bool:
+    def salvaged(self, salvage: Recovery) -> bool:
         """Take some more rows of a damaged file; return whether that was the end."""
         done = salvage.step(self.connection, self._counts)
         self._queue.load()
@@ -261,7 +261,7 @@ class Book:
         )
         return bool(self.connection.execute(query).fetchone()[0])
 
-    def enter_keys(self, keys: Keys, *, all: bool) -> None:
+    def enter_keys(self, keys: BusinessKeys, *, all: bool) -> None:
         """Enter the business keys of the file where all processes look; an event whose key is another's goes.
 
         Args:
@@ -275,7 +275,7 @@ class Book:
             (all, _LATEST),
         )
         # Some at a time: other processes' requests wait for this.
-        while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
+        while held := [KeyHolder(*one) for one in found.fetchmany(_STRIDE)]:
             for id in keys.enter(held):
                 self._leases.take_from_all(id)
                 row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
@@ -285,11 +285,11 @@ class Book:
         self._flush()
         if all:
             done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
-            self.key_changes += [Change(what, "", DONE) for (what,) in done]
+            self.key_changes += [KeyChange(what, "", DONE) for (what,) in done]
 
-    def give_up_keys(self, rows: Iterable[Packed]) -> None:
+    def give_up_keys(self, rows: Iterable[PackedEvent]) -> None:
         """Let others have the business keys of *rows*, which are not stored."""
-        self.key_changes += [Change(row.key, row.id, None) for row in rows if row.key is not None]
+        self.key_changes += [KeyChange(row.key, row.id, None) for row in rows if row.key is not None]
 
     # Parts
 
@@ -298,7 +298,7 @@ class Book:
         if key is None or self.keys is None:
             return False
         try:
-            return bool(self.keys.reserve([Held(key, id)]))
+            return bool(self.keys.reserve([KeyHolder(key, id)]))
         except OutboxError:
             return False
 

@@ -1,4 +1,4 @@
-"""What can be saved of a damaged file: copied some rows at a time, while the new file is in use."""
+"""Recovery of rows from a damaged file, in small steps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def set_aside(path: Path) -> Path | None:
     return aside
 
 
-class Salvage:
+class Recovery:
     """The copying of one damaged file into the one that has taken its place.
 
     Until a row is copied the counts have it as queued, or as dead; those that cannot be had are dropped as `DAMAGED`
@@ -83,7 +83,7 @@ class Salvage:
         target.execute("COMMIT")
 
     @classmethod
-    def under_way(cls, path: Path, target: sqlite3.Connection) -> Salvage | None:
+    def under_way(cls, path: Path, target: sqlite3.Connection) -> Recovery | None:
         """Return what is to be copied into *target*, the database at *path*; None when that is nothing."""
         noted = marks(target).get("salvage")
         if not isinstance(noted, str):

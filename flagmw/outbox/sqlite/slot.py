@@ -1,4 +1,4 @@
-"""The file of one slot: opened for use, and replaced by a new one when it is damaged or gone."""
+"""Open one slot's file and replace it when damaged or missing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.business_keys import BusinessKeys
 from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
 from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox.sqlite.header import fits
-from flagmw.outbox.sqlite.queue import Book
-from flagmw.outbox.sqlite.recovery import Salvage, set_aside
+from flagmw.outbox.sqlite.queue import SlotQueue
+from flagmw.outbox.sqlite.recovery import Recovery, set_aside
 from flagmw.outbox.sqlite.rows import Limits
 
 # How often one looks whether the files are still there.
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenSlot:
     """A slot that this process has, with its file.
 
     Attributes:
@@ -62,7 +62,7 @@ class Open:
 
     slot: slot_lock.Slot
     connection: sqlite3.Connection
-    book: Book
+    book: SlotQueue
     reserve: Reserve
     files: tuple[int, ...]
     tags: tuple[str, ...]
@@ -74,7 +74,7 @@ class Open:
     reserve_at: float = 0.0
     adrift: str | None = None
     retry_at: float = 0.0
-    salvage: Salvage | None = None
+    salvage: Recovery | None = None
     paths: tuple[str, ...] = ()
     seen_at: float = 0.0
     keys_in: str = ""
@@ -86,7 +86,7 @@ class Open:
     def log(self) -> Path:
         return Path(self.paths[1])
 
-    def become(self, new: Open) -> None:
+    def become(self, new: OpenSlot) -> None:
         """Take over all of *new*; leases that were handed out before are still known."""
         tags = self.tags
         for attribute in fields(self):
@@ -94,18 +94,18 @@ class Open:
         self.tags = (*tags, *new.tags)
 
 
-class Opener:
+class SlotOpener:
     """Open slots' files and replace them. What was lost by that is told once.
 
     Attributes:
         left: by number, why slots are left alone.
     """
 
-    def __init__(self, options: Options, throttle: Throttle, keys: Keys) -> None:
+    def __init__(self, options: Options, throttle: Throttle, keys: BusinessKeys) -> None:
         self._options, self._throttle, self._keys = options, throttle, keys
         self.left: dict[int, str] = {}
 
-    def open(self, slot: slot_lock.Slot) -> Open:
+    def open(self, slot: slot_lock.Slot) -> OpenSlot:
         """Return *slot* with its file, which is replaced if it is damaged.
 
         Raises:
@@ -133,7 +133,7 @@ class Opener:
             self.left[number] = why
             self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
 
-    def _open(self, slot: slot_lock.Slot) -> Open:
+    def _open(self, slot: slot_lock.Slot) -> OpenSlot:
         options = self._options
         connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
         try:
@@ -144,13 +144,13 @@ class Opener:
                 raise Damaged from error
             raise
 
-    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
+    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> OpenSlot:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
         options = self._options
         try:
             slot.connection = connection
             tag = f"{slot.number}.{os.urandom(4).hex()}."
-            book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+            book = SlotQueue(connection, tag, options.policy, options.limits, options.seal, options.rng)
             book.keys = self._keys
             connection.execute("BEGIN IMMEDIATE")
             book.load()
@@ -164,7 +164,7 @@ class Opener:
             self._keys.apply(book.key_changes)
             book.key_changes.clear()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
-            salvage = Salvage.under_way(slot.path, connection)
+            salvage = Recovery.under_way(slot.path, connection)
         except BaseException:
             slot.connection = None
             connection.close()
@@ -172,11 +172,11 @@ class Opener:
         self.left.pop(slot.number, None)
         reserve = _reserve(slot.path)
         files = tuple(_inode(path) for path in _paths(slot.path))
-        return Open(
+        return OpenSlot(
             slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
         )
 
-    def salvage(self, one: Open) -> None:
+    def salvage(self, one: OpenSlot) -> None:
         """Copy some more rows of a damaged file into *one*, in a transaction of their own.
 
         Raises:
@@ -206,11 +206,11 @@ class Opener:
             self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
             one.salvage = None
 
-    def enter_keys(self, one: Open) -> None:
+    def enter_keys(self, one: OpenSlot) -> None:
         """Enter the slot's business keys where all processes look, in a file that replaced another."""
         one.keys_in = self._enter_keys(one.book, closed_well=False)
 
-    def _enter_keys(self, book: Book, *, closed_well: bool) -> str:
+    def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
         """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
         try:
             if book.has_keys():
@@ -223,7 +223,7 @@ class Opener:
             return "none"  # tried again with the next look for slots of dead processes
         return self._keys.instance
 
-    def refile(self, one: Open) -> None:
+    def refile(self, one: OpenSlot) -> None:
         """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
         with contextlib.suppress(sqlite3.Error):
             if one.connection.in_transaction:
@@ -236,7 +236,7 @@ class Opener:
         one.checked = True
         old.free()
 
-    def rehouse(self, one: Open) -> None:
+    def rehouse(self, one: OpenSlot) -> None:
         """Go on in files that have a name, after somebody removed or moved those of *one*.
 
         Raises:
@@ -277,7 +277,7 @@ class Opener:
         text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
         self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
 
-    def _reopen(self, one: Open) -> None:
+    def _reopen(self, one: OpenSlot) -> None:
         """Make log and index anew, of which SQLite has the old ones open still."""
         busy = one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
@@ -297,7 +297,7 @@ class Opener:
             slot.free()
         raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
 
-    def _replaced(self, slot: slot_lock.Slot) -> Open:
+    def _replaced(self, slot: slot_lock.Slot) -> OpenSlot:
         aside = set_aside(slot.path)
         fresh = slot.anew()
         if fresh is None:
@@ -305,7 +305,7 @@ class Opener:
         try:
             connection = open_file(fresh.path, full_sync=self._options.full_sync)
             if aside is not None:
-                Salvage.begin(aside, connection)
+                Recovery.begin(aside, connection)
             kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
             self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{kept}")
             one = self._opened(fresh, connection, orphaned=True)
@@ -318,7 +318,7 @@ class Opener:
         return one
 
 
-def vanished(one: Open, *, sure: bool) -> bool:
+def vanished(one: OpenSlot, *, sure: bool) -> bool:
     """Say whether somebody has removed a file of *one*; looked at now and then only, unless it must be *sure*."""
     now = time.monotonic()
     if not sure and now < one.seen_at + _LOOK_S:
@@ -327,7 +327,7 @@ def vanished(one: Open, *, sure: bool) -> bool:
     return any(_inode(path) != inode for path, inode in zip(one.paths, one.files, strict=True))
 
 
-def drop(one: Open) -> None:
+def drop(one: OpenSlot) -> None:
     """Close the file and let others have the slot."""
     one.begun = False
     if one.salvage is not None:

@@ -1,4 +1,4 @@
-"""Slots of a directory: one database each, with locks that say which process it belongs to.
+"""Numbered slots of a directory and their locks.
 
 The locks are flock(2) on the database itself, which cannot vanish without its events, and on a file beside it, which is
 all that earlier versions know. The kernel frees both at any kind of death. A forked child shares its parent's locks,

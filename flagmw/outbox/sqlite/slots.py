@@ -1,4 +1,4 @@
-"""The files of a directory that one process has open: a slot of its own, and slots of dead processes until empty."""
+"""The slots that one process has open."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import Held, Keys
+from flagmw.outbox.sqlite.business_keys import BusinessKeys, KeyHolder
 from flagmw.outbox.sqlite.database import is_damage, lacks_room, mark, sound
 from flagmw.outbox.sqlite.disk import is_low, remote_type, reserve_bytes, status, sync
-from flagmw.outbox.sqlite.rows import Packed
-from flagmw.outbox.sqlite.slot import Open, Opener, Options, drop, told, vanished
+from flagmw.outbox.sqlite.rows import PackedEvent
+from flagmw.outbox.sqlite.slot import OpenSlot, Options, SlotOpener, drop, told, vanished
 
 _AT_MOST = 16
 
@@ -38,7 +38,7 @@ _OF_THE_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 logger = logging.getLogger("flagmw.outbox")
 
 
-class Files:
+class OpenSlots:
     """Open, begin, commit, mend and give back. Everything in one thread at a time."""
 
     def __init__(self, options: Options) -> None:
@@ -46,11 +46,11 @@ class Files:
         self._trouble: str | None = None
         self.closed = False
         self.throttle = Throttle(logger)
-        self.keys = Keys(options.directory, options.policy, allow_network=options.allow_network)
-        self._opener = Opener(options, self.throttle, self.keys)
+        self.keys = BusinessKeys(options.directory, options.policy, allow_network=options.allow_network)
+        self._opener = SlotOpener(options, self.throttle, self.keys)
         self._adoption = Adoption(options, self._opener, self.throttle, self.shut)
-        self._own: Open | None = None
-        self._current: Open | None = None
+        self._own: OpenSlot | None = None
+        self._current: OpenSlot | None = None
         self._retry_at = 0.0
 
     @property
@@ -59,7 +59,7 @@ class Files:
         adrift = next((one.adrift for one in self.held() if one.adrift is not None), None)
         return self._trouble or adrift or next(iter(self._opener.left.values()), None)
 
-    def own(self) -> Open:
+    def own(self) -> OpenSlot:
         """Return the slot of this process, taken at the first call.
 
         Raises:
@@ -80,18 +80,18 @@ class Files:
                 self.throttle.change(logging.WARNING, ErrorCode.OUTBOX_FAILED, "events are kept on disk again")
         return self._own
 
-    def all(self) -> list[Open]:
+    def all(self) -> list[OpenSlot]:
         """Return what can be used: the process's own first, which is opened if it can be."""
         with contextlib.suppress(OutboxError):
             self.own()
         return self.held()
 
-    def held(self) -> list[Open]:
+    def held(self) -> list[OpenSlot]:
         return [*([self._own] if self._own else []), *self._adoption.slots.values()]
 
     # Transactions
 
-    def begun(self, one: Open, *, sure: bool = False) -> Open:
+    def begun(self, one: OpenSlot, *, sure: bool = False) -> OpenSlot:
         """Begin a transaction on *one* unless it has begun; *sure* that its files are still there."""
         if one.begun:
             return one
@@ -132,9 +132,9 @@ class Files:
 
     # Business keys
 
-    def taken(self, one: Open, rows: Sequence[Packed], now: float) -> set[str]:
+    def taken(self, one: OpenSlot, rows: Sequence[PackedEvent], now: float) -> set[str]:
         """Return the ids of those of *rows*, for slot *one*, whose business key another event has in whichever slot."""
-        keyed = [Held(row.key, row.id) for row in rows if row.key is not None]
+        keyed = [KeyHolder(row.key, row.id) for row in rows if row.key is not None]
         if not keyed:
             return set()
         # What is old enough is given up first.
@@ -145,7 +145,7 @@ class Files:
         except OutboxError:
             return set()  # told by whoever asked before; the slot itself knows its own
 
-    def keep_keys(self, one: Open) -> None:
+    def keep_keys(self, one: OpenSlot) -> None:
         """Note what the last commit has changed of business keys."""
         if one.book.key_changes:
             changes = list(one.book.key_changes)
@@ -204,7 +204,7 @@ class Files:
         given_up = any(not one.reserved and one.reserve_at > 0 for one in self.held())
         return given_up and is_low(directory, reserve_bytes(directory))
 
-    def _write_back(self, one: Open) -> bool:
+    def _write_back(self, one: OpenSlot) -> bool:
         """Write the log of *one* back as far as that needs no room; return whether it begins anew."""
         try:
             busy, pages, written = one.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
@@ -284,7 +284,7 @@ class Files:
         leases = [lease_s for one in self.held() if (lease_s := one.book.shortest_lease_s()) is not None]
         return max(0.05, min(leases, default=float("inf")) / _PULSES)
 
-    def shut(self, one: Open) -> None:
+    def shut(self, one: OpenSlot) -> None:
         """Close *one* cleanly and let others have it; whatever happens, its lock is freed."""
         try:
             try:
@@ -311,7 +311,7 @@ class Files:
             steps = iter(range(_BUSY_STEPS))
             self._give_back(one, 0, lambda steps=steps: next(steps, None) is not None)  # type: ignore[misc]
 
-    def _give_back(self, one: Open, free: int, go_on: Callable[[], bool]) -> None:
+    def _give_back(self, one: OpenSlot, free: int, go_on: Callable[[], bool]) -> None:
         """Give room of the database back to the disk, all but *free* pages, in steps that the log has room for."""
         one.connection.execute("PRAGMA incremental_vacuum(1)")
         before = None
@@ -326,7 +326,7 @@ class Files:
                 one.connection.execute("PRAGMA incremental_vacuum(1)")
             self.commit()
 
-    def _end(self, one: Open) -> None:
+    def _end(self, one: OpenSlot) -> None:
         self.begun(one, sure=True)
         mark(one.connection, "clean", 1)
         one.book.save()
@@ -337,7 +337,7 @@ class Files:
 
     # Opening
 
-    def _take_own(self) -> Open:
+    def _take_own(self) -> OpenSlot:
         directory = self._options.directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         remote = remote_type(directory)
@@ -352,7 +352,7 @@ class Files:
                 return one
         raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
 
-    def _take(self, directory: Path, number: int) -> Open | None:
+    def _take(self, directory: Path, number: int) -> OpenSlot | None:
         """Return slot *number*; None if another has it or it cannot be opened, which says nothing of the others.
 
         Raises:
@@ -378,7 +378,7 @@ class Files:
             self._opener.leave(number, error)
             return None
 
-    def _rehouse(self, one: Open) -> None:
+    def _rehouse(self, one: OpenSlot) -> None:
         try:
             self._opener.rehouse(one)
         except (sqlite3.Error, OSError, OutboxError) as error:
@@ -403,12 +403,14 @@ class Adoption:
         shut: closes a slot cleanly and lets others have it.
     """
 
-    def __init__(self, options: Options, opener: Opener, throttle: Throttle, shut: Callable[[Open], None]) -> None:
+    def __init__(
+        self, options: Options, opener: SlotOpener, throttle: Throttle, shut: Callable[[OpenSlot], None]
+    ) -> None:
         self._directory, self._opener, self._throttle, self._shut = options.directory, opener, throttle, shut
-        self.slots: dict[int, Open] = {}
+        self.slots: dict[int, OpenSlot] = {}
         self._nothing_in: dict[int, object] = {}
 
-    def turn(self, own: Open | None) -> bool:
+    def turn(self, own: OpenSlot | None) -> bool:
         """Let go of what is empty, and take what has no process; return whether there is new work."""
         for number, one in list(self.slots.items()):
             if one.book.idle():
@@ -429,7 +431,7 @@ class Adoption:
                 self._throttle.log(logging.INFO, "ADOPTED", "events of a process that has ended are delivered here")
         return work
 
-    def _take(self, number: int) -> Open | None:
+    def _take(self, number: int) -> OpenSlot | None:
         slot = None
         try:
             slot = slot_lock.take(self._directory, number)
@@ -448,7 +450,7 @@ class Adoption:
             return None
         return one
 
-    def _leave(self, one: Open) -> None:
+    def _leave(self, one: OpenSlot) -> None:
         self._shut(one)
         self._nothing_in[one.slot.number] = self._looks(one.slot.number)
 

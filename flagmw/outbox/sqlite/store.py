@@ -1,4 +1,4 @@
-"""What one process has of an outbox directory: a slot of its own, slots of dead processes, and memory for bad times."""
+"""One process's store: its slot, adopted slots and spare memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
-from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.slot import Options, told
-from flagmw.outbox.sqlite.slots import Files
-from flagmw.outbox.sqlite.write_queue import Job, Put, finish
+from flagmw.outbox.sqlite.slots import OpenSlots
+from flagmw.outbox.sqlite.write_queue import Job, StoreJob, finish
 from flagmw.outbox.sqlite.writer import Writer
 from flagmw.types import Event, Outcome
 
@@ -35,7 +35,7 @@ class Store:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
-        self.files = Files(options)
+        self.files = OpenSlots(options)
         self._spare: MemoryOutbox | None = None
         self._adopt_at = 0.0
         self._low = (0.0, False)
@@ -58,7 +58,7 @@ class Store:
         """
         self.files.own()
 
-    def put(self, puts: Sequence[Put]) -> list[list[str]]:
+    def put(self, puts: Sequence[StoreJob]) -> list[list[str]]:
         """Store what is in *puts*; return the ids that are safe, for each of them."""
         try:
             own = self.files.begun(self.files.own())
@@ -129,12 +129,14 @@ class Store:
         gone = sum(book.forget(ids) for book in self._books())
         return gone + (self._spare.forget(ids) if self._spare else 0)
 
-    def purge(self, matches: Callable[[Event], bool], now: float, at: Place | None) -> tuple[int, Place | None]:
+    def purge(
+        self, matches: Callable[[Event], bool], now: float, at: PurgeCursor | None
+    ) -> tuple[int, PurgeCursor | None]:
         """Purge a stretch of one slot's rows from *at* on; return how many, and where to go on."""
         slots = [one.slot.number for one in self.files.all()]
         if at is None:
             gone = self._spare.purge(matches, now) if self._spare else 0
-            return gone, Place(slots[0]) if slots else None
+            return gone, PurgeCursor(slots[0]) if slots else None
         gone, last = 0, None
         for one in self.files.all():
             if one.slot.number == at.slot:
@@ -142,9 +144,9 @@ class Store:
         if last is not None:
             return gone, replace(at, after=last)
         if at.table == "event":
-            return gone, Place(at.slot, "dead")
+            return gone, PurgeCursor(at.slot, "dead")
         later = [slot for slot in slots if slot > at.slot]
-        return gone, Place(min(later)) if later else None
+        return gone, PurgeCursor(min(later)) if later else None
 
     def next_due(self, now: float, skip: Collection[str]) -> float | None:
         times = [book.next_due(now, skip) for book in self._books()]
@@ -196,10 +198,10 @@ class Store:
             return [again for part in _parts(jobs) for again in self._group(part)]
         try:
             # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
-            puts = [job for job in jobs if isinstance(job, Put)]
+            puts = [job for job in jobs if isinstance(job, StoreJob)]
             results: dict[Job, Any] = dict(zip(puts, self.put(puts), strict=True)) if puts else {}
             for job in jobs:
-                if not isinstance(job, Put):
+                if not isinstance(job, StoreJob):
                     results[job] = job.call()
             self.files.commit()
         except Exception as error:
@@ -219,7 +221,7 @@ class Store:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return [job]
         if code == sqlite3.SQLITE_FULL:
-            if isinstance(job, Put):
+            if isinstance(job, StoreJob):
                 for row in job.rows:
                     if row is not None:
                         self._refused[row.vendor, ErrorCode.DISK_FULL] += 1
@@ -230,7 +232,7 @@ class Store:
                 return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
-        if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
+        if isinstance(job, StoreJob) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
             finish(job, self._put_in_memory(job))
             return ()
         finish(job, error=OutboxError(told(error)) if isinstance(error, sqlite3.Error | OSError) else error)
@@ -267,14 +269,14 @@ class Store:
 
     # Parts
 
-    def _books(self) -> list[Book]:
+    def _books(self) -> list[SlotQueue]:
         return [self.files.begun(one).book for one in self.files.all()]
 
-    def _book_of(self, lease: Lease) -> Book | None:
+    def _book_of(self, lease: Lease) -> SlotQueue | None:
         found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
         return self.files.begun(found[0]).book if found else None
 
-    def _put_in_memory(self, put: Put) -> list[str]:
+    def _put_in_memory(self, put: StoreJob) -> list[str]:
         if self._spare is None:
             self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
         kept = {row.id for row in put.rows if row is not None}
@@ -295,7 +297,7 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PurgeCursor:
     """How far a purge has come."""
 
     slot: int
@@ -304,7 +306,7 @@ class Place:
 
 
 def _size(job: Job) -> int:
-    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, StoreJob) else 0
 
 
 def _parts(jobs: Sequence[Job]) -> list[list[Job]]:

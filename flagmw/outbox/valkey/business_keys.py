@@ -1,4 +1,4 @@
-"""Business keys on a Valkey server, as a request asks for them: atomic, and for a moment only."""
+"""Business keys on a Valkey server, reserved atomically for a short time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that hands over to the server what a machine's own store has taken."""
+"""The thread that forwards stored events to the server."""
 
 from __future__ import annotations
 

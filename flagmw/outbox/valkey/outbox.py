@@ -1,4 +1,4 @@
-"""An outbox that many machines share: events are stored on the machine first, and delivered from a Valkey server.
+"""The Valkey outbox: stored on the machine first, then shared.
 
 A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
 what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
@@ -47,7 +47,7 @@ from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.outbox.valkey.business_keys import ServerKeys
-from flagmw.outbox.valkey.process import Here
+from flagmw.outbox.valkey.process import ValkeyProcess
 from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
@@ -117,8 +117,8 @@ class ValkeyOutbox:
         self.at_most_once = False
         self._keys = ServerKeys(self.address, seal)
 
-        def here() -> Here:
-            made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+        def here() -> ValkeyProcess:
+            made = ValkeyProcess(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
             made.link.at_most_once = self.at_most_once
             return made
 
@@ -317,7 +317,7 @@ class ValkeyOutbox:
             self._keys.close()
             here.local.close()
 
-    def _open(self) -> Here:
+    def _open(self) -> ValkeyProcess:
         here = self._here.get()
         if here.closed:
             raise OutboxError("the outbox is closed; make a new one")

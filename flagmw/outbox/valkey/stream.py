@@ -1,4 +1,4 @@
-"""The part of the outbox that lies on the server, as Python sees it: every call is one script, done whole or not."""
+"""The queue on the Valkey server; one atomic script per call."""
 
 from __future__ import annotations
 

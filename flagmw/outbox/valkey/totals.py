@@ -1,4 +1,4 @@
-"""The counts of a server and of a machine's own store, as those of one outbox."""
+"""Sums of the server's counts and the machine's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt at a vendor, and what its outcome says about the vendor: in service, failing, refusing us, unknown."""
+"""One lane per vendor: delivery attempts and the vendor's health."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.batches import VisitorBatch
 from flagmw.outbox.worker.health import Health
 from flagmw.outbox.worker.once import only_once
 from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
@@ -117,7 +117,7 @@ class Lanes:
         lane = self._lanes[vendor]
         return lane.health.doubtful(now) or lane.stuck(now) > 0
 
-    def least_suspect(self, vendor: str, queues: Sequence[Queue]) -> Queue:
+    def least_suspect(self, vendor: str, queues: Sequence[VisitorBatch]) -> VisitorBatch:
         """Return the one of *queues* whose visitor's event is the likeliest to be taken."""
         health = self._lanes[vendor].health
         return min(queues, key=lambda queue: health.suspected_at(queue.visitor))

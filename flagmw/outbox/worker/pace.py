@@ -1,4 +1,4 @@
-"""How fast, how many at once and how often again: pure counters on a clock that is passed in (seconds, monotonic)."""
+"""Rates, concurrency and retry budgets on an injected monotonic clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lane's threads: each takes a visitor's queue, makes one attempt after the other and settles each at once."""
+"""Sender threads of a lane, each with one visitor's batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Lease, Leased, Outbox
 from flagmw.outbox.policy import Later
-from flagmw.outbox.worker.batches import Queue, parcel_size
-from flagmw.outbox.worker.threads import Crew, Here, Turn
+from flagmw.outbox.worker.batches import VisitorBatch, parcel_size
+from flagmw.outbox.worker.threads import LaneThreads, WorkerProcess, WorkerRun
 from flagmw.types import Outcome
 
 TROUBLE_S = 1.0
@@ -40,7 +40,7 @@ class Sender:
         self._outbox, self._now, self._monotonic = outbox, now, monotonic
         self._attempt_timeout_s, self._on_outcome = attempt_timeout_s, on_outcome
 
-    def work(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> None:
+    def work(self, here: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> None:
         """Be one of a lane's threads, until there is nothing to do any more."""
         while (queue := self._next(here, turn, crew, vendor)) is not None:
             try:
@@ -56,7 +56,7 @@ class Sender:
                     crew.ready.notify()
                     here.nudge()
 
-    def _next(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> Queue | None:
+    def _next(self, here: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> VisitorBatch | None:
         """Wait for a visitor's queue; None when the thread is to end."""
         end = time.monotonic() + _LINGER_S
         with here.changed:
@@ -80,7 +80,7 @@ class Sender:
             crew.threads.discard(threading.current_thread())
             return None
 
-    def _send(self, here: Here, turn: Turn, queue: Queue, vendor: str) -> None:
+    def _send(self, here: WorkerProcess, turn: WorkerRun, queue: VisitorBatch, vendor: str) -> None:
         """Make one attempt after the other and settle each at once, until something is in the way."""
         lanes = here.lanes
         while queue.left.rows:
@@ -109,7 +109,7 @@ class Sender:
             with here.changed:
                 here.changed.notify_all()
 
-    def _paced(self, here: Here, turn: Turn, queue: Queue, vendor: str, size: int) -> bool:
+    def _paced(self, here: WorkerProcess, turn: WorkerRun, queue: VisitorBatch, vendor: str, size: int) -> bool:
         """Wait for the turn of *size* events; say whether it has come, with the lease good for an attempt still."""
         now = self._monotonic()
         at = max(here.pace.book(size, now), here.lanes.book(vendor, size, now))
@@ -125,14 +125,14 @@ class Sender:
         here.lanes.give_back(vendor, queue.left.rows[:size])
         return False
 
-    def release(self, here: Here, lease: Lease) -> None:
+    def release(self, here: WorkerProcess, lease: Lease) -> None:
         """Give back what was not tried; when that fails it is free again as the lease runs out."""
         try:
             self._outbox.release(lease, self._now())
         except Exception as error:
             here.trouble("a lease is kept", error)
 
-    def _tell(self, here: Here, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, here: WorkerProcess, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
         if self._on_outcome is None:
             return
         for row, outcome in zip(rows, outcomes, strict=True):

@@ -1,4 +1,4 @@
-"""The threads that take events from the outbox to the vendors."""
+"""The delivery worker: threads that send events to vendors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flagmw.exceptions import ConfigError
 from flagmw.outbox.base import Leased, Outbox
 from flagmw.outbox.picks import claim_newest, is_empty, others
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.worker.batches import Queue, by_visitor
+from flagmw.outbox.worker.batches import VisitorBatch, by_visitor
 from flagmw.outbox.worker.lanes import Delivers, Lanes, Run
 from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
 from flagmw.outbox.worker.sender import TROUBLE_S, Sender
-from flagmw.outbox.worker.threads import Crew, Here, Turn
+from flagmw.outbox.worker.threads import LaneThreads, WorkerProcess, WorkerRun
 from flagmw.types import Event, Outcome
 
 logger = logging.getLogger("flagmw.outbox")
@@ -91,7 +91,7 @@ class Worker:
         self._batch = max(1, batch if max_rate is None else min(batch, int(max_rate * lease_s / 4)))
         self._epoch = wall() - monotonic()
 
-        def here() -> Here:
+        def here() -> WorkerProcess:
             throttle = Throttle(logger, clock=monotonic)
             lanes = Lanes(
                 vendors,
@@ -103,7 +103,7 @@ class Worker:
                 concurrency=concurrency,
                 concurrency_max=concurrency_max,
             )
-            return Here(lanes, throttle, Pace(max_rate))
+            return WorkerProcess(lanes, throttle, Pace(max_rate))
 
         self._here = PerProcess(here)
 
@@ -124,7 +124,7 @@ class Worker:
         """Tell the thread that there is work, and start it at the first time; nothing after `close`."""
         self._wake(self._here.get())
 
-    def _wake(self, here: Here) -> None:
+    def _wake(self, here: WorkerProcess) -> None:
         if here.over():
             return
         with here.changed:
@@ -206,17 +206,17 @@ class Worker:
 
     # The thread that claims
 
-    def _ensure(self, here: Here) -> bool:
+    def _ensure(self, here: WorkerProcess) -> bool:
         if here.alive():
             return True
-        turn = Turn()
+        turn = WorkerRun()
         turn.thread = threading.Thread(target=self._loop, args=(here, turn), name="flagmw-outbox", daemon=True)
         if not here.started(turn.thread):
             return False
         here.turn = turn
         return True
 
-    def _loop(self, here: Here, turn: Turn) -> None:
+    def _loop(self, here: WorkerProcess, turn: WorkerRun) -> None:
         while not turn.stop.is_set():
             try:
                 wait_s = self._feed(here, turn)
@@ -230,7 +230,7 @@ class Worker:
                         here.changed.wait(wait_s)
             here.nudged = False
 
-    def _feed(self, here: Here, turn: Turn) -> float:
+    def _feed(self, here: WorkerProcess, turn: WorkerRun) -> float:
         """Claim for the lanes that have room; return the seconds until there may be more to do."""
         now = self._monotonic()
         resting = here.lanes.resting(now)
@@ -263,14 +263,14 @@ class Worker:
         waits = [until - now for until in resting.values()]
         return max(_PAUSE_S, min([*waits, _AGAIN_S if waiting else _IDLE_S, _IDLE_S if due_s is None else due_s]))
 
-    def _feed_doubtful(self, here: Here, turn: Turn, vendor: str, now: float) -> bool | None:
+    def _feed_doubtful(self, here: WorkerProcess, turn: WorkerRun, vendor: str, now: float) -> bool | None:
         """Claim for a lane in which something fails; say whether that had anything, None where it has no room.
 
         Oldest and newest events take turns, so that neither a burst of bad events nor the good ones before it hold up
         the others. A probe is an event of a visitor whose last attempt did not fail, if there is one.
         """
         with here.changed:
-            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
+            crew = turn.crews.setdefault(vendor, LaneThreads(threading.Condition(here.lock)))
             trial = here.lanes.on_trial(vendor)
             if trial:
                 taken = len(crew.running) > here.lanes.under_way(vendor)
@@ -304,7 +304,7 @@ class Worker:
             return True
         return False
 
-    def _look(self, here: Here, now: float) -> None:
+    def _look(self, here: WorkerProcess, now: float) -> None:
         """Every now and then, see how many events come in for vendors that answer slowly."""
         if now < here.looked_at + _RATES_S:
             return
@@ -316,14 +316,16 @@ class Worker:
                 here.arrivals.total(name, stats.lanes[name].accepted, now)
             here.lanes.live(name, here.arrivals.rate(name, now) if name in slow else 0.0)
 
-    def _hand_out(self, here: Here, turn: Turn, vendor: str, queues: Sequence[Queue], *, newest: bool = False) -> None:
+    def _hand_out(
+        self, here: WorkerProcess, turn: WorkerRun, vendor: str, queues: Sequence[VisitorBatch], *, newest: bool = False
+    ) -> None:
         if vendor not in here.lanes.names:
             here.lanes.reject(vendor)
             for queue in queues:
                 self._sender.release(here, queue.left)
             return
         with here.changed:
-            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
+            crew = turn.crews.setdefault(vendor, LaneThreads(threading.Condition(here.lock)))
             (crew.newest if newest else crew.waiting).extend(queues)
             crew.ready.notify_all()
             staffed = self._staff(here, turn, crew, vendor)
@@ -333,7 +335,7 @@ class Worker:
         if not staffed:
             turn.stop.wait(TROUBLE_S)
 
-    def _staff(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> bool:
+    def _staff(self, here: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> bool:
         """Start as many threads as the lane can use now; say whether it has any."""
         crew.threads_max = here.lanes.places(vendor, self._monotonic())
         work = len(crew.running) + len(crew.waiting) + len(crew.newest)
