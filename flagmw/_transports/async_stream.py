@@ -31,12 +31,12 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncStream:
     Raises:
         TransportError: `DNS` or `CONNECT`; nothing was sent.
     """
-    found = resolver.lookup(host, port)
-    if isinstance(found, Future):
-        found = await result(found)
+    addresses = resolver.lookup(host, port)
+    if isinstance(addresses, Future):
+        addresses = await result(addresses)
     loop = asyncio.get_running_loop()
     failure: Exception | None = None
-    for family, address in resolver.usable(found):
+    for family, address in resolver.usable(addresses):
         sock: socket.socket | None = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)

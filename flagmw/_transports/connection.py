@@ -132,7 +132,7 @@ class IdleConnections:
         """Return a connection to *key* that still looks open."""
         while True:
             with self._lock:
-                link = next((each for each in reversed(self._links) if each.key == key), None)
+                link = next((idle for idle in reversed(self._links) if idle.key == key), None)
                 if link is None:
                     return None
                 self._links.remove(link)

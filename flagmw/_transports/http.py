@@ -171,8 +171,8 @@ def _checked_start(method: bytes, where: bytes) -> bytes:
 
 
 def _started(method: bytes, where: bytes) -> bytes:
-    made: bytes = (_checked_start if len(where) <= _KEPT_CHARS else _checked_start.__wrapped__)(method, where)
-    return made
+    start: bytes = (_checked_start if len(where) <= _KEPT_CHARS else _checked_start.__wrapped__)(method, where)
+    return start
 
 
 def _line(name: bytes, value: bytes) -> bytes:
@@ -247,9 +247,9 @@ def explain_foreign(lib: Any, error: Exception) -> TransportError:
         return error
     causes = list(_chain(error))
     unsent = isinstance(error, (lib.ConnectError, lib.ConnectTimeout, lib.PoolTimeout, ConnectionRefusedError))
-    if any(isinstance(each, socket.gaierror) for each in causes):
+    if any(isinstance(item, socket.gaierror) for item in causes):
         return TransportError(ErrorCode.DNS, sent=False)
-    if any(isinstance(each, ssl.SSLError) for each in causes) and (unsent or isinstance(error, ssl.SSLError)):
+    if any(isinstance(item, ssl.SSLError) for item in causes) and (unsent or isinstance(error, ssl.SSLError)):
         return TransportError(ErrorCode.TLS, sent=not (unsent or isinstance(error, ssl.SSLCertVerificationError)))
     if unsent:
         return TransportError(ErrorCode.CONNECT, sent=False)
@@ -286,4 +286,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def header_too_large(error: BaseException) -> bool:
     """Say whether h11 gave up on header lines for their size."""
-    return any(getattr(each, "error_status_hint", None) == 431 for each in _chain(error))
+    return any(getattr(item, "error_status_hint", None) == 431 for item in _chain(error))

@@ -20,14 +20,14 @@ def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], 
     Raises:
         TransportError: `DNS`, `CONNECT` or `DEADLINE`; nothing was sent.
     """
-    found = resolver.lookup(host, port)
-    if isinstance(found, Future):
+    addresses = resolver.lookup(host, port)
+    if isinstance(addresses, Future):
         try:
-            found = found.result(timeout=max(0.0, at - clock()))
+            addresses = addresses.result(timeout=max(0.0, at - clock()))
         except concurrent.futures.TimeoutError:
             raise TransportError(ErrorCode.DEADLINE, sent=False) from None
     failure: Exception | None = None
-    for family, address in resolver.usable(found):
+    for family, address in resolver.usable(addresses):
         left = at - clock()
         if left <= 0:
             break

@@ -72,15 +72,15 @@ def question(inbound: Inbound, token: str, override: Override, host: str, nonce:
     chosen += ["tests in staging"] if override.staging else []
     chosen += [f"a preview of {name}" for name in override.preview]
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(override.until))
-    kept = [(name, value) for name, value in _pairs(inbound.query) if not name.startswith(OVERRIDE)]
+    query_pairs = [(name, value) for name, value in _pairs(inbound.query) if not name.startswith(OVERRIDE)]
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in [*kept, (OVERRIDE, token)]
+        for name, value in [*query_pairs, (OVERRIDE, token)]
     )
     body = _HTML.format(
         host=escape(host),
         until=until,
-        chosen="".join(f"<li>{escape(each)}</li>" for each in chosen),
+        chosen="".join(f"<li>{escape(part)}</li>" for part in chosen),
         hidden=hidden,
         yes_name=YES,
         yes=_yes(token, nonce),

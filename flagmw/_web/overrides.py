@@ -97,7 +97,7 @@ def read(token: str, keys: Keys, host: str, now: float, *, unsigned: bool) -> Ov
         return ErrorCode.BAD_TOKEN if plain is None else Override(plain, until=now + 86_400, signed=False)
     flags, preview = claims.get("flags", {}), claims.get("preview", {})
     good = claims.get("host") == host and isinstance(flags, dict) and _sound(flags) and isinstance(preview, dict)
-    if not good or not all(isinstance(each, dict) for each in preview.values()):
+    if not good or not all(isinstance(item, dict) for item in preview.values()):
         return ErrorCode.BAD_TOKEN
     return Override(flags, claims.get("staging") is True, preview, float(claims["exp"]))
 

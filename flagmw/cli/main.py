@@ -215,8 +215,8 @@ def main() -> None:
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:
-    found = cookie_header.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
-    return {name: value for own in found.own for name, value in own.items()}
+    parsed_cookies = cookie_header.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
+    return {name: value for cookies_of_vendor in parsed_cookies.own for name, value in cookies_of_vendor.items()}
 
 
 def _pairs(pairs: list[str] | None) -> dict[str, Any]:

@@ -164,9 +164,9 @@ class Config:
         vendors = tuple(vendor for vendor in self.vendors if not getattr(vendor, "shadow", False))
         if len(vendors) == len(self.vendors):
             return self
-        made = copy.copy(self)  # everything in it is checked already
-        object.__setattr__(made, "vendors", vendors)
-        return made
+        clone = copy.copy(self)  # everything in it is checked already
+        object.__setattr__(clone, "vendors", vendors)
+        return clone
 
 
 def build(options: Mapping[str, Any]) -> Config:

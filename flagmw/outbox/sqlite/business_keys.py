@@ -112,12 +112,12 @@ class BusinessKeys:
             for change in list(self._todo):
                 # Committed in a slot, and not noted here so far.
                 self._change(connection, change, at)
-            return {one.id for one in wanted if not self._take(connection, one, PENDING, at)}
+            return {holder.id for holder in wanted if not self._take(connection, holder, PENDING, at)}
 
     def enter(self, held: Sequence[KeyHolder]) -> set[str]:
         """As `reserve`, for events that are in a slot: the keys stay theirs."""
         with self._transaction() as (connection, at):
-            return {one.id for one in held if not self._take(connection, one, WAITING, at)}
+            return {holder.id for holder in held if not self._take(connection, holder, WAITING, at)}
 
     def apply(self, changes: Sequence[KeyChange] = ()) -> bool:
         """Note what was committed in a slot, and have it on the disk; return whether that is done, or is left to do."""
@@ -184,9 +184,9 @@ class BusinessKeys:
 
     def _take(self, connection: sqlite3.Connection, wanted: KeyHolder, state: int, at: float) -> bool:
         """Give the key to *wanted* unless another event holds it; return whether it has it."""
-        found = connection.execute("SELECT id, state, at, owner FROM held WHERE key = ?", (wanted.key,)).fetchone()
-        if found is not None:
-            holder, was, since, owner = found
+        row = connection.execute("SELECT id, state, at, owner FROM held WHERE key = ?", (wanted.key,)).fetchone()
+        if row is not None:
+            holder, was, since, owner = row
             if holder == wanted.id and was >= state:
                 return True
             over = since <= at - self._ages.get(was, 0.0) or (was == PENDING and not self._owner.lives(owner))
@@ -203,8 +203,8 @@ class BusinessKeys:
                 (change.key, change.id, DONE),
             )
             return
-        found = connection.execute("SELECT id, state FROM held WHERE key = ?", (change.key,)).fetchone()
-        if found is None or found[0] == change.id:
+        row = connection.execute("SELECT id, state FROM held WHERE key = ?", (change.key,)).fetchone()
+        if row is None or row[0] == change.id:
             connection.execute(_PUT, (change.key, change.id, change.state, at, ""))
 
     def _trim(self, connection: sqlite3.Connection, at: float) -> None:
@@ -289,10 +289,10 @@ class BusinessKeys:
         # would drop the locks of this process ("How To Corrupt An SQLite Database File", section 2.2).
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        found = self._path.lstat()
-        if not stat.S_ISREG(found.st_mode):
+        status = self._path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise OutboxError("the file of business keys is something else, such as a link; remove it")
-        inode = found.st_ino
+        inode = status.st_ino
         connection = sqlite3.connect(self._path, timeout=_AGAIN_S, isolation_level=None, check_same_thread=False)
         try:
             self._settle(connection)

@@ -42,8 +42,8 @@ class DueRows:
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
-        found = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
-        self.unreadable = found.fetchone()[0]
+        cursor = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
+        self.unreadable = cursor.fetchone()[0]
 
     def unpark(self) -> None:
         """Look at everything again: this process may be able to read it."""

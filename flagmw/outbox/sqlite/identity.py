@@ -45,8 +45,8 @@ class Identity:
 
     def is_of(self, known: dict[str, object]) -> bool:
         """Say whether the file that has kept *known* is this one, on the same machine or come here with its volume."""
-        made = known.get("made")
-        if known.get("inode") != self.inode or (made and self.made and made != self.made):
+        known_made = known.get("made")
+        if known.get("inode") != self.inode or (known_made and self.made and known_made != self.made):
             return False
         host = known.get("host")
         return host == self.host or not host or not self.host or (bool(self.boot) and known.get("boot") == self.boot)

@@ -49,10 +49,10 @@ class PendingRows:
             safe.add(row.id)
         return safe
 
-    def refuse(self, vendor: str, code: ErrorCode, n: int = 1) -> None:
-        self._counts.add(vendor, "refused", n, code)
+    def refuse(self, vendor: str, code: ErrorCode, count: int = 1) -> None:
+        self._counts.add(vendor, "refused", count, code)
 
-    def revive(self, n: int, vendor: str, key: bytes | None, size: int) -> bool:
+    def revive(self, number: int, vendor: str, key: bytes | None, size: int) -> bool:
         """Queue dead letter *n* anew; return whether there is room and its business key is free."""
         full = self.rows + 1 > self._limits.max_rows or self._bytes + size > self._limits.max_bytes
         if full or (key is not None and self._connection.execute(KEY_TAKEN, (key,)).fetchone()[0]):
@@ -60,7 +60,7 @@ class PendingRows:
         self._connection.execute(
             "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
             "SELECT id, vendor, kind, visitor, key, min(once, 1), ?1, ?2, attempts, size, body FROM dead WHERE n = ?3",
-            (self._clock.seen, self._clock.now, n),
+            (self._clock.seen, self._clock.now, number),
         )
         self._count(vendor, 1, size)
         return True
@@ -80,10 +80,10 @@ class PendingRows:
         """Return the age of the oldest row."""
         seq, created = self._oldest.get(vendor, (-1, 0.0))
         if seq < 0 or self._connection.execute("SELECT 1 FROM event WHERE seq = ?", (seq,)).fetchone() is None:
-            found = self._connection.execute(OLDEST, (seq, vendor)).fetchone()
-            if found is None:
-                found = self._connection.execute(OLDEST, (-1, vendor)).fetchone() or (-1, self._clock.seen)
-            self._oldest[vendor] = seq, created = found
+            oldest = self._connection.execute(OLDEST, (seq, vendor)).fetchone()
+            if oldest is None:
+                oldest = self._connection.execute(OLDEST, (-1, vendor)).fetchone() or (-1, self._clock.seen)
+            self._oldest[vendor] = seq, created = oldest
         return max(0.0, self._clock.seen - (created or self._clock.seen))
 
     def _fits(self, batch: Sequence[PackedEvent]) -> bool:
@@ -110,17 +110,17 @@ class PendingRows:
             query = "SELECT id FROM event WHERE seq BETWEEN ? AND ?"
             ids = {id for (id,) in self._connection.execute(query, (last - done.rowcount + 1, last))}
             new = [row for row in {row.id: row for row in reversed(batch)}.values() if row.id in ids]
-            for vendor, n in (Counter(row.vendor for row in batch) - Counter(row.vendor for row in new)).items():
-                self.refuse(vendor, ErrorCode.DUPLICATE_KEY, n)
+            for vendor, count in (Counter(row.vendor for row in batch) - Counter(row.vendor for row in new)).items():
+                self.refuse(vendor, ErrorCode.DUPLICATE_KEY, count)
         self.key_changes += [KeyChange(row.key, row.id, WAITING) for row in new if row.key is not None]
-        for vendor, n in Counter(row.vendor for row in new).items():
-            self._counts.add(vendor, "accepted", n)
-            self._count(vendor, n, sum(row.size for row in new if row.vendor == vendor))
+        for vendor, count in Counter(row.vendor for row in new).items():
+            self._counts.add(vendor, "accepted", count)
+            self._count(vendor, count, sum(row.size for row in new if row.vendor == vendor))
 
     def _known(self, row: PackedEvent) -> bool:
-        one = self._connection.execute
-        return bool(one(KNOWN, (row.id,)).fetchone()[0]) or (
-            row.key is not None and bool(one(KEY_TAKEN, (row.key,)).fetchone()[0])
+        execute = self._connection.execute
+        return bool(execute(KNOWN, (row.id,)).fetchone()[0]) or (
+            row.key is not None and bool(execute(KEY_TAKEN, (row.key,)).fetchone()[0])
         )
 
     def _count(self, vendor: str, rows: int, size: int) -> None:

@@ -168,9 +168,9 @@ class SlotQueue:
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         self.advance(now)
         revived = 0
-        for n, id, vendor, key, size in self._past.numbers(ids):
-            if not self._taken(key, id) and self._queue.revive(n, vendor, key, size):
-                self._past.delete(n, vendor, size)
+        for number, id, vendor, key, size in self._past.numbers(ids):
+            if not self._taken(key, id) and self._queue.revive(number, vendor, key, size):
+                self._past.delete(number, vendor, size)
                 if key is not None:
                     self.key_changes.append(KeyChange(key, id, WAITING))
                 revived += 1
@@ -178,8 +178,8 @@ class SlotQueue:
 
     def forget(self, ids: Collection[str] | None) -> int:
         letters = self._past.numbers(ids)
-        for n, id, vendor, _, size in letters:
-            self._past.drop(n, id, vendor, size, ErrorCode.DISCARDED)
+        for number, id, vendor, _, size in letters:
+            self._past.drop(number, id, vendor, size, ErrorCode.DISCARDED)
         self._flush()
         return len(letters)
 
@@ -192,7 +192,7 @@ class SlotQueue:
             (after, _STRIDE),
         ).fetchall()
         gone = 0
-        for n, id, vendor, body in rows:
+        for number, id, vendor, body in rows:
             try:
                 if not matches(from_bytes(self._seal.open(body))):
                     continue
@@ -200,11 +200,11 @@ class SlotQueue:
                 continue
             gone += 1
             if table == "dead":
-                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
-                self._past.drop(n, id, vendor, size, ErrorCode.PURGED)
+                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (number,)).fetchone()[0]
+                self._past.drop(number, id, vendor, size, ErrorCode.PURGED)
                 continue
             self._leases.take_from_all(id)
-            row = self._row(n)
+            row = self._row(number)
             if row is not None:
                 self._settlement.remove(row, remember_key=False)
                 self._counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
@@ -270,12 +270,12 @@ class SlotQueue:
         Raises:
             OutboxError: that place cannot be used.
         """
-        found = self.connection.execute(
+        keys_cursor = self.connection.execute(
             "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
             (all, _LATEST),
         )
         # Some at a time: other processes' requests wait for this.
-        while held := [KeyHolder(*one) for one in found.fetchmany(_STRIDE)]:
+        while held := [KeyHolder(*fields) for fields in keys_cursor.fetchmany(_STRIDE)]:
             for id in keys.enter(held):
                 self._leases.take_from_all(id)
                 row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])

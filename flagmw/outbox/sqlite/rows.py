@@ -47,9 +47,9 @@ CHUNK = 64
 
 
 @cache
-def insert(n: int) -> str:
+def insert(rows: int) -> str:
     """Return the statement that inserts *n* rows, those of them that are new."""
-    values = ", ".join([f"({', '.join('?' * 10)})"] * n)
+    values = ", ".join([f"({', '.join('?' * 10)})"] * rows)
     return f"""
         INSERT INTO event ({_FIELDS})
         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10

@@ -115,9 +115,9 @@ class SlotOpener:
         try:
             return self._open(slot)
         except Damaged:
-            one = self._replaced(slot)
+            slot_file = self._replaced(slot)
             slot.free()
-            return one
+            return slot_file
         except sqlite3.Error:
             # Index and log need some room, which a full disk has only in the reserve.
             if not is_low(slot.path.parent) or not _reserve(slot.path).release():
@@ -126,7 +126,7 @@ class SlotOpener:
 
     def leave(self, number: int, error: Exception) -> None:
         """Leave slot *number* alone from now on, and say once why."""
-        why = told(error)
+        why = error_text(error)
         if not isinstance(error, OutboxError):
             why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
         if self.left.get(number) != why:
@@ -176,39 +176,39 @@ class SlotOpener:
             slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
         )
 
-    def salvage(self, one: OpenSlot) -> None:
-        """Copy some more rows of a damaged file into *one*, in a transaction of their own.
+    def salvage(self, slot_file: OpenSlot) -> None:
+        """Copy some more rows of a damaged file into *slot_file*, in a transaction of their own.
 
         Raises:
             sqlite3.Error: they cannot be written; nothing has changed.
         """
-        if one.salvage is None:
+        if slot_file.salvage is None:
             return
-        one.connection.execute("BEGIN IMMEDIATE")
+        slot_file.connection.execute("BEGIN IMMEDIATE")
         try:
-            done = one.book.salvaged(one.salvage)
+            done = slot_file.book.salvaged(slot_file.salvage)
             if done:
                 # Others have to hear of the business keys that came with the rows.
-                mark(one.connection, "keys", "")
-                one.keys_in = ""
-            one.book.save()
-            one.connection.execute("COMMIT")
+                mark(slot_file.connection, "keys", "")
+                slot_file.keys_in = ""
+            slot_file.book.save()
+            slot_file.connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
-                one.connection.execute("ROLLBACK")
-            one.book.load()
-            one.salvage.back(one.slot.path, one.connection)
+                slot_file.connection.execute("ROLLBACK")
+            slot_file.book.load()
+            slot_file.salvage.back(slot_file.slot.path, slot_file.connection)
             raise
-        one.used = True
+        slot_file.used = True
         if done:
-            one.salvage.close()
-            text = f"what could be read of {one.salvage.damaged.name} was copied"
-            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
-            one.salvage = None
+            slot_file.salvage.close()
+            text = f"what could be read of {slot_file.salvage.damaged.name} was copied"
+            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=slot_file.salvage.saved)
+            slot_file.salvage = None
 
-    def enter_keys(self, one: OpenSlot) -> None:
+    def enter_keys(self, slot_file: OpenSlot) -> None:
         """Enter the slot's business keys where all processes look, in a file that replaced another."""
-        one.keys_in = self._enter_keys(one.book, closed_well=False)
+        slot_file.keys_in = self._enter_keys(slot_file.book, closed_well=False)
 
     def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
         """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
@@ -223,38 +223,38 @@ class SlotOpener:
             return "none"  # tried again with the next look for slots of dead processes
         return self._keys.instance
 
-    def refile(self, one: OpenSlot) -> None:
-        """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
+    def refile(self, slot_file: OpenSlot) -> None:
+        """Set the damaged file of *slot_file* aside and go on with a new one, into which is copied what can be read."""
         with contextlib.suppress(sqlite3.Error):
-            if one.connection.in_transaction:
-                one.connection.execute("ROLLBACK")
-        one.begun = False
+            if slot_file.connection.in_transaction:
+                slot_file.connection.execute("ROLLBACK")
+        slot_file.begun = False
         with contextlib.suppress(sqlite3.Error):
-            one.connection.close()
-        old = one.slot
-        one.become(self._replaced(old))
-        one.checked = True
+            slot_file.connection.close()
+        old = slot_file.slot
+        slot_file.become(self._replaced(old))
+        slot_file.checked = True
         old.free()
 
-    def rehouse(self, one: OpenSlot) -> None:
-        """Go on in files that have a name, after somebody removed or moved those of *one*.
+    def rehouse(self, slot_file: OpenSlot) -> None:
+        """Go on in files that have a name, after somebody removed or moved those of *slot_file*.
 
         Raises:
-            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *one* stays as it is.
+            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *slot_file* stays as it is.
         """
-        path = one.slot.path
-        if _inode(path) == one.files[0]:
-            self._reopen(one)
+        path = slot_file.slot.path
+        if _inode(path) == slot_file.files[0]:
+            self._reopen(slot_file)
             self._throttle.change(
                 logging.ERROR, ErrorCode.OUTBOX_FAILED, "somebody removed the log of the outbox; nothing was lost"
             )
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        slot = self._empty_slot(one.slot)
+        slot = self._empty_slot(slot_file.slot)
         try:
             fresh = sqlite3.connect(slot.path, isolation_level=None)
             try:
-                one.connection.backup(fresh)
+                slot_file.connection.backup(fresh)
             finally:
                 fresh.close()
             opened = open_file(slot.path, adopt_copies=True, full_sync=self._options.full_sync)
@@ -264,10 +264,10 @@ class SlotOpener:
                 slot.path.unlink()
             slot.free()
             raise
-        old, before = one.slot, one.connection
-        if one.salvage is not None:
-            one.salvage.close()
-        one.become(new)
+        old, before = slot_file.slot, slot_file.connection
+        if slot_file.salvage is not None:
+            slot_file.salvage.close()
+        slot_file.become(new)
         with contextlib.suppress(sqlite3.Error):
             # It may have another name by now: whoever finds it must not deliver its events once more.
             mark_moved(before)
@@ -277,14 +277,14 @@ class SlotOpener:
         text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
         self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
 
-    def _reopen(self, one: OpenSlot) -> None:
+    def _reopen(self, slot_file: OpenSlot) -> None:
         """Make log and index anew, of which SQLite has the old ones open still."""
-        busy = one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        busy = slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise OutboxError("the outbox's log cannot be written back: another program reads the file")
-        one.connection.close()
-        connection = open_file(one.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
-        one.become(self._opened(one.slot, connection, orphaned=False))
+        slot_file.connection.close()
+        connection = open_file(slot_file.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+        slot_file.become(self._opened(slot_file.slot, connection, orphaned=False))
 
     def _empty_slot(self, old: slot_lock.Slot) -> slot_lock.Slot:
         """Return a slot without events: that of *old* if nobody else has it by now."""
@@ -306,36 +306,36 @@ class SlotOpener:
             connection = open_file(fresh.path, full_sync=self._options.full_sync)
             if aside is not None:
                 Recovery.begin(aside, connection)
-            kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
-            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{kept}")
-            one = self._opened(fresh, connection, orphaned=True)
+            remark = f"; the old one is kept as {aside.name}" if aside is not None else ""
+            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{remark}")
+            slot_file = self._opened(fresh, connection, orphaned=True)
             end = time.monotonic() + _SALVAGE_S
-            while one.salvage is not None and time.monotonic() < end:
-                self.salvage(one)
+            while slot_file.salvage is not None and time.monotonic() < end:
+                self.salvage(slot_file)
         except BaseException:
             fresh.free()
             raise
-        return one
+        return slot_file
 
 
-def vanished(one: OpenSlot, *, sure: bool) -> bool:
-    """Say whether somebody has removed a file of *one*; looked at now and then only, unless it must be *sure*."""
+def vanished(slot_file: OpenSlot, *, sure: bool) -> bool:
+    """Say whether somebody has removed a file of *slot_file*; looked at now and then only, unless it must be *sure*."""
     now = time.monotonic()
-    if not sure and now < one.seen_at + _LOOK_S:
+    if not sure and now < slot_file.seen_at + _LOOK_S:
         return False
-    one.seen_at = now
-    return any(_inode(path) != inode for path, inode in zip(one.paths, one.files, strict=True))
+    slot_file.seen_at = now
+    return any(_inode(path) != inode for path, inode in zip(slot_file.paths, slot_file.files, strict=True))
 
 
-def drop(one: OpenSlot) -> None:
+def drop(slot_file: OpenSlot) -> None:
     """Close the file and let others have the slot."""
-    one.begun = False
-    if one.salvage is not None:
-        one.salvage.close()
+    slot_file.begun = False
+    if slot_file.salvage is not None:
+        slot_file.salvage.close()
     with contextlib.suppress(sqlite3.Error):
-        one.connection.close()
-    one.slot.connection = None
-    one.slot.free()
+        slot_file.connection.close()
+    slot_file.slot.connection = None
+    slot_file.slot.free()
 
 
 def _reserve(path: Path) -> Reserve:
@@ -354,7 +354,7 @@ def _inode(path: str | Path) -> int:
         return 0
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return *error* as text for people, without what SQLite may quote of the data."""
     if isinstance(error, OutboxError):
         return str(error)

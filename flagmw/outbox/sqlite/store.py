@@ -16,7 +16,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
 from flagmw.outbox.sqlite.queue import SlotQueue
-from flagmw.outbox.sqlite.slot import Options, told
+from flagmw.outbox.sqlite.slot import Options, error_text
 from flagmw.outbox.sqlite.slots import OpenSlots
 from flagmw.outbox.sqlite.write_queue import Job, StoreJob, finish
 from flagmw.outbox.sqlite.writer import Writer
@@ -61,26 +61,26 @@ class Store:
     def put(self, puts: Sequence[StoreJob]) -> list[list[str]]:
         """Store what is in *puts*; return the ids that are safe, for each of them."""
         try:
-            own = self.files.begun(self.files.own())
+            own_slot = self.files.begun(self.files.own())
         except OutboxError:
             if self._options.required or self.files.closed:
                 raise
             return [self._put_in_memory(put) for put in puts]
-        if own.adrift is not None and self._options.required:
-            raise OutboxError(own.adrift)
+        if own_slot.adrift is not None and self._options.required:
+            raise OutboxError(own_slot.adrift)
         rows = [row for put in puts for row in put.rows if row is not None]
         if self._disk_is_low():
             for row in rows:
-                own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
+                own_slot.book.refuse(row.vendor, ErrorCode.DISK_FULL)
             self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
             return [[] for _ in puts]
-        taken = self.files.taken(own, rows, puts[-1].now)
+        taken = self.files.taken(own_slot, rows, puts[-1].now)
         for row in rows if taken else ():
             if row.id in taken:
-                own.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
-        safe = own.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
+                own_slot.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        safe = own_slot.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
         if len(safe) < len(rows):
-            own.book.give_up_keys(row for row in rows if row.id not in safe)
+            own_slot.book.give_up_keys(row for row in rows if row.id not in safe)
         return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
@@ -133,14 +133,14 @@ class Store:
         self, matches: Callable[[Event], bool], now: float, at: PurgeCursor | None
     ) -> tuple[int, PurgeCursor | None]:
         """Purge a stretch of one slot's rows from *at* on; return how many, and where to go on."""
-        slots = [one.slot.number for one in self.files.all()]
+        slots = [slot_file.slot.number for slot_file in self.files.all()]
         if at is None:
             gone = self._spare.purge(matches, now) if self._spare else 0
             return gone, PurgeCursor(slots[0]) if slots else None
         gone, last = 0, None
-        for one in self.files.all():
-            if one.slot.number == at.slot:
-                gone, last = self.files.begun(one).book.purge(matches, now, at.after, at.table)
+        for slot_file in self.files.all():
+            if slot_file.slot.number == at.slot:
+                gone, last = self.files.begun(slot_file).book.purge(matches, now, at.after, at.table)
         if last is not None:
             return gone, replace(at, after=last)
         if at.table == "event":
@@ -171,12 +171,12 @@ class Store:
         if self.files.closed:
             return
         parts = []
-        for one in self.files.held():
+        for slot_file in self.files.held():
             with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
-                book = self.files.begun(one, sure=True).book
+                book = self.files.begun(slot_file, sure=True).book
                 stats = book.stats(book.now)
-                parts.append(stats if one.adrift is None or one.slot.linked() else _lost(stats))
-            self.files.shut(one)
+                parts.append(stats if slot_file.adrift is None or slot_file.slot.linked() else _lost(stats))
+            self.files.shut(slot_file)
         if self._spare:
             parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
@@ -235,7 +235,7 @@ class Store:
         if isinstance(job, StoreJob) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
             finish(job, self._put_in_memory(job))
             return ()
-        finish(job, error=OutboxError(told(error)) if isinstance(error, sqlite3.Error | OSError) else error)
+        finish(job, error=OutboxError(error_text(error)) if isinstance(error, sqlite3.Error | OSError) else error)
         return ()
 
     def _tick(self, quiet: bool) -> float:
@@ -255,7 +255,7 @@ class Store:
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
             return ADOPT_S
         wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
         return min(wait_s, self.files.pulse_s())
@@ -265,22 +265,22 @@ class Store:
             self.files.stood_still(seconds)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
 
     # Parts
 
     def _books(self) -> list[SlotQueue]:
-        return [self.files.begun(one).book for one in self.files.all()]
+        return [self.files.begun(slot_file).book for slot_file in self.files.all()]
 
     def _book_of(self, lease: Lease) -> SlotQueue | None:
-        found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
-        return self.files.begun(found[0]).book if found else None
+        holders = [slot_file for slot_file in self.files.held() if lease.token.startswith(slot_file.tags)]
+        return self.files.begun(holders[0]).book if holders else None
 
     def _put_in_memory(self, put: StoreJob) -> list[str]:
         if self._spare is None:
             self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
-        kept = {row.id for row in put.rows if row is not None}
-        return list(self._spare.put_many([event for event in put.events if event.id in kept], put.now))
+        stored_ids = {row.id for row in put.rows if row is not None}
+        return list(self._spare.put_many([event for event in put.events if event.id in stored_ids], put.now))
 
     def _disk_is_low(self) -> bool:
         until, low = self._low
@@ -291,8 +291,8 @@ class Store:
 
     def _refusals(self) -> Counter[ErrorCode]:
         counts: Counter[ErrorCode] = Counter()
-        for (_, code), n in self._refused.items():
-            counts[code] += n
+        for (_, code), count in self._refused.items():
+            counts[code] += count
         return counts
 
 

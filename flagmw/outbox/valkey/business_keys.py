@@ -45,7 +45,7 @@ class ServerKeys:
             free = self._server.ask(ask)
         except Away:
             return set()
-        return {id for (_, id), own in zip(keyed, free, strict=True) if not own}
+        return {id for (_, id), reserved in zip(keyed, free, strict=True) if not reserved}
 
     def close(self) -> None:
         self._server.close()

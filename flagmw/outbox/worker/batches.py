@@ -35,7 +35,7 @@ def by_visitor(lease: Lease, until: float) -> list[VisitorBatch]:
     rows: dict[str, list[Leased]] = {}
     for row in lease.rows:
         rows.setdefault(row.event.visitor_key, []).append(row)
-    return [VisitorBatch(replace(lease, rows=tuple(own)), until) for own in rows.values()]
+    return [VisitorBatch(replace(lease, rows=tuple(visitor_rows)), until) for visitor_rows in rows.values()]
 
 
 def parcel_size(rows: Sequence[Leased], batch_max: int) -> int:

@@ -261,8 +261,8 @@ class Lanes:
             pass  # this process stood still: it could not have noticed an answer
         elif troubles:
             # What fails again, or hangs, while others are taken says nothing of how much the vendor can bear.
-            own = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
-            if not own:
+            claimable = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
+            if not claimable:
                 lane.width.failure(now)
             rests = [
                 self._policy.rest_s(outcome.after_s)
