@@ -30,7 +30,7 @@ _PRINTABLE = re.compile(r"[ -:<-~]*")
 
 @dataclass(slots=True)
 class ParsedCookies:
-    """What was found in a Cookie header.
+    """The parts of a Cookie header.
 
     Attributes:
         own: for each rule, the vendor's cookies by name; the first of a name counts.

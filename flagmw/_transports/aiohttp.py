@@ -73,7 +73,7 @@ _job: ContextVar[_Job] = ContextVar("flagmw_aiohttp_job")
 
 
 class Aiohttp:
-    """What belongs to one process."""
+    """The transport of one process."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -261,7 +261,7 @@ class _Connector(aiohttp.BaseConnector):
 
 
 class _Pool:
-    """What belongs to one event loop."""
+    """The connections of one event loop."""
 
     def __init__(self, setup: Setup, connect: Any) -> None:
         self.closed = False

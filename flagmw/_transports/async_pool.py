@@ -18,7 +18,7 @@ from flagmw.types import Call
 
 
 class AsyncHttpDialect(Protocol):
-    """What a library does on a wire. It is imported at the first use of one of these."""
+    """HTTP of one library on a connection. The library is imported at the first use."""
 
     def load(self) -> None:
         """Import the library.
@@ -56,7 +56,7 @@ class AsyncConnectionPool:
         self._authorities.read()
 
     def open(self) -> IdleConnections:
-        """Return what belongs to the running loop. It keeps no reference to the loop while nobody waits."""
+        """Return the idle connections of the running loop. It keeps no reference to the loop while nobody waits."""
         return IdleConnections(self._setup.size)
 
     async def ask(self, idle: IdleConnections, call: Call, attempt: Attempt) -> wire_http.RawReply:

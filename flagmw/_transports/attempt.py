@@ -10,7 +10,7 @@ from flagmw.exceptions import TransportError
 
 
 class Attempt:
-    """What a transport notes while it makes a call.
+    """A transport's notes on one call.
 
     Args:
         started: when the call began, and

@@ -18,7 +18,7 @@ from flagmw.types import Call
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a transport is made with.
+    """The settings of a transport.
 
     Attributes:
         size: idle connections that are kept.

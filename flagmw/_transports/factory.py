@@ -17,7 +17,7 @@ DEFAULT = "httptools"
 
 
 class Transport(Protocol):
-    """How blocking calls are made in one process."""
+    """Blocking calls of one process."""
 
     def prepare(self) -> None: ...
 
@@ -29,7 +29,7 @@ class Transport(Protocol):
 
 
 class Pool(Protocol):
-    """What an async transport keeps for one event loop."""
+    """An async transport's connections for one event loop."""
 
     def close(self) -> None: ...
 
@@ -37,7 +37,7 @@ class Pool(Protocol):
 
 
 class AsyncTransport(Protocol):
-    """How async calls are made in one process."""
+    """Async calls of one process."""
 
     def prepare(self) -> None: ...
 

@@ -31,7 +31,7 @@ _LINE = re.compile(_TOKEN + rb": (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff
 
 
 class Target(NamedTuple):
-    """Where a call goes."""
+    """The target of a call."""
 
     scheme: str
     host: str
@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
 
 class RawReply(NamedTuple):
-    """What came back: the header lines as received, the body decoded."""
+    """The response: the header lines as received, the body decoded."""
 
     status: int
     headers: Iterable[tuple[bytes, bytes]]
@@ -108,7 +108,7 @@ def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
 
 
 def request_target(to: Target, absolute: bool) -> bytes:
-    """Return what stands in the request line; *absolute* is the form that a forwarding proxy wants."""
+    """Return the target of the request line; *absolute* is the form that a forwarding proxy wants."""
     return f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
 
 

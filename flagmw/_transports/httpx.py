@@ -127,7 +127,7 @@ class AsyncCallerTransport:
 
 
 class NoPool:
-    """What a caller's transport keeps for an event loop of ours."""
+    """The empty pool of a caller's transport."""
 
     def close(self) -> None:
         pass

@@ -19,7 +19,7 @@ from flagmw.types import Call
 
 
 class HttpDialect(Protocol):
-    """What a library does on a wire. It is imported at the first use of one of these."""
+    """HTTP of one library on a connection. The library is imported at the first use."""
 
     def load(self) -> None:
         """Import the library.

@@ -12,7 +12,7 @@ from flagmw.config.config import Config
 
 
 class Consent(IntEnum):
-    """What the visitor has agreed to.
+    """The visitor's consent.
 
     NONE: no vendor is asked, nothing is set and nothing is reported.
     FUNCTIONAL: flags are decided and cookies set; nothing is counted or reported.

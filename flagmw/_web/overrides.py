@@ -26,7 +26,7 @@ _ALIAS_CHARS, _KEY_CHARS, _ALIASES = 250, 1024, 50
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a tester has chosen.
+    """A tester's choices.
 
     Attributes:
         variants: by alias, in place of what vendors say.

@@ -68,7 +68,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventCounts:
-    """What became of the events that were accepted.
+    """Counts of accepted events by their outcome.
 
     Attributes:
         delivered: taken by the vendor, among them *duplicates* that it said it had before.

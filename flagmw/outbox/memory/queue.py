@@ -308,7 +308,7 @@ class MemoryQueue:
 
 
 def _business_key(event: Event) -> tuple[str, str, str] | None:
-    """Return what is told once: an order may be started and paid, so the metric is part of it."""
+    """Return the business key with vendor and metric, for an order may be started and paid."""
     return None if event.track.key is None else (event.vendor, event.track.metric, event.track.key)
 
 

@@ -63,7 +63,7 @@ class KeyHolder(NamedTuple):
 
 
 class KeyChange(NamedTuple):
-    """What has become of a key: *state* is WAITING or DONE, or None when it is free again."""
+    """A key's new state: *state* is WAITING or DONE, or None when it is free again."""
 
     key: bytes
     id: str | None

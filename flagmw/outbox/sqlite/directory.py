@@ -50,7 +50,7 @@ class SlotStatus:
 
 
 class Directory:
-    """What `SqliteOutbox` keeps in *directory*, over all slots.
+    """All slots of a `SqliteOutbox` in *directory*.
 
     Args:
         seal: opens what is encrypted; as the processes have it.

@@ -21,7 +21,7 @@ _GET_VERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What tells one file from its copies, and one machine from another; "" for what nothing is known of.
+    """The identity of a file and its machine; "" stands for unknown.
 
     Attributes:
         inode, made: of the file; a copy has others, a file that moved with its volume keeps them.
@@ -40,7 +40,7 @@ class Identity:
         return cls(inode=path.stat().st_ino, made=_made(path), host=host_id(), boot=_hashed(_read(_BOOT)))
 
     def marks(self) -> dict[str, object]:
-        """Return what a file keeps of it."""
+        """Return the identity as it is stored in the file."""
         return {"host": self.host, "inode": self.inode, "made": self.made, "boot": self.boot}
 
     def is_of(self, known: dict[str, object]) -> bool:

@@ -226,7 +226,7 @@ class SlotQueue:
 
     @property
     def unreadable(self) -> int:
-        """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
+        """The number of queued events that claims met and could not decode or decrypt."""
         return self._due.unreadable
 
     def took_proof(self) -> bool:

@@ -84,7 +84,7 @@ class Recovery:
 
     @classmethod
     def under_way(cls, path: Path, target: sqlite3.Connection) -> Recovery | None:
-        """Return what is to be copied into *target*, the database at *path*; None when that is nothing."""
+        """Return the unfinished recovery into *target*, the database at *path*; None when that is nothing."""
         noted = marks(target).get("salvage")
         if not isinstance(noted, str):
             return None

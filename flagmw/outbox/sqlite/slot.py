@@ -34,7 +34,7 @@ _SALVAGE_S = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a directory is used; see `SqliteOutbox`."""
+    """The options of a directory; see `SqliteOutbox`."""
 
     directory: Path
     policy: Policy

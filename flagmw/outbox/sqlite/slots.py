@@ -55,7 +55,7 @@ class OpenSlots:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong at the moment, for people; None when nothing is."""
+        """The current fault as text; None while all is well."""
         adrift = next((slot_file.adrift for slot_file in self.held() if slot_file.adrift is not None), None)
         return self._trouble or adrift or next(iter(self._opener.left.values()), None)
 
@@ -81,7 +81,7 @@ class OpenSlots:
         return self._own
 
     def all(self) -> list[OpenSlot]:
-        """Return what can be used: the process's own first, which is opened if it can be."""
+        """Return the usable slots: the process's own first, which is opened if it can be."""
         with contextlib.suppress(OutboxError):
             self.own()
         return self.held()
@@ -399,7 +399,7 @@ class OpenSlots:
 
 
 class Adoption:
-    """What this process has taken over, by number, and what it knows of slots that held nothing for it.
+    """Adopted slots of dead processes, by number, and the slots known to be empty.
 
     Args:
         shut: closes a slot cleanly and lets others have it.
@@ -457,7 +457,7 @@ class Adoption:
         self._nothing_in[slot_file.slot.number] = self._looks(slot_file.slot.number)
 
     def _looks(self, number: int) -> object:
-        """Return what changes when anybody writes to slot *number*."""
+        """Return a value that changes with every write to slot *number*."""
         path = slot_lock.file_of(self._directory, number)
         log = path.with_name(f"{path.name}-wal")
         return [(s.st_ino, s.st_size, s.st_mtime_ns) for p in (path, log) if (s := status(p)) is not None]

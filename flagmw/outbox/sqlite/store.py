@@ -45,7 +45,7 @@ class Store:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps events from the disk at the moment, for people; None when nothing does."""
+        """The current reason why events are not stored on disk, as text; None if they are."""
         return self.files.trouble
 
     # What an outbox does
@@ -298,7 +298,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class PurgeCursor:
-    """How far a purge has come."""
+    """The position of a purge."""
 
     slot: int
     table: str = "event"

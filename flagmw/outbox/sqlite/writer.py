@@ -96,7 +96,7 @@ class Writer:
             self._queue.refused[vendor, code] += 1
 
     def take_refused(self) -> Counter[tuple[str, ErrorCode]]:
-        """Return what the hand-off refused since the last call."""
+        """Return the refusals of the write queue since the last call."""
         if not self._queue.refused:
             return Counter()
         with self._lock:

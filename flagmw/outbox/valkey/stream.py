@@ -174,7 +174,7 @@ class Stream:
         return repr(float(now)), self._settings
 
     def _watch(self) -> tuple[str | int, ...]:
-        """Return what `server.lua` has to know."""
+        """Return the leading arguments of `server.lua`."""
         return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
 
     def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:

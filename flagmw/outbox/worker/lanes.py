@@ -25,7 +25,7 @@ from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
 
 class Delivers(Protocol):
-    """What delivery needs of a vendor."""
+    """The part of a vendor that delivery needs."""
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]: ...
 

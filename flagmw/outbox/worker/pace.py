@@ -52,7 +52,7 @@ class Pace:
 
 
 class Width:
-    """How many attempts may be under way at once: halved by a failure, one more after some good ones.
+    """The limit of concurrent attempts: halved by a failure, one more after some good ones.
 
     Additive increase and multiplicative decrease, as TCP finds its share of a link (RFC 5681 section 3.1). It grows
     only while answers come as fast as the vendor can give them: longer ones say that it has enough to do.
@@ -172,7 +172,7 @@ class Chance:
 
 
 class Arrivals:
-    """How many events a second come in for each vendor, over the last ten seconds.
+    """The rate of new events for each vendor, over the last ten seconds.
 
     Without a lock, as this stands in the way of each event: a few that are counted at once may count as one.
     """

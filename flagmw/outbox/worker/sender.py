@@ -22,7 +22,7 @@ _POLL_S = 0.1  # while something waits for a place, which may come by mere time,
 
 
 class Sender:
-    """What the threads of all lanes do.
+    """The work of the threads of all lanes.
 
     Args:
         now: the time of the outbox, seconds since the epoch.

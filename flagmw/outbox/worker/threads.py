@@ -77,7 +77,7 @@ class WorkerRun:
 
 
 class WorkerProcess:
-    """What the worker is in this process. `lock` guards all of it; `changed` is told when something happened."""
+    """The worker's state in this process. `lock` guards all of it; `changed` is notified of every change."""
 
     def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
         self.lanes, self.throttle, self.pace = lanes, throttle, pace

@@ -72,7 +72,6 @@ def attempts(codec: Any, driver: BlockingDriver, events: Sequence[Event]) -> lis
     lanes = Lanes(
         {"any": codec},
         run,
-        {},
         Policy(),
         Throttle(logging.getLogger("flagmw.outbox")),
         attempt_timeout_s=5.0,

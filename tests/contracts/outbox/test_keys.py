@@ -354,7 +354,7 @@ def test_a_duplicate_that_the_server_finds_later(make_event, tmp_path: Path) -> 
     for n, box in enumerate(boxes):
         box.put_many([make_event(id=f"e{n}", key="o-1")], time.time())
     for box in boxes:
-        eventually(lambda box=box: box._here.get().local.stats(time.time()).queued == 0)
+        eventually(lambda box=box: box._process.get().local.stats(time.time()).queued == 0)
     stats = boxes[0].stats(time.time())
     assert (stats.queued, stats.refused) == (1, {ErrorCode.DUPLICATE_KEY: 1})
     for box in boxes:
