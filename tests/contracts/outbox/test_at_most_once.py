@@ -77,7 +77,7 @@ def attempts(codec: Any, driver: BlockingDriver, events: Sequence[Event]) -> lis
         attempt_timeout_s=5.0,
         monotonic=time.monotonic,
     )
-    return [outcome for one in events for outcome in lanes.attempt("any", [Leased(event=one)])]
+    return [outcome for one in events for outcome in lanes.attempt("any", [Leased(event=one)])[0]]
 
 
 TRANSPORTS = {
