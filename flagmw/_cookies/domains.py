@@ -1,4 +1,4 @@
-"""Decide which Domain attribute a cookie may carry on a host (RFC 6265 section 5.3, public suffixes)."""
+"""Valid Domain attributes for a host (RFC 6265 section 5.3)."""
 
 from __future__ import annotations
 

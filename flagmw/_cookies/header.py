@@ -1,4 +1,4 @@
-"""Read the visitor's Cookie header and write Set-Cookie, without a framework's or the standard library's parser.
+"""Read the Cookie header and write Set-Cookie.
 
 Those drop the whole header at one odd name, unquote in quadratic time, or let CR and LF through attributes.
 Vendors' names may hold a space (`_wt.control-1-ta_Project 1`), which RFC 6265 does not call a token but
@@ -29,8 +29,8 @@ _PRINTABLE = re.compile(r"[ -:<-~]*")
 
 
 @dataclass(slots=True)
-class Inbound:
-    """What was found in a Cookie header.
+class ParsedCookies:
+    """The parts of a Cookie header.
 
     Attributes:
         own: for each rule, the vendor's cookies by name; the first of a name counts.
@@ -43,16 +43,16 @@ class Inbound:
     rejected: list[ErrorCode] = field(default_factory=list)
 
 
-def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
+def read(headers: Iterable[str], rules: list[CookieRule]) -> ParsedCookies:
     """Pick the vendors' own cookies out of the raw Cookie *headers* (there may be several in HTTP/2).
 
     At most 16 KiB and 200 pairs are looked at; the rest is left alone. Values are never unquoted or decoded.
     """
-    found = Inbound([{} for _ in rules])
+    parsed = ParsedCookies([{} for _ in rules])
     budget, pairs = HEADER_MAX_BYTES, PAIRS_MAX
     prefixes = _prefixes(*[rule.prefixes for rule in rules])
     for header in headers:
-        found.site_bytes += len(header)
+        parsed.site_bytes += len(header)
         looked_at = header if len(header) <= budget else _whole_pairs(header, budget)
         budget -= min(len(header), budget)
         for pair in looked_at.split(";", pairs)[:pairs]:
@@ -64,20 +64,20 @@ def read(headers: Iterable[str], rules: list[CookieRule]) -> Inbound:
             name = name.rstrip(" \t")
             if not equals:
                 continue
-            for own, rule in zip(found.own, rules, strict=True):
+            for party_cookies, rule in zip(parsed.own, rules, strict=True):
                 if not rule.reads(name):
                     continue
                 value = value.strip(" \t")
                 fault = _fault(name, value, rule)
-                if fault is None and name in own:
+                if fault is None and name in party_cookies:
                     fault = ErrorCode.COOKIE_DUPLICATE
                 if fault is not None:
-                    found.rejected.append(fault)
+                    parsed.rejected.append(fault)
                     continue
-                own[name] = value
-                found.site_bytes -= len(name) + len(value) + 3
-    found.site_bytes = max(0, found.site_bytes)
-    return found
+                party_cookies[name] = value
+                parsed.site_bytes -= len(name) + len(value) + 3
+    parsed.site_bytes = max(0, parsed.site_bytes)
+    return parsed
 
 
 def _whole_pairs(header: str, length: int) -> str:
@@ -101,8 +101,8 @@ def _value_ok(value: str, rule: CookieRule) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _prefixes(*each: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(prefix for prefixes in each for prefix in prefixes)
+def _prefixes(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(prefix for prefixes in groups for prefix in prefixes)
 
 
 def writable(name: str, value: str, rule: CookieRule) -> ErrorCode | None:

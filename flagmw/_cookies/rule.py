@@ -1,4 +1,4 @@
-"""Rules for cookies: which are one party's, and what they may hold."""
+"""Rules for one party's cookies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CookieRule:
-    """Which cookies of the visitor belong to a vendor, and what they may hold.
+    """The names and limits of one vendor's cookies.
 
     Attributes:
         prefixes: what its names start with; a quick test before *reads*.

@@ -1,4 +1,4 @@
-"""Make async calls with aiohttp, for sites that use it already.
+"""Async calls with aiohttp, for sites that use it already.
 
 Connections are dialled, counted and limited here; aiohttp writes the requests, reads the answers and keeps the idle
 connections. They are asyncio's, so a loop that ends before `aclose()` leaves them to the garbage collector.
@@ -21,7 +21,7 @@ from yarl import URL
 
 from flagmw._transports import connection as link
 from flagmw._transports import http as wire_http
-from flagmw._transports.async_stream import AsyncWire, dial
+from flagmw._transports.async_stream import AsyncStream, dial
 from flagmw._transports.async_tls import Authorities
 from flagmw._transports.attempt import Attempt
 from flagmw._transports.base import Setup
@@ -73,7 +73,7 @@ _job: ContextVar[_Job] = ContextVar("flagmw_aiohttp_job")
 
 
 class Aiohttp:
-    """What belongs to one process."""
+    """The transport of one process."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -86,7 +86,7 @@ class Aiohttp:
     def open(self) -> _Pool:
         return _Pool(self._setup, self._connect)
 
-    async def ask(self, pool: _Pool, call: Call, attempt: Attempt) -> wire_http.Answer:
+    async def ask(self, pool: _Pool, call: Call, attempt: Attempt) -> wire_http.RawReply:
         """Make *call*, once more on a new connection if a kept one turns out to be closed and the call allows it.
 
         Raises:
@@ -105,7 +105,7 @@ class Aiohttp:
         job.fresh, job.connection = True, None
         return await self._ask(pool, call, job, headers)
 
-    async def _ask(self, pool: _Pool, call: Call, job: _Job, headers: list[tuple[str, str]]) -> wire_http.Answer:
+    async def _ask(self, pool: _Pool, call: Call, job: _Job, headers: list[tuple[str, str]]) -> wire_http.RawReply:
         forward = job.to.scheme == "http" and (proxy := self._setup.proxy(job.to)) is not None
         response = None
         try:
@@ -135,7 +135,7 @@ class Aiohttp:
             raise self._explain(error, job) from error
         response.release()
         job.let_go(abort=pool.closed)
-        return wire_http.Answer(response.status, response.raw_headers, content)
+        return wire_http.RawReply(response.status, response.raw_headers, content)
 
     def _explain(self, error: Exception, job: _Job) -> TransportError:
         """Say what an exception of aiohttp means, from what the connection saw rather than from its text."""
@@ -180,7 +180,7 @@ class Aiohttp:
         return connection
 
 
-def _failed(error: Exception, wire: AsyncWire) -> ErrorCode:
+def _failed(error: Exception, wire: AsyncStream) -> ErrorCode:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return ErrorCode.RESET
     return wire_http.explain_other(error, wire).code
@@ -261,7 +261,7 @@ class _Connector(aiohttp.BaseConnector):
 
 
 class _Pool:
-    """What belongs to one event loop."""
+    """The connections of one event loop."""
 
     def __init__(self, setup: Setup, connect: Any) -> None:
         self.closed = False

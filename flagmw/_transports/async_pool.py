@@ -1,4 +1,4 @@
-"""Make calls with sockets of our own on an event loop, whichever library speaks HTTP on them."""
+"""The connection pool of the async driver."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from flagmw._transports.async_stream import dial
 from flagmw._transports.async_tls import Authorities
 from flagmw._transports.attempt import Attempt
 from flagmw._transports.base import Setup
-from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.connection import Connection, IdleConnections, SocketStream
 from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
 
-class AsyncSpeaker(Protocol):
-    """What a library does on a wire. It is imported at the first use of one of these."""
+class AsyncHttpDialect(Protocol):
+    """HTTP of one library on a connection. The library is imported at the first use."""
 
     def load(self) -> None:
         """Import the library.
@@ -30,23 +30,23 @@ class AsyncSpeaker(Protocol):
     def tls_context(self) -> ssl.SSLContext:
         """Return a context that trusts the system's authorities."""
 
-    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: SocketStream) -> Any:
         """Return the library's own state for one connection."""
 
-    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    async def aask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         """Make a call, and set `link.spent` if no other may follow it."""
 
-    async def atunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+    async def atunnel(self, wire: SocketStream, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
 
-    def explain(self, error: Exception, wire: Wire) -> TransportError:
+    def explain(self, error: Exception, wire: SocketStream) -> TransportError:
         """Say what an exception means."""
 
 
-class AsyncPooled:
+class AsyncConnectionPool:
     """Connections of one process; each event loop has its own."""
 
-    def __init__(self, speaker: AsyncSpeaker, setup: Setup) -> None:
+    def __init__(self, speaker: AsyncHttpDialect, setup: Setup) -> None:
         self._speaker, self._setup = speaker, setup
         self._authorities = Authorities(speaker.tls_context, setup.ca_file)
 
@@ -55,11 +55,11 @@ class AsyncPooled:
         self._speaker.load()
         self._authorities.read()
 
-    def open(self) -> Idle:
-        """Return what belongs to the running loop. It keeps no reference to the loop while nobody waits."""
-        return Idle(self._setup.size)
+    def open(self) -> IdleConnections:
+        """Return the idle connections of the running loop. It keeps no reference to the loop while nobody waits."""
+        return IdleConnections(self._setup.size)
 
-    async def ask(self, idle: Idle, call: Call, attempt: Attempt) -> wire_http.Answer:
+    async def ask(self, idle: IdleConnections, call: Call, attempt: Attempt) -> wire_http.RawReply:
         """Make *call*, on a connection that is open already where there is one.
 
         Raises:
@@ -84,8 +84,8 @@ class AsyncPooled:
             raise
 
     async def _converse(
-        self, idle: Idle, link: Link, call: Call, to: wire_http.Target, attempt: Attempt
-    ) -> wire_http.Answer:
+        self, idle: IdleConnections, link: Connection, call: Call, to: wire_http.Target, attempt: Attempt
+    ) -> wire_http.RawReply:
         wire = link.wire
         wire.begin(0.0, self._setup.limits.wire_bytes)
         try:
@@ -103,7 +103,7 @@ class AsyncPooled:
             wire.abort()
         return answer
 
-    async def _connect(self, idle: Idle, to: wire_http.Target) -> Link:
+    async def _connect(self, idle: IdleConnections, to: wire_http.Target) -> Connection:
         setup, proxy = self._setup, self._setup.proxy(to)
         host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
         wire = await dial(host, port, setup.limits.connect_s)
@@ -114,7 +114,7 @@ class AsyncPooled:
                 if proxy is not None and not 200 <= await self._speaker.atunnel(wire, proxy, to) < 300:
                     raise TransportError(ErrorCode.CONNECT, sent=False)
                 await wire.secure(await self._authorities.context(), to.host)
-            return Link(to.key, wire, self._speaker.open(to, wire))
+            return Connection(to.key, wire, self._speaker.open(to, wire))
         except BaseException as error:
             wire.abort()
             if not isinstance(error, Exception):

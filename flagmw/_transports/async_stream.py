@@ -1,4 +1,4 @@
-"""Sockets for the async driver, watched by the loop but without an asyncio transport.
+"""Async sockets, watched by the loop without an asyncio transport.
 
 So closing is closing a socket: it needs no running loop, which matters when the loop is gone, or when a forked
 child must let go of what it inherited without touching its parent's selector. The loop watches a socket from its first
@@ -18,25 +18,25 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from flagmw._transports import resolver
-from flagmw._transports.connection import Wire
+from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
 R = TypeVar("R")
 
 
-async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
+async def dial(host: str, port: int, connect_s: float) -> AsyncStream:
     """Resolve *host* and connect to the first address that answers.
 
     Raises:
         TransportError: `DNS` or `CONNECT`; nothing was sent.
     """
-    found = resolver.lookup(host, port)
-    if isinstance(found, Future):
-        found = await result(found)
+    addresses = resolver.lookup(host, port)
+    if isinstance(addresses, Future):
+        addresses = await result(addresses)
     loop = asyncio.get_running_loop()
     failure: Exception | None = None
-    for family, address in resolver.usable(found):
+    for family, address in resolver.usable(addresses):
         sock: socket.socket | None = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -56,7 +56,7 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncWire:
                 raise
             failure = error
         else:
-            return AsyncWire(sock)
+            return AsyncStream(sock)
     raise TransportError(ErrorCode.CONNECT, sent=False) from failure
 
 
@@ -83,7 +83,7 @@ async def result(future: Future[R]) -> R:
     return future.result()
 
 
-class AsyncWire(Wire):
+class AsyncStream(SocketStream):
     """A non-blocking socket, with TLS done in memory."""
 
     def __init__(self, sock: socket.socket) -> None:

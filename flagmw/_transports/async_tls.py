@@ -1,4 +1,4 @@
-"""Read the certificate authorities in a thread, which takes tens of milliseconds, and share them among loops."""
+"""Certificate authorities, read in a thread and shared among loops."""
 
 from __future__ import annotations
 

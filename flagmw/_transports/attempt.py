@@ -1,4 +1,4 @@
-"""One try of a call: its time, whether bytes of it may have left, and how it is cut from outside."""
+"""One attempt of a call: its deadline, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flagmw.exceptions import TransportError
 
 
 class Attempt:
-    """What a transport notes while it makes a call.
+    """A transport's notes on one call.
 
     Args:
         started: when the call began, and

@@ -1,4 +1,4 @@
-"""What all transports are given, and the check of a `transport=` option."""
+"""The settings of all transports, and the check of `transport=`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flagmw.types import Call
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a transport is made with.
+    """The settings of a transport.
 
     Attributes:
         size: idle connections that are kept.

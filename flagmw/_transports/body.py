@@ -1,4 +1,4 @@
-"""Take a vendor's body in, chunk by chunk, without ever holding more of it than was agreed. No I/O."""
+"""Bounded, decoded response bodies. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RATIO = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of an answer is read, and how long one connection attempt may take.
+    """Limits of a response's size and of the time to connect.
 
     Attributes:
         wire_bytes: what a call may receive in all, header lines and interim answers included.

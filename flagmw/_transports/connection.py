@@ -1,4 +1,4 @@
-"""Know what a connection did for the current call, and keep idle connections for the next one. No waiting."""
+"""One connection's progress, and the idle connections. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flagmw.exceptions import TransportError
 IDLE_S = 15.0
 
 
-class Wire:
+class SocketStream:
     """Count what one socket carries for the current call; the drivers add reading and writing.
 
     It takes the place of an httpcore network stream. What is written is held back until the first read, so a
@@ -90,7 +90,7 @@ class Wire:
             self.abort()
 
 
-class Link:
+class Connection:
     """One connection to one origin: our wire and the library's HTTP on it.
 
     Attributes:
@@ -100,7 +100,7 @@ class Link:
 
     __slots__ = ("__weakref__", "http", "idle_since", "key", "spent", "wire")
 
-    def __init__(self, key: tuple[str, str, int], wire: Wire, http: Any) -> None:
+    def __init__(self, key: tuple[str, str, int], wire: SocketStream, http: Any) -> None:
         self.key, self.wire, self.http = key, wire, http
         self.idle_since = 0.0
         self.spent = False
@@ -113,26 +113,26 @@ class Link:
         return time.monotonic() - self.idle_since < IDLE_S and not readable(self.wire.sock)
 
 
-class Idle:
+class IdleConnections:
     """Connections that wait for another call, the most recently used first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._links: list[Link] = []
-        self._open: weakref.WeakSet[Wire] = weakref.WeakSet()
+        self._links: list[Connection] = []
+        self._open: weakref.WeakSet[SocketStream] = weakref.WeakSet()
         self._closed = False
 
-    def watch(self, wire: Wire) -> None:
+    def watch(self, wire: SocketStream) -> None:
         """Remember an open socket, also while a call uses it, for `abandon`."""
         with self._lock:
             self._open.add(wire)
 
-    def take(self, key: tuple[str, str, int]) -> Link | None:
+    def take(self, key: tuple[str, str, int]) -> Connection | None:
         """Return a connection to *key* that still looks open."""
         while True:
             with self._lock:
-                link = next((each for each in reversed(self._links) if each.key == key), None)
+                link = next((idle for idle in reversed(self._links) if idle.key == key), None)
                 if link is None:
                     return None
                 self._links.remove(link)
@@ -140,9 +140,9 @@ class Idle:
                 return link
             link.wire.abort()
 
-    def put(self, link: Link) -> None:
+    def put(self, link: Connection) -> None:
         """Keep *link* for later; close it, or the oldest, where there is no room."""
-        surplus: Link | None = link
+        surplus: Connection | None = link
         with self._lock:
             if not self._closed:
                 link.idle_since = time.monotonic()

@@ -1,4 +1,4 @@
-"""Find the transport that `transport=` names. What is not chosen is not imported."""
+"""Make the transport that `transport=` names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DEFAULT = "httptools"
 
 
 class Transport(Protocol):
-    """How blocking calls are made in one process."""
+    """Blocking calls of one process."""
 
     def prepare(self) -> None: ...
 
-    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer: ...
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.RawReply: ...
 
     def close(self) -> None: ...
 
@@ -29,7 +29,7 @@ class Transport(Protocol):
 
 
 class Pool(Protocol):
-    """What an async transport keeps for one event loop."""
+    """An async transport's connections for one event loop."""
 
     def close(self) -> None: ...
 
@@ -37,13 +37,13 @@ class Pool(Protocol):
 
 
 class AsyncTransport(Protocol):
-    """How async calls are made in one process."""
+    """Async calls of one process."""
 
     def prepare(self) -> None: ...
 
     def open(self) -> Any: ...
 
-    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.Answer: ...
+    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.RawReply: ...
 
 
 def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
@@ -53,21 +53,21 @@ def blocking(transport: Any, setup: Setup) -> Callable[[], Transport]:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
     if not isinstance(transport, str | None):
-        from flagmw._transports.httpx import Borrowed
+        from flagmw._transports.httpx import CallerTransport
 
         foreign = accept(transport, "BaseTransport")
-        return lambda: Borrowed(foreign, setup)
-    from flagmw._transports.pool import Pooled
+        return lambda: CallerTransport(foreign, setup)
+    from flagmw._transports.pool import ConnectionPool
 
     match _installed(transport):
         case "httpx2":
             from flagmw._transports.httpcore import Httpcore
 
-            return lambda: Pooled(Httpcore(setup.limits), setup)
+            return lambda: ConnectionPool(Httpcore(setup.limits), setup)
         case "httptools":
             from flagmw._transports.httptools import Httptools
 
-            return lambda: Pooled(Httptools(setup.limits), setup)
+            return lambda: ConnectionPool(Httptools(setup.limits), setup)
     raise ConfigError(f'blocking calls have no transport {transport!r}; use "httptools" or "httpx2"')
 
 
@@ -78,21 +78,21 @@ def asynchronous(transport: Any, setup: Setup) -> Callable[[], AsyncTransport]:
         ConfigError: there is none of this name or colour, or its package is not installed.
     """
     if not isinstance(transport, str | None):
-        from flagmw._transports.httpx import AsyncBorrowed
+        from flagmw._transports.httpx import AsyncCallerTransport
 
         foreign = accept(transport, "AsyncBaseTransport")
-        return lambda: AsyncBorrowed(foreign, setup)
-    from flagmw._transports.async_pool import AsyncPooled
+        return lambda: AsyncCallerTransport(foreign, setup)
+    from flagmw._transports.async_pool import AsyncConnectionPool
 
     match _installed(transport):
         case "httpx2":
             from flagmw._transports.httpcore import AsyncHttpcore
 
-            return lambda: AsyncPooled(AsyncHttpcore(setup.limits), setup)
+            return lambda: AsyncConnectionPool(AsyncHttpcore(setup.limits), setup)
         case "httptools":
             from flagmw._transports.httptools import AsyncHttptools
 
-            return lambda: AsyncPooled(AsyncHttptools(setup.limits), setup)
+            return lambda: AsyncConnectionPool(AsyncHttptools(setup.limits), setup)
         case "aiohttp":
             from flagmw._transports.aiohttp import Aiohttp
 

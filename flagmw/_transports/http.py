@@ -1,4 +1,4 @@
-"""Take addresses, headers and failures of calls apart, the same for every HTTP library. No I/O."""
+"""Addresses, headers and errors, alike for all HTTP libraries. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from flagmw._transports.body import Body, Limits
-from flagmw._transports.connection import Wire
+from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Reply
@@ -31,7 +31,7 @@ _LINE = re.compile(_TOKEN + rb": (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff
 
 
 class Target(NamedTuple):
-    """Where a call goes."""
+    """The target of a call."""
 
     scheme: str
     host: str
@@ -49,8 +49,8 @@ class Target(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Answer(NamedTuple):
-    """What came back: the header lines as received, the body decoded."""
+class RawReply(NamedTuple):
+    """The response: the header lines as received, the body decoded."""
 
     status: int
     headers: Iterable[tuple[bytes, bytes]]
@@ -108,7 +108,7 @@ def request_headers(call: Call, authority: str) -> list[tuple[bytes, bytes]]:
 
 
 def request_target(to: Target, absolute: bool) -> bytes:
-    """Return what stands in the request line; *absolute* is the form that a forwarding proxy wants."""
+    """Return the target of the request line; *absolute* is the form that a forwarding proxy wants."""
     return f"{to.scheme}://{to.authority}".encode("ascii") + to.path if absolute else to.path
 
 
@@ -171,8 +171,8 @@ def _checked_start(method: bytes, where: bytes) -> bytes:
 
 
 def _started(method: bytes, where: bytes) -> bytes:
-    made: bytes = (_checked_start if len(where) <= _KEPT_CHARS else _checked_start.__wrapped__)(method, where)
-    return made
+    start: bytes = (_checked_start if len(where) <= _KEPT_CHARS else _checked_start.__wrapped__)(method, where)
+    return start
 
 
 def _line(name: bytes, value: bytes) -> bytes:
@@ -216,7 +216,7 @@ def body_for(call: Call, status: int, raw: Iterable[tuple[bytes, bytes]], limits
     return Body(limits, encodings, spent=spent, announced=announced)
 
 
-def reply(answer: Answer, elapsed_s: float) -> Reply:
+def reply(answer: RawReply, elapsed_s: float) -> Reply:
     """Return our own value: lower-case names, the first of several, and no cookie that a vendor set for us.
 
     Raises:
@@ -232,7 +232,7 @@ def reply(answer: Answer, elapsed_s: float) -> Reply:
     return Reply(status=answer.status, headers=headers, body=answer.body, elapsed_s=elapsed_s)
 
 
-def explain_other(error: Exception, wire: Wire) -> TransportError:
+def explain_other(error: Exception, wire: SocketStream) -> TransportError:
     """Say what an exception means that is none of an HTTP library's."""
     if isinstance(error, TransportError):
         return error
@@ -247,9 +247,9 @@ def explain_foreign(lib: Any, error: Exception) -> TransportError:
         return error
     causes = list(_chain(error))
     unsent = isinstance(error, (lib.ConnectError, lib.ConnectTimeout, lib.PoolTimeout, ConnectionRefusedError))
-    if any(isinstance(each, socket.gaierror) for each in causes):
+    if any(isinstance(item, socket.gaierror) for item in causes):
         return TransportError(ErrorCode.DNS, sent=False)
-    if any(isinstance(each, ssl.SSLError) for each in causes) and (unsent or isinstance(error, ssl.SSLError)):
+    if any(isinstance(item, ssl.SSLError) for item in causes) and (unsent or isinstance(error, ssl.SSLError)):
         return TransportError(ErrorCode.TLS, sent=not (unsent or isinstance(error, ssl.SSLCertVerificationError)))
     if unsent:
         return TransportError(ErrorCode.CONNECT, sent=False)
@@ -286,4 +286,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def header_too_large(error: BaseException) -> bool:
     """Say whether h11 gave up on header lines for their size."""
-    return any(getattr(each, "error_status_hint", None) == 431 for each in _chain(error))
+    return any(getattr(item, "error_status_hint", None) == 431 for item in _chain(error))

@@ -1,4 +1,4 @@
-"""Speak HTTP with httpcore2's connections, which come with httpx2, or with httpcore's. Both colours."""
+"""HTTP with httpcore or httpcore2, blocking and async."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from flagmw._transports import http as wire_http
 from flagmw._transports.body import Limits
-from flagmw._transports.connection import Link, Wire
+from flagmw._transports.connection import Connection, SocketStream
 from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, TransportError
@@ -70,10 +70,10 @@ class Httpcore:
         context: ssl.SSLContext = self.lib.default_ssl_context()
         return context
 
-    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: SocketStream) -> Any:
         return self.lib.HTTP11Connection(self._origin(to), wire)
 
-    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    def ask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         ours.set(True)
         try:
             response = link.http.handle_request(self._request(call, to, absolute))
@@ -85,15 +85,15 @@ class Httpcore:
         finally:
             ours.set(False)
         link.spent = not _clean(link.http)
-        return wire_http.Answer(response.status, response.headers, content)
+        return wire_http.RawReply(response.status, response.headers, content)
 
-    def tunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+    def tunnel(self, wire: SocketStream, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
         request = self._connect_request(proxy, to)
         status: int = self.lib.HTTP11Connection(request.url.origin, wire).handle_request(request).status
         return status
 
-    def explain(self, error: Exception, wire: Wire) -> TransportError:
+    def explain(self, error: Exception, wire: SocketStream) -> TransportError:
         """Say what an exception of httpcore means, from what the wire saw rather than from its text."""
         lib = self.lib
         if isinstance(error, lib.LocalProtocolError):
@@ -107,7 +107,7 @@ class Httpcore:
             return TransportError(ErrorCode.TRANSPORT)
         return wire_http.explain_other(error, wire)
 
-    def _body(self, wire: Wire, call: Call, response: Any) -> Any:
+    def _body(self, wire: SocketStream, call: Call, response: Any) -> Any:
         if not wire.received:
             # Left over from the answer before: whatever it is, it does not belong to this call.
             raise TransportError(ErrorCode.TRANSPORT)
@@ -135,10 +135,10 @@ class Httpcore:
 class AsyncHttpcore(Httpcore):
     """The async half, for httpcore's async connections."""
 
-    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: SocketStream) -> Any:
         return self.lib.AsyncHTTP11Connection(self._origin(to), wire)
 
-    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    async def aask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         ours.set(True)
         try:
             response = await link.http.handle_async_request(self._request(call, to, absolute))
@@ -151,9 +151,9 @@ class AsyncHttpcore(Httpcore):
         finally:
             ours.set(False)
         link.spent = not _clean(link.http)
-        return wire_http.Answer(response.status, response.headers, content)
+        return wire_http.RawReply(response.status, response.headers, content)
 
-    async def atunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+    async def atunnel(self, wire: SocketStream, proxy: Proxy, to: wire_http.Target) -> int:
         request = self._connect_request(proxy, to)
         connection = self.lib.AsyncHTTP11Connection(request.url.origin, wire)
         status: int = (await connection.handle_async_request(request)).status

@@ -1,4 +1,4 @@
-"""Speak HTTP with httptools, the parser of Node.js (llhttp) for Python, on wires of ours. Both colours.
+"""HTTP with httptools, blocking and async.
 
 httptools reads answers only, so requests are written here; their parts are checked against RFC 9110 first.
 """
@@ -12,7 +12,7 @@ import httptools
 
 from flagmw._transports import http as wire_http
 from flagmw._transports.body import Body, Limits
-from flagmw._transports.connection import Link, Wire
+from flagmw._transports.connection import Connection, SocketStream
 from flagmw._transports.proxies import Proxy
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
@@ -38,7 +38,7 @@ def asked(proxy: Proxy, to: wire_http.Target) -> bytes:
     return wire_http.head(b"CONNECT", place, [(b"host", place), *proxy.headers])
 
 
-class Reading:
+class ResponseParser:
     """Collect one answer, as httptools tells of its parts. No I/O."""
 
     def __init__(self, call: Call, limits: Limits) -> None:
@@ -106,9 +106,9 @@ class Reading:
             self._take()
         return self._complete
 
-    def finish(self) -> wire_http.Answer:
+    def finish(self) -> wire_http.RawReply:
         assert self._body is not None
-        return wire_http.Answer(self.status, self._lines, self._body.finish())
+        return wire_http.RawReply(self.status, self._lines, self._body.finish())
 
     def reusable(self) -> bool:
         return self._complete and self._keep and not self.stray
@@ -146,12 +146,12 @@ class Httptools:
     def tls_context(self) -> ssl.SSLContext:
         return ssl.create_default_context()
 
-    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: SocketStream) -> Any:
         return None
 
-    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    def ask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         wire: Any = link.wire
-        reading = Reading(call, self._limits)
+        reading = ResponseParser(call, self._limits)
         wire.pending += written(call, to, absolute)
         while not reading.feed(wire.read(_CHUNK)):
             pass
@@ -159,22 +159,22 @@ class Httptools:
         return reading.finish()
 
     def tunnel(self, wire: Any, proxy: Proxy, to: wire_http.Target) -> int:
-        reading = Reading(_TUNNEL, self._limits)
+        reading = ResponseParser(_TUNNEL, self._limits)
         wire.pending.append(asked(proxy, to))
         while not reading.headed:
             reading.feed(wire.read(_CHUNK))
         return reading.status
 
-    def explain(self, error: Exception, wire: Wire) -> TransportError:
+    def explain(self, error: Exception, wire: SocketStream) -> TransportError:
         return wire_http.explain_other(error, wire)
 
 
 class AsyncHttptools(Httptools):
     """The async half, for wires whose reading is awaited."""
 
-    async def aask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    async def aask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         wire: Any = link.wire
-        reading = Reading(call, self._limits)
+        reading = ResponseParser(call, self._limits)
         wire.pending += written(call, to, absolute)
         while not reading.feed(await wire.read(_CHUNK)):
             pass
@@ -182,7 +182,7 @@ class AsyncHttptools(Httptools):
         return reading.finish()
 
     async def atunnel(self, wire: Any, proxy: Proxy, to: wire_http.Target) -> int:
-        reading = Reading(_TUNNEL, self._limits)
+        reading = ResponseParser(_TUNNEL, self._limits)
         wire.pending.append(asked(proxy, to))
         while not reading.headed:
             reading.feed(await wire.read(_CHUNK))

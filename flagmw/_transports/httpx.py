@@ -1,4 +1,4 @@
-"""Make calls through a transport that a caller brought: a httpx2 or httpx one. It is never closed here."""
+"""Transports of httpx or httpx2 that the caller brought."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
 
-class Borrowed:
+class CallerTransport:
     """A blocking transport.
 
     httpx's timeouts begin anew with every read, so a dripping vendor could hold a thread for minutes. A helper
@@ -31,9 +31,9 @@ class Borrowed:
     def prepare(self) -> None:
         pass
 
-    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
-        outcome: Future[wire_http.Answer] = Future()
-        attempt.hold(lambda: _settle(outcome, TransportError(ErrorCode.RESET)))
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.RawReply:
+        outcome: Future[wire_http.RawReply] = Future()
+        attempt.hold(lambda: _resolve(outcome, TransportError(ErrorCode.RESET)))
         try:
             job = self._helpers.submit(self._work, outcome, call, attempt)
             return outcome.result(timeout=attempt.at - self._setup.clock())
@@ -50,14 +50,14 @@ class Borrowed:
     def abandon(self) -> None:
         pass
 
-    def _work(self, outcome: Future[wire_http.Answer], call: Call, attempt: Attempt) -> None:
+    def _work(self, outcome: Future[wire_http.RawReply], call: Call, attempt: Attempt) -> None:
         try:
-            result: wire_http.Answer | BaseException = self._ask(call, attempt)
+            result: wire_http.RawReply | BaseException = self._ask(call, attempt)
         except BaseException as error:
             result = error
-        _settle(outcome, result)
+        _resolve(outcome, result)
 
-    def _ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
+    def _ask(self, call: Call, attempt: Attempt) -> wire_http.RawReply:
         clock = self._setup.clock
         left = attempt.at - clock()
         if left <= 0:
@@ -72,7 +72,7 @@ class Borrowed:
                     body.feed(chunk)
                     if attempt.at <= clock():
                         raise TransportError(ErrorCode.DEADLINE)
-                return wire_http.Answer(response.status_code, raw, body.finish())
+                return wire_http.RawReply(response.status_code, raw, body.finish())
             finally:
                 response.stream.close()
         except TransportError:
@@ -83,7 +83,7 @@ class Borrowed:
             ours.set(False)
 
 
-def _settle(outcome: Future[wire_http.Answer], result: wire_http.Answer | BaseException) -> None:
+def _resolve(outcome: Future[wire_http.RawReply], result: wire_http.RawReply | BaseException) -> None:
     """Give *outcome* its result, unless it has one: the call may be late, or cut."""
     with contextlib.suppress(concurrent.futures.InvalidStateError):
         if isinstance(result, BaseException):
@@ -92,7 +92,7 @@ def _settle(outcome: Future[wire_http.Answer], result: wire_http.Answer | BaseEx
             outcome.set_result(result)
 
 
-class AsyncBorrowed:
+class AsyncCallerTransport:
     """An async transport."""
 
     def __init__(self, foreign: Foreign, setup: Setup) -> None:
@@ -101,10 +101,10 @@ class AsyncBorrowed:
     def prepare(self) -> None:
         pass
 
-    def open(self) -> Nothing:
-        return Nothing()
+    def open(self) -> NoPool:
+        return NoPool()
 
-    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.Answer:
+    async def ask(self, pool: Any, call: Call, attempt: Attempt) -> wire_http.RawReply:
         attempt.sent = True
         left = attempt.at - self._setup.clock()
         ours.set(True)
@@ -115,7 +115,7 @@ class AsyncBorrowed:
                 body = wire_http.body_for(call, response.status_code, raw, self._setup.limits, wire_http.size(raw))
                 async for chunk in response.stream:
                     body.feed(chunk)
-                return wire_http.Answer(response.status_code, raw, body.finish())
+                return wire_http.RawReply(response.status_code, raw, body.finish())
             finally:
                 await response.stream.aclose()
         except TransportError:
@@ -126,8 +126,8 @@ class AsyncBorrowed:
             ours.set(False)
 
 
-class Nothing:
-    """What a caller's transport keeps for an event loop of ours."""
+class NoPool:
+    """The empty pool of a caller's transport."""
 
     def close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Make calls with blocking sockets of our own, whichever library speaks HTTP on them."""
+"""The connection pool of the blocking driver."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flagmw._transports import http as wire_http
 from flagmw._transports import resolver
 from flagmw._transports.attempt import Attempt
 from flagmw._transports.base import Setup
-from flagmw._transports.connection import Idle, Link, Wire
+from flagmw._transports.connection import Connection, IdleConnections, SocketStream
 from flagmw._transports.proxies import Proxy
 from flagmw._transports.stream import dial
 from flagmw.codes import ErrorCode
@@ -18,8 +18,8 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
 
-class Speaker(Protocol):
-    """What a library does on a wire. It is imported at the first use of one of these."""
+class HttpDialect(Protocol):
+    """HTTP of one library on a connection. The library is imported at the first use."""
 
     def load(self) -> None:
         """Import the library.
@@ -31,25 +31,25 @@ class Speaker(Protocol):
     def tls_context(self) -> ssl.SSLContext:
         """Return a context that trusts the system's authorities."""
 
-    def open(self, to: wire_http.Target, wire: Wire) -> Any:
+    def open(self, to: wire_http.Target, wire: SocketStream) -> Any:
         """Return the library's own state for one connection."""
 
-    def ask(self, link: Link, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.Answer:
+    def ask(self, link: Connection, call: Call, to: wire_http.Target, *, absolute: bool) -> wire_http.RawReply:
         """Make a call, and set `link.spent` if no other may follow it."""
 
-    def tunnel(self, wire: Wire, proxy: Proxy, to: wire_http.Target) -> int:
+    def tunnel(self, wire: SocketStream, proxy: Proxy, to: wire_http.Target) -> int:
         """Ask *proxy* for a way to *to* and return its status."""
 
-    def explain(self, error: Exception, wire: Wire) -> TransportError:
+    def explain(self, error: Exception, wire: SocketStream) -> TransportError:
         """Say what an exception means."""
 
 
-class Pooled:
+class ConnectionPool:
     """Connections of one process."""
 
-    def __init__(self, speaker: Speaker, setup: Setup) -> None:
+    def __init__(self, speaker: HttpDialect, setup: Setup) -> None:
         self._speaker, self._setup = speaker, setup
-        self._idle = Idle(setup.size)
+        self._idle = IdleConnections(setup.size)
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
@@ -60,7 +60,7 @@ class Pooled:
             if self._tls is None:
                 self._tls = resolver.tls_context(self._speaker.tls_context, self._setup.ca_file)
 
-    def ask(self, call: Call, attempt: Attempt) -> wire_http.Answer:
+    def ask(self, call: Call, attempt: Attempt) -> wire_http.RawReply:
         """Make *call*, on a connection that is open already where there is one.
 
         Raises:
@@ -90,7 +90,7 @@ class Pooled:
         """Let go of what a forked child inherited."""
         self._idle.abandon()
 
-    def _converse(self, link: Link, call: Call, to: wire_http.Target, attempt: Attempt) -> wire_http.Answer:
+    def _converse(self, link: Connection, call: Call, to: wire_http.Target, attempt: Attempt) -> wire_http.RawReply:
         wire = link.wire
         wire.begin(attempt.at, self._setup.limits.wire_bytes)
         try:
@@ -109,7 +109,7 @@ class Pooled:
             wire.abort()
         return answer
 
-    def _connect(self, to: wire_http.Target, attempt: Attempt) -> Link:
+    def _connect(self, to: wire_http.Target, attempt: Attempt) -> Connection:
         setup, proxy = self._setup, self._setup.proxy(to)
         host, port = (proxy.host, proxy.port) if proxy else (to.host, to.port)
         wire = dial(host, port, attempt.at, setup.limits.connect_s, setup.clock)
@@ -122,7 +122,7 @@ class Pooled:
                 self.prepare()
                 assert self._tls is not None
                 wire.secure(self._tls, to.host)
-            return Link(to.key, wire, self._speaker.open(to, wire))
+            return Connection(to.key, wire, self._speaker.open(to, wire))
         except BaseException as error:
             wire.abort()
             if not isinstance(error, Exception):

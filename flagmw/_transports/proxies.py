@@ -1,4 +1,4 @@
-"""Use the proxies that the environment names, where they are asked for. No I/O."""
+"""Proxies from the environment. No I/O."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def environment_proxies(trust_env: bool) -> Proxies | None:
     """
     if not trust_env:
         return None
-    found: dict[str, Proxy] = {}
+    proxies: dict[str, Proxy] = {}
     raw = getproxies_environment()
     for scheme, url in raw.items():
         if scheme not in ("http", "https", "all"):
@@ -61,5 +61,5 @@ def environment_proxies(trust_env: bool) -> Proxies | None:
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = ((b"proxy-authorization", b"Basic " + b64encode(login.encode())),)
-        found[scheme] = Proxy(parts.hostname, port, headers)
-    return Proxies(found, raw) if found else None
+        proxies[scheme] = Proxy(parts.hostname, port, headers)
+    return Proxies(proxies, raw) if proxies else None

@@ -1,4 +1,4 @@
-"""Find a vendor's addresses and its certificate authorities. Used by both drivers."""
+"""A vendor's addresses and certificate authorities, for both drivers."""
 
 from __future__ import annotations
 
@@ -93,16 +93,18 @@ def lookup(host: str, port: int) -> Found | Future[Found]:
     return [(socket.AF_INET6, (host, port, 0, 0))]
 
 
-def usable(found: Found) -> list[Address]:
+def usable(lookup_result: Found) -> list[Address]:
     """Return the few addresses that are worth a try.
 
     Raises:
         TransportError: `DNS` when there are none; `CONNECT` when all are such as cloud providers serve their
             credentials at, and no vendor lives.
     """
-    if isinstance(found, Exception) or not found:
-        raise TransportError(ErrorCode.DNS, sent=False) from (found if isinstance(found, Exception) else None)
-    public = [row for row in found if not addresses.is_forbidden(row[1][0])]
+    if isinstance(lookup_result, Exception) or not lookup_result:
+        raise TransportError(ErrorCode.DNS, sent=False) from (
+            lookup_result if isinstance(lookup_result, Exception) else None
+        )
+    public = [row for row in lookup_result if not addresses.is_forbidden(row[1][0])]
     if not public:
         raise TransportError(ErrorCode.CONNECT, sent=False)
     return public[:_TRIES]

@@ -1,4 +1,4 @@
-"""Sockets for the blocking driver: every wait ends at the deadline of the call."""
+"""Blocking sockets with a deadline for every wait."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from flagmw._transports import resolver
-from flagmw._transports.connection import Wire
+from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
 
-def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], float]) -> BlockingWire:
+def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], float]) -> BlockingStream:
     """Resolve *host* and connect to the first address that answers, before *at* on the *clock*.
 
     Raises:
         TransportError: `DNS`, `CONNECT` or `DEADLINE`; nothing was sent.
     """
-    found = resolver.lookup(host, port)
-    if isinstance(found, Future):
+    addresses = resolver.lookup(host, port)
+    if isinstance(addresses, Future):
         try:
-            found = found.result(timeout=max(0.0, at - clock()))
+            addresses = addresses.result(timeout=max(0.0, at - clock()))
         except concurrent.futures.TimeoutError:
             raise TransportError(ErrorCode.DEADLINE, sent=False) from None
     failure: Exception | None = None
-    for family, address in resolver.usable(found):
+    for family, address in resolver.usable(addresses):
         left = at - clock()
         if left <= 0:
             break
@@ -44,12 +44,12 @@ def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], 
                 raise
             failure = error
         else:
-            return BlockingWire(sock, clock)
+            return BlockingStream(sock, clock)
     late = at - clock() <= 0
     raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from failure
 
 
-class BlockingWire(Wire):
+class BlockingStream(SocketStream):
     """A blocking socket that is clipped to the deadline before each wait."""
 
     def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""A request's own view of the state that an ASGI server gave it."""
+"""A private view of the state that an ASGI server shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell crawlers from people by the user agent, with the list of the package crawler-user-agents.
+"""Bot detection by user agent.
 
 Its 1,500 patterns as one expression cost a millisecond per new user agent. Nearly all are plain texts, so they are
 looked up by their first three characters instead; the few real expressions are tried one after the other.

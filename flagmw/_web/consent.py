@@ -1,4 +1,4 @@
-"""Who is let through to the vendors: what the visitor has agreed to, and whether there is a visitor at all."""
+"""Consent and bots: requests that may reach the vendors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flagmw.config.config import Config
 
 
 class Consent(IntEnum):
-    """What the visitor has agreed to.
+    """The visitor's consent.
 
     NONE: no vendor is asked, nothing is set and nothing is reported.
     FUNCTIONAL: flags are decided and cookies set; nothing is counted or reported.
@@ -36,11 +36,11 @@ def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None
     if config.consent is None:
         return Consent.FULL
     try:
-        said = config.consent(inbound)
-        if said is None or isinstance(said, bool):
-            return Consent.FULL if said else Consent.NONE
+        answer = config.consent(inbound)
+        if answer is None or isinstance(answer, bool):
+            return Consent.FULL if answer else Consent.NONE
         # Nothing else that is merely true is a visitor's consent: a coroutine that nobody awaits is true.
-        return _CONSENTS[said]
+        return _CONSENTS[answer]
     except Exception as error:
         failed(error)
         return Consent.NONE
@@ -56,10 +56,10 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
             return ErrorCode.BOT
     else:
         try:
-            said = config.bots(inbound)
-            if hasattr(said, "__await__"):
+            answer = config.bots(inbound)
+            if hasattr(answer, "__await__"):
                 raise TypeError("bots must not be async")
-            if said:
+            if answer:
                 return ErrorCode.BOT
         except Exception as error:
             failed(error)

@@ -1,4 +1,4 @@
-"""Turn a request into a `Visit`: what vendors may know of it, cleaned and cut to size."""
+"""Turn a request into a `Visit`, cleaned and shortened."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def _allowed_query(query: str, allowed: Sequence[str]) -> str:
     if not query.isascii():
         query = quote(query, safe=punctuation, encoding="latin-1", errors="replace")
     pairs = parse_qsl(query, keep_blank_values=True)[:100]
-    kept = [(name, value) for name, value in pairs if name in allowed]
-    return f"?{urlencode(kept)}" if kept else ""
+    sent_pairs = [(name, value) for name, value in pairs if name in allowed]
+    return f"?{urlencode(sent_pairs)}" if sent_pairs else ""
 
 
 def _referer(text: str | None, policy: str) -> str | None:
@@ -164,8 +164,8 @@ def _referer(text: str | None, policy: str) -> str | None:
 
 
 def _is_trusted(address: str | None, config: Config) -> bool:
-    found = addresses.parsed(address or "")
-    return found is not None and any(found in network for network in config.trusted_proxies)
+    parsed = addresses.parsed(address or "")
+    return parsed is not None and any(parsed in network for network in config.trusted_proxies)
 
 
 def _forwarded_scheme(inbound: Inbound) -> str | None:
@@ -195,9 +195,9 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
 def _told_address(address: str | None, policy: str) -> str | None:
     if address is None or policy == "off":
         return None
-    found = _IPV4.fullmatch(address)
-    if found and policy == "anonymised" and all(int(part) < 256 for part in found.groups()):
-        return f"{found[1]}.{found[2]}.{found[3]}.0"
+    match = _IPV4.fullmatch(address)
+    if match and policy == "anonymised" and all(int(part) < 256 for part in match.groups()):
+        return f"{match[1]}.{match[2]}.{match[3]}.0"
     parsed = addresses.parsed(address)
     if parsed is None:
         return None

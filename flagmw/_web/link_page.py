@@ -1,4 +1,4 @@
-"""What is sent to a visitor who opens an override's link: a question, and a redirect after the yes.
+"""The confirmation page and redirect of an override link.
 
 A link is not proof that its visitor wants what it does: anybody who has one can make somebody else open it. So what it
 chooses is kept only after a yes on a page of ours, which no other page can give: the yes carries a value that belongs
@@ -72,15 +72,15 @@ def question(inbound: Inbound, token: str, override: Override, host: str, nonce:
     chosen += ["tests in staging"] if override.staging else []
     chosen += [f"a preview of {name}" for name in override.preview]
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(override.until))
-    kept = [(name, value) for name, value in _pairs(inbound.query) if not name.startswith(OVERRIDE)]
+    query_pairs = [(name, value) for name, value in _pairs(inbound.query) if not name.startswith(OVERRIDE)]
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in [*kept, (OVERRIDE, token)]
+        for name, value in [*query_pairs, (OVERRIDE, token)]
     )
     body = _HTML.format(
         host=escape(host),
         until=until,
-        chosen="".join(f"<li>{escape(each)}</li>" for each in chosen),
+        chosen="".join(f"<li>{escape(part)}</li>" for part in chosen),
         hidden=hidden,
         yes_name=YES,
         yes=_yes(token, nonce),

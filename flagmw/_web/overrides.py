@@ -1,4 +1,4 @@
-"""QA overrides: signed tokens by which a tester chooses variants, tests in staging, and vendors' own previews.
+"""QA overrides: signed tokens that choose variants.
 
 A token comes by the query parameter or cookie `flagmw_override` or the header `Flagmw-Override`. One that came by the
 query is kept in the cookie until it runs out, once the visitor has said yes to that; `flagmw_override=off` takes it
@@ -26,7 +26,7 @@ _ALIAS_CHARS, _KEY_CHARS, _ALIASES = 250, 1024, 50
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a tester has chosen.
+    """A tester's choices.
 
     Attributes:
         variants: by alias, in place of what vendors say.
@@ -97,7 +97,7 @@ def read(token: str, keys: Keys, host: str, now: float, *, unsigned: bool) -> Ov
         return ErrorCode.BAD_TOKEN if plain is None else Override(plain, until=now + 86_400, signed=False)
     flags, preview = claims.get("flags", {}), claims.get("preview", {})
     good = claims.get("host") == host and isinstance(flags, dict) and _sound(flags) and isinstance(preview, dict)
-    if not good or not all(isinstance(each, dict) for each in preview.values()):
+    if not good or not all(isinstance(item, dict) for item in preview.values()):
         return ErrorCode.BAD_TOKEN
     return Override(flags, claims.get("staging") is True, preview, float(claims["exp"]))
 

@@ -1,4 +1,4 @@
-"""Decide what a response's headers become: cookies, and who may keep a copy.
+"""Response headers: cookies and cache rules.
 
 Rules: a response for which flags were looked at is this visitor's own. One that shared caches may store gets
 no cookie. 304 and 1xx get none ever (RFC 9111 sections 3 and 4.3.4: a 304 would freshen what others are served).
@@ -37,8 +37,8 @@ def edit(
     edited = [
         header for header in headers if header[0].lower() not in ("cache-control", "vary") and not _invites(*header)
     ]
-    said = _values(headers, "cache-control")
-    edited.append(("cache-control", "private, no-store" if no_store else _private(said)))
+    directives = _values(headers, "cache-control")
+    edited.append(("cache-control", "private, no-store" if no_store else _private(directives)))
     vary = _values(headers, "vary")
     if touched:
         vary = _with_cookie(vary)
@@ -107,14 +107,14 @@ def _invites(name: str, value: str) -> bool:
 
 def _private(value: str) -> str:
     """Return Cache-Control for one visitor alone, keeping what is stricter and what browsers may use."""
-    kept = [
-        found[0]
-        for found in _DIRECTIVE.finditer(value)
-        if found[1].lower() not in ("public", "s-maxage", "private", "stale-while-revalidate")
+    remaining = [
+        match[0]
+        for match in _DIRECTIVE.finditer(value)
+        if match[1].lower() not in ("public", "s-maxage", "private", "stale-while-revalidate")
     ]
-    if any(part.lower() == "no-store" for part in kept):
-        return ", ".join(kept if not re.search(r"\bprivate\b", value, re.I) else ["private", *kept])
-    return ", ".join(["private", *kept])
+    if any(part.lower() == "no-store" for part in remaining):
+        return ", ".join(remaining if not re.search(r"\bprivate\b", value, re.I) else ["private", *remaining])
+    return ", ".join(["private", *remaining])
 
 
 def _with_cookie(vary: str) -> str:
@@ -129,7 +129,7 @@ def _values(headers: Sequence[Header], wanted: str) -> str:
 
 
 def _directives(value: str) -> dict[str, str]:
-    return {found[1].lower(): (found[2] or "").strip('"') for found in _DIRECTIVE.finditer(value)}
+    return {match[1].lower(): (match[2] or "").strip('"') for match in _DIRECTIVE.finditer(value)}
 
 
 def _positive(seconds: str | None) -> bool:

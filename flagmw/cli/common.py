@@ -1,4 +1,4 @@
-"""What the commands share: options, a `Flagmw` from a configuration, and how a command fails."""
+"""Options, runtime and errors that the commands share."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Runtime:
             vendor = Webtrends(SAMPLE_ACCOUNT, SAMPLE_TOKEN, SAMPLE_URL, base_url=base_url)
             self._fm = Flagmw(vendors=[vendor], debug=True, client_ip="full", on_decision=self._note)
             return
-        found = located(config)
-        if found is None:
+        config_path = located(config)
+        if config_path is None:
             fail("no configuration: write flagmw.toml, name one with --config, or use --sandbox http://127.0.0.1:8765")
-        own: dict[str, Any] = {"debug": True} if debug else {}
-        self._fm = Flagmw.from_mapping({**own, "on_decision": self._note}, file=found)
+        options: dict[str, Any] = {"debug": True} if debug else {}
+        self._fm = Flagmw.from_mapping({**options, "on_decision": self._note}, file=config_path)
         if not self._fm.config.vendors:
-            fail(f"{found} configures no vendors")
+            fail(f"{config_path} configures no vendors")
 
     @property
     def unstarted(self) -> Flagmw:
@@ -79,14 +79,14 @@ def located(config: Path | None) -> Path | None:
     return Path(named) if named else next((path for path in _PLACES if path.is_file()), None)
 
 
-def configured(config: Path | None, **own: Any) -> Flagmw:
-    """Return the unstarted `Flagmw` of the configuration; *own* are options of the command's."""
-    found = located(config)
-    if found is None:
+def configured(config: Path | None, **options: Any) -> Flagmw:
+    """Return the unstarted `Flagmw` of the configuration; *options* are options of the command's."""
+    config_path = located(config)
+    if config_path is None:
         fail("no configuration: write flagmw.toml, or name one with --config")
-    fm = Flagmw.from_mapping(own, file=found)
+    fm = Flagmw.from_mapping(options, file=config_path)
     if not fm.config.vendors:
-        fail(f"{found} configures no vendors")
+        fail(f"{config_path} configures no vendors")
     return fm
 
 

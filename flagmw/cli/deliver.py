@@ -1,4 +1,4 @@
-"""`flagmw deliver`: delivery as a process of its own."""
+"""`flagmw deliver`: delivery in a process of its own."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def _until(
     fm: Flagmw, directory: Directory, stop: threading.Event, *, once: bool, timeout_s: float, verbose: bool
 ) -> int:
     """Wait for the signal, or for the end of the work; return how many events are left."""
-    begun = told = time.monotonic()
+    begun = last_print = time.monotonic()
     while not stop.wait(_LOOK_S):
         now = time.monotonic()
-        if verbose and now - told >= FIGURES_EVERY_S:
-            told = now
+        if verbose and now - last_print >= FIGURES_EVERY_S:
+            last_print = now
             _say(_figures(fm.outbox_stats()))
         if once and (now - begun >= timeout_s or not _left(fm, directory, taking_over=now - begun < _TAKE_OVER_S)):
             break

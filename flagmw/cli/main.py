@@ -1,4 +1,4 @@
-"""The `flagmw` command: sandbox, one decision, one track, delivery, the outbox, overrides, reports, an examination."""
+"""The `flagmw` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -215,8 +215,8 @@ def main() -> None:
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:
-    found = cookie_header.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
-    return {name: value for own in found.own for name, value in own.items()}
+    parsed_cookies = cookie_header.read(["; ".join(cookies or ())], [vendor.cookies for vendor in fm.config.vendors])
+    return {name: value for cookies_of_vendor in parsed_cookies.own for name, value in cookies_of_vendor.items()}
 
 
 def _pairs(pairs: list[str] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How commands get at an outbox: the files of this machine, and the part on a server; and `flagmw purge`."""
+"""Open an outbox for the commands; `flagmw purge`."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Opened:
 
     def everywhere(self, work: Callable[[Directory | Outbox], int]) -> int:
         """Do *work* on the files, then on the server: what was handed over meanwhile is there now; return the sum."""
-        here = work(self.directory)
-        return here if self.server is None else here + work(self.server)
+        result = work(self.directory)
+        return result if self.server is None else result + work(self.server)
 
 
 @contextmanager
@@ -62,8 +62,10 @@ def opened(config: Path | None) -> Iterator[Opened]:
 
 def looked_up(fm: Flagmw) -> tuple[Location, Directory | None]:
     """Return where the outbox is, and its files; None for one that is in memory."""
-    said = fm.config.outbox
-    location = located(None if said is None else parse(said), [vendor.name for vendor in fm.config.vendors])
+    location_option = fm.config.outbox
+    location = located(
+        None if location_option is None else parse(location_option), [vendor.name for vendor in fm.config.vendors]
+    )
     if location.scheme == "memory":
         return location, None
     return location, Directory(location.path, seal=seal_from_environment(location.options.get("key_env")))
@@ -94,10 +96,10 @@ def purge(
             )
         except (OSError, ValueError) as error:
             fail(f"{error}: give --user-id, --visitor or --cookie")
-        told(outbox.everywhere(lambda store: store.purge(matches, time.time())), "removed", as_json=as_json)
+        print_result(outbox.everywhere(lambda store: store.purge(matches, time.time())), "removed", as_json=as_json)
 
 
-def told(events: int, done: str, *, as_json: bool) -> None:
+def print_result(events: int, done: str, *, as_json: bool) -> None:
     """Print how many *events* are now *done*."""
     if as_json:
         say_json({"events": events}, indent=None)
@@ -106,10 +108,10 @@ def told(events: int, done: str, *, as_json: bool) -> None:
 
 
 def _named(cookies: list[str] | None) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for cookie in cookies or ():
         name, equals, value = cookie.partition("=")
         if not equals or not value:
             raise ValueError('a cookie is "name=value"')
-        found[name.strip()] = value.strip()
-    return found
+        pairs[name.strip()] = value.strip()
+    return pairs

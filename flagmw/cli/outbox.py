@@ -1,4 +1,4 @@
-"""`flagmw outbox`: what waits for delivery, what was laid aside, and what can be done about it."""
+"""`flagmw outbox`: queued events and dead letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flagmw.cli.common import FAILED, ConfigOption, JsonOption, fail
-from flagmw.cli.open_outbox import Opened, opened, told
+from flagmw.cli.open_outbox import Opened, opened, print_result
 from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
 from flagmw.outbox.factory import trouble
@@ -124,7 +124,9 @@ def retry(
     """Queue dead letters anew: once the vendor's account, or what else refused them, is mended."""
     chosen = _chosen(ids, all_)
     with opened(config) as outbox:
-        told(outbox.everywhere(lambda store: store.revive(chosen, time.time())), "queued again", as_json=as_json)
+        print_result(
+            outbox.everywhere(lambda store: store.revive(chosen, time.time())), "queued again", as_json=as_json
+        )
 
 
 @dead.command()
@@ -134,7 +136,7 @@ def drop(
     """Drop dead letters for good; they are counted as DISCARDED."""
     chosen = _chosen(ids, all_)
     with opened(config) as outbox:
-        told(outbox.everywhere(lambda store: store.forget(chosen)), "dropped", as_json=as_json)
+        print_result(outbox.everywhere(lambda store: store.forget(chosen)), "dropped", as_json=as_json)
 
 
 def _chosen(ids: Sequence[str] | None, all_: bool) -> Sequence[str] | None:
@@ -158,17 +160,17 @@ class _Part:
             "state": self.state,
             "trouble": self.trouble,
             "vendors": {vendor: _lane_document(lane) for vendor, lane in sorted(self.stats.lanes.items())},
-            "refused": {code.value: n for code, n in self.stats.refused.items()},
+            "refused": {code.value: count for code, count in self.stats.refused.items()},
             "balanced": self.stats.balanced(),
         }
 
 
 def _parts(outbox: Opened) -> list[_Part]:
-    found = [_Part(f"slot-{slot.number}", slot.state, slot.stats, slot.why) for slot in outbox.directory.status()]
+    parts = [_Part(f"slot-{slot.number}", slot.state, slot.stats, slot.why) for slot in outbox.directory.status()]
     if outbox.server is not None:
         stats = outbox.server.stats(time.time())
-        found.append(_Part("server", "shared", stats, trouble(outbox.server)))
-    return found
+        parts.append(_Part("server", "shared", stats, trouble(outbox.server)))
+    return parts
 
 
 def _queued(outbox: Opened) -> int:
@@ -184,12 +186,12 @@ def _lane_document(lane: LaneStats) -> dict[str, Any]:
         "in_flight": lane.leased,
         "oldest_s": round(lane.oldest_s, 1),
         "dead": lane.dead,
-        "dropped": {code.value: n for code, n in lane.dropped.items()},
+        "dropped": {code.value: count for code, count in lane.dropped.items()},
     }
 
 
 def _lane_cells(lane: LaneStats) -> Iterable[str]:
-    dropped = ", ".join(f"{code.value} {n}" for code, n in sorted(lane.dropped.items()))
+    dropped = ", ".join(f"{code.value} {count}" for code, count in sorted(lane.dropped.items()))
     oldest = f"{lane.oldest_s:.0f} s" if lane.queued else ""
     return str(lane.queued), str(lane.leased), oldest, str(lane.delivered), str(lane.dead), dropped
 

@@ -1,4 +1,4 @@
-"""`flagmw override mint`: links, cookies and headers by which a tester chooses variants."""
+"""`flagmw override mint`: links, cookies and headers for testers."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def mint_token(
         fail("the site takes no overrides: the configuration needs overrides = true")
     now = time.time()
     chosen = Override(
-        variants=dict(_pair(each) for each in flag or ()),
+        variants=dict(_pair(part) for part in flag or ()),
         staging=staging,
-        preview=dict(_preview(each, [vendor.name for vendor in fm.config.vendors]) for each in preview or ()),
+        preview=dict(_preview(part, [vendor.name for vendor in fm.config.vendors]) for part in preview or ()),
         until=now + hours * 3600,
     )
     try:
@@ -60,7 +60,7 @@ def mint_token(
     except ValueError as error:
         fail(str(error))
     separator = "&" if urlsplit(url).query else "?"
-    made = {
+    outputs = {
         "link": f"{url}{separator}{OVERRIDE}={quote(token)}",
         "cookie": f"{OVERRIDE}={token}",
         "header": f"{HEADER.title()}: {token}",
@@ -68,9 +68,9 @@ def mint_token(
         "off": f"{url}{separator}{OVERRIDE}=off",
     }
     if as_json:
-        say_json(made)
+        say_json(outputs)
     else:
-        for name, text in made.items():
+        for name, text in outputs.items():
             say(f"{name:12} {text}")
 
 

@@ -1,4 +1,4 @@
-"""`flagmw shadow report`: how vendors that only shadow compare with what was served."""
+"""`flagmw shadow report`: compare shadow vendors with the served decisions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(
         say_json(document)
     else:
         _print(document)
-    if not any(told["asked"] for told in document["vendors"].values()):
+    if not any(figures["asked"] for figures in document["vendors"].values()):
         raise typer.Exit(NOTHING)
 
 
@@ -55,8 +55,8 @@ def _configured(config: Path | None) -> Path:
     Raises:
         ValueError: it names none.
     """
-    found = located(config)
-    file = os.environ.get(VARIABLE) or (read_file(found, "flagmw").get("shadow_report") if found else None)
+    config_path = located(config)
+    file = os.environ.get(VARIABLE) or (read_file(config_path, "flagmw").get("shadow_report") if config_path else None)
     if not isinstance(file, str):
         raise ValueError('name its file, or set shadow_report="..." in the configuration')
     return Path(file)
@@ -66,13 +66,13 @@ def _print(document: dict[str, Any]) -> None:
     out = console()
     since, until = (f"{datetime.fromtimestamp(document[end], UTC):%Y-%m-%d %H:%M:%S}" for end in ("since", "until"))
     out.print(f"{since} to {until} (UTC)")
-    for vendor, told in document["vendors"].items():
-        failed = ", ".join(f"{code} {n}" for code, n in sorted(told["failed"].items())) or "none"
+    for vendor, figures in document["vendors"].items():
+        failed = ", ".join(f"{code} {count}" for code, count in sorted(figures["failed"].items())) or "none"
         table = Table(
             "alias", "same", "differs", "missing", "served -> shadow",
-            title=cell(f"{vendor}: asked {told['asked']} times; failures: {failed}"), title_justify="left",
+            title=cell(f"{vendor}: asked {figures['asked']} times; failures: {failed}"), title_justify="left",
         )  # fmt: skip
-        for alias, row in sorted(told["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0])):
+        for alias, row in sorted(figures["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0])):
             pairs = ", ".join(f"{pair['served']} -> {pair['shadow']} ({pair['count']})" for pair in row["pairs"])
             table.add_row(*map(cell, (alias, row["same"], row["differs"], row["missing"], pairs)))
         out.print(table)

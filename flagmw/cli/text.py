@@ -1,4 +1,4 @@
-"""Text of vendors, visitors and files on a terminal: nothing in it is a command or markup there."""
+"""Safe terminal output of text from vendors, visitors and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of single options: each returns the value in its final form or raises, naming the option and the cure."""
+"""Checks of single options. Errors name the option and the cure."""
 
 from __future__ import annotations
 
@@ -190,22 +190,22 @@ def _transport(option: str, value: Any) -> tuple[Any, Any]:
             raise ConfigError(_transport_names(option, value))
         return (value if value in BLOCKING_TRANSPORTS else None, value if value in ASYNC_TRANSPORTS else None)
     blocking = asynchronous = None
-    for position, one in enumerate(value if isinstance(value, tuple | list) else (value,)):
-        if one is None:
+    for position, item in enumerate(value if isinstance(value, tuple | list) else (value,)):
+        if item is None:
             continue
-        if isinstance(one, str):
-            if position > 1 or one not in (BLOCKING_TRANSPORTS, ASYNC_TRANSPORTS)[position]:
-                raise ConfigError(_transport_names(option, one))
-            blocking, asynchronous = (one, asynchronous) if position == 0 else (blocking, one)
+        if isinstance(item, str):
+            if position > 1 or item not in (BLOCKING_TRANSPORTS, ASYNC_TRANSPORTS)[position]:
+                raise ConfigError(_transport_names(option, item))
+            blocking, asynchronous = (item, asynchronous) if position == 0 else (blocking, item)
             continue
-        if hasattr(one, "handle_request"):
-            blocking = one
-        if hasattr(one, "handle_async_request"):
-            asynchronous = one
-        if not hasattr(one, "handle_request") and not hasattr(one, "handle_async_request"):
+        if hasattr(item, "handle_request"):
+            blocking = item
+        if hasattr(item, "handle_async_request"):
+            asynchronous = item
+        if not hasattr(item, "handle_request") and not hasattr(item, "handle_async_request"):
             raise ConfigError(
                 f"{option} must be a transport's name or a transport of httpx2 or httpx, such as "
-                f"httpx2.HTTPTransport(), not {type(one).__name__}"
+                f"httpx2.HTTPTransport(), not {type(item).__name__}"
             )
     return blocking, asynchronous
 

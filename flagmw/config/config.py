@@ -1,4 +1,4 @@
-"""The options of flagmw: one frozen dataclass, and the ways to fill it.
+"""The options of flagmw, and the ways to fill them.
 
 Precedence in `from_mapping`: environment (`FLAGMW_*`) over the mapping given in code over a TOML file.
 """
@@ -164,9 +164,9 @@ class Config:
         vendors = tuple(vendor for vendor in self.vendors if not getattr(vendor, "shadow", False))
         if len(vendors) == len(self.vendors):
             return self
-        made = copy.copy(self)  # everything in it is checked already
-        object.__setattr__(made, "vendors", vendors)
-        return made
+        clone = copy.copy(self)  # everything in it is checked already
+        object.__setattr__(clone, "vendors", vendors)
+        return clone
 
 
 def build(options: Mapping[str, Any]) -> Config:

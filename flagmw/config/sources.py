@@ -1,4 +1,4 @@
-"""Where options come from besides code: TOML files, environment variables, and tables that describe vendors."""
+"""Options from TOML files, environment variables and tables."""
 
 from __future__ import annotations
 
@@ -114,15 +114,17 @@ def apply_environment(
 def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]) -> None:
     name, _, option = rest.partition("__")
     for entry in vendors:
-        own = entry.get("name", entry.get("type")) if isinstance(entry, dict) else getattr(entry, "name", "")
-        if str(own).lower().replace("-", "_") != name:
+        entry_name = entry.get("name", entry.get("type")) if isinstance(entry, dict) else getattr(entry, "name", "")
+        if str(entry_name).lower().replace("-", "_") != name:
             continue
         if not isinstance(entry, dict):
-            raise ConfigError(f"{variable} cannot change vendor {own!r}, which was built in code: give it as a table")
+            raise ConfigError(
+                f"{variable} cannot change vendor {entry_name!r}, which was built in code: give it as a table"
+            )
         kind = entry.get("type")
         accepted = _parameters(_vendor_type(kind)) if isinstance(kind, str) and kind in VENDOR_TYPES else {}
         if accepted and option not in accepted:
-            raise ConfigError(f"{variable} names no option of vendor {own!r}{nearest(option, accepted)}")
+            raise ConfigError(f"{variable} names no option of vendor {entry_name!r}{nearest(option, accepted)}")
         entry[option] = _from_text(variable, text, accepted.get(option), option)
         return
     raise ConfigError(f"{variable} names a vendor {name!r} that is not configured")
@@ -183,14 +185,14 @@ def make_vendor(table: Mapping[str, Any]) -> Vendor:
 def _vendor_type(kind: str) -> Callable[..., Vendor]:
     module, _, name = VENDOR_TYPES.get(kind, kind).partition(":")
     try:
-        found: Callable[..., Vendor] = getattr(import_module(module), name)
+        factory: Callable[..., Vendor] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f'a vendor\'s type {kind!r} cannot be imported: write it as "package.module:Class" ({error})'
         ) from None
-    if not callable(found):
+    if not callable(factory):
         raise ConfigError(f"a vendor's type {kind!r} is no class or function that makes a vendor")
-    return found
+    return factory
 
 
 def _parameters(make: Callable[..., Vendor]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flagmw._transports import http as wire_http
 from flagmw._transports import httpcore, resolver
 from flagmw._transports import proxies as transports_proxies
 from flagmw._transports.body import LIMITS
-from flagmw._transports.stream import BlockingWire, dial
+from flagmw._transports.stream import BlockingStream, dial
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.doctor.finding import (
@@ -68,7 +68,7 @@ def _addresses(to: wire_http.Target, end: Deadline) -> list[str]:
     return [str(address[0]) for _, address in resolver.usable(found)]
 
 
-def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingWire, int, float]:
+def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingStream, int, float]:
     """Return a connection, how many addresses failed before it, and how long it took."""
     share_s = min(STEP_S, end.left(time.monotonic())) / len(addresses)
     for silent, address in enumerate(addresses):
@@ -81,7 +81,7 @@ def _connect(addresses: list[str], port: int, end: Deadline) -> tuple[BlockingWi
     raise TransportError(ErrorCode.CONNECT, sent=False)
 
 
-def _handshake(wire: BlockingWire, to: wire_http.Target, config: Config, end: Deadline) -> str:
+def _handshake(wire: BlockingStream, to: wire_http.Target, config: Config, end: Deadline) -> str:
     if to.scheme != "https":
         return ", not encrypted"
     context = resolver.tls_context(httpcore.library().default_ssl_context, config.ca_file)

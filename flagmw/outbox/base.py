@@ -1,4 +1,4 @@
-"""What an outbox is: events go in, are claimed with a lease, and leave only after a verdict.
+"""The contract of an outbox: put, claim with a lease, ack.
 
 At any moment, for every backend: `accepted = delivered + queued + dead + dropped`.
 
@@ -67,8 +67,8 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """What became of the events that were accepted.
+class EventCounts:
+    """Counts of accepted events by their outcome.
 
     Attributes:
         delivered: taken by the vendor, among them *duplicates* that it said it had before.
@@ -92,7 +92,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneStats(Tally):
+class LaneStats(EventCounts):
     """One vendor's part of the counts."""
 
     def plus(self, other: LaneStats) -> LaneStats:
@@ -113,7 +113,7 @@ NO_LANES: Mapping[str, LaneStats] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxStats(Tally):
+class OutboxStats(EventCounts):
     """Counts since the outbox was opened; a durable store counts on after a restart.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""An `Event` as bytes, for stores that outlive the process, and back.
+"""Events as bytes for stores that outlive the process.
 
 The bytes are JSON with a version. A reader passes over fields that it does not know; an event of a newer version,
 or with a word in it that this code has not learnt yet, is `Unreadable`: the store leaves it for code that can.
@@ -32,8 +32,8 @@ def filler(cls: type[T]) -> Callable[..., T]:
     """
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
 
-    def freeze(made: Any) -> None:
-        made.__class__ = cls
+    def freeze(instance: Any) -> None:
+        instance.__class__ = cls
 
     return make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False, namespace={"__post_init__": freeze})
 
@@ -140,9 +140,9 @@ def _parsed(data: bytes) -> Any:
 
 
 def _shown(variant: Variant) -> dict[str, Any]:
-    found = {each.name: getattr(variant, each.name) for each in fields(variant)}
+    values = {item.name: getattr(variant, item.name) for item in fields(variant)}
     # A tuple with names would become a list without them.
-    return {**found, "factors": [factor._asdict() for factor in variant.factors]}
+    return {**values, "factors": [factor._asdict() for factor in variant.factors]}
 
 
 def _plain(value: Any) -> Any:
@@ -234,8 +234,8 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> tuple[str, ...]:
     if type(value) is not list:
         raise TypeError
-    for one in value:
-        if type(one) is not str:
+    for entry in value:
+        if type(entry) is not str:
             raise TypeError
     return tuple(value)
 
@@ -246,8 +246,8 @@ def _check_number(value: Any) -> None:
 
 
 def _check_scalars(value: Any) -> None:
-    for one in value.values():
-        if type(one) not in _SCALARS:
+    for entry in value.values():
+        if type(entry) not in _SCALARS:
             raise TypeError
 
 

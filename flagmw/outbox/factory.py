@@ -1,4 +1,4 @@
-"""Make the store that the configuration names."""
+"""Make the outbox that the configuration names."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def start(outbox: Outbox) -> None:
 
 def trouble(outbox: Outbox) -> str | None:
     """Return why *outbox* does not keep events as it should, None when it does."""
-    found = getattr(outbox, "trouble", None)
-    return found if isinstance(found, str) else None
+    trouble_text = getattr(outbox, "trouble", None)
+    return trouble_text if isinstance(trouble_text, str) else None
 
 
 def _home() -> str:

@@ -1,4 +1,4 @@
-"""Where events are kept, as text: `memory://`, `sqlite:///directory?option=value` or `valkey://host/0?dir=/directory`."""
+"""The URL of an outbox: `memory://`, `sqlite:///` or `valkey://`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks into a store that go beyond the next claim, for any store."""
+"""Bounded looks ahead for the next event to claim."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def claim_newest(outbox: Outbox, now: float, limit: int, lease_s: float, skip: C
 
     Stores that have such a claim of their own look at all events, others at the next few dozen.
     """
-    own = getattr(outbox, "claim_newest", None)
-    if callable(own):
-        lease: Lease | None = own(now, limit, lease_s, skip)
+    native_claim = getattr(outbox, "claim_newest", None)
+    if callable(native_claim):
+        lease: Lease | None = native_claim(now, limit, lease_s, skip)
         return lease
     lease = outbox.claim(now, _LOT, lease_s, skip)
     if lease is None or len(lease.rows) == 1:
         return lease
     queues = by_visitor(lease, 0.0)
     newest = max(queues, key=lambda queue: (not queue.left.rows[0].attempts, queue.left.rows[0].created))
-    kept = {row.event.id for row in newest.left.rows[:limit]}
-    outbox.release(others(lease, kept), now)
+    kept_ids = {row.event.id for row in newest.left.rows[:limit]}
+    outbox.release(others(lease, kept_ids), now)
     return replace(lease, rows=newest.left.rows[:limit])
 
 
-def others(lease: Lease, kept: Collection[str]) -> Lease:
-    """Return the part of *lease* whose events are not among *kept* ids."""
-    return replace(lease, rows=tuple(row for row in lease.rows if row.event.id not in kept))
+def others(lease: Lease, kept_ids: Collection[str]) -> Lease:
+    """Return the part of *lease* whose events are not among *kept_ids*."""
+    return replace(lease, rows=tuple(row for row in lease.rows if row.event.id not in kept_ids))
 
 
 def is_empty(outbox: Outbox, now: float) -> bool:

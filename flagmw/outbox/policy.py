@@ -1,4 +1,4 @@
-"""What becomes of an event after an attempt: pure rules on a clock and a random source that are passed in."""
+"""Rules for events after an attempt: retry, delete or bury."""
 
 from __future__ import annotations
 

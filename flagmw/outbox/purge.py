@@ -1,4 +1,4 @@
-"""Whose an event is, for those who have to forget somebody."""
+"""Match a visitor's events, for purging."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def is_of(
     """
     users, telling, identities = frozenset(user_ids), set(cookies.items()), dict[str, str]()
     for vendor in vendors:
-        own = {name: value for name, value in saved.items() if vendor.cookies.reads(name)}
+        cookies = {name: value for name, value in saved.items() if vendor.cookies.reads(name)}
         names_visitor = getattr(vendor, "names_visitor", None)
         if names_visitor is not None:
-            telling.update((name, value) for name, value in own.items() if names_visitor(name))
-        elif identity := vendor.identity(VisitorState(own)):
+            telling.update((name, value) for name, value in cookies.items() if names_visitor(name))
+        elif identity := vendor.identity(VisitorState(cookies)):
             identities[vendor.name] = identity
     if not users and not telling and not identities:
         raise ValueError("nothing here tells one visitor from another")

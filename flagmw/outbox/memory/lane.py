@@ -1,4 +1,4 @@
-"""One vendor's part of a store in memory: rows by due time, visitors with a leased event, counts."""
+"""One vendor's rows in memory, with their counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Queue:
+class LaneRows:
     """One vendor's rows and counts.
 
     Attributes:
@@ -70,8 +70,8 @@ class Queue:
             self.parked.setdefault(row.event.visitor_key, []).append(row)
         return None
 
-    def newest_first(self, n: int, now: float) -> list[Row]:
-        """Return the first due row of each of the *n* free visitors with the newest untried ones, newest first."""
+    def newest_first(self, count: int, now: float) -> list[Row]:
+        """Return the first due row of each of the *count* free visitors with the newest untried ones, newest first."""
         first: dict[str, tuple[float, int, Row]] = {}
         last: dict[str, tuple[float, int, Row]] = {}
         for entry in self.waiting:
@@ -81,7 +81,7 @@ class Queue:
                     first[visitor] = entry
                 if not entry[2].attempts and (visitor not in last or entry > last[visitor]):
                     last[visitor] = entry
-        newest = heapq.nlargest(n, (entry for visitor, entry in last.items() if visitor not in self.busy))
+        newest = heapq.nlargest(count, (entry for visitor, entry in last.items() if visitor not in self.busy))
         return [first[entry[2].event.visitor_key][2] for entry in newest]
 
     def take(self, rows: Collection[Row]) -> None:

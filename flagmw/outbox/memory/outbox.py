@@ -1,4 +1,4 @@
-"""An outbox in this process's memory: for tests, scripts and whoever can stand to lose events at a crash."""
+"""The memory outbox: for tests and scripts; a crash loses events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from flagmw._support.forksafe import PerProcess
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
-from flagmw.outbox.memory.queue import Book
+from flagmw.outbox.memory.queue import MemoryQueue
 from flagmw.outbox.policy import Policy
 from flagmw.types import Event, Outcome
 
@@ -33,7 +33,7 @@ class MemoryOutbox:
     ) -> None:
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._books = PerProcess(lambda: Book(rules, max_rows, max_bytes, jitter))
+        self._books = PerProcess(lambda: MemoryQueue(rules, max_rows, max_bytes, jitter))
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
         with self._book(now) as book:
@@ -122,7 +122,7 @@ class MemoryOutbox:
             return book.stats()
 
     @contextmanager
-    def _book(self, now: float) -> Iterator[Book]:
+    def _book(self, now: float) -> Iterator[MemoryQueue]:
         book = self._books.get()
         with book.lock:
             book.advance(now)

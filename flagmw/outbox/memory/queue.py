@@ -1,4 +1,4 @@
-"""The account of a store in memory: queues by vendor, leases, dead letters, what was settled lately."""
+"""The queue in memory: lanes, leases, dead letters and settled ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
-from flagmw.outbox.memory.lane import Queue, Row
+from flagmw.outbox.memory.lane import LaneRows, Row
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
@@ -30,7 +30,7 @@ class _Held:
     rows: dict[str, Row]
 
 
-class Book:
+class MemoryQueue:
     """All the state of one process. The caller holds the lock."""
 
     def __init__(self, policy: Policy, max_rows: int, max_bytes: int, rng: random.Random) -> None:
@@ -44,7 +44,7 @@ class Book:
         self._keys: set[tuple[str, str, str]] = set()
         self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
         self._reserved: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
-        self._lanes: dict[str, Queue] = {}
+        self._lanes: dict[str, LaneRows] = {}
         self._held: dict[str, _Held] = {}
         self._bytes = self._dead_bytes = 0
         self._refused: Counter[ErrorCode] = Counter()
@@ -228,7 +228,7 @@ class Book:
         self._held[token] = _Held(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
         return Lease(token, vendor, tuple(row.leased() for row in rows))
 
-    def _fresh_head(self, lane: Queue) -> Row | None:
+    def _fresh_head(self, lane: LaneRows) -> Row | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""
         while (row := lane.head()) is not None and row.due <= self._now:
             if not self._policy.too_old(row.created, self._now):
@@ -257,10 +257,10 @@ class Book:
         self._queue(letter.event.vendor).dropped[code] += 1
         self._remember(id)
 
-    def _queue(self, vendor: str) -> Queue:
+    def _queue(self, vendor: str) -> LaneRows:
         queue = self._lanes.get(vendor)
         if queue is None:
-            queue = self._lanes[vendor] = Queue()
+            queue = self._lanes[vendor] = LaneRows()
         return queue
 
     def _key_taken(self, event: Event) -> bool:
@@ -308,7 +308,7 @@ class Book:
 
 
 def _business_key(event: Event) -> tuple[str, str, str] | None:
-    """Return what is told once: an order may be started and paid, so the metric is part of it."""
+    """Return the business key with vendor and metric, for an order may be started and paid."""
     return None if event.track.key is None else (event.vendor, event.track.metric, event.track.key)
 
 

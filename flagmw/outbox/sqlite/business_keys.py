@@ -1,4 +1,4 @@
-"""Business keys of an outbox directory: which event holds one, over all its processes.
+"""Business keys of an outbox directory, shared by its processes.
 
 A file of their own, `keys.db`, beside the slots. Whoever tracks with a key reserves it there first, in a transaction
 that syncs nothing and takes a fraction of a millisecond. The reservation is pending until the event is in a slot: it
@@ -25,7 +25,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.database import is_damage
 from flagmw.outbox.sqlite.disk import remote_type, sync
-from flagmw.outbox.sqlite.key_owners import Owner
+from flagmw.outbox.sqlite.key_owners import OwnerLock
 
 PENDING, WAITING, DONE = 0, 1, 2
 PENDING_S = 60.0
@@ -51,26 +51,26 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _PUT = "REPLACE INTO held (key, id, state, at, owner) VALUES (?, ?, ?, ?, ?)"
 
-_made: weakref.WeakSet[Keys] = weakref.WeakSet()
+_made: weakref.WeakSet[BusinessKeys] = weakref.WeakSet()
 _paused: list[threading.Lock] = []
 
 
-class Held(NamedTuple):
+class KeyHolder(NamedTuple):
     """A business key, as a digest, and the event that it is told by."""
 
     key: bytes
     id: str
 
 
-class Change(NamedTuple):
-    """What has become of a key: *state* is WAITING or DONE, or None when it is free again."""
+class KeyChange(NamedTuple):
+    """A key's new state: *state* is WAITING or DONE, or None when it is free again."""
 
     key: bytes
     id: str | None
     state: int | None
 
 
-class Keys:
+class BusinessKeys:
     """The keys, as one process uses them, from any of its threads. Opens nothing before the first use.
 
     Args:
@@ -92,17 +92,17 @@ class Keys:
         self._ages = {PENDING: PENDING_S, WAITING: waiting_s, DONE: done_s + _SLACK_S}
         self._most = policy.recent_max_rows or _MOST
         self._lock = threading.Lock()
-        self._owner = Owner(directory)
+        self._owner = OwnerLock(directory)
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._hurry_until = 0.0
         self._changed = 0
-        self._todo: list[Change] = []
+        self._todo: list[KeyChange] = []
         # Of the file that is open: slots that have entered their keys in another one do so again.
         self.instance = ""
         _made.add(self)
 
-    def reserve(self, wanted: Sequence[Held]) -> set[str]:
+    def reserve(self, wanted: Sequence[KeyHolder]) -> set[str]:
         """Return the ids whose key another event holds; the other keys are theirs now, for a minute unless kept.
 
         Raises:
@@ -112,14 +112,14 @@ class Keys:
             for change in list(self._todo):
                 # Committed in a slot, and not noted here so far.
                 self._change(connection, change, at)
-            return {one.id for one in wanted if not self._take(connection, one, PENDING, at)}
+            return {holder.id for holder in wanted if not self._take(connection, holder, PENDING, at)}
 
-    def enter(self, held: Sequence[Held]) -> set[str]:
+    def enter(self, held: Sequence[KeyHolder]) -> set[str]:
         """As `reserve`, for events that are in a slot: the keys stay theirs."""
         with self._transaction() as (connection, at):
-            return {one.id for one in held if not self._take(connection, one, WAITING, at)}
+            return {holder.id for holder in held if not self._take(connection, holder, WAITING, at)}
 
-    def apply(self, changes: Sequence[Change] = ()) -> bool:
+    def apply(self, changes: Sequence[KeyChange] = ()) -> bool:
         """Note what was committed in a slot, and have it on the disk; return whether that is done, or is left to do."""
         self._todo += changes
         if not self._todo:
@@ -182,11 +182,11 @@ class Keys:
 
     # Rows
 
-    def _take(self, connection: sqlite3.Connection, wanted: Held, state: int, at: float) -> bool:
+    def _take(self, connection: sqlite3.Connection, wanted: KeyHolder, state: int, at: float) -> bool:
         """Give the key to *wanted* unless another event holds it; return whether it has it."""
-        found = connection.execute("SELECT id, state, at, owner FROM held WHERE key = ?", (wanted.key,)).fetchone()
-        if found is not None:
-            holder, was, since, owner = found
+        row = connection.execute("SELECT id, state, at, owner FROM held WHERE key = ?", (wanted.key,)).fetchone()
+        if row is not None:
+            holder, was, since, owner = row
             if holder == wanted.id and was >= state:
                 return True
             over = since <= at - self._ages.get(was, 0.0) or (was == PENDING and not self._owner.lives(owner))
@@ -196,15 +196,15 @@ class Keys:
         connection.execute(_PUT, (wanted.key, wanted.id, state, at, owner))
         return True
 
-    def _change(self, connection: sqlite3.Connection, change: Change, at: float) -> None:
+    def _change(self, connection: sqlite3.Connection, change: KeyChange, at: float) -> None:
         if change.state is None:
             connection.execute(
                 "DELETE FROM held WHERE key = ?1 AND (id = ?2 OR (?2 IS NULL AND state = ?3))",
                 (change.key, change.id, DONE),
             )
             return
-        found = connection.execute("SELECT id, state FROM held WHERE key = ?", (change.key,)).fetchone()
-        if found is None or found[0] == change.id:
+        row = connection.execute("SELECT id, state FROM held WHERE key = ?", (change.key,)).fetchone()
+        if row is None or row[0] == change.id:
             connection.execute(_PUT, (change.key, change.id, change.state, at, ""))
 
     def _trim(self, connection: sqlite3.Connection, at: float) -> None:
@@ -289,10 +289,10 @@ class Keys:
         # would drop the locks of this process ("How To Corrupt An SQLite Database File", section 2.2).
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        found = self._path.lstat()
-        if not stat.S_ISREG(found.st_mode):
+        status = self._path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise OutboxError("the file of business keys is something else, such as a link; remove it")
-        inode = found.st_ino
+        inode = status.st_ino
         connection = sqlite3.connect(self._path, timeout=_AGAIN_S, isolation_level=None, check_same_thread=False)
         try:
             self._settle(connection)

@@ -1,4 +1,4 @@
-"""The clock of one file: what callers call now, and how much of it a process saw pass."""
+"""The clock of one slot, safe against jumps."""
 
 from __future__ import annotations
 

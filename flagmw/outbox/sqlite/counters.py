@@ -1,4 +1,4 @@
-"""The counters of one file: a mirror in memory, written back in the same transaction as what they count."""
+"""Counters of one slot, mirrored in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Counts:
 
     def load(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute("SELECT vendor, what, code, n FROM counts")
-        self._n = {(vendor, what, code): n for vendor, what, code, n in rows}
+        self._n = {(vendor, what, code): count for vendor, what, code, count in rows}
         self._dirty.clear()
 
     def save(self, connection: sqlite3.Connection) -> None:
@@ -40,27 +40,27 @@ class Counts:
         """Whether anything has changed that is not in the file."""
         return bool(self._dirty)
 
-    def put(self, what: str, n: int) -> None:
+    def put(self, what: str, count: int) -> None:
         """Set a number of the file itself, which is no vendor's."""
         label = ("", what, "")
-        if self._n.get(label) != n:
-            self._n[label] = n
+        if self._n.get(label) != count:
+            self._n[label] = count
             self._dirty.add(label)
 
-    def add(self, vendor: str, what: str, n: int = 1, code: str = "") -> None:
+    def add(self, vendor: str, what: str, count: int = 1, code: str = "") -> None:
         label = (vendor, what, code)
-        self._n[label] = self._n.get(label, 0) + n
+        self._n[label] = self._n.get(label, 0) + count
         self._dirty.add(label)
 
     def get(self, vendor: str, what: str, code: str = "") -> int:
         return self._n.get((vendor, what, code), 0)
 
     def total(self, what: str) -> int:
-        return sum(n for (_, counted, _), n in self._n.items() if counted == what)
+        return sum(count for (_, counted, _), count in self._n.items() if counted == what)
 
     def vendors(self, what: str = "accepted") -> list[str]:
         """Return the vendors of which there is any."""
-        return [vendor for (vendor, counted, _), n in self._n.items() if counted == what and n > 0]
+        return [vendor for (vendor, counted, _), count in self._n.items() if counted == what and count > 0]
 
     def stats(self, leased: dict[str, int], oldest_s: dict[str, float]) -> OutboxStats:
         lanes = {
@@ -80,8 +80,8 @@ class Counts:
 
     def _by_code(self, what: str, vendor: str | None = None) -> dict[ErrorCode, int]:
         counts: Counter[ErrorCode] = Counter()
-        for (whose, counted, code), n in self._n.items():
-            if counted == what and n and (vendor is None or whose == vendor):
+        for (whose, counted, code), count in self._n.items():
+            if counted == what and count and (vendor is None or whose == vendor):
                 # A code that a later version has added must not be lost from the sum.
-                counts[ErrorCode(code) if code in _CODES else ErrorCode.INTERNAL] += n
+                counts[ErrorCode(code) if code in _CODES else ErrorCode.INTERNAL] += count
         return dict(counts)

@@ -1,4 +1,4 @@
-"""One slot's database: how it is opened, what is in it, and whether it may be used here."""
+"""Open and check one slot's database."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
     connection = connect(path)
     try:
         _settle(connection, full_sync=full_sync, new=new, log=log_bytes(path.parent))
-        made = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] != 0
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0] != 0
         # Looked at before anything is written, which might begin the log anew.
-        doubtful = made and lost_commits(connection, path)
-        if not made:
+        doubtful = tables and lost_commits(connection, path)
+        if not tables:
             _create(connection, identity)
         elif "seen" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(dead)")}:
             connection.execute("ALTER TABLE dead ADD COLUMN seen REAL")

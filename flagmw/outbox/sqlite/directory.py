@@ -1,4 +1,4 @@
-"""A whole outbox directory for people: every slot, those of living processes too.
+"""Administration of a whole outbox directory.
 
 A second connection looks at a file or changes it in a transaction of its own; the process that has the slot notices
 at its next one. Slots that cannot be opened are told by their state instead.
@@ -21,9 +21,9 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.business_keys import BusinessKeys
 from flagmw.outbox.sqlite.database import BUSY_S, SCHEMA, marks
-from flagmw.outbox.sqlite.queue import Book
+from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.rows import Limits
 from flagmw.types import Event
 
@@ -50,7 +50,7 @@ class SlotStatus:
 
 
 class Directory:
-    """What `SqliteOutbox` keeps in *directory*, over all slots.
+    """All slots of a `SqliteOutbox` in *directory*.
 
     Args:
         seal: opens what is encrypted; as the processes have it.
@@ -90,7 +90,7 @@ class Directory:
                 return gone
             after = last
 
-    def _in(self, number: int, do: Callable[[Book], T]) -> T:
+    def _in(self, number: int, do: Callable[[SlotQueue], T]) -> T:
         """Return what *do* makes of slot *number*'s book, in one transaction.
 
         Raises:
@@ -100,7 +100,7 @@ class Directory:
             with slot_lock.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
-                with closing(Keys(self._directory, self._policy)) as keys:
+                with closing(BusinessKeys(self._directory, self._policy)) as keys:
                     book.keys = keys
                     result = do(book)
                     book.save()
@@ -110,7 +110,7 @@ class Directory:
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
 
-    def _read(self, number: int, do: Callable[[Book], T]) -> T:
+    def _read(self, number: int, do: Callable[[SlotQueue], T]) -> T:
         """As `_in`, for what only looks: nothing is written, not even what SQLite would tidy up."""
         try:
             with slot_lock.looking_into(self._directory, number), closing(self._connect(number, "ro")) as connection:
@@ -119,9 +119,9 @@ class Directory:
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
 
-    def _book(self, connection: sqlite3.Connection, number: int) -> Book:
+    def _book(self, connection: sqlite3.Connection, number: int) -> SlotQueue:
         rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
-        book = Book(connection, f"{number}.admin.", self._policy, _NO_LIMITS, self._seal, rng, owner=False)
+        book = SlotQueue(connection, f"{number}.admin.", self._policy, _NO_LIMITS, self._seal, rng, owner=False)
         book.load()
         return book
 
@@ -167,7 +167,7 @@ class Directory:
 
 
 def _stretch(
-    matches: Callable[[Event], bool], now: float, after: int, table: str, book: Book
+    matches: Callable[[Event], bool], now: float, after: int, table: str, book: SlotQueue
 ) -> tuple[int, int | None]:
     return book.purge(matches, now, after, table)
 

@@ -1,4 +1,4 @@
-"""What the disk under a store says: room, a reserve for bad times, and whether it is a network's."""
+"""Disk space, the reserve file and the kind of file system."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
-    found = _type_of(os.path.realpath(directory), lines)
-    outer, _, inner = found.partition(".")
-    remote = found in _REMOTE or (outer.startswith("fuse") and inner in _REMOTE_FUSE)
-    return found if remote else None
+    mount_type = _type_of(os.path.realpath(directory), lines)
+    outer, _, inner = mount_type.partition(".")
+    remote = mount_type in _REMOTE or (outer.startswith("fuse") and inner in _REMOTE_FUSE)
+    return mount_type if remote else None
 
 
 def is_of_image(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
@@ -108,7 +108,7 @@ def is_of_image(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool
 
 def _type_of(where: str, lines: list[str]) -> str:
     """Return the type of the file system that *where* lies on, as the *lines* of a table of mounts say."""
-    longest, found = -1, ""
+    longest, nearest_kind = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ", 1)[0]
@@ -118,8 +118,8 @@ def _type_of(where: str, lines: list[str]) -> str:
         inside = point == "/" or where == point or where.startswith(point + "/")
         # A later mount on the same point covers the earlier one.
         if inside and len(point) >= longest:
-            longest, found = len(point), kind
-    return found
+            longest, nearest_kind = len(point), kind
+    return nearest_kind
 
 
 class Reserve:
@@ -149,10 +149,10 @@ class Reserve:
         return True
 
     def _fill(self, descriptor: int) -> None:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, f"{self._path.name} is not ours")
-        if found.st_size == self._size:
+        if status.st_size == self._size:
             return
         os.ftruncate(descriptor, 0)
         block = bytes(_BLOCK)

@@ -1,4 +1,4 @@
-"""Which rows of one file come next: due, readable, young enough, and of visitors of whom nothing is under way."""
+"""Due rows of one slot, in the order of claims."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flagmw.outbox.sqlite.rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNRE
 _STRIDE = 500
 
 
-class Due:
+class DueRows:
     """The search for rows to claim. What cannot be had is parked on the way, so that no claim looks at it again.
 
     Args:
@@ -42,8 +42,8 @@ class Due:
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
-        found = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
-        self.unreadable = found.fetchone()[0]
+        cursor = self._connection.execute("SELECT count(*) FROM event WHERE parked = ?", (UNREADABLE,))
+        self.unreadable = cursor.fetchone()[0]
 
     def unpark(self) -> None:
         """Look at everything again: this process may be able to read it."""

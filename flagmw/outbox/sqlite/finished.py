@@ -1,4 +1,4 @@
-"""What has left the queue of a file: dead letters, and ids and business keys that were settled lately."""
+"""Finished rows of one slot: dead letters and settled ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter
 from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import Change
+from flagmw.outbox.sqlite.business_keys import KeyChange
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
 from flagmw.outbox.sqlite.rows import Row
@@ -20,7 +20,7 @@ _STRIDE = 500
 _DEAD_AT = "coalesce(seen, at)"
 
 
-class Past:
+class FinishedRows:
     """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Past:
         self._oldest_done: float | None = None
         self._remembered: list[tuple[str | bytes, float]] = []
         # What has changed of business keys since the last commit.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
 
     def load(self) -> None:
         """Read from the file what is known in memory."""
@@ -42,9 +42,9 @@ class Past:
     def advance(self) -> None:
         """Forget what is past its age."""
         if not self._known:
-            one = self._connection.execute
-            done = one("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
-            dead = one(f"SELECT {_DEAD_AT} FROM dead ORDER BY n LIMIT 1").fetchone()  # noqa: S608 - our own names
+            query_row = self._connection.execute
+            done = query_row("SELECT at FROM done ORDER BY n LIMIT 1").fetchone()
+            dead = query_row(f"SELECT {_DEAD_AT} FROM dead ORDER BY n LIMIT 1").fetchone()  # noqa: S608 - our own names
             self._oldest_done, self._oldest_dead = done and done[0], dead and dead[0]
             self._known = True
         done_until = self._clock.seen - self._policy.recent_max_age_s
@@ -93,10 +93,10 @@ class Past:
             self._counts.total("dead") > self._policy.dead_max_rows
             or self._counts.total("dead_bytes") > self._policy.dead_max_bytes
         ):
-            n, id, vendor, size = self._connection.execute(
+            number, id, vendor, size = self._connection.execute(
                 "SELECT n, id, vendor, size FROM dead ORDER BY n LIMIT 1"
             ).fetchone()
-            self.drop(n, id, vendor, size, ErrorCode.QUEUE_FULL)
+            self.drop(number, id, vendor, size, ErrorCode.QUEUE_FULL)
 
     def letters(self, limit: int) -> list[DeadLetter]:
         """Return dead letters that can be read, newest first."""
@@ -116,16 +116,16 @@ class Past:
         columns = "SELECT n, id, vendor, key, size FROM dead"
         if ids is None:
             return self._connection.execute(f"{columns} ORDER BY n").fetchall()
-        found = [self._connection.execute(f"{columns} WHERE id = ?", (id,)).fetchone() for id in ids]
-        return sorted((letter for letter in found if letter is not None), key=lambda letter: letter[0])
+        letters = [self._connection.execute(f"{columns} WHERE id = ?", (id,)).fetchone() for id in ids]
+        return sorted((letter for letter in letters if letter is not None), key=lambda letter: letter[0])
 
-    def delete(self, n: int, vendor: str, size: int) -> None:
-        self._connection.execute("DELETE FROM dead WHERE n = ?", (n,))
+    def delete(self, number: int, vendor: str, size: int) -> None:
+        self._connection.execute("DELETE FROM dead WHERE n = ?", (number,))
         self._counts.add(vendor, "dead", -1)
         self._counts.add(vendor, "dead_bytes", -size)
 
-    def drop(self, n: int, id: str, vendor: str, size: int, code: ErrorCode) -> None:
-        self.delete(n, vendor, size)
+    def drop(self, number: int, id: str, vendor: str, size: int, code: ErrorCode) -> None:
+        self.delete(number, vendor, size)
         self._counts.add(vendor, "dropped", 1, code)
         self.remember(id)
 
@@ -139,11 +139,11 @@ class Past:
                 return self.load()
 
     def _free_keys(self, gone: list[tuple[str | bytes]]) -> None:
-        self.key_changes += [Change(what, None, None) for (what,) in gone if isinstance(what, bytes)]
+        self.key_changes += [KeyChange(what, None, None) for (what,) in gone if isinstance(what, bytes)]
 
     def _forget_dead(self, before: float) -> None:
         query = f"SELECT n, id, vendor, size FROM dead WHERE {_DEAD_AT} <= ? ORDER BY n"  # noqa: S608 - our own names
-        for n, id, vendor, size in self._connection.execute(query, (before,)).fetchall():
-            self.drop(n, id, vendor, size, ErrorCode.TOO_OLD)
+        for number, id, vendor, size in self._connection.execute(query, (before,)).fetchall():
+            self.drop(number, id, vendor, size, ErrorCode.TOO_OLD)
         self.flush()
         self.load()

@@ -1,4 +1,4 @@
-"""What the first bytes of our databases must say, and how they are mended."""
+"""Check and repair the first bytes of a database file."""
 
 from __future__ import annotations
 

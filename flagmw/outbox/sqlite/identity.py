@@ -1,4 +1,4 @@
-"""Whose a database is: told by the file itself, then by the machine."""
+"""The owner of a database: its file and its machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GET_VERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What tells one file from its copies, and one machine from another; "" for what nothing is known of.
+    """The identity of a file and its machine; "" stands for unknown.
 
     Attributes:
         inode, made: of the file; a copy has others, a file that moved with its volume keeps them.
@@ -40,13 +40,13 @@ class Identity:
         return cls(inode=path.stat().st_ino, made=_made(path), host=host_id(), boot=_hashed(_read(_BOOT)))
 
     def marks(self) -> dict[str, object]:
-        """Return what a file keeps of it."""
+        """Return the identity as it is stored in the file."""
         return {"host": self.host, "inode": self.inode, "made": self.made, "boot": self.boot}
 
     def is_of(self, known: dict[str, object]) -> bool:
         """Say whether the file that has kept *known* is this one, on the same machine or come here with its volume."""
-        made = known.get("made")
-        if known.get("inode") != self.inode or (made and self.made and made != self.made):
+        known_made = known.get("made")
+        if known.get("inode") != self.inode or (known_made and self.made and known_made != self.made):
             return False
         host = known.get("host")
         return host == self.host or not host or not self.host or (bool(self.boot) and known.get("boot") == self.boot)

@@ -1,4 +1,4 @@
-"""Which processes that have reserved business keys are alive: each holds a lock on a file of its own."""
+"""Lock files that show a reserving process is alive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:  # no POSIX: a reservation ends by its age alone
 _NAME = "keys-{}.lock"
 
 
-class Owner:
+class OwnerLock:
     """This process, by a name that others can ask about. The lock is taken at the first call of `name`."""
 
     def __init__(self, directory: Path) -> None:

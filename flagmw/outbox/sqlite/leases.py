@@ -1,4 +1,4 @@
-"""Who holds which rows of one file, and which visitors are busy by that: a mirror in memory of the table of leases."""
+"""Leases of one slot, mirrored in memory."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Leases:
             # A lease without its event, as salvage or a person may leave it, would hide the next one with that number.
             self._connection.execute("DELETE FROM lease WHERE seq NOT IN (SELECT seq FROM event)")
         columns = ", ".join(f"event.{name}" for name in COLUMNS.split(", "))
-        found = self._connection.execute(
+        rows = self._connection.execute(
             f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
         ).fetchall()
-        for token, until, lease_s, *values in found:
+        for token, until, lease_s, *values in rows:
             row = Row(*values)
             try:
                 leased = row.read(self._seal, self._clock)
@@ -127,7 +127,7 @@ class Leases:
         over = [token for token, held in self._held.items() if held.until <= now or token in self._ghosts]
         self._ghosts = set()
         taken = [self.take_back(token, id) for token in over for id in list(self._held[token].rows)]
-        return [one for one in taken if one is not None]
+        return [row for row in taken if row is not None]
 
     def take_from_all(self, id: str) -> None:
         """Take a row out of whatever hands it is in."""

@@ -1,4 +1,4 @@
-"""Whether a write-ahead log has lost commits to damage in its middle.
+"""Detect commits lost to damage inside a write-ahead log.
 
 SQLite reads a log up to the first frame whose checksum is wrong and takes the rest for leftovers, without a word. What
 was committed after that frame is then undone. Source: sqlite.org, "Database File Format", section 4, and "WAL-mode File
@@ -49,8 +49,8 @@ def lost_commits(connection: sqlite3.Connection, path: Path) -> bool:
 def _sound(header: bytes) -> bool:
     """Say whether the log's header has the checksum that it says."""
     order: Literal["big", "little"] = "big" if header[3] & 1 else "little"
-    one = other = 0
+    first = second = 0
     for start in range(0, 24, 8):
-        one = (one + int.from_bytes(header[start : start + 4], order) + other) & 0xFFFFFFFF
-        other = (other + int.from_bytes(header[start + 4 : start + 8], order) + one) & 0xFFFFFFFF
-    return header[24:32] == one.to_bytes(4, "big") + other.to_bytes(4, "big")
+        first = (first + int.from_bytes(header[start : start + 4], order) + second) & 0xFFFFFFFF
+        second = (second + int.from_bytes(header[start + 4 : start + 8], order) + first) & 0xFFFFFFFF
+    return header[24:32] == first.to_bytes(4, "big") + second.to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""An outbox on disk: a directory with one SQLite file per process, from which nothing that was acknowledged is lost.
+"""The SQLite outbox: a directory with one file per process.
 
 Each process holds a slot, which is a file and a lock, and is alone in writing to it (SQLite has one writer and no queue
 for it). The slot of a process that died is taken over by any other one within 5 s. One thread owns the files; all that
@@ -19,12 +19,12 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import Held
+from flagmw.outbox.sqlite.business_keys import KeyHolder
 from flagmw.outbox.sqlite.disk import is_low
-from flagmw.outbox.sqlite.rows import Limits, Packed, key_of, pack
+from flagmw.outbox.sqlite.rows import Limits, PackedEvent, key_of, pack
 from flagmw.outbox.sqlite.slot import Options
 from flagmw.outbox.sqlite.store import Store
-from flagmw.outbox.sqlite.write_queue import Put
+from flagmw.outbox.sqlite.write_queue import StoreJob
 from flagmw.outbox.sqlite.writer import answer
 from flagmw.types import Event, Outcome
 
@@ -103,7 +103,7 @@ class SqliteOutbox:
         return answer(self.submit(events, now)) if events else []
 
     def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
-        put = Put([self._packed(event) for event in events], events, now)
+        put = StoreJob([self._packed(event) for event in events], events, now)
         self._stores.get().writer.add(put)
         return put.future
 
@@ -120,7 +120,7 @@ class SqliteOutbox:
         if store.files.closed:
             raise OutboxError("the outbox is closed; make a new one")
         return store.files.keys.reserve(
-            [Held(key, event.id) for event in events if (key := key_of(event, self._seal)) is not None]
+            [KeyHolder(key, event.id) for event in events if (key := key_of(event, self._seal)) is not None]
         )
 
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
@@ -185,7 +185,7 @@ class SqliteOutbox:
         store = self._stores.get()
         store.writer.close(store.close, _CLOSE_S)
 
-    def _packed(self, event: Event) -> Packed | None:
+    def _packed(self, event: Event) -> PackedEvent | None:
         try:
             return pack(event, self._seal)
         except ValueError:

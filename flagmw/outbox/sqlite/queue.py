@@ -1,4 +1,4 @@
-"""The account of one slot's file: what a store does, as statements inside the transaction that its writer opened.
+"""The queue in one slot's file, as SQL inside transactions.
 
 Whoever calls these holds the one connection. Nothing here commits; after a rollback `load` brings the mirror in
 memory back to what the file says.
@@ -16,15 +16,15 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import DONE, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.business_keys import DONE, WAITING, BusinessKeys, KeyChange, KeyHolder
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.due import Due
-from flagmw.outbox.sqlite.finished import Past
+from flagmw.outbox.sqlite.due import DueRows
+from flagmw.outbox.sqlite.finished import FinishedRows
 from flagmw.outbox.sqlite.leases import Leases
-from flagmw.outbox.sqlite.pending import Queue
-from flagmw.outbox.sqlite.recovery import Salvage
-from flagmw.outbox.sqlite.rows import COLUMNS, Limits, Packed, Row
+from flagmw.outbox.sqlite.pending import PendingRows
+from flagmw.outbox.sqlite.recovery import Recovery
+from flagmw.outbox.sqlite.rows import COLUMNS, Limits, PackedEvent, Row
 from flagmw.outbox.sqlite.settlement import Settlement
 from flagmw.types import Event, Outcome
 
@@ -34,7 +34,7 @@ _STRIDE = 500
 _LATEST = 20_000
 
 
-class Book:
+class SlotQueue:
     """All that is known of one file.
 
     Args:
@@ -58,16 +58,16 @@ class Book:
         self._owner = owner
         self._counts = Counts()
         self._clock = Clock(self._counts)
-        self._past = Past(connection, policy, seal, self._counts, self._clock)
-        self._queue = Queue(connection, policy, limits, self._counts, self._clock)
+        self._past = FinishedRows(connection, policy, seal, self._counts, self._clock)
+        self._queue = PendingRows(connection, policy, limits, self._counts, self._clock)
         self._leases = Leases(connection, tag, seal, self._clock, owner=owner)
         self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
-        self._due = Due(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
+        self._due = DueRows(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
 
         # What has changed of business keys since the last commit, in order; and who says which are another's.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
         self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
-        self.keys: Keys | None = None
+        self.keys: BusinessKeys | None = None
 
     # Its own life
 
@@ -117,7 +117,7 @@ class Book:
 
     # What a store does
 
-    def put(self, batch: Sequence[Packed], now: float) -> set[str]:
+    def put(self, batch: Sequence[PackedEvent], now: float) -> set[str]:
         """Store *batch*; return the ids that are safe, those that were known before too."""
         self.advance(now)
         return self._queue.put(batch)
@@ -168,18 +168,18 @@ class Book:
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         self.advance(now)
         revived = 0
-        for n, id, vendor, key, size in self._past.numbers(ids):
-            if not self._taken(key, id) and self._queue.revive(n, vendor, key, size):
-                self._past.delete(n, vendor, size)
+        for number, id, vendor, key, size in self._past.numbers(ids):
+            if not self._taken(key, id) and self._queue.revive(number, vendor, key, size):
+                self._past.delete(number, vendor, size)
                 if key is not None:
-                    self.key_changes.append(Change(key, id, WAITING))
+                    self.key_changes.append(KeyChange(key, id, WAITING))
                 revived += 1
         return revived
 
     def forget(self, ids: Collection[str] | None) -> int:
         letters = self._past.numbers(ids)
-        for n, id, vendor, _, size in letters:
-            self._past.drop(n, id, vendor, size, ErrorCode.DISCARDED)
+        for number, id, vendor, _, size in letters:
+            self._past.drop(number, id, vendor, size, ErrorCode.DISCARDED)
         self._flush()
         return len(letters)
 
@@ -192,7 +192,7 @@ class Book:
             (after, _STRIDE),
         ).fetchall()
         gone = 0
-        for n, id, vendor, body in rows:
+        for number, id, vendor, body in rows:
             try:
                 if not matches(from_bytes(self._seal.open(body))):
                     continue
@@ -200,11 +200,11 @@ class Book:
                 continue
             gone += 1
             if table == "dead":
-                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (n,)).fetchone()[0]
-                self._past.drop(n, id, vendor, size, ErrorCode.PURGED)
+                size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (number,)).fetchone()[0]
+                self._past.drop(number, id, vendor, size, ErrorCode.PURGED)
                 continue
             self._leases.take_from_all(id)
-            row = self._row(n)
+            row = self._row(number)
             if row is not None:
                 self._settlement.remove(row, remember_key=False)
                 self._counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
@@ -226,7 +226,7 @@ class Book:
 
     @property
     def unreadable(self) -> int:
-        """How many queued events the code or the keys at hand cannot read, as far as claims have met them."""
+        """The number of queued events that claims met and could not decode or decrypt."""
         return self._due.unreadable
 
     def took_proof(self) -> bool:
@@ -234,7 +234,7 @@ class Book:
         taken, self._leases.handed_out_once = self._leases.handed_out_once, False
         return taken
 
-    def salvaged(self, salvage: Salvage) -> bool:
+    def salvaged(self, salvage: Recovery) -> bool:
         """Take some more rows of a damaged file; return whether that was the end."""
         done = salvage.step(self.connection, self._counts)
         self._queue.load()
@@ -261,7 +261,7 @@ class Book:
         )
         return bool(self.connection.execute(query).fetchone()[0])
 
-    def enter_keys(self, keys: Keys, *, all: bool) -> None:
+    def enter_keys(self, keys: BusinessKeys, *, all: bool) -> None:
         """Enter the business keys of the file where all processes look; an event whose key is another's goes.
 
         Args:
@@ -270,12 +270,12 @@ class Book:
         Raises:
             OutboxError: that place cannot be used.
         """
-        found = self.connection.execute(
+        keys_cursor = self.connection.execute(
             "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
             (all, _LATEST),
         )
         # Some at a time: other processes' requests wait for this.
-        while held := [Held(*one) for one in found.fetchmany(_STRIDE)]:
+        while held := [KeyHolder(*fields) for fields in keys_cursor.fetchmany(_STRIDE)]:
             for id in keys.enter(held):
                 self._leases.take_from_all(id)
                 row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
@@ -285,11 +285,11 @@ class Book:
         self._flush()
         if all:
             done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
-            self.key_changes += [Change(what, "", DONE) for (what,) in done]
+            self.key_changes += [KeyChange(what, "", DONE) for (what,) in done]
 
-    def give_up_keys(self, rows: Iterable[Packed]) -> None:
+    def give_up_keys(self, rows: Iterable[PackedEvent]) -> None:
         """Let others have the business keys of *rows*, which are not stored."""
-        self.key_changes += [Change(row.key, row.id, None) for row in rows if row.key is not None]
+        self.key_changes += [KeyChange(row.key, row.id, None) for row in rows if row.key is not None]
 
     # Parts
 
@@ -298,7 +298,7 @@ class Book:
         if key is None or self.keys is None:
             return False
         try:
-            return bool(self.keys.reserve([Held(key, id)]))
+            return bool(self.keys.reserve([KeyHolder(key, id)]))
         except OutboxError:
             return False
 

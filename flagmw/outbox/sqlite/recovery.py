@@ -1,4 +1,4 @@
-"""What can be saved of a damaged file: copied some rows at a time, while the new file is in use."""
+"""Recovery of rows from a damaged file, in small steps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def set_aside(path: Path) -> Path | None:
     return aside
 
 
-class Salvage:
+class Recovery:
     """The copying of one damaged file into the one that has taken its place.
 
     Until a row is copied the counts have it as queued, or as dead; those that cannot be had are dropped as `DAMAGED`
@@ -77,14 +77,14 @@ class Salvage:
             with contextlib.suppress(sqlite3.Error), contextlib.closing(_readable(damaged)) as source:
                 old = _old_counts(source)
         target.execute("BEGIN IMMEDIATE")
-        rows = [(*label, n) for label, n in _expected(old).items()]
+        rows = [(*label, count) for label, count in _expected(old).items()]
         target.executemany("REPLACE INTO counts VALUES (?, ?, ?, ?)", rows)
         cls(damaged, _TABLES[0], -1)._note(target)
         target.execute("COMMIT")
 
     @classmethod
-    def under_way(cls, path: Path, target: sqlite3.Connection) -> Salvage | None:
-        """Return what is to be copied into *target*, the database at *path*; None when that is nothing."""
+    def under_way(cls, path: Path, target: sqlite3.Connection) -> Recovery | None:
+        """Return the unfinished recovery into *target*, the database at *path*; None when that is nothing."""
         noted = marks(target).get("salvage")
         if not isinstance(noted, str):
             return None
@@ -142,14 +142,14 @@ class Salvage:
             counts.add("", "recent")
             return
         vendor, size = row[1], row[-2]
-        (missing, missing_bytes), (kept, kept_bytes) = _MISSING[self._table], _KEPT[self._table]
+        (missing, missing_bytes), (rows_label, kept_bytes) = _MISSING[self._table], _KEPT[self._table]
         self.saved += self._table == "event"
         if counts.get(vendor, missing) > 0:
             counts.add(vendor, missing, -1)
         else:
             # The old counts knew less than the table did.
             counts.add(vendor, "accepted")
-            counts.add(vendor, kept)
+            counts.add(vendor, rows_label)
         known = min(size, counts.get(vendor, missing_bytes))
         counts.add(vendor, missing_bytes, -known)
         counts.add(vendor, kept_bytes, size - known)
@@ -157,11 +157,11 @@ class Salvage:
     def _finish(self, target: sqlite3.Connection, counts: Counts) -> None:
         """Drop what could not be copied."""
         for table, (missing, missing_bytes) in _MISSING.items():
-            kept, kept_bytes = _KEPT[table]
+            rows_label, kept_bytes = _KEPT[table]
             for vendor in counts.vendors(missing):
                 lost = counts.get(vendor, missing)
                 counts.add(vendor, missing, -lost)
-                counts.add(vendor, kept, -lost)
+                counts.add(vendor, rows_label, -lost)
                 counts.add(vendor, "dropped", lost, ErrorCode.DAMAGED)
             for vendor in counts.vendors(missing_bytes):
                 size = counts.get(vendor, missing_bytes)
@@ -221,21 +221,23 @@ def _old_counts(source: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
     except (sqlite3.Error, UnicodeDecodeError):
         return {}
     return {
-        (vendor, what, code): n
-        for vendor, what, code, n in rows
-        if isinstance(n, int) and all(isinstance(text, str) for text in (vendor, what, code))
+        (vendor, what, code): count
+        for vendor, what, code, count in rows
+        if isinstance(count, int) and all(isinstance(text, str) for text in (vendor, what, code))
     }
 
 
 def _expected(old: dict[tuple[str, str, str], int]) -> dict[tuple[str, str, str], int]:
     """Return counts that balance, with every row that is still to be copied as missing."""
-    new = {label: max(0, n) for label, n in old.items() if label[1] in _TAKEN_OVER}
-    for table, kept in _KEPT.items():
-        for what, missing in zip(kept, _MISSING[table], strict=True):
+    new = {label: max(0, count) for label, count in old.items() if label[1] in _TAKEN_OVER}
+    for table, rows_label in _KEPT.items():
+        for what, missing in zip(rows_label, _MISSING[table], strict=True):
             # What the damaged file missed itself, of one that was damaged before, is missing still.
-            new |= {(vendor, missing, ""): n for (vendor, counted, _), n in list(new.items()) if counted == what}
+            new |= {
+                (vendor, missing, ""): count for (vendor, counted, _), count in list(new.items()) if counted == what
+            }
     for vendor in {vendor for vendor, what, _ in new if what in ("accepted", *_ENDS)}:
-        ends = sum(n for (whose, what, _), n in new.items() if whose == vendor and what in _ENDS)
+        ends = sum(count for (whose, what, _), count in new.items() if whose == vendor and what in _ENDS)
         lost = new.get((vendor, "accepted", ""), 0) - ends
         if lost > 0:
             label = (vendor, "dropped", str(ErrorCode.DAMAGED))

@@ -1,4 +1,4 @@
-"""Events in the form of the table, and the statements that find them."""
+"""Events as table rows, and the statements that find them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ CHUNK = 64
 
 
 @cache
-def insert(n: int) -> str:
+def insert(rows: int) -> str:
     """Return the statement that inserts *n* rows, those of them that are new."""
-    values = ", ".join([f"({', '.join('?' * 10)})"] * n)
+    values = ", ".join([f"({', '.join('?' * 10)})"] * rows)
     return f"""
         INSERT INTO event ({_FIELDS})
         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10
@@ -62,7 +62,7 @@ def insert(n: int) -> str:
 
 
 @dataclass(slots=True)
-class Packed:
+class PackedEvent:
     """An event in the form of the table."""
 
     id: str
@@ -86,7 +86,7 @@ def key_of(event: Event, seal: Seal) -> bytes | None:
     return seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
 
 
-def pack(event: Event, seal: Seal) -> Packed:
+def pack(event: Event, seal: Seal) -> PackedEvent:
     """Return *event* in the form of the table.
 
     Raises:
@@ -95,7 +95,7 @@ def pack(event: Event, seal: Seal) -> Packed:
     key = key_of(event, seal)
     body = seal.close(to_bytes(event))
     size = len(body) + ROW_BYTES
-    return Packed(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)
+    return PackedEvent(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What becomes of a row of one file once it is ruled upon: it goes back, away for good, or among the dead letters."""
+"""Settle rows of one slot: retry, delete or bury."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
-from flagmw.outbox.sqlite.business_keys import DONE, Change
+from flagmw.outbox.sqlite.business_keys import DONE, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.finished import Past
-from flagmw.outbox.sqlite.pending import Queue
+from flagmw.outbox.sqlite.finished import FinishedRows
+from flagmw.outbox.sqlite.pending import PendingRows
 from flagmw.outbox.sqlite.rows import ROW_BYTES, Row
 
 
@@ -27,15 +27,15 @@ class Settlement:
         policy: Policy,
         seal: Seal,
         counts: Counts,
-        past: Past,
-        queue: Queue,
+        past: FinishedRows,
+        queue: PendingRows,
         clock: Clock,
     ) -> None:
         self._connection, self._policy, self._seal = connection, policy, seal
         self._counts, self._past, self._queue, self._clock = counts, past, queue, clock
         self._removed: list[tuple[int]] = []
         # What has changed of business keys since the last commit.
-        self.key_changes: list[Change] = []
+        self.key_changes: list[KeyChange] = []
 
     def load(self) -> None:
         """Forget what was not written."""
@@ -64,7 +64,7 @@ class Settlement:
         self._queue.left(row.vendor, row.size)
         self._past.remember(row.id)
         if row.key is not None:
-            self.key_changes.append(Change(row.key, row.id, DONE if remember_key else None))
+            self.key_changes.append(KeyChange(row.key, row.id, DONE if remember_key else None))
             if remember_key:
                 self._past.remember(row.key)
 
@@ -72,7 +72,7 @@ class Settlement:
         self._past.bury(row, code, now)
         if row.key is not None and code is not ErrorCode.AMBIGUOUS:
             # One that is in doubt may have been told, and keeps its key.
-            self.key_changes.append(Change(row.key, row.id, None))
+            self.key_changes.append(KeyChange(row.key, row.id, None))
         self._connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
         self._queue.left(row.vendor, row.size)
 

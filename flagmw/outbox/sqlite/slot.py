@@ -1,4 +1,4 @@
-"""The file of one slot: opened for use, and replaced by a new one when it is damaged or gone."""
+"""Open one slot's file and replace it when damaged or missing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import Keys
+from flagmw.outbox.sqlite.business_keys import BusinessKeys
 from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
 from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox.sqlite.header import fits
-from flagmw.outbox.sqlite.queue import Book
-from flagmw.outbox.sqlite.recovery import Salvage, set_aside
+from flagmw.outbox.sqlite.queue import SlotQueue
+from flagmw.outbox.sqlite.recovery import Recovery, set_aside
 from flagmw.outbox.sqlite.rows import Limits
 
 # How often one looks whether the files are still there.
@@ -34,7 +34,7 @@ _SALVAGE_S = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a directory is used; see `SqliteOutbox`."""
+    """The options of a directory; see `SqliteOutbox`."""
 
     directory: Path
     policy: Policy
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenSlot:
     """A slot that this process has, with its file.
 
     Attributes:
@@ -62,7 +62,7 @@ class Open:
 
     slot: slot_lock.Slot
     connection: sqlite3.Connection
-    book: Book
+    book: SlotQueue
     reserve: Reserve
     files: tuple[int, ...]
     tags: tuple[str, ...]
@@ -74,7 +74,7 @@ class Open:
     reserve_at: float = 0.0
     adrift: str | None = None
     retry_at: float = 0.0
-    salvage: Salvage | None = None
+    salvage: Recovery | None = None
     paths: tuple[str, ...] = ()
     seen_at: float = 0.0
     keys_in: str = ""
@@ -86,7 +86,7 @@ class Open:
     def log(self) -> Path:
         return Path(self.paths[1])
 
-    def become(self, new: Open) -> None:
+    def become(self, new: OpenSlot) -> None:
         """Take over all of *new*; leases that were handed out before are still known."""
         tags = self.tags
         for attribute in fields(self):
@@ -94,18 +94,18 @@ class Open:
         self.tags = (*tags, *new.tags)
 
 
-class Opener:
+class SlotOpener:
     """Open slots' files and replace them. What was lost by that is told once.
 
     Attributes:
         left: by number, why slots are left alone.
     """
 
-    def __init__(self, options: Options, throttle: Throttle, keys: Keys) -> None:
+    def __init__(self, options: Options, throttle: Throttle, keys: BusinessKeys) -> None:
         self._options, self._throttle, self._keys = options, throttle, keys
         self.left: dict[int, str] = {}
 
-    def open(self, slot: slot_lock.Slot) -> Open:
+    def open(self, slot: slot_lock.Slot) -> OpenSlot:
         """Return *slot* with its file, which is replaced if it is damaged.
 
         Raises:
@@ -115,9 +115,9 @@ class Opener:
         try:
             return self._open(slot)
         except Damaged:
-            one = self._replaced(slot)
+            slot_file = self._replaced(slot)
             slot.free()
-            return one
+            return slot_file
         except sqlite3.Error:
             # Index and log need some room, which a full disk has only in the reserve.
             if not is_low(slot.path.parent) or not _reserve(slot.path).release():
@@ -126,14 +126,14 @@ class Opener:
 
     def leave(self, number: int, error: Exception) -> None:
         """Leave slot *number* alone from now on, and say once why."""
-        why = told(error)
+        why = error_text(error)
         if not isinstance(error, OutboxError):
             why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
         if self.left.get(number) != why:
             self.left[number] = why
             self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
 
-    def _open(self, slot: slot_lock.Slot) -> Open:
+    def _open(self, slot: slot_lock.Slot) -> OpenSlot:
         options = self._options
         connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
         try:
@@ -144,13 +144,13 @@ class Opener:
                 raise Damaged from error
             raise
 
-    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> Open:
+    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> OpenSlot:
         """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
         options = self._options
         try:
             slot.connection = connection
             tag = f"{slot.number}.{os.urandom(4).hex()}."
-            book = Book(connection, tag, options.policy, options.limits, options.seal, options.rng)
+            book = SlotQueue(connection, tag, options.policy, options.limits, options.seal, options.rng)
             book.keys = self._keys
             connection.execute("BEGIN IMMEDIATE")
             book.load()
@@ -164,7 +164,7 @@ class Opener:
             self._keys.apply(book.key_changes)
             book.key_changes.clear()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
-            salvage = Salvage.under_way(slot.path, connection)
+            salvage = Recovery.under_way(slot.path, connection)
         except BaseException:
             slot.connection = None
             connection.close()
@@ -172,45 +172,45 @@ class Opener:
         self.left.pop(slot.number, None)
         reserve = _reserve(slot.path)
         files = tuple(_inode(path) for path in _paths(slot.path))
-        return Open(
+        return OpenSlot(
             slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
         )
 
-    def salvage(self, one: Open) -> None:
-        """Copy some more rows of a damaged file into *one*, in a transaction of their own.
+    def salvage(self, slot_file: OpenSlot) -> None:
+        """Copy some more rows of a damaged file into *slot_file*, in a transaction of their own.
 
         Raises:
             sqlite3.Error: they cannot be written; nothing has changed.
         """
-        if one.salvage is None:
+        if slot_file.salvage is None:
             return
-        one.connection.execute("BEGIN IMMEDIATE")
+        slot_file.connection.execute("BEGIN IMMEDIATE")
         try:
-            done = one.book.salvaged(one.salvage)
+            done = slot_file.book.salvaged(slot_file.salvage)
             if done:
                 # Others have to hear of the business keys that came with the rows.
-                mark(one.connection, "keys", "")
-                one.keys_in = ""
-            one.book.save()
-            one.connection.execute("COMMIT")
+                mark(slot_file.connection, "keys", "")
+                slot_file.keys_in = ""
+            slot_file.book.save()
+            slot_file.connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
-                one.connection.execute("ROLLBACK")
-            one.book.load()
-            one.salvage.back(one.slot.path, one.connection)
+                slot_file.connection.execute("ROLLBACK")
+            slot_file.book.load()
+            slot_file.salvage.back(slot_file.slot.path, slot_file.connection)
             raise
-        one.used = True
+        slot_file.used = True
         if done:
-            one.salvage.close()
-            text = f"what could be read of {one.salvage.damaged.name} was copied"
-            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=one.salvage.saved)
-            one.salvage = None
+            slot_file.salvage.close()
+            text = f"what could be read of {slot_file.salvage.damaged.name} was copied"
+            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=slot_file.salvage.saved)
+            slot_file.salvage = None
 
-    def enter_keys(self, one: Open) -> None:
+    def enter_keys(self, slot_file: OpenSlot) -> None:
         """Enter the slot's business keys where all processes look, in a file that replaced another."""
-        one.keys_in = self._enter_keys(one.book, closed_well=False)
+        slot_file.keys_in = self._enter_keys(slot_file.book, closed_well=False)
 
-    def _enter_keys(self, book: Book, *, closed_well: bool) -> str:
+    def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
         """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
         try:
             if book.has_keys():
@@ -223,38 +223,38 @@ class Opener:
             return "none"  # tried again with the next look for slots of dead processes
         return self._keys.instance
 
-    def refile(self, one: Open) -> None:
-        """Set the damaged file of *one* aside and go on with a new one, into which is copied what can be read."""
+    def refile(self, slot_file: OpenSlot) -> None:
+        """Set the damaged file of *slot_file* aside and go on with a new one, into which is copied what can be read."""
         with contextlib.suppress(sqlite3.Error):
-            if one.connection.in_transaction:
-                one.connection.execute("ROLLBACK")
-        one.begun = False
+            if slot_file.connection.in_transaction:
+                slot_file.connection.execute("ROLLBACK")
+        slot_file.begun = False
         with contextlib.suppress(sqlite3.Error):
-            one.connection.close()
-        old = one.slot
-        one.become(self._replaced(old))
-        one.checked = True
+            slot_file.connection.close()
+        old = slot_file.slot
+        slot_file.become(self._replaced(old))
+        slot_file.checked = True
         old.free()
 
-    def rehouse(self, one: Open) -> None:
-        """Go on in files that have a name, after somebody removed or moved those of *one*.
+    def rehouse(self, slot_file: OpenSlot) -> None:
+        """Go on in files that have a name, after somebody removed or moved those of *slot_file*.
 
         Raises:
-            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *one* stays as it is.
+            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *slot_file* stays as it is.
         """
-        path = one.slot.path
-        if _inode(path) == one.files[0]:
-            self._reopen(one)
+        path = slot_file.slot.path
+        if _inode(path) == slot_file.files[0]:
+            self._reopen(slot_file)
             self._throttle.change(
                 logging.ERROR, ErrorCode.OUTBOX_FAILED, "somebody removed the log of the outbox; nothing was lost"
             )
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        slot = self._empty_slot(one.slot)
+        slot = self._empty_slot(slot_file.slot)
         try:
             fresh = sqlite3.connect(slot.path, isolation_level=None)
             try:
-                one.connection.backup(fresh)
+                slot_file.connection.backup(fresh)
             finally:
                 fresh.close()
             opened = open_file(slot.path, adopt_copies=True, full_sync=self._options.full_sync)
@@ -264,10 +264,10 @@ class Opener:
                 slot.path.unlink()
             slot.free()
             raise
-        old, before = one.slot, one.connection
-        if one.salvage is not None:
-            one.salvage.close()
-        one.become(new)
+        old, before = slot_file.slot, slot_file.connection
+        if slot_file.salvage is not None:
+            slot_file.salvage.close()
+        slot_file.become(new)
         with contextlib.suppress(sqlite3.Error):
             # It may have another name by now: whoever finds it must not deliver its events once more.
             mark_moved(before)
@@ -277,14 +277,14 @@ class Opener:
         text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
         self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
 
-    def _reopen(self, one: Open) -> None:
+    def _reopen(self, slot_file: OpenSlot) -> None:
         """Make log and index anew, of which SQLite has the old ones open still."""
-        busy = one.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        busy = slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise OutboxError("the outbox's log cannot be written back: another program reads the file")
-        one.connection.close()
-        connection = open_file(one.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
-        one.become(self._opened(one.slot, connection, orphaned=False))
+        slot_file.connection.close()
+        connection = open_file(slot_file.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
+        slot_file.become(self._opened(slot_file.slot, connection, orphaned=False))
 
     def _empty_slot(self, old: slot_lock.Slot) -> slot_lock.Slot:
         """Return a slot without events: that of *old* if nobody else has it by now."""
@@ -297,7 +297,7 @@ class Opener:
             slot.free()
         raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
 
-    def _replaced(self, slot: slot_lock.Slot) -> Open:
+    def _replaced(self, slot: slot_lock.Slot) -> OpenSlot:
         aside = set_aside(slot.path)
         fresh = slot.anew()
         if fresh is None:
@@ -305,37 +305,37 @@ class Opener:
         try:
             connection = open_file(fresh.path, full_sync=self._options.full_sync)
             if aside is not None:
-                Salvage.begin(aside, connection)
-            kept = f"; the old one is kept as {aside.name}" if aside is not None else ""
-            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{kept}")
-            one = self._opened(fresh, connection, orphaned=True)
+                Recovery.begin(aside, connection)
+            remark = f"; the old one is kept as {aside.name}" if aside is not None else ""
+            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{remark}")
+            slot_file = self._opened(fresh, connection, orphaned=True)
             end = time.monotonic() + _SALVAGE_S
-            while one.salvage is not None and time.monotonic() < end:
-                self.salvage(one)
+            while slot_file.salvage is not None and time.monotonic() < end:
+                self.salvage(slot_file)
         except BaseException:
             fresh.free()
             raise
-        return one
+        return slot_file
 
 
-def vanished(one: Open, *, sure: bool) -> bool:
-    """Say whether somebody has removed a file of *one*; looked at now and then only, unless it must be *sure*."""
+def vanished(slot_file: OpenSlot, *, sure: bool) -> bool:
+    """Say whether somebody has removed a file of *slot_file*; looked at now and then only, unless it must be *sure*."""
     now = time.monotonic()
-    if not sure and now < one.seen_at + _LOOK_S:
+    if not sure and now < slot_file.seen_at + _LOOK_S:
         return False
-    one.seen_at = now
-    return any(_inode(path) != inode for path, inode in zip(one.paths, one.files, strict=True))
+    slot_file.seen_at = now
+    return any(_inode(path) != inode for path, inode in zip(slot_file.paths, slot_file.files, strict=True))
 
 
-def drop(one: Open) -> None:
+def drop(slot_file: OpenSlot) -> None:
     """Close the file and let others have the slot."""
-    one.begun = False
-    if one.salvage is not None:
-        one.salvage.close()
+    slot_file.begun = False
+    if slot_file.salvage is not None:
+        slot_file.salvage.close()
     with contextlib.suppress(sqlite3.Error):
-        one.connection.close()
-    one.slot.connection = None
-    one.slot.free()
+        slot_file.connection.close()
+    slot_file.slot.connection = None
+    slot_file.slot.free()
 
 
 def _reserve(path: Path) -> Reserve:
@@ -354,7 +354,7 @@ def _inode(path: str | Path) -> int:
         return 0
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return *error* as text for people, without what SQLite may quote of the data."""
     if isinstance(error, OutboxError):
         return str(error)

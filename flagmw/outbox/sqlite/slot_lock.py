@@ -1,4 +1,4 @@
-"""Slots of a directory: one database each, with locks that say which process it belongs to.
+"""Numbered slots of a directory and their locks.
 
 The locks are flock(2) on the database itself, which cannot vanish without its events, and on a file beside it, which is
 all that earlier versions know. The kernel frees both at any kind of death. A forked child shares its parent's locks,
@@ -130,9 +130,9 @@ def is_free(directory: Path, number: int) -> bool:
     with _forking:
         if fcntl is None or _is_held(path):
             return False
-        for each in (path.with_suffix(".lock"), *([path] if _locks_database(directory) else [])):
+        for lock_path in (path.with_suffix(".lock"), *([path] if _locks_database(directory) else [])):
             try:
-                descriptor = _locked(each, flags=_FLAGS & ~os.O_CREAT)
+                descriptor = _locked(lock_path, flags=_FLAGS & ~os.O_CREAT)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -248,12 +248,12 @@ def _close(descriptor: int) -> None:
 
 def numbers(directory: Path) -> Iterator[int]:
     """Yield the numbers of the slots that have a file, lowest first."""
-    found = []
+    slot_numbers = []
     for path in directory.glob(_NAME.format("*")):
         number = path.stem.removeprefix("slot-")
         if number.isdigit():
-            found.append(int(number))
-    yield from sorted(found)
+            slot_numbers.append(int(number))
+    yield from sorted(slot_numbers)
 
 
 def file_of(directory: Path, number: int) -> Path:

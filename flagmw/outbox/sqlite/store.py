@@ -1,4 +1,4 @@
-"""What one process has of an outbox directory: a slot of its own, slots of dead processes, and memory for bad times."""
+"""One process's store: its slot, adopted slots and spare memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
-from flagmw.outbox.sqlite.queue import Book
-from flagmw.outbox.sqlite.slot import Options, told
-from flagmw.outbox.sqlite.slots import Files
-from flagmw.outbox.sqlite.write_queue import Job, Put, finish
+from flagmw.outbox.sqlite.queue import SlotQueue
+from flagmw.outbox.sqlite.slot import Options, error_text
+from flagmw.outbox.sqlite.slots import OpenSlots
+from flagmw.outbox.sqlite.write_queue import Job, StoreJob, finish
 from flagmw.outbox.sqlite.writer import Writer
 from flagmw.types import Event, Outcome
 
@@ -35,7 +35,7 @@ class Store:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
-        self.files = Files(options)
+        self.files = OpenSlots(options)
         self._spare: MemoryOutbox | None = None
         self._adopt_at = 0.0
         self._low = (0.0, False)
@@ -45,7 +45,7 @@ class Store:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps events from the disk at the moment, for people; None when nothing does."""
+        """The current reason why events are not stored on disk, as text; None if they are."""
         return self.files.trouble
 
     # What an outbox does
@@ -58,29 +58,29 @@ class Store:
         """
         self.files.own()
 
-    def put(self, puts: Sequence[Put]) -> list[list[str]]:
+    def put(self, puts: Sequence[StoreJob]) -> list[list[str]]:
         """Store what is in *puts*; return the ids that are safe, for each of them."""
         try:
-            own = self.files.begun(self.files.own())
+            own_slot = self.files.begun(self.files.own())
         except OutboxError:
             if self._options.required or self.files.closed:
                 raise
             return [self._put_in_memory(put) for put in puts]
-        if own.adrift is not None and self._options.required:
-            raise OutboxError(own.adrift)
+        if own_slot.adrift is not None and self._options.required:
+            raise OutboxError(own_slot.adrift)
         rows = [row for put in puts for row in put.rows if row is not None]
         if self._disk_is_low():
             for row in rows:
-                own.book.refuse(row.vendor, ErrorCode.DISK_FULL)
+                own_slot.book.refuse(row.vendor, ErrorCode.DISK_FULL)
             self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is nearly full")
             return [[] for _ in puts]
-        taken = self.files.taken(own, rows, puts[-1].now)
+        taken = self.files.taken(own_slot, rows, puts[-1].now)
         for row in rows if taken else ():
             if row.id in taken:
-                own.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
-        safe = own.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
+                own_slot.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
+        safe = own_slot.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
         if len(safe) < len(rows):
-            own.book.give_up_keys(row for row in rows if row.id not in safe)
+            own_slot.book.give_up_keys(row for row in rows if row.id not in safe)
         return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
@@ -129,22 +129,24 @@ class Store:
         gone = sum(book.forget(ids) for book in self._books())
         return gone + (self._spare.forget(ids) if self._spare else 0)
 
-    def purge(self, matches: Callable[[Event], bool], now: float, at: Place | None) -> tuple[int, Place | None]:
+    def purge(
+        self, matches: Callable[[Event], bool], now: float, at: PurgeCursor | None
+    ) -> tuple[int, PurgeCursor | None]:
         """Purge a stretch of one slot's rows from *at* on; return how many, and where to go on."""
-        slots = [one.slot.number for one in self.files.all()]
+        slots = [slot_file.slot.number for slot_file in self.files.all()]
         if at is None:
             gone = self._spare.purge(matches, now) if self._spare else 0
-            return gone, Place(slots[0]) if slots else None
+            return gone, PurgeCursor(slots[0]) if slots else None
         gone, last = 0, None
-        for one in self.files.all():
-            if one.slot.number == at.slot:
-                gone, last = self.files.begun(one).book.purge(matches, now, at.after, at.table)
+        for slot_file in self.files.all():
+            if slot_file.slot.number == at.slot:
+                gone, last = self.files.begun(slot_file).book.purge(matches, now, at.after, at.table)
         if last is not None:
             return gone, replace(at, after=last)
         if at.table == "event":
-            return gone, Place(at.slot, "dead")
+            return gone, PurgeCursor(at.slot, "dead")
         later = [slot for slot in slots if slot > at.slot]
-        return gone, Place(min(later)) if later else None
+        return gone, PurgeCursor(min(later)) if later else None
 
     def next_due(self, now: float, skip: Collection[str]) -> float | None:
         times = [book.next_due(now, skip) for book in self._books()]
@@ -169,12 +171,12 @@ class Store:
         if self.files.closed:
             return
         parts = []
-        for one in self.files.held():
+        for slot_file in self.files.held():
             with contextlib.suppress(sqlite3.Error, OSError, OutboxError):
-                book = self.files.begun(one, sure=True).book
+                book = self.files.begun(slot_file, sure=True).book
                 stats = book.stats(book.now)
-                parts.append(stats if one.adrift is None or one.slot.linked() else _lost(stats))
-            self.files.shut(one)
+                parts.append(stats if slot_file.adrift is None or slot_file.slot.linked() else _lost(stats))
+            self.files.shut(slot_file)
         if self._spare:
             parts.append(self._spare.end())
         self._last = OutboxStats.merged(parts, self._refusals())
@@ -196,10 +198,10 @@ class Store:
             return [again for part in _parts(jobs) for again in self._group(part)]
         try:
             # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
-            puts = [job for job in jobs if isinstance(job, Put)]
+            puts = [job for job in jobs if isinstance(job, StoreJob)]
             results: dict[Job, Any] = dict(zip(puts, self.put(puts), strict=True)) if puts else {}
             for job in jobs:
-                if not isinstance(job, Put):
+                if not isinstance(job, StoreJob):
                     results[job] = job.call()
             self.files.commit()
         except Exception as error:
@@ -219,7 +221,7 @@ class Store:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return [job]
         if code == sqlite3.SQLITE_FULL:
-            if isinstance(job, Put):
+            if isinstance(job, StoreJob):
                 for row in job.rows:
                     if row is not None:
                         self._refused[row.vendor, ErrorCode.DISK_FULL] += 1
@@ -230,10 +232,10 @@ class Store:
                 return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
-        if isinstance(job, Put) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
+        if isinstance(job, StoreJob) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
             finish(job, self._put_in_memory(job))
             return ()
-        finish(job, error=OutboxError(told(error)) if isinstance(error, sqlite3.Error | OSError) else error)
+        finish(job, error=OutboxError(error_text(error)) if isinstance(error, sqlite3.Error | OSError) else error)
         return ()
 
     def _tick(self, quiet: bool) -> float:
@@ -253,7 +255,7 @@ class Store:
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
             return ADOPT_S
         wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
         return min(wait_s, self.files.pulse_s())
@@ -263,22 +265,22 @@ class Store:
             self.files.stood_still(seconds)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {told(error)}")
+            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
 
     # Parts
 
-    def _books(self) -> list[Book]:
-        return [self.files.begun(one).book for one in self.files.all()]
+    def _books(self) -> list[SlotQueue]:
+        return [self.files.begun(slot_file).book for slot_file in self.files.all()]
 
-    def _book_of(self, lease: Lease) -> Book | None:
-        found = [one for one in self.files.held() if lease.token.startswith(one.tags)]
-        return self.files.begun(found[0]).book if found else None
+    def _book_of(self, lease: Lease) -> SlotQueue | None:
+        holders = [slot_file for slot_file in self.files.held() if lease.token.startswith(slot_file.tags)]
+        return self.files.begun(holders[0]).book if holders else None
 
-    def _put_in_memory(self, put: Put) -> list[str]:
+    def _put_in_memory(self, put: StoreJob) -> list[str]:
         if self._spare is None:
             self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
-        kept = {row.id for row in put.rows if row is not None}
-        return list(self._spare.put_many([event for event in put.events if event.id in kept], put.now))
+        stored_ids = {row.id for row in put.rows if row is not None}
+        return list(self._spare.put_many([event for event in put.events if event.id in stored_ids], put.now))
 
     def _disk_is_low(self) -> bool:
         until, low = self._low
@@ -289,14 +291,14 @@ class Store:
 
     def _refusals(self) -> Counter[ErrorCode]:
         counts: Counter[ErrorCode] = Counter()
-        for (_, code), n in self._refused.items():
-            counts[code] += n
+        for (_, code), count in self._refused.items():
+            counts[code] += count
         return counts
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """How far a purge has come."""
+class PurgeCursor:
+    """The position of a purge."""
 
     slot: int
     table: str = "event"
@@ -304,7 +306,7 @@ class Place:
 
 
 def _size(job: Job) -> int:
-    return sum(row.size for row in job.rows if row is not None) if isinstance(job, Put) else 0
+    return sum(row.size for row in job.rows if row is not None) if isinstance(job, StoreJob) else 0
 
 
 def _parts(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -1,4 +1,4 @@
-"""What waits for the writer of a store: puts, within bounds, and questions."""
+"""The bounded queue of jobs for the writer thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox.sqlite.rows import Packed
+from flagmw.outbox.sqlite.rows import PackedEvent
 from flagmw.types import Event
 
 MAX_EVENTS = 10_000
@@ -17,37 +17,37 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
-class Put:
+class StoreJob:
     """Events to be stored; those that had to give way to others are None.
 
     Attributes:
         events: what the rows were made of, for a store that has to keep them in memory.
     """
 
-    rows: list[Packed | None]
+    rows: list[PackedEvent | None]
     events: Sequence[Event]
     now: float
     future: Future[Sequence[str]] = field(default_factory=Future)
 
 
 @dataclass(slots=True, eq=False)
-class Ask:
+class CallJob:
     """Anything else that only the writer may do."""
 
     call: Callable[[], Any]
     future: Future[Any] = field(default_factory=Future)
 
 
-Job: TypeAlias = Put | Ask
+Job: TypeAlias = StoreJob | CallJob
 
 
-class HandOff:
+class WriteQueue:
     """A queue whose puts are bounded. When it is full the newest exposures give way, tracks last. The caller locks."""
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
         self._jobs: deque[Job] = deque()
-        self._exposures: list[tuple[Put, int]] = []
+        self._exposures: list[tuple[StoreJob, int]] = []
         self._events = self._bytes = 0
         # What was refused here, by vendor and reason: the writer adds it to the file's counts.
         self.refused: Counter[tuple[str, ErrorCode]] = Counter()
@@ -56,7 +56,7 @@ class HandOff:
         return len(self._jobs)
 
     def add(self, job: Job) -> None:
-        if isinstance(job, Put):
+        if isinstance(job, StoreJob):
             self._fit(job)
         self._jobs.append(job)
 
@@ -64,7 +64,7 @@ class HandOff:
         """Put back what was taken and could not be done yet."""
         self._jobs.extendleft(reversed(jobs))
         for job in jobs:
-            if isinstance(job, Put):
+            if isinstance(job, StoreJob):
                 self._events += sum(row is not None for row in job.rows)
                 self._bytes += sum(row.size for row in job.rows if row is not None)
 
@@ -76,7 +76,7 @@ class HandOff:
         self._events = self._bytes = 0
         return jobs
 
-    def _fit(self, put: Put) -> None:
+    def _fit(self, put: StoreJob) -> None:
         for index, row in enumerate(put.rows):
             if row is None:
                 continue
@@ -89,10 +89,10 @@ class HandOff:
             if row.kind == "exposure":
                 self._exposures.append((put, index))
 
-    def _full(self, row: Packed) -> bool:
+    def _full(self, row: PackedEvent) -> bool:
         return self._events + 1 > self._max_events or self._bytes + row.size > self._max_bytes
 
-    def _make_room(self, row: Packed) -> bool:
+    def _make_room(self, row: PackedEvent) -> bool:
         """Have exposures give way to *row*; say whether it fits now."""
         while row.kind != "exposure" and self._exposures:
             self._evict(*self._exposures.pop())
@@ -100,7 +100,7 @@ class HandOff:
                 return True
         return False
 
-    def _evict(self, put: Put, index: int) -> None:
+    def _evict(self, put: StoreJob, index: int) -> None:
         row = put.rows[index]
         if row is not None:
             put.rows[index] = None

@@ -1,4 +1,4 @@
-"""The thread that writes: everything that came in meanwhile becomes one transaction, so that many share one sync."""
+"""The writer thread: many jobs share one transaction and one sync."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.sqlite.write_queue import Ask, HandOff, Job, finish
+from flagmw.outbox.sqlite.write_queue import CallJob, Job, WriteQueue, finish
 
 T = TypeVar("T")
 ANSWER_S = 30.0
@@ -45,11 +45,11 @@ class Writer:
         self,
         group: Callable[[Sequence[Job]], Sequence[Job]],
         tick: Callable[[bool], float],
-        hand_off: HandOff | None = None,
+        hand_off: WriteQueue | None = None,
         stood_still: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._group, self._tick, self._stood_still = group, tick, stood_still
-        self._queue = hand_off or HandOff()
+        self._queue = hand_off or WriteQueue()
         # Taken as it is where nobody waits or is told: a condition takes it in Python, for each event that comes in.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -82,7 +82,7 @@ class Writer:
         Raises:
             OutboxError: the store is out of reach, or busy for longer than *timeout_s* seconds.
         """
-        job = Ask(call)
+        job = CallJob(call)
         self.add(job)
         result: T = answer(job.future, timeout_s)
         return result
@@ -96,7 +96,7 @@ class Writer:
             self._queue.refused[vendor, code] += 1
 
     def take_refused(self) -> Counter[tuple[str, ErrorCode]]:
-        """Return what the hand-off refused since the last call."""
+        """Return the refusals of the write queue since the last call."""
         if not self._queue.refused:
             return Counter()
         with self._lock:

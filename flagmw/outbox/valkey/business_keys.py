@@ -1,4 +1,4 @@
-"""Business keys on a Valkey server, as a request asks for them: atomic, and for a moment only."""
+"""Business keys on a Valkey server, reserved atomically for a short time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ServerKeys:
             free = self._server.ask(ask)
         except Away:
             return set()
-        return {id for (_, id), own in zip(keyed, free, strict=True) if not own}
+        return {id for (_, id), reserved in zip(keyed, free, strict=True) if not reserved}
 
     def close(self) -> None:
         self._server.close()

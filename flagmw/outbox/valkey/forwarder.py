@@ -1,4 +1,4 @@
-"""The thread that hands over to the server what a machine's own store has taken."""
+"""The thread that forwards stored events to the server."""
 
 from __future__ import annotations
 
@@ -152,15 +152,15 @@ class Forwarder:
                 self._local.release(lease, now)
             self._note(error.trouble if isinstance(error, ServerTrouble) else None)
             raise
-        here = {row.event.id for row, done in zip(rows, taken, strict=True) if done}
-        self._doubtful -= here
+        stored_ids = {row.event.id for row, done in zip(rows, taken, strict=True) if done}
+        self._doubtful -= stored_ids
         moved = 0
         for lease in leases:
             for index, row in enumerate(lease.rows):
                 part = lease.part(index, index + 1)
-                if row.event.id not in here:
+                if row.event.id not in stored_ids:
                     self._local.release(part, now)
-            done = tuple(row for row in lease.rows if row.event.id in here)
+            done = tuple(row for row in lease.rows if row.event.id in stored_ids)
             if done:
                 self._local.ack(Lease(lease.token, lease.vendor, done), [Delivered()] * len(done), now)
                 moved += len(done)
@@ -175,12 +175,12 @@ class Forwarder:
 
     def _note(self, trouble: Trouble | None) -> None:
         """Remember and tell that the server takes nothing, where nobody else does."""
-        told = trouble if trouble in (Trouble.FULL, Trouble.REPLICAS) else None
-        if told is not None and told is not self.held:
+        reported = trouble if trouble in (Trouble.FULL, Trouble.REPLICAS) else None
+        if reported is not None and reported is not self.held:
             self._throttle.change(
                 logging.ERROR,
                 ErrorCode.OUTBOX_FAILED,
-                f"the Valkey server takes no events, they wait on this machine ({told.value}: {ADVICE[told]})",
+                f"the Valkey server takes no events, they wait on this machine ({reported.value}: {ADVICE[reported]})",
                 server=self._link.address.name,
             )
-        self.held = told
+        self.held = reported

@@ -1,4 +1,4 @@
-"""The thread that hears of events which other processes have put on the server."""
+"""The thread that listens for other processes' events."""
 
 from __future__ import annotations
 

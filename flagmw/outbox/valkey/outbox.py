@@ -1,4 +1,4 @@
-"""An outbox that many machines share: events are stored on the machine first, and delivered from a Valkey server.
+"""The Valkey outbox: stored on the machine first, then shared.
 
 A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
 what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
@@ -47,7 +47,7 @@ from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Disposition, Policy, Requeue
 from flagmw.outbox.valkey.business_keys import ServerKeys
-from flagmw.outbox.valkey.process import Here
+from flagmw.outbox.valkey.process import ValkeyProcess
 from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
@@ -117,12 +117,12 @@ class ValkeyOutbox:
         self.at_most_once = False
         self._keys = ServerKeys(self.address, seal)
 
-        def here() -> Here:
-            made = Here(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
-            made.link.at_most_once = self.at_most_once
-            return made
+        def make_process() -> ValkeyProcess:
+            process = ValkeyProcess(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            process.link.at_most_once = self.at_most_once
+            return process
 
-        self._here = PerProcess(here)
+        self._process = PerProcess(make_process)
 
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
@@ -134,14 +134,14 @@ class ValkeyOutbox:
             OutboxError: the one cannot be had, or the other loses events by the way it is set up. A server that is away
                 is no error: events wait here.
         """
-        here = self._open()
-        opens = getattr(here.local, "open", None)
+        process = self._open()
+        opens = getattr(process.local, "open", None)
         if callable(opens):
             opens()
-        here.forwarder.wake()
+        process.forwarder.wake()
         self._keys.connect()
         try:
-            here.link.use(lambda client: client.ping())
+            process.link.use(lambda client: client.ping())
         except ServerTrouble as trouble:
             if trouble.trouble in (Trouble.EVICTS, Trouble.VERSION, Trouble.SCHEMA, Trouble.CLUSTER):
                 raise OutboxError(f"{self.address.name} cannot keep events ({trouble})") from None
@@ -149,25 +149,25 @@ class ValkeyOutbox:
     @property
     def trouble(self) -> str | None:
         """Why events wait on this machine, or are not even there; None when all is well."""
-        here = self._here.get()
-        local = getattr(here.local, "trouble", None)
-        found = here.trouble
-        told = None if found is None else f"the Valkey server takes no events: {found.value}, {ADVICE[found]}"
-        return local if isinstance(local, str) else told
+        process = self._process.get()
+        local = getattr(process.local, "trouble", None)
+        trouble = process.trouble
+        text = None if trouble is None else f"the Valkey server takes no events: {trouble.value}, {ADVICE[trouble]}"
+        return local if isinstance(local, str) else text
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
         stored = self._open().local.put_many(events, now)
-        self._here.get().forwarder.wake()
+        self._process.get().forwarder.wake()
         return stored
 
     def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
-        here = self._here.get()
-        if here.closed:
+        process = self._process.get()
+        if process.closed:
             refused: Future[Sequence[str]] = Future()
             refused.set_exception(OutboxError("the outbox is closed; make a new one"))
             return refused
-        future = here.local.submit(events, now)
-        future.add_done_callback(lambda _: here.forwarder.wake())
+        future = process.local.submit(events, now)
+        future.add_done_callback(lambda _: process.forwarder.wake())
         return future
 
     def reserve(self, events: Sequence[Event]) -> set[str]:
@@ -179,8 +179,8 @@ class ValkeyOutbox:
         Raises:
             OutboxError: the machine's own store cannot be used.
         """
-        here = self._open()
-        reserve = getattr(here.local, "reserve", None)
+        process = self._open()
+        reserve = getattr(process.local, "reserve", None)
         taken: set[str] = reserve(events) if callable(reserve) else set()
         return taken | self._keys.taken([event for event in events if event.id not in taken])
 
@@ -190,78 +190,82 @@ class ValkeyOutbox:
         Raises:
             OutboxError: the server does not take it; it waits here.
         """
-        here = self._open()
+        process = self._open()
         try:
-            return here.forwarder.forward(now)
+            return process.forwarder.forward(now)
         except ServerTrouble as trouble:
             raise OutboxError(f"{self.address.name} takes no events ({trouble})") from None
 
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str] = ()) -> Lease | None:
-        here = self._here.get()
-        if here.closed:
+        process = self._process.get()
+        if process.closed:
             return None
-        here.forwarder.start()
+        process.forwarder.start()
         if self.on_work is not None:
-            here.listener.start(self.on_work)
+            process.listener.start(self.on_work)
         try:
-            return here.claim(here.at(now), limit, lease_s, skip)
+            return process.claim(process.at(now), limit, lease_s, skip)
         except ServerTrouble:
             return None
 
     def ack(self, lease: Lease, outcomes: Sequence[Outcome], now: float) -> None:
         if len(outcomes) != len(lease.rows):
             raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")
-        here = self._here.get()
+        process = self._process.get()
         try:
-            at = here.at(now)
+            at = process.at(now)
         except ServerTrouble:
-            at = here.last_at or now
-        rulings = here.stream.rulings(lease.rows, outcomes, at)
+            at = process.last_at or now
+        rulings = process.stream.rulings(lease.rows, outcomes, at)
         if lease.rows:
-            here.settle(lease, rulings, at)
+            process.settle(lease, rulings, at)
 
     def release(self, lease: Lease, now: float) -> None:
-        here = self._here.get()
-        if lease.rows and not here.closed:
+        process = self._process.get()
+        if lease.rows and not process.closed:
             try:
-                here.stream.release(lease, here.at(now))
+                process.stream.release(lease, process.at(now))
             except ServerTrouble:
                 pass  # it runs out by itself
 
     def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
-        here = self._here.get()
+        process = self._process.get()
         try:
-            letters = here.stream.dead(limit)
+            letters = process.stream.dead(limit)
         except ServerTrouble:
             letters = []
-        return [*letters, *here.local.dead(limit)][:limit]
+        return [*letters, *process.local.dead(limit)][:limit]
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
-        here = self._open()
-        return here.local.revive(ids, now) + self._on_server(lambda: here.stream.revive(ids, here.at(now)))
+        process = self._open()
+        return process.local.revive(ids, now) + self._on_server(lambda: process.stream.revive(ids, process.at(now)))
 
     def forget(self, ids: Collection[str] | None) -> int:
-        here = self._open()
-        return here.local.forget(ids) + self._on_server(lambda: here.stream.forget(ids, here.at(here.clock())))
+        process = self._open()
+        return process.local.forget(ids) + self._on_server(
+            lambda: process.stream.forget(ids, process.at(process.clock()))
+        )
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
-        here = self._open()
-        with here.forwarder.moving:
+        process = self._open()
+        with process.forwarder.moving:
             # First here: what is on its way is found on the server.
-            return here.local.purge(matches, now) + self._on_server(lambda: here.stream.purge(matches, here.at(now)))
+            return process.local.purge(matches, now) + self._on_server(
+                lambda: process.stream.purge(matches, process.at(now))
+            )
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
-        here = self._here.get()
-        if here.closed:
+        process = self._process.get()
+        if process.closed:
             return None
         try:
-            unsure = here.unsure()
-            due_s = here.stream.next_due(here.at(now), {*skip, *unsure})
+            unsure = process.unsure()
+            due_s = process.stream.next_due(process.at(now), {*skip, *unsure})
             rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
             due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
         except ServerTrouble:
-            return max(0.1, here.link.rest_s())
-        waits_s = here.local.next_due(now, skip)
+            return max(0.1, process.link.rest_s())
+        waits_s = process.local.next_due(now, skip)
         if waits_s is None:
             return due_s
         # What still waits here is on the server in a moment.
@@ -272,15 +276,15 @@ class ValkeyOutbox:
 
         The server's are as they last were while it is away.
         """
-        here = self._here.get()
+        process = self._process.get()
         # This machine first: an event that moves meanwhile is seen twice for a moment, and never not at all.
-        local = here.local.stats(now)
-        if not here.closed:
+        local = process.local.stats(now)
+        if not process.closed:
             try:
-                here.counts = here.stream.stats(here.at(now))
+                process.counts = process.stream.stats(process.at(now))
             except ServerTrouble:
                 pass
-        return total(here.counts, local)
+        return total(process.counts, local)
 
     def audit(self) -> None:
         """Look through the consumer groups, as is done once a minute: see `Stream.audit`.
@@ -288,40 +292,40 @@ class ValkeyOutbox:
         Raises:
             OutboxError: the server does not answer.
         """
-        here = self._open()
+        process = self._open()
         try:
-            here.audit()
+            process.audit()
         except ServerTrouble as trouble:
             raise OutboxError(f"{self.address.name} does not answer ({trouble})") from None
 
     def health(self) -> dict[str, object]:
         """Return whether the server can be used, and what to know about it."""
-        here = self._here.get()
-        trouble = here.trouble
+        process = self._process.get()
+        trouble = process.trouble
         return {
             "server": self.address.name,
-            "up": here.link.trouble is None,
+            "up": process.link.trouble is None,
             "trouble": None if trouble is None else trouble.value,
-            "warnings": list(here.link.warnings),
-            "late_answers": len(here.late),
+            "warnings": list(process.link.warnings),
+            "late_answers": len(process.late),
         }
 
     def close(self) -> None:
         """Hand over what still can be, within some seconds, and end; the rest stays in the machine's store."""
-        here = self._here.get()
-        if not here.closed:
-            here.closed = True
-            here.listener.close()
-            here.forwarder.close(3.0)
-            here.link.close()
+        process = self._process.get()
+        if not process.closed:
+            process.closed = True
+            process.listener.close()
+            process.forwarder.close(3.0)
+            process.link.close()
             self._keys.close()
-            here.local.close()
+            process.local.close()
 
-    def _open(self) -> Here:
-        here = self._here.get()
-        if here.closed:
+    def _open(self) -> ValkeyProcess:
+        process = self._process.get()
+        if process.closed:
             raise OutboxError("the outbox is closed; make a new one")
-        return here
+        return process
 
     def _on_server(self, work: Callable[[], int]) -> int:
         try:

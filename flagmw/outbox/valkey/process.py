@@ -1,4 +1,4 @@
-"""What a Valkey outbox is in one process: its connection, its threads, and what it knows of the server."""
+"""Per-process state of a Valkey outbox: connection and threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNSURE_S = 1.0  # how long a lane rests whose claim no replica has confirmed
 _LATE = 1_000  # so many settlements wait for a server that is away
 
 
-class Here:
+class ValkeyProcess:
     """The parts, made without starting anything. `at` and what is named so are times on the server's clock."""
 
     def __init__(

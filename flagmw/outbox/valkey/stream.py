@@ -1,4 +1,4 @@
-"""The part of the outbox that lies on the server, as Python sees it: every call is one script, done whole or not."""
+"""The queue on the Valkey server; one atomic script per call."""
 
 from __future__ import annotations
 
@@ -125,12 +125,14 @@ class Stream:
         return None if answer is None else float(answer)
 
     def stats(self, now: float) -> OutboxStats:
-        told = orjson.loads(self._link.run("stats", *self._head(now)))
-        return OutboxStats.of({name: _lane(lane) for name, lane in told["lanes"].items()}, _codes(told["refused"]))
+        reply = orjson.loads(self._link.run("stats", *self._head(now)))
+        return OutboxStats.of({name: _lane(lane) for name, lane in reply["lanes"].items()}, _codes(reply["refused"]))
 
     def dead(self, limit: int) -> list[DeadLetter]:
-        found = self._link.use(lambda client: client.xrevrange(f"{self._prefix}dead", count=limit)) if limit > 0 else []
-        return [letter for _, fields in found if (letter := self._letter(fields)) is not None]  # type: ignore[union-attr]
+        entries = (
+            self._link.use(lambda client: client.xrevrange(f"{self._prefix}dead", count=limit)) if limit > 0 else []
+        )
+        return [letter for _, fields in entries if (letter := self._letter(fields)) is not None]  # type: ignore[union-attr]
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         return self._letters("revive", ids, now)
@@ -142,8 +144,8 @@ class Stream:
         gone = 0
         for vendor in self.vendors():
             for page in self._pages(f"{self._prefix}stream:{vendor}"):
-                found = [(vendor, n) for n, fields in page if self._matches(matches, fields)]
-                gone += self._purge(found, now)
+                matching = [(vendor, number) for number, fields in page if self._matches(matches, fields)]
+                gone += self._purge(matching, now)
         for page in self._pages(f"{self._prefix}dead"):
             letters = [("", fields[b"id"].decode()) for _, fields in page if self._matches(matches, fields)]
             gone += self._purge(letters, now)
@@ -161,8 +163,8 @@ class Stream:
                     break
 
     def vendors(self) -> list[str]:
-        found: Any = self._link.use(lambda client: client.smembers(f"{self._prefix}vendors"))
-        return sorted(name.decode() for name in found)
+        vendors: Any = self._link.use(lambda client: client.smembers(f"{self._prefix}vendors"))
+        return sorted(name.decode() for name in vendors)
 
     @property
     def _prefix(self) -> str:
@@ -172,7 +174,7 @@ class Stream:
         return repr(float(now)), self._settings
 
     def _watch(self) -> tuple[str | int, ...]:
-        """Return what `server.lua` has to know."""
+        """Return the leading arguments of `server.lua`."""
         return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
 
     def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:
@@ -181,15 +183,15 @@ class Stream:
         if wanted is not None and not wanted:
             return 0
         for page in self._pages(f"{self._prefix}dead"):
-            found = [id for _, fields in page if (id := fields[b"id"].decode()) in (wanted or {id})]
-            if found:
-                done += int(self._link.run("letters", *self._head(now), what, self._link.address.max_rows, *found))
+            page_ids = [id for _, fields in page if (id := fields[b"id"].decode()) in (wanted or {id})]
+            if page_ids:
+                done += int(self._link.run("letters", *self._head(now), what, self._link.address.max_rows, *page_ids))
         return done
 
-    def _purge(self, found: Sequence[tuple[str, str]], now: float) -> int:
-        if not found:
+    def _purge(self, pairs: Sequence[tuple[str, str]], now: float) -> int:
+        if not pairs:
             return 0
-        words = [word for pair in found for word in pair]
+        words = [word for pair in pairs for word in pair]
         return int(self._link.run("letters", *self._head(now), "purge", 0, *words))
 
     def _pages(self, stream: str) -> Iterator[list[tuple[str, Mapping[bytes, bytes]]]]:
@@ -258,11 +260,11 @@ def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
             return id, "requeue", repr(ruling.due_at), str(int(ruling.counted)), str(int(ruling.refused)), aliases
 
 
-def _lane(told: Mapping[str, Any]) -> LaneStats:
+def _lane(counts: Mapping[str, Any]) -> LaneStats:
     def number(name: str) -> int:
-        return int(told.get(name, 0))
+        return int(counts.get(name, 0))
 
-    dropped = {name.partition(":")[2]: count for name, count in told.items() if name.startswith("dropped:")}
+    dropped = {name.partition(":")[2]: count for name, count in counts.items() if name.startswith("dropped:")}
     return LaneStats(
         accepted=number("accepted"),
         delivered=number("delivered"),
@@ -271,15 +273,15 @@ def _lane(told: Mapping[str, Any]) -> LaneStats:
         leased=number("leased"),
         dead=number("dead"),
         dropped=_codes(dropped),
-        oldest_s=float(told.get("oldest", 0)),
+        oldest_s=float(counts.get("oldest", 0)),
     )
 
 
 def _codes(counts: Mapping[str, Any]) -> Mapping[ErrorCode, int]:
-    found: dict[ErrorCode, int] = {}
+    by_code: dict[ErrorCode, int] = {}
     for name, count in counts.items():
-        found[_code(name)] = found.get(_code(name), 0) + int(count)
-    return MappingProxyType(found)
+        by_code[_code(name)] = by_code.get(_code(name), 0) + int(count)
+    return MappingProxyType(by_code)
 
 
 def _code(name: str) -> ErrorCode:

@@ -1,4 +1,4 @@
-"""The counts of a server and of a machine's own store, as those of one outbox."""
+"""Sums of the server's counts and the machine's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _lane(server: LaneStats, local: LaneStats) -> LaneStats:
     )
 
 
-def _sum(one: Mapping[ErrorCode, int], other: Mapping[ErrorCode, int]) -> Mapping[ErrorCode, int]:
-    counts = Counter(one)
-    counts.update(other)
+def _sum(left: Mapping[ErrorCode, int], right: Mapping[ErrorCode, int]) -> Mapping[ErrorCode, int]:
+    counts = Counter(left)
+    counts.update(right)
     return MappingProxyType({code: count for code, count in counts.items() if count})

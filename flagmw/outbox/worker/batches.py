@@ -1,4 +1,4 @@
-"""How the rows of a lease are put together for sending: a queue for each visitor, a parcel for each attempt."""
+"""Batches of a lease, by visitor and by call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flagmw.outbox.base import Lease, Leased
 
 
 @dataclass(slots=True, eq=False)
-class Queue:
+class VisitorBatch:
     """The events of one visitor in a lease, in order; one attempt after the other is made for them.
 
     Attributes:
@@ -30,12 +30,12 @@ class Queue:
         return taken
 
 
-def by_visitor(lease: Lease, until: float) -> list[Queue]:
+def by_visitor(lease: Lease, until: float) -> list[VisitorBatch]:
     """Split *lease* into queues, visitors in the order of their first event."""
     rows: dict[str, list[Leased]] = {}
     for row in lease.rows:
         rows.setdefault(row.event.visitor_key, []).append(row)
-    return [Queue(replace(lease, rows=tuple(own)), until) for own in rows.values()]
+    return [VisitorBatch(replace(lease, rows=tuple(visitor_rows)), until) for visitor_rows in rows.values()]
 
 
 def parcel_size(rows: Sequence[Leased], batch_max: int) -> int:

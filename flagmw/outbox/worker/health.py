@@ -1,4 +1,4 @@
-"""How a vendor takes events, judged by attempts for different visitors."""
+"""The health of a vendor, judged by different visitors' attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt at a vendor, and what its outcome says about the vendor: in service, failing, refusing us, unknown."""
+"""One lane per vendor: delivery attempts and the vendor's health."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.batches import VisitorBatch
 from flagmw.outbox.worker.health import Health
 from flagmw.outbox.worker.once import only_once
 from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
@@ -25,7 +25,7 @@ from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
 
 
 class Delivers(Protocol):
-    """What delivery needs of a vendor."""
+    """The part of a vendor that delivery needs."""
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]: ...
 
@@ -117,7 +117,7 @@ class Lanes:
         lane = self._lanes[vendor]
         return lane.health.doubtful(now) or lane.stuck(now) > 0
 
-    def least_suspect(self, vendor: str, queues: Sequence[Queue]) -> Queue:
+    def least_suspect(self, vendor: str, queues: Sequence[VisitorBatch]) -> VisitorBatch:
         """Return the one of *queues* whose visitor's event is the likeliest to be taken."""
         health = self._lanes[vendor].health
         return min(queues, key=lambda queue: health.suspected_at(queue.visitor))
@@ -261,8 +261,8 @@ class Lanes:
             pass  # this process stood still: it could not have noticed an answer
         elif troubles:
             # What fails again, or hangs, while others are taken says nothing of how much the vendor can bear.
-            own = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
-            if not own:
+            claimable = lane.health.alive(now) and (repeat or now - begun > lane.stuck_after_s())
+            if not claimable:
                 lane.width.failure(now)
             rests = [
                 self._policy.rest_s(outcome.after_s)

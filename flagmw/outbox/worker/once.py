@@ -1,4 +1,4 @@
-"""Deliveries of events that must not arrive twice, whatever a vendor's codec says of its calls."""
+"""Delivery of events that a vendor may receive at most once."""
 
 from __future__ import annotations
 

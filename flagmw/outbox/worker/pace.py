@@ -1,4 +1,4 @@
-"""How fast, how many at once and how often again: pure counters on a clock that is passed in (seconds, monotonic)."""
+"""Rates, concurrency and retry budgets on an injected monotonic clock."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class Pace:
         self._lock = Lock()
         self._next = -math.inf
 
-    def book(self, n: int, now: float) -> float:
-        """Return from when on *n* events may be sent; the caller waits until then."""
+    def book(self, count: int, now: float) -> float:
+        """Return from when on *count* events may be sent; the caller waits until then."""
         with self._lock:
             if self.rate is None:
                 return now
             at = max(self._next, now - _BURST_S)
-            self._next = at + n / self.rate
+            self._next = at + count / self.rate
             return at
 
-    def give_back(self, n: int) -> None:
-        """Return a booking of *n* events that were not sent."""
+    def give_back(self, count: int) -> None:
+        """Return a booking of *count* events that were not sent."""
         with self._lock:
             if self.rate is not None:
-                self._next -= n / self.rate
+                self._next -= count / self.rate
 
 
 class Width:
-    """How many attempts may be under way at once: halved by a failure, one more after some good ones.
+    """The limit of concurrent attempts: halved by a failure, one more after some good ones.
 
     Additive increase and multiplicative decrease, as TCP finds its share of a link (RFC 5681 section 3.1). It grows
     only while answers come as fast as the vendor can give them: longer ones say that it has enough to do.
@@ -135,8 +135,8 @@ class RetryBudget:
         with self._lock:
             self._left = self._most
 
-    def _add(self, n: float) -> None:
-        self._left = min(self._most, self._left + n)
+    def _add(self, count: float) -> None:
+        self._left = min(self._most, self._left + count)
 
 
 class Turns:
@@ -172,7 +172,7 @@ class Chance:
 
 
 class Arrivals:
-    """How many events a second come in for each vendor, over the last ten seconds.
+    """The rate of new events for each vendor, over the last ten seconds.
 
     Without a lock, as this stands in the way of each event: a few that are counted at once may count as one.
     """
@@ -183,17 +183,17 @@ class Arrivals:
         self._seconds: dict[str, deque[list[int]]] = {}
         self._totals: dict[str, int] = {}
 
-    def add(self, vendor: str, n: int, now: float) -> None:
-        """Count *n* events that were stored now."""
+    def add(self, vendor: str, count: int, now: float) -> None:
+        """Count *count* events that were stored now."""
         second = int(now)
         seconds = self._seconds.get(vendor)
         if seconds is None:
             seconds = self._seconds.setdefault(vendor, deque([[second, 0]], maxlen=self._WINDOW_S + 1))
         last = seconds[-1]
         if last[0] == second:
-            last[1] += n
+            last[1] += count
         else:
-            seconds.append([second, n])
+            seconds.append([second, count])
 
     def total(self, vendor: str, accepted: int, now: float) -> None:
         """Take note of all that was ever stored, where others store it."""
@@ -202,7 +202,7 @@ class Arrivals:
         self.add(vendor, max(0, grown), now)
 
     def rate(self, vendor: str, now: float) -> float:
-        recent = [(at, n) for at, n in list(self._seconds.get(vendor, ())) if at > now - self._WINDOW_S - 1]
+        recent = [(at, count) for at, count in list(self._seconds.get(vendor, ())) if at > now - self._WINDOW_S - 1]
         if not recent:
             return 0.0
-        return sum(n for _, n in recent) / max(1.0, min(float(self._WINDOW_S), now - recent[0][0]))
+        return sum(count for _, count in recent) / max(1.0, min(float(self._WINDOW_S), now - recent[0][0]))

@@ -1,4 +1,4 @@
-"""What an attempt's outcomes say of the vendor, and how long its events wait."""
+"""Rules from outcomes to the vendor's health and retry times."""
 
 from __future__ import annotations
 

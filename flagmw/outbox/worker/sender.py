@@ -1,4 +1,4 @@
-"""A lane's threads: each takes a visitor's queue, makes one attempt after the other and settles each at once."""
+"""Sender threads of a lane, each with one visitor's batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Lease, Leased, Outbox
 from flagmw.outbox.policy import Later
-from flagmw.outbox.worker.batches import Queue, parcel_size
-from flagmw.outbox.worker.threads import Crew, Here, Turn
+from flagmw.outbox.worker.batches import VisitorBatch, parcel_size
+from flagmw.outbox.worker.threads import LaneThreads, WorkerProcess, WorkerRun
 from flagmw.types import Outcome
 
 TROUBLE_S = 1.0
@@ -22,7 +22,7 @@ _POLL_S = 0.1  # while something waits for a place, which may come by mere time,
 
 
 class Sender:
-    """What the threads of all lanes do.
+    """The work of the threads of all lanes.
 
     Args:
         now: the time of the outbox, seconds since the epoch.
@@ -40,38 +40,38 @@ class Sender:
         self._outbox, self._now, self._monotonic = outbox, now, monotonic
         self._attempt_timeout_s, self._on_outcome = attempt_timeout_s, on_outcome
 
-    def work(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> None:
+    def work(self, process: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> None:
         """Be one of a lane's threads, until there is nothing to do any more."""
-        while (queue := self._next(here, turn, crew, vendor)) is not None:
+        while (queue := self._next(process, turn, crew, vendor)) is not None:
             try:
-                self._send(here, turn, queue, vendor)
+                self._send(process, turn, queue, vendor)
             except Exception as error:
-                here.trouble("a delivery cannot be settled", error)
+                process.trouble("a delivery cannot be settled", error)
                 turn.stop.wait(TROUBLE_S)
             finally:
                 if queue.left.rows:
-                    self.release(here, queue.left)
-                with here.changed:
+                    self.release(process, queue.left)
+                with process.changed:
                     crew.running.discard(queue)
                     crew.ready.notify()
-                    here.nudge()
+                    process.nudge()
 
-    def _next(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> Queue | None:
+    def _next(self, process: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> VisitorBatch | None:
         """Wait for a visitor's queue; None when the thread is to end."""
         end = time.monotonic() + _LINGER_S
-        with here.changed:
+        with process.changed:
             while not turn.stop.is_set():
                 now = self._monotonic()
-                if not crew.idle() and len(crew.running) < here.lanes.places(vendor, now):
-                    one_in = here.lanes.oldest_one_in(vendor, now)
-                    if not crew.newest and crew.is_newests_turn(one_in) and here.lanes.picks_newest(vendor, now):
+                if not crew.idle() and len(crew.running) < process.lanes.places(vendor, now):
+                    one_in = process.lanes.oldest_one_in(vendor, now)
+                    if not crew.newest and crew.is_newests_turn(one_in) and process.lanes.picks_newest(vendor, now):
                         # Chosen now and not before: the next one may be newer.
                         crew.asks = True
-                        here.nudge()
+                        process.nudge()
                     else:
                         queue = crew.take(one_in)
                         crew.running.add(queue)
-                        here.nudge()
+                        process.nudge()
                         return queue
                 left_s = end - time.monotonic()
                 if left_s <= 0:
@@ -80,9 +80,9 @@ class Sender:
             crew.threads.discard(threading.current_thread())
             return None
 
-    def _send(self, here: Here, turn: Turn, queue: Queue, vendor: str) -> None:
+    def _send(self, process: WorkerProcess, turn: WorkerRun, queue: VisitorBatch, vendor: str) -> None:
         """Make one attempt after the other and settle each at once, until something is in the way."""
-        lanes = here.lanes
+        lanes = process.lanes
         while queue.left.rows:
             size = parcel_size(queue.left.rows, lanes.batch_max(vendor))
             rows = queue.left.rows[:size]
@@ -93,26 +93,26 @@ class Sender:
                     held, [Later(ErrorCode.SHED, hold_s, wait_s=hold_s, counted=False)] * size, self._now()
                 )
                 continue
-            if not self._paced(here, turn, queue, vendor, size):
+            if not self._paced(process, turn, queue, vendor, size):
                 return
             if not lanes.allow(vendor, self._monotonic()):
-                here.pace.give_back(size)
+                process.pace.give_back(size)
                 lanes.give_back(vendor, rows)
                 return
             parcel = queue.take(size)
             outcomes, ruled = lanes.attempt(vendor, parcel.rows)
-            with here.changed:
-                here.attempts += 1
-                here.repeats += sum(row.attempts > 0 for row in parcel.rows)
+            with process.changed:
+                process.attempts += 1
+                process.repeats += sum(row.attempts > 0 for row in parcel.rows)
             self._outbox.ack(parcel, ruled, self._now())
-            self._tell(here, parcel.rows, outcomes)
-            with here.changed:
-                here.changed.notify_all()
+            self._tell(process, parcel.rows, outcomes)
+            with process.changed:
+                process.changed.notify_all()
 
-    def _paced(self, here: Here, turn: Turn, queue: Queue, vendor: str, size: int) -> bool:
+    def _paced(self, process: WorkerProcess, turn: WorkerRun, queue: VisitorBatch, vendor: str, size: int) -> bool:
         """Wait for the turn of *size* events; say whether it has come, with the lease good for an attempt still."""
         now = self._monotonic()
-        at = max(here.pace.book(size, now), here.lanes.book(vendor, size, now))
+        at = max(process.pace.book(size, now), process.lanes.book(vendor, size, now))
         while not turn.stop.is_set():
             # An attempt that might outlast the lease could be made twice at the same time.
             now = self._monotonic()
@@ -121,22 +121,22 @@ class Sender:
             if at <= now:
                 return True
             turn.stop.wait(at - now)
-        here.pace.give_back(size)
-        here.lanes.give_back(vendor, queue.left.rows[:size])
+        process.pace.give_back(size)
+        process.lanes.give_back(vendor, queue.left.rows[:size])
         return False
 
-    def release(self, here: Here, lease: Lease) -> None:
+    def release(self, process: WorkerProcess, lease: Lease) -> None:
         """Give back what was not tried; when that fails it is free again as the lease runs out."""
         try:
             self._outbox.release(lease, self._now())
         except Exception as error:
-            here.trouble("a lease is kept", error)
+            process.trouble("a lease is kept", error)
 
-    def _tell(self, here: Here, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, process: WorkerProcess, rows: Sequence[Leased], outcomes: Sequence[Outcome]) -> None:
         if self._on_outcome is None:
             return
         for row, outcome in zip(rows, outcomes, strict=True):
             try:
                 self._on_outcome(row, outcome)
             except Exception as error:
-                here.throttle.log(logging.ERROR, ErrorCode.INTERNAL, "on_outcome failed", error=type(error).__name__)
+                process.throttle.log(logging.ERROR, ErrorCode.INTERNAL, "on_outcome failed", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a worker is in one process: its threads, what they have in hand, and how they tell each other."""
+"""Threads and condition variables of the worker in one process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.outbox.worker.batches import Queue
+from flagmw.outbox.worker.batches import VisitorBatch
 from flagmw.outbox.worker.lanes import Lanes
 from flagmw.outbox.worker.pace import Arrivals, Pace
 
 
 @dataclass(slots=True)
-class Crew:
+class LaneThreads:
     """One lane's threads and what they have to do.
 
     Attributes:
@@ -31,9 +31,9 @@ class Crew:
     """
 
     ready: threading.Condition
-    waiting: deque[Queue] = field(default_factory=deque)
-    newest: deque[Queue] = field(default_factory=deque)
-    running: set[Queue] = field(default_factory=set)
+    waiting: deque[VisitorBatch] = field(default_factory=deque)
+    newest: deque[VisitorBatch] = field(default_factory=deque)
+    running: set[VisitorBatch] = field(default_factory=set)
     threads: set[threading.Thread] = field(default_factory=set)
     threads_max: int = 1
     turn: int = 0
@@ -47,13 +47,13 @@ class Crew:
         """Say whether the newest events are next: the oldest have one turn of *one_in*."""
         return self.turn % one_in != 0
 
-    def take(self, one_in: int) -> Queue:
+    def take(self, one_in: int) -> VisitorBatch:
         """Take out the next queue to begin, of the oldest and the newest events in turn."""
         newest = bool(self.newest) and (self.is_newests_turn(one_in) or not self.waiting)
         self.turn += 1
         return self.newest.popleft() if newest else self.waiting.popleft()
 
-    def empty(self) -> list[Queue]:
+    def empty(self) -> list[VisitorBatch]:
         """Take out what nobody has begun."""
         waiting = [*self.waiting, *self.newest]
         self.waiting.clear()
@@ -62,22 +62,22 @@ class Crew:
 
 
 @dataclass(slots=True)
-class Turn:
+class WorkerRun:
     """One life of the threads, from a start to the next stop."""
 
     thread: threading.Thread = field(init=False)
     stop: threading.Event = field(default_factory=threading.Event)
-    crews: dict[str, Crew] = field(default_factory=dict)
+    crews: dict[str, LaneThreads] = field(default_factory=dict)
 
     def threads(self) -> list[threading.Thread]:
         return [self.thread, *(thread for crew in self.crews.values() for thread in crew.threads)]
 
-    def empty(self) -> list[Queue]:
+    def empty(self) -> list[VisitorBatch]:
         return [queue for crew in self.crews.values() for queue in crew.empty()]
 
 
-class Here:
-    """What the worker is in this process. `lock` guards all of it; `changed` is told when something happened."""
+class WorkerProcess:
+    """The worker's state in this process. `lock` guards all of it; `changed` is notified of every change."""
 
     def __init__(self, lanes: Lanes, throttle: Throttle, pace: Pace) -> None:
         self.lanes, self.throttle, self.pace = lanes, throttle, pace
@@ -86,7 +86,7 @@ class Here:
         self.looked_at = -math.inf
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
-        self.turn: Turn | None = None
+        self.turn: WorkerRun | None = None
         self.nudged = self.closed = False
         self.attempts = self.repeats = self.failed_starts = 0
 

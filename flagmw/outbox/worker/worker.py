@@ -1,4 +1,4 @@
-"""The threads that take events from the outbox to the vendors."""
+"""The delivery worker: threads that send events to vendors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flagmw.exceptions import ConfigError
 from flagmw.outbox.base import Leased, Outbox
 from flagmw.outbox.picks import claim_newest, is_empty, others
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.worker.batches import Queue, by_visitor
+from flagmw.outbox.worker.batches import VisitorBatch, by_visitor
 from flagmw.outbox.worker.lanes import Delivers, Lanes, Run
 from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, Pace
 from flagmw.outbox.worker.sender import TROUBLE_S, Sender
-from flagmw.outbox.worker.threads import Crew, Here, Turn
+from flagmw.outbox.worker.threads import LaneThreads, WorkerProcess, WorkerRun
 from flagmw.types import Event, Outcome
 
 logger = logging.getLogger("flagmw.outbox")
@@ -91,7 +91,7 @@ class Worker:
         self._batch = max(1, batch if max_rate is None else min(batch, int(max_rate * lease_s / 4)))
         self._epoch = wall() - monotonic()
 
-        def here() -> Here:
+        def make_process() -> WorkerProcess:
             throttle = Throttle(logger, clock=monotonic)
             lanes = Lanes(
                 vendors,
@@ -103,9 +103,9 @@ class Worker:
                 concurrency=concurrency,
                 concurrency_max=concurrency_max,
             )
-            return Here(lanes, throttle, Pace(max_rate))
+            return WorkerProcess(lanes, throttle, Pace(max_rate))
 
-        self._here = PerProcess(here)
+        self._process = PerProcess(make_process)
 
     def now(self) -> float:
         """Return seconds since the epoch on a clock that never jumps: the one to use with this worker's outbox."""
@@ -113,32 +113,32 @@ class Worker:
 
     def start(self) -> bool:
         """Start the thread unless it runs; say whether it runs. Raises nothing, at interpreter shutdown either."""
-        here = self._here.get()
-        if here.over():
+        process = self._process.get()
+        if process.over():
             return False
-        with here.changed:
-            here.closed = False
-            return self._ensure(here)
+        with process.changed:
+            process.closed = False
+            return self._ensure(process)
 
     def wake(self) -> None:
         """Tell the thread that there is work, and start it at the first time; nothing after `close`."""
-        self._wake(self._here.get())
+        self._wake(self._process.get())
 
-    def _wake(self, here: Here) -> None:
-        if here.over():
+    def _wake(self, process: WorkerProcess) -> None:
+        if process.over():
             return
-        with here.changed:
-            if not here.closed:
-                here.nudge()
-                self._ensure(here)
+        with process.changed:
+            if not process.closed:
+                process.nudge()
+                self._ensure(process)
 
     def arrived(self, events: Sequence[Event]) -> None:
         """Tell that *events* were stored in this process; a `wake` that knows how much work there is."""
-        here, now = self._here.get(), self._monotonic()
-        here.arrived = True
+        process, now = self._process.get(), self._monotonic()
+        process.arrived = True
         for event in events:
-            here.arrivals.add(event.vendor, 1, now)
-        self._wake(here)
+            process.arrivals.add(event.vendor, 1, now)
+        self._wake(process)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the outbox is empty; return whether it is, after *timeout_s* at the latest.
@@ -146,13 +146,13 @@ class Worker:
         Events that back off, that wait for a suspended vendor or for one that is not configured keep it from that.
         """
         self.wake()
-        here, end = self._here.get(), time.monotonic() + timeout_s
+        process, end = self._process.get(), time.monotonic() + timeout_s
         while not is_empty(self._outbox, self.now()):
             left_s = end - time.monotonic()
-            if left_s <= 0 or not here.alive() or here.over():
+            if left_s <= 0 or not process.alive() or process.over():
                 return False
-            with here.changed:
-                here.changed.wait(min(left_s, 0.1))
+            with process.changed:
+                process.changed.wait(min(left_s, 0.1))
         return True
 
     def close(self, timeout_s: float = 8.0) -> bool:
@@ -162,29 +162,29 @@ class Worker:
         settles its events when it comes back, unless the lease has run out. `start` may be called again in either
         case.
         """
-        here, end = self._here.get(), time.monotonic() + min(timeout_s, WIRE_S)
-        with here.changed:
-            here.closed = True
-            turn = here.turn
+        process, end = self._process.get(), time.monotonic() + min(timeout_s, WIRE_S)
+        with process.changed:
+            process.closed = True
+            turn = process.turn
             if turn is None:
                 return True
             turn.stop.set()
             waiting = turn.empty()
-            here.nudge()
+            process.nudge()
             threads = turn.threads()
         for queue in waiting:
-            self._sender.release(here, queue.left)
+            self._sender.release(process, queue.left)
         if threading.current_thread() in threads:
             return False
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
         if not any(thread.is_alive() for thread in threads):
             return True
-        here.throttle.change(logging.WARNING, ErrorCode.DEADLINE, "a delivery outlasted the shutdown")
-        with here.changed:
+        process.throttle.change(logging.WARNING, ErrorCode.DEADLINE, "a delivery outlasted the shutdown")
+        with process.changed:
             begun = [queue for crew in turn.crews.values() for queue in crew.running]
         for queue in begun:
-            self._sender.release(here, queue.left)
+            self._sender.release(process, queue.left)
         return False
 
     def health(self) -> dict[str, object]:
@@ -192,96 +192,96 @@ class Worker:
 
         `repeats` counts the events that were not sent for the first time: what a vendor may have twice is among them.
         """
-        here = self._here.get()
+        process = self._process.get()
         # Without the lock: a thread that the interpreter's shutdown froze may hold it.
-        crews = {} if here.turn is None else dict(here.turn.crews)
+        crews = {} if process.turn is None else dict(process.turn.crews)
         return {
-            "alive": here.alive(),
-            "attempts": here.attempts,
-            "repeats": here.repeats,
+            "alive": process.alive(),
+            "attempts": process.attempts,
+            "repeats": process.repeats,
             "in_flight": {name: len(crew.running) for name, crew in crews.items()},
-            "failed_starts": here.failed_starts,
-            **here.lanes.health(self._monotonic()),
+            "failed_starts": process.failed_starts,
+            **process.lanes.health(self._monotonic()),
         }
 
     # The thread that claims
 
-    def _ensure(self, here: Here) -> bool:
-        if here.alive():
+    def _ensure(self, process: WorkerProcess) -> bool:
+        if process.alive():
             return True
-        turn = Turn()
-        turn.thread = threading.Thread(target=self._loop, args=(here, turn), name="flagmw-outbox", daemon=True)
-        if not here.started(turn.thread):
+        turn = WorkerRun()
+        turn.thread = threading.Thread(target=self._loop, args=(process, turn), name="flagmw-outbox", daemon=True)
+        if not process.started(turn.thread):
             return False
-        here.turn = turn
+        process.turn = turn
         return True
 
-    def _loop(self, here: Here, turn: Turn) -> None:
+    def _loop(self, process: WorkerProcess, turn: WorkerRun) -> None:
         while not turn.stop.is_set():
             try:
-                wait_s = self._feed(here, turn)
+                wait_s = self._feed(process, turn)
             except Exception as error:
-                here.trouble("delivery is held up", error)
+                process.trouble("delivery is held up", error)
                 wait_s = TROUBLE_S
             if wait_s > 0:
                 turn.stop.wait(_LOOK_S)
-                with here.changed:
-                    if not here.nudged and not turn.stop.is_set():
-                        here.changed.wait(wait_s)
-            here.nudged = False
+                with process.changed:
+                    if not process.nudged and not turn.stop.is_set():
+                        process.changed.wait(wait_s)
+            process.nudged = False
 
-    def _feed(self, here: Here, turn: Turn) -> float:
+    def _feed(self, process: WorkerProcess, turn: WorkerRun) -> float:
         """Claim for the lanes that have room; return the seconds until there may be more to do."""
         now = self._monotonic()
-        resting = here.lanes.resting(now)
-        doubtful = {name for name in here.lanes.names - resting.keys() if here.lanes.doubtful(name, now)}
-        self._look(here, now)
-        with here.changed:
+        resting = process.lanes.resting(now)
+        doubtful = {name for name in process.lanes.names - resting.keys() if process.lanes.doubtful(name, now)}
+        self._look(process, now)
+        with process.changed:
             # A place may have come by mere time, for what waits here already.
-            waiting = [name for name, crew in turn.crews.items() if not crew.idle() and name in here.lanes.names]
+            waiting = [name for name, crew in turn.crews.items() if not crew.idle() and name in process.lanes.names]
             for name in waiting:
-                self._staff(here, turn, turn.crews[name], name)
+                self._staff(process, turn, turn.crews[name], name)
             full = {name for name, crew in turn.crews.items() if len(crew.waiting) >= crew.threads_max}
             full -= doubtful
         fed = False
         for name in doubtful:
-            has = self._feed_doubtful(here, turn, name, now)
+            has = self._feed_doubtful(process, turn, name, now)
             fed = fed or bool(has)
             if has is None:
                 full.add(name)
         skip = resting.keys() | full | doubtful
-        if not here.lanes.names or here.lanes.names - skip:
+        if not process.lanes.names or process.lanes.names - skip:
             lease = self._outbox.claim(self.now(), self._batch, self._lease_s, skip)
             if lease is not None:
-                self._hand_out(here, turn, lease.vendor, by_visitor(lease, now + self._lease_s))
+                self._hand_out(process, turn, lease.vendor, by_visitor(lease, now + self._lease_s))
                 return 0.0
         if fed:
             return 0.0
         due_s: float | None = None
-        if here.lanes.names - (resting.keys() | full) or not here.lanes.names:
+        if process.lanes.names - (resting.keys() | full) or not process.lanes.names:
             due_s = self._outbox.next_due(self.now(), resting.keys() | full)
         waits = [until - now for until in resting.values()]
         return max(_PAUSE_S, min([*waits, _AGAIN_S if waiting else _IDLE_S, _IDLE_S if due_s is None else due_s]))
 
-    def _feed_doubtful(self, here: Here, turn: Turn, vendor: str, now: float) -> bool | None:
+    def _feed_doubtful(self, process: WorkerProcess, turn: WorkerRun, vendor: str, now: float) -> bool | None:
         """Claim for a lane in which something fails; say whether that had anything, None where it has no room.
 
         Oldest and newest events take turns, so that neither a burst of bad events nor the good ones before it hold up
         the others. A probe is an event of a visitor whose last attempt did not fail, if there is one.
         """
-        with here.changed:
-            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
-            trial = here.lanes.on_trial(vendor)
+        with process.changed:
+            crew = turn.crews.setdefault(vendor, LaneThreads(threading.Condition(process.lock)))
+            trial = process.lanes.on_trial(vendor)
             if trial:
-                taken = len(crew.running) > here.lanes.under_way(vendor)
-                newest_first = crew.is_newests_turn(here.lanes.oldest_one_in(vendor, now))
+                taken = len(crew.running) > process.lanes.under_way(vendor)
+                newest_first = crew.is_newests_turn(process.lanes.oldest_one_in(vendor, now))
                 sides = [] if taken or not crew.idle() else [newest_first, not newest_first]
             else:
                 asks, crew.asks = crew.asks, False
                 sides = ([True] if asks else []) + ([] if len(crew.waiting) >= crew.threads_max else [False])
         if not sides:
             return None
-        skip = (here.lanes.names | here.lanes.unknown) - {vendor}
+        skip = (process.lanes.names | process.lanes.unknown) - {vendor}
         for newest in sides:
             lease = (
                 claim_newest(self._outbox, self.now(), _FEW if trial else 1, self._lease_s, skip)
@@ -290,58 +290,69 @@ class Worker:
             )
             if lease is None:
                 if newest and not trial:
-                    with here.changed:
+                    with process.changed:
                         crew.turn = 0
                         crew.ready.notify_all()
                 continue
             queues = by_visitor(lease, now + self._lease_s)
             if trial and lease.vendor == vendor:
-                queues = [here.lanes.least_suspect(vendor, queues)]
+                queues = [process.lanes.least_suspect(vendor, queues)]
                 rest = others(lease, {row.event.id for row in queues[0].left.rows})
                 if rest.rows:
-                    self._sender.release(here, rest)
-            self._hand_out(here, turn, lease.vendor, queues, newest=newest)
+                    self._sender.release(process, rest)
+            self._hand_out(process, turn, lease.vendor, queues, newest=newest)
             return True
         return False
 
-    def _look(self, here: Here, now: float) -> None:
+    def _look(self, process: WorkerProcess, now: float) -> None:
         """Every now and then, see how many events come in for vendors that answer slowly."""
-        if now < here.looked_at + _RATES_S:
+        if now < process.looked_at + _RATES_S:
             return
-        here.looked_at = now
-        slow = [name for name in here.lanes.names if here.lanes.is_slow(name)]
-        stats = self._outbox.stats(self.now()) if slow and not here.arrived else None
-        for name in here.lanes.names:
+        process.looked_at = now
+        slow = [name for name in process.lanes.names if process.lanes.is_slow(name)]
+        stats = self._outbox.stats(self.now()) if slow and not process.arrived else None
+        for name in process.lanes.names:
             if stats is not None and name in slow and name in stats.lanes:
-                here.arrivals.total(name, stats.lanes[name].accepted, now)
-            here.lanes.live(name, here.arrivals.rate(name, now) if name in slow else 0.0)
+                process.arrivals.total(name, stats.lanes[name].accepted, now)
+            process.lanes.live(name, process.arrivals.rate(name, now) if name in slow else 0.0)
 
-    def _hand_out(self, here: Here, turn: Turn, vendor: str, queues: Sequence[Queue], *, newest: bool = False) -> None:
-        if vendor not in here.lanes.names:
-            here.lanes.reject(vendor)
+    def _hand_out(
+        self,
+        process: WorkerProcess,
+        turn: WorkerRun,
+        vendor: str,
+        queues: Sequence[VisitorBatch],
+        *,
+        newest: bool = False,
+    ) -> None:
+        if vendor not in process.lanes.names:
+            process.lanes.reject(vendor)
             for queue in queues:
-                self._sender.release(here, queue.left)
+                self._sender.release(process, queue.left)
             return
-        with here.changed:
-            crew = turn.crews.setdefault(vendor, Crew(threading.Condition(here.lock)))
+        with process.changed:
+            crew = turn.crews.setdefault(vendor, LaneThreads(threading.Condition(process.lock)))
             (crew.newest if newest else crew.waiting).extend(queues)
             crew.ready.notify_all()
-            staffed = self._staff(here, turn, crew, vendor)
+            staffed = self._staff(process, turn, crew, vendor)
             back = turn.empty() if turn.stop.is_set() else [] if staffed else crew.empty()
         for queue in back:
-            self._sender.release(here, queue.left)
+            self._sender.release(process, queue.left)
         if not staffed:
             turn.stop.wait(TROUBLE_S)
 
-    def _staff(self, here: Here, turn: Turn, crew: Crew, vendor: str) -> bool:
+    def _staff(self, process: WorkerProcess, turn: WorkerRun, crew: LaneThreads, vendor: str) -> bool:
         """Start as many threads as the lane can use now; say whether it has any."""
-        crew.threads_max = here.lanes.places(vendor, self._monotonic())
+        crew.threads_max = process.lanes.places(vendor, self._monotonic())
         work = len(crew.running) + len(crew.waiting) + len(crew.newest)
         while len(crew.threads) < min(crew.threads_max, work):
             thread = threading.Thread(
-                target=self._sender.work, args=(here, turn, crew, vendor), name=f"flagmw-outbox-{vendor}", daemon=True
+                target=self._sender.work,
+                args=(process, turn, crew, vendor),
+                name=f"flagmw-outbox-{vendor}",
+                daemon=True,
             )
-            if not here.started(thread):
+            if not process.started(thread):
                 break
             crew.threads.add(thread)
         return bool(crew.threads)

@@ -21,7 +21,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
-from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, Change, Held, Keys
+from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, BusinessKeys, KeyChange, KeyHolder
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
 from tests.contracts.outbox.on_valkey import address
@@ -116,8 +116,8 @@ def rows(directory: Path) -> int:
     return sum(slot.stats.queued for slot in Directory(directory).status())
 
 
-def keys_of(directory: Path, **options: object) -> Keys:
-    return Keys(directory, Policy(), **options)
+def keys_of(directory: Path, **options: object) -> BusinessKeys:
+    return BusinessKeys(directory, Policy(), **options)
 
 
 @pytest.mark.parametrize("outbox", ["memory://", "sqlite://{}", "valkey"])
@@ -157,9 +157,11 @@ def test_a_killed_process_leaves_no_key_without_its_event(shops, tmp_path: Path)
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from flagmw.outbox.sqlite.business_keys import Held, Keys\n"
+            "import sys, time; from pathlib import Path\n"
+            "from flagmw.outbox.sqlite.business_keys import KeyHolder, BusinessKeys\n"
             "from flagmw.outbox.policy import Policy\n"
-            "print(Keys(Path(sys.argv[1]), Policy()).reserve([Held(b'k', 'e1')]), flush=True); time.sleep(60)",
+            "print(BusinessKeys(Path(sys.argv[1]), Policy()).reserve([KeyHolder(b'k', 'e1')]), flush=True)\n"
+            "time.sleep(60)",
             str(tmp_path),
         ],
         stdout=subprocess.PIPE,
@@ -167,12 +169,12 @@ def test_a_killed_process_leaves_no_key_without_its_event(shops, tmp_path: Path)
     )
     assert holder.stdout is not None and holder.stdout.readline() == "set()\n"
     keys = keys_of(tmp_path)
-    assert keys.reserve([Held(b"k", "e2")]) == {"e2"}, "its process is alive"
+    assert keys.reserve([KeyHolder(b"k", "e2")]) == {"e2"}, "its process is alive"
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    assert keys.reserve([Held(b"k", "e2")]) == set()
-    assert keys.reserve([Held(b"k", "e1")]) == {"e1"}
+    assert keys.reserve([KeyHolder(b"k", "e2")]) == set()
+    assert keys.reserve([KeyHolder(b"k", "e1")]) == {"e1"}
     keys.close()
     assert not list(tmp_path.glob("keys-*.lock")), "nothing is left of either"
 
@@ -181,14 +183,14 @@ def test_a_reservation_ends_with_time(tmp_path: Path) -> None:
     """What was never stored holds a key for a minute; what is in a slot holds it until it is settled, and later."""
     now = [1_000.0]
     one, other = (keys_of(tmp_path, clock=lambda: now[0]) for _ in range(2))
-    assert one.reserve([Held(b"a", "e1"), Held(b"b", "e2")]) == set()
-    assert one.apply([Change(b"b", "e2", WAITING)])
+    assert one.reserve([KeyHolder(b"a", "e1"), KeyHolder(b"b", "e2")]) == set()
+    assert one.apply([KeyChange(b"b", "e2", WAITING)])
     now[0] += PENDING_S + 1
-    assert other.reserve([Held(b"a", "x1"), Held(b"b", "x2")]) == {"x2"}
+    assert other.reserve([KeyHolder(b"a", "x1"), KeyHolder(b"b", "x2")]) == {"x2"}
     now[0] += 72 * 3600.0
-    assert other.reserve([Held(b"b", "x2")]) == {"x2"}, "a clock that was set forward makes nobody forget"
-    assert one.apply([Change(b"b", "e2", None)])
-    assert other.reserve([Held(b"b", "x2")]) == set()
+    assert other.reserve([KeyHolder(b"b", "x2")]) == {"x2"}, "a clock that was set forward makes nobody forget"
+    assert one.apply([KeyChange(b"b", "e2", None)])
+    assert other.reserve([KeyHolder(b"b", "x2")]) == set()
     one.close()
     other.close()
 
@@ -352,7 +354,7 @@ def test_a_duplicate_that_the_server_finds_later(make_event, tmp_path: Path) -> 
     for n, box in enumerate(boxes):
         box.put_many([make_event(id=f"e{n}", key="o-1")], time.time())
     for box in boxes:
-        eventually(lambda box=box: box._here.get().local.stats(time.time()).queued == 0)
+        eventually(lambda box=box: box._process.get().local.stats(time.time()).queued == 0)
     stats = boxes[0].stats(time.time())
     assert (stats.queued, stats.refused) == (1, {ErrorCode.DUPLICATE_KEY: 1})
     for box in boxes:

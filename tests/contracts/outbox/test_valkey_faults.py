@@ -551,8 +551,8 @@ def test_R13_rests_grow_and_differ(open_outbox, make_event):
     for _ in range(4):
         outbox = open_outbox(f"valkey://127.0.0.1:{ports}/0")
         for _ in range(6):
-            while outbox._here.get().link.rest_s() > 0:
-                outbox._here.get().link._rest_until = 0.0
+            while outbox._process.get().link.rest_s() > 0:
+                outbox._process.get().link._rest_until = 0.0
             outbox.claim(time.time(), 1, LEASE_S)
         rests.append(outbox.next_due(time.time()))
     assert all(1.0 < rest <= 10.0 for rest in rests), rests

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._cookies.header import Inbound
+from flagmw._cookies.header import ParsedCookies
 from flagmw._cookies.header import read as read_cookies
 from flagmw._exchange import saved_visitor
 from flagmw._exchange.context import REFRESH_S, Context
@@ -70,7 +70,7 @@ class Bench:
         )
 
     def visit(self, cookies: str = "", **more: Any) -> Exchange:
-        inbound: Inbound = read_cookies([cookies], [vendor.cookies for vendor in self.vendors])
+        inbound: ParsedCookies = read_cookies([cookies], [vendor.cookies for vendor in self.vendors])
         made = Visit(
             **{
                 "url": "https://www.mysite.com/checkout",
