@@ -1,4 +1,4 @@
-"""Decisions of A/B-test and feature-flag vendors as `request.flags`, and delivery of what visitors did."""
+"""A/B-test and feature-flag variants on the request, and delivery of events."""
 
 import importlib as _importlib
 import typing as _typing

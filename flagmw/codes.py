@@ -1,4 +1,4 @@
-"""The closed vocabularies: why a variant is what it is, and why something was not done.
+"""The closed vocabularies of reasons and error codes.
 
 They are closed so that they can label counters and log lines: nothing that a visitor or a vendor writes
 can add a member.

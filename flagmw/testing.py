@@ -1,4 +1,4 @@
-"""Help for the tests of applications that use flagmw; also a pytest plugin.
+"""Test helpers for applications that use flagmw, and a pytest plugin.
 
 Fixtures: `override_flags`, `capture_tracks`, `flagmw_sandbox`. The first two are also here as context managers, and
 `override_flags` as a decorator of tests.

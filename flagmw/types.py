@@ -1,4 +1,4 @@
-"""The values that flagmw's parts hand each other. All frozen; none does I/O."""
+"""Frozen values that flagmw's parts exchange."""
 
 from __future__ import annotations
 

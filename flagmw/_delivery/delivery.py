@@ -1,4 +1,4 @@
-"""Delivery of events: into the outbox, and by its worker to the vendors."""
+"""Delivery of events: storing them, and the worker that sends them."""
 
 from __future__ import annotations
 

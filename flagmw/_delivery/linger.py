@@ -1,4 +1,4 @@
-"""The end of a delivery that is no longer used, while its process goes on."""
+"""The end of an unused delivery while its process continues."""
 
 from __future__ import annotations
 

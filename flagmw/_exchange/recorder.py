@@ -1,4 +1,4 @@
-"""The recorder of one request: reads and tracks become events for the outbox."""
+"""The recorder of one request: reads and tracks as events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that the caller brings: a text, or a function that returns one."""
+"""Tokens of the caller: a text, or a function that returns one."""
 
 from __future__ import annotations
 

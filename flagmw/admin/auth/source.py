@@ -1,4 +1,4 @@
-"""Where tokens come from: one request at a time, over all threads and tasks."""
+"""Token sources: one token request at a time for all callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both drivers share of the HTTP library: clients, bodies, failures."""
+"""Shared use of the HTTP library: clients, bodies, failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `on_call` is told of each call."""
+"""The notes that `on_call` gets for each call."""
 
 from __future__ import annotations
 

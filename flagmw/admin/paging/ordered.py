@@ -1,4 +1,4 @@
-"""Offset paging in the order of a unique key: every row that stays comes exactly once."""
+"""Offset paging by a unique key: every remaining row exactly once."""
 
 from __future__ import annotations
 

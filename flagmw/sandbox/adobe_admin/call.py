@@ -1,4 +1,4 @@
-"""One call of the emulated Admin API, and the endpoints that take it."""
+"""One call of the emulated Admin API, and its endpoint."""
 
 from __future__ import annotations
 

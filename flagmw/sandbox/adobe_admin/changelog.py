@@ -1,4 +1,4 @@
-"""What the change log of an activity says of a change."""
+"""Entries of an activity's change log."""
 
 from __future__ import annotations
 

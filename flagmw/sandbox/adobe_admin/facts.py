@@ -1,4 +1,4 @@
-"""What the audiences of a managed account know of a visitor."""
+"""Facts about a visitor for the audiences of a managed account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway before the emulated Admin API: access token, API key, tenant, limit of calls."""
+"""The gateway: access token, API key, tenant, limit of calls."""
 
 from __future__ import annotations
 

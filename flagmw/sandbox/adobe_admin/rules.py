@@ -1,4 +1,4 @@
-"""Rules of audiences: which are taken, and whether one holds for a visitor.
+"""Rules of audiences: their checks and their evaluation.
 
 The documentation shows profile, geo and page attributes, `equals` and `matches`, and `and`. The other words are by
 inference from its text.

@@ -1,4 +1,4 @@
-"""What the decision side serves of an account that is managed by its API."""
+"""The account as the decision side serves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the emulated management APIs of an Adobe Target account behave."""
+"""Settings of the emulated management APIs."""
 
 from __future__ import annotations
 

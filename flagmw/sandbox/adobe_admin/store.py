@@ -1,4 +1,4 @@
-"""What an emulated account holds on its management side, and everything of one sandbox."""
+"""The management state of emulated accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of each operation of a batch."""
+"""Results of the operations of a batch."""
 
 from __future__ import annotations
 

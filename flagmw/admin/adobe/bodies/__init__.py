@@ -1,1 +1,1 @@
-"""What Adobe Target's Admin API takes and returns. Unknown fields are kept and sent back."""
+"""Bodies of Adobe Target's Admin API. Unknown fields are kept."""

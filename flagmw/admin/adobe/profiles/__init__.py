@@ -1,1 +1,1 @@
-"""The Profile API: reading profiles, updating one, updating many from a source of rows."""
+"""The Profile API: reading, single updates, bulk updates."""

@@ -1,4 +1,4 @@
-"""Answers of the Profile API: XML as a rule, JSON or bare text at times."""
+"""Answers of the Profile API: XML, JSON or bare text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ids have been seen, in little memory."""
+"""Sets of ids in little memory."""
 
 from __future__ import annotations
 

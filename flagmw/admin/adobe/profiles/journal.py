@@ -1,4 +1,4 @@
-"""The journal of an upload: which parts were made, are being sent, and were taken."""
+"""The journal of an upload: the state of each part."""
 
 from __future__ import annotations
 

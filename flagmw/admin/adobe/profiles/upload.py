@@ -1,4 +1,4 @@
-"""A bulk update: its parts sent one after the other, and followed until the vendor is done."""
+"""A bulk update: sending its parts and following their status."""
 
 from __future__ import annotations
 

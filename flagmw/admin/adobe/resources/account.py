@@ -1,4 +1,4 @@
-"""What an account has beside activities: properties, mboxes, environments, tokens."""
+"""Resources of an account: properties, mboxes, environments, tokens."""
 
 from __future__ import annotations
 

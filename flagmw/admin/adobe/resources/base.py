@@ -1,4 +1,4 @@
-"""What all resources of the Admin API share."""
+"""The base of all resources of the Admin API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of either kind: what joins them, and how they are written as JSON."""
+"""Rules of both kinds, their combination, and their JSON form."""
 
 from __future__ import annotations
 
