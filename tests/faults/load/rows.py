@@ -33,7 +33,13 @@ class Row:
 
     @property
     def allowed(self) -> float:
-        """How many decide calls one request may cost: a visitor who fails again and again is asked about twice."""
+        """How many decide calls one request may cost: a visitor who fails again and again is asked about twice.
+
+        Half of the visitors bring cookies. While all fail, the breaker stops their calls after a second: a short run is
+        over by then.
+        """
+        if self.twice and self.trips:
+            return 1.5
         return 1.2 if self.twice or self.trips else 1.0
 
 
