@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk chaos bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
