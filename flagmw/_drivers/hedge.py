@@ -1,4 +1,4 @@
-"""When a call may be made a second time because its answer is late. No I/O.
+"""Rules for a second call when an answer is late. No I/O.
 
 After J. Dean and L. A. Barroso, "The Tail at Scale" (CACM 56, 2013): hedged requests, and few of them.
 """

@@ -1,4 +1,4 @@
-"""What can be wrong with a Valkey server, in a closed vocabulary."""
+"""A closed vocabulary of faults of a Valkey server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests ask a Valkey server directly: which exposures were told, and what is known of a visitor.
+"""Look-ups that requests make at a Valkey server.
 
 A request waits a few milliseconds for the answer and no longer. While the server is away it is not even asked, and the
 process's own memory answers instead, which is bounded.

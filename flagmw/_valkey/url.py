@@ -1,4 +1,4 @@
-"""Where a Valkey or Redis server is, from a URL whose secrets are never shown."""
+"""The address of a Valkey or Redis server, from a URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes share of visitors: their cookies, in a SQLite file or on a Valkey server; and what they have seen."""
+"""Visitors' cookies in a SQLite file that processes share."""
 
 from __future__ import annotations
 

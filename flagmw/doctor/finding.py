@@ -1,4 +1,4 @@
-"""What a check finds, and the words to say it."""
+"""The finding of one check, and its text."""
 
 from __future__ import annotations
 
