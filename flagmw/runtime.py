@@ -87,8 +87,9 @@ class Flagmw:
         self._shadow = Shadow(shadows, context, config.deadline_ms / 1000, config.shadow_report) if shadows else None
         self._all_clients = self._clients if self._shadow is None else [*self._clients, *self._shadow.clients]
         delivery = self._delivery
+        refreshed = [(client.vendor.name, client.traits.refresh) for client in self._all_clients]
         self._refresher = Refresher(
-            {client.vendor.name: client.vendor for client in self._all_clients if client.traits.refreshes},  # type: ignore[misc]
+            {name: vendor for name, vendor in refreshed if vendor is not None},
             lambda name, flow: delivery.run(name, flow, Deadline.after(REFRESH_S, time.monotonic())),
             self._throttle,
         )

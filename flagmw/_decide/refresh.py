@@ -8,24 +8,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.types import Flow
+from flagmw.vendors.base import RefreshingVendor
 
 FAILED_S = 30.0
 SHORTEST_S = 1.0
 LONGEST_S = 86_400.0
 
 Run = Callable[[str, Flow[float]], float]
-
-
-class Refreshes(Protocol):
-    """A vendor that wants to be refreshed; `refresh_fault`, if it has one, says why the last time brought nothing."""
-
-    def refresh(self, now: float) -> Flow[float]:
-        """Fetch new rules; return the seconds until the next refresh."""
 
 
 class Refresher:
@@ -42,7 +35,7 @@ class Refresher:
 
     def __init__(
         self,
-        vendors: Mapping[str, Refreshes],
+        vendors: Mapping[str, RefreshingVendor],
         run: Run,
         throttle: Throttle,
         *,
@@ -84,11 +77,11 @@ class Refresher:
                 return
             due[name] = self._monotonic() + self._refresh(name, self._vendors[name])
 
-    def _refresh(self, name: str, vendor: Any) -> float:
+    def _refresh(self, name: str, vendor: RefreshingVendor) -> float:
         """Refresh one vendor; return the seconds until the next time."""
         try:
             wait_s = float(self._run(name, vendor.refresh(self._wall())))
-            fault = getattr(vendor, "refresh_fault", None)
+            fault = vendor.refresh_fault
         except Exception as error:
             # Its text may hold anything.
             self._throttle.log(

@@ -12,7 +12,7 @@ from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
 from flagmw._decide.single_flight import PendingCall, Question, SingleFlight
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
-from flagmw._exchange.context import Context, VendorTraits
+from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
@@ -20,7 +20,7 @@ from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
-from flagmw.vendors.base import Vendor
+from flagmw.vendors.base import Vendor, VendorTraits
 
 _NOT_ASKED = frozenset({ErrorCode.SHED, ErrorCode.BREAKER_OPEN})
 # Failures that may be due to a process which stood still, rather than to the vendor.
@@ -51,7 +51,7 @@ class VendorClient:
         self.vendor, self._config, self._context = vendor, config, context
         self._counts, self._throttle = context.counts, context.throttle
         # A vendor without a service of its own (Static) never yields a call, so its flow runs where it stands.
-        self.traits = VendorTraits(vendor)
+        self.traits = VendorTraits.of(vendor)
         self.remote = self.traits.remote
         self._late_s = config.late_ms / 1000
         self.reset()

@@ -14,7 +14,6 @@ from flagmw._delivery.business_keys import BusinessKeys
 from flagmw._delivery.intake import Intake
 from flagmw._delivery.linger import close_when_idle
 from flagmw._delivery.process import DeliveryProcess
-from flagmw._exchange.context import VendorTraits
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.recorder import EventRecorder
 from flagmw._support.counters import Counts
@@ -29,6 +28,7 @@ from flagmw.outbox.location import Location, is_shared, parse
 from flagmw.outbox.picks import is_empty
 from flagmw.outbox.worker.pace import ATTEMPTS_MAX
 from flagmw.types import Event, EventNote, Flow, Outcome, T
+from flagmw.vendors.base import VendorTraits
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -104,7 +104,7 @@ class Delivery:
     def prepare(self) -> None:
         """Load HTTP libraries and certificates now, so that the first delivery does not wait for them."""
         for vendor in self._config.vendors:
-            if VendorTraits(vendor).remote:
+            if VendorTraits.of(vendor).remote:
                 self._drivers[vendor.name].prepare()
 
     def run(self, vendor: str, flow: Flow[T], deadline: Deadline) -> T:
@@ -291,7 +291,7 @@ class Delivery:
             self._exit_pid = pid
             atexit.register(_close_at_exit, weakref.ref(self), pid)
         # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        started = DeliveryProcess(self._config, self._outbox, self._deliver, self._outcome)
+        started = DeliveryProcess(self._config, self._outbox, self.run, self._outcome)
         running = self._by_pid.setdefault(pid, started)
         if running is started and self._config.outbox is None:
             self._throttle.change(
@@ -300,9 +300,6 @@ class Delivery:
                 f'events are kept in {self._outbox.path}; say outbox="sqlite:///directory" to choose the place',
             )
         return running
-
-    def _deliver(self, vendor: str, flow: Flow[Sequence[Outcome]], deadline: Deadline) -> Sequence[Outcome]:
-        return self.run(vendor, flow, deadline)
 
     def _outcome(self, row: Leased, outcome: Outcome) -> None:
         event, code = row.event, getattr(outcome, "code", None) or ""

@@ -11,14 +11,14 @@ from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
 from flagmw._exchange.incoming_cookies import CookieReader
 from flagmw._exchange.known import KnownVisitors
 from flagmw._exchange.memory_shares import MemoryShares
-from flagmw._exchange.remembered import DecidesBy, Key, RememberedDecision, ReuseKey, memory
+from flagmw._exchange.remembered import Key, RememberedDecision, ReuseKey, memory
 from flagmw._support.cache import Generations
 from flagmw._support.counters import Counts
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
-from flagmw.types import Event, VisitorState
-from flagmw.vendors.base import Vendor
+from flagmw.types import Event
+from flagmw.vendors.base import VendorTraits
 
 REFRESH_S = 86_400.0
 
@@ -38,34 +38,6 @@ class Refreshed:
     def sent(self, name: str, value: str, now: float) -> None:
         """Note that the cookie is sent now."""
         self._sent.put(hash((name, value)), now)
-
-
-class VendorTraits:
-    """The optional parts of one vendor, looked up once.
-
-    Attributes:
-        remote: whether it decides by calls to a service. One that does not must never yield a call.
-        identity: returns the vendor's name for a visitor, by the cookies; None if the vendor has no such names.
-        names_visitor: says whether a cookie of this name tells visitors apart; None if all of `identity` does.
-        decides_by: the part of the page's address that a decision depends on.
-        refreshes: whether it fetches in the background what it decides by.
-        reports_reads: whether it gets an exposure for every variant that a view reads.
-    """
-
-    __slots__ = ("decides_by", "identity", "names_visitor", "prefix", "refreshes", "remote", "reports_reads", "vendor")
-
-    def __init__(self, vendor: Vendor) -> None:
-        self.vendor, self.prefix = vendor, vendor.prefix
-        self.remote = getattr(vendor, "base_url", None) is not None and not getattr(vendor, "local", False)
-        self.identity: Callable[[VisitorState], str] | None = getattr(vendor, "identity", None)
-        self.names_visitor: Callable[[str], bool] | None = getattr(vendor, "names_visitor", None)
-        self.decides_by: DecidesBy = getattr(vendor, "decides_by", "url")
-        self.refreshes = hasattr(vendor, "refresh")
-        self.reports_reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
-
-    def identity_of(self, state: VisitorState) -> str:
-        """Return the vendor's name for the visitor with these cookies; empty if there is none."""
-        return "" if self.identity is None else self.identity(state)
 
 
 @dataclass(slots=True)
@@ -106,7 +78,7 @@ class Context:
     on_server: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.traits = tuple(VendorTraits(vendor) for vendor in self.config.vendors)
+        self.traits = tuple(VendorTraits.of(vendor) for vendor in self.config.vendors)
         self.reuse_keys = tuple(
             ReuseKey(place, traits) if traits.remote and traits.identity is not None else None
             for place, traits in enumerate(self.traits)

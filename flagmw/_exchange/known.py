@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from flagmw._support.cache import Generations
 from flagmw.types import VisitorState
-
-if TYPE_CHECKING:
-    from flagmw._exchange.context import VendorTraits
+from flagmw.vendors.base import VendorTraits
 
 
 class KnownVisitors:

@@ -12,21 +12,17 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import orjson
 
 from flagmw._support.cache import Generations
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
-from flagmw.vendors.base import Vendor
-
-if TYPE_CHECKING:
-    from flagmw._exchange.context import VendorTraits
+from flagmw.vendors.base import Vendor, VendorTraits
 
 Key = tuple[int, bytes]
 """A vendor's place in the configuration, and a digest of all that its decision depends on."""
-DecidesBy = Literal["site", "path", "url"]
 
 VERSION = 1
 DIGEST_BYTES = 12

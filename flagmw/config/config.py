@@ -20,7 +20,7 @@ from flagmw.exceptions import ConfigError
 from flagmw.flags.track import checked_data, checked_id
 from flagmw.outbox import location
 from flagmw.types import EMPTY, empty
-from flagmw.vendors.base import Vendor
+from flagmw.vendors.base import Vendor, VendorTraits
 from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 __all__ = ["FILE_VARIABLE", "VENDOR_TYPES", "Config", "Identity", "build", "from_mapping", "matcher", "nearest"]
@@ -151,17 +151,18 @@ class Config:
                 'deliver="off" needs an outbox="valkey://...": another process cannot deliver from this one\'s'
             )
         for vendor in self.vendors:
-            base_url = getattr(vendor, "base_url", None)
+            traits = VendorTraits.of(vendor)
+            base_url = traits.base_url
             if base_url is not None and leaves_machine_unencrypted(base_url) and not self.debug:
                 raise ConfigError(
                     f"vendor {vendor.name!r}: base_url must be https; http goes to this machine only or with debug=True"
                 )
-            if getattr(vendor, "debug", False) and not self.debug:
+            if traits.debug and not self.debug:
                 raise ConfigError(f"vendor {vendor.name!r}: debug needs debug=True of Flagmw as well")
 
     def serving(self) -> Config:
         """Return this configuration without the vendors that only shadow."""
-        vendors = tuple(vendor for vendor in self.vendors if not getattr(vendor, "shadow", False))
+        vendors = tuple(vendor for vendor in self.vendors if not VendorTraits.of(vendor).shadow)
         if len(vendors) == len(self.vendors):
             return self
         clone = copy.copy(self)  # everything in it is checked already

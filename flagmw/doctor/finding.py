@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flagmw._cookies.domains import canonical_domain, cookie_domain, host_name, in_url, is_address, is_public_suffix
 from flagmw._support.addresses import is_loopback
 from flagmw._web.inbound import clean_path
-from flagmw.vendors.base import Vendor
+from flagmw.vendors.base import Vendor, VendorTraits
 
 LISTED = 20
 
@@ -75,7 +75,7 @@ def page_of(site: str | None) -> Page | None:
 
 def is_local(vendor: Vendor) -> bool:
     """Say whether *vendor* has no service, or one on this machine."""
-    base_url = getattr(vendor, "base_url", None)
+    base_url = VendorTraits.of(vendor).base_url
     host = urlsplit(base_url).hostname or "" if isinstance(base_url, str) else "localhost"
     return is_loopback(host)
 

@@ -15,6 +15,7 @@ from flagmw.doctor.finding import (
     listed,
 )
 from flagmw.runtime import Flagmw
+from flagmw.vendors.base import VendorTraits
 
 DEADLINE_MS = (50, 1000)
 WAITING_S = 60.0
@@ -28,9 +29,10 @@ def _vendors(config: Config, page: Page | None) -> Verdicts:
         return
     yield "OK", listed(vendor.name for vendor in config.vendors), None
     for vendor in config.vendors:
-        if getattr(vendor, "staging", False) and not is_local(vendor):
+        traits = VendorTraits.of(vendor)
+        if traits.staging and not is_local(vendor):
             yield "WARN", f"{vendor.name} gives visitors tests in staging only", "leave staging=True out"
-        if getattr(vendor, "debug", False):
+        if traits.debug:
             yield "WARN", f"{vendor.name} asks for the evaluation log, which is slow", "leave debug=True out"
 
 

@@ -31,7 +31,7 @@ from flagmw.doctor.finding import (
 from flagmw.doctor.network import CURES, STEP_S, connection
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Flow, Reply, Visit, VisitorState
-from flagmw.vendors.base import Vendor
+from flagmw.vendors.base import Vendor, VendorTraits
 from flagmw.vendors.common.options import leaves_machine_unencrypted
 from flagmw.vendors.static import Static
 from flagmw.vendors.webtrends.vendor import Webtrends, uncounted
@@ -66,7 +66,7 @@ class _Said:
 def examine_vendor(vendor: Vendor, config: Config, page: Page | None) -> tuple[list[Finding], set[str]]:
     """Return the findings about *vendor*, and the aliases it knows."""
     aliases: set[str] = set()
-    base_url = getattr(vendor, "base_url", None)
+    base_url = VendorTraits.of(vendor).base_url
     if isinstance(vendor, Static):
         return run_check(vendor.name, _static(vendor, aliases)), aliases
     if base_url is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from flagmw.types import Event, VisitorState
-from flagmw.vendors.base import Vendor
+from flagmw.vendors.base import Vendor, VendorTraits
 
 
 def is_of(
@@ -24,7 +24,7 @@ def is_of(
     users, telling, identities = frozenset(user_ids), set(cookies.items()), dict[str, str]()
     for vendor in vendors:
         cookies = {name: value for name, value in saved.items() if vendor.cookies.reads(name)}
-        names_visitor = getattr(vendor, "names_visitor", None)
+        names_visitor = VendorTraits.of(vendor).names_visitor
         if names_visitor is not None:
             telling.update((name, value) for name, value in cookies.items() if names_visitor(name))
         elif identity := vendor.identity(VisitorState(cookies)):

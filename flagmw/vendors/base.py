@@ -1,12 +1,13 @@
-"""The protocol of vendors: a name, a cookie rule, and two flows."""
+"""The protocol of vendors, and the description of their abilities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from flagmw._cookies.rule import CookieRule as CookieRule
+from flagmw.codes import ErrorCode
 from flagmw.types import Decision, Event, Flow, Outcome, Track, Variant, Visit, VisitorState, empty
 
 
@@ -21,7 +22,7 @@ class Participation:
 class Vendor(Protocol):
     """A decisioning service. Implementations are pure: no I/O, no clock, no state of a request.
 
-    A vendor may also have these attributes, which are read once at the start:
+    A vendor may also have these attributes, which `VendorTraits` reads once at the start:
         base_url: the address of its service. A vendor without one runs in the request and must not yield a call.
         local: True if it decides without a call although it has a `base_url`.
         shadow: True if it is asked after the response only, and compared with the served decision; see `_shadow`.
@@ -30,6 +31,11 @@ class Vendor(Protocol):
             the allowed part of the query), which is the default.
         names_visitor: a function of a cookie's name that says whether its value tells visitors apart. Without it, two
             events belong to one visitor if all of `identity` is equal.
+        refresh: a function of the time that returns a flow. The flow fetches in the background the rules that the
+            vendor decides by, and returns the seconds until the next refresh.
+        refresh_fault: the code of the last refresh's failure; None if it worked.
+        debug: True if it asks its service for a log of the evaluation.
+        staging: True if it decides by tests that are not live.
         __fingerprint__: a method that returns the options that decisions depend on, as a mapping. Decisions in cookies
             are read only under equal options. Without it, all attributes of the vendor count as options.
     """
@@ -82,3 +88,93 @@ class Vendor(Protocol):
 
     def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]:
         """Report *batch*, tracks and exposures of one visitor; return one outcome per event, in order."""
+
+
+class RefreshingVendor(Protocol):
+    """The part of a vendor that fetches in the background what it decides by."""
+
+    @property
+    def refresh_fault(self) -> ErrorCode | None:
+        """The code of the last refresh's failure; None if it worked."""
+
+    def refresh(self, now: float) -> Flow[float]:
+        """Fetch new rules; return the seconds until the next refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorTraits:
+    """The abilities of one vendor, looked up once at the start.
+
+    Attributes:
+        prefix: put before every alias of the vendor.
+        base_url: where its service is; None for a vendor without one.
+        remote: whether it decides by calls to a service. One that does not must never yield a call.
+        shadow: whether it is asked after the response only.
+        debug: whether it asks its service for a log of the evaluation.
+        staging: whether it decides by tests that are not live.
+        reports_reads: whether it gets an exposure for every variant that a view reads.
+        decides_by: the part of the page's address that a decision depends on.
+        batch_max: the most events of one visitor that `deliver` takes at once.
+        identity: returns the vendor's name for a visitor, by the cookies; None if the vendor has no such names.
+        names_visitor: says whether a cookie of this name tells visitors apart; None if all of `identity` does.
+        refresh: the vendor as one that is refreshed in the background; None if there is nothing to refresh.
+    """
+
+    vendor: Vendor
+    prefix: str
+    base_url: str | None
+    remote: bool
+    shadow: bool
+    debug: bool
+    staging: bool
+    reports_reads: bool
+    decides_by: Literal["site", "path", "url"]
+    batch_max: int
+    identity: Callable[[VisitorState], str] | None
+    names_visitor: Callable[[str], bool] | None
+    refresh: RefreshingVendor | None
+
+    @classmethod
+    def of(cls, vendor: Vendor) -> VendorTraits:
+        """Return the abilities of *vendor*."""
+        base_url = getattr(vendor, "base_url", None)
+        return cls(
+            vendor=vendor,
+            prefix=vendor.prefix,
+            base_url=base_url,
+            remote=base_url is not None and not getattr(vendor, "local", False),
+            shadow=bool(getattr(vendor, "shadow", False)),
+            debug=bool(getattr(vendor, "debug", False)),
+            staging=bool(getattr(vendor, "staging", False)),
+            reports_reads=getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes"),
+            decides_by=getattr(vendor, "decides_by", "url"),
+            batch_max=batch_max_of(vendor),
+            identity=getattr(vendor, "identity", None),
+            names_visitor=getattr(vendor, "names_visitor", None),
+            refresh=_refreshing(vendor),
+        )
+
+    def identity_of(self, state: VisitorState) -> str:
+        """Return the vendor's name for the visitor with these cookies; empty if there is none."""
+        return "" if self.identity is None else self.identity(state)
+
+
+def batch_max_of(vendor: object) -> int:
+    """Return the most events of one visitor that *vendor*, which needs to deliver only, takes at once."""
+    batch_max: int = getattr(vendor, "batch_max", 1)
+    return batch_max
+
+
+def _refreshing(vendor: Any) -> RefreshingVendor | None:
+    if not hasattr(vendor, "refresh"):
+        return None
+    refreshing: RefreshingVendor = vendor if hasattr(vendor, "refresh_fault") else _WithoutFault(vendor.refresh)
+    return refreshing
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutFault:
+    """A vendor with a refresh and without a code for its failure."""
+
+    refresh: Callable[[float], Flow[float]]
+    refresh_fault: ErrorCode | None = None

@@ -44,8 +44,6 @@ ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
 # Modules of the other folders that are free of input and output as well.
 PURE = frozenset({"_support.limits", "_support.tokens", "_valkey.url", "_visitor_store.base", "_shadow.report"})
 PURE |= {f"outbox.{name}" for name in ("base", "location", "policy", "purge", "worker.batches", "worker.pace")}
-# Imports that point up all the same, until the code is taken apart: (module, target).
-UPWARD: frozenset[tuple[str, str]] = frozenset()
 
 ADAPTERS, TOOLS = len(ORDER) - 2, len(ORDER) - 1
 FRAMEWORKS = frozenset({"django", "fastapi", "flask", "starlette", "typer", "rich", "uvicorn", "pytest"})
@@ -149,8 +147,7 @@ def test_imports_point_up_the_table() -> None:
         source, target = level_of(arrow.module), level_of(arrow.target)
         if arrow.module and arrow.target and source is not None and target is not None and target > source:
             wrong.append(arrow)
-    assert [str(arrow) for arrow in wrong if (arrow.module, arrow.target) not in UPWARD] == []
-    assert {(arrow.module, arrow.target) for arrow in wrong} == UPWARD, "take what is gone out of UPWARD"
+    assert [str(arrow) for arrow in wrong] == []
 
 
 def test_no_file_carries_an_underscore() -> None:

@@ -22,6 +22,7 @@ from flagmw.outbox.worker.once import only_once
 from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
 from flagmw.outbox.worker.rulings import is_trouble, with_waits
 from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
+from flagmw.vendors.base import batch_max_of
 
 
 class Delivers(Protocol):
@@ -70,7 +71,7 @@ class Lanes:
         self._search_s = attempt_timeout_s / STUCK_MAX
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._lanes = {
-            name: _Lane(vendor, Width(concurrency, concurrency_max), getattr(vendor, "batch_max", 1))
+            name: _Lane(vendor, Width(concurrency, concurrency_max), batch_max_of(vendor))
             for name, vendor in vendors.items()
         }
         self._unknown: set[str] = set()

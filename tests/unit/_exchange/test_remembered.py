@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._exchange.context import VendorTraits
 from flagmw._exchange.remembered import DIGEST_BYTES, Key, RememberedDecision, ReuseKey, memory, pack, unpack
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Variant, VisitorState
+from flagmw.vendors.base import VendorTraits
 from flagmw.vendors.monetate import Monetate
 from flagmw.vendors.webtrends import Webtrends
 
@@ -60,9 +60,9 @@ OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_digest_binds_the_vendors_options(option: str) -> None:
     """What was decided under another option is not remembered under this one."""
-    usual = ReuseKey(0, VendorTraits(account()))
-    assert key(usual) == key(ReuseKey(0, VendorTraits(account())))
-    assert key(usual) != key(ReuseKey(0, VendorTraits(account(**{option: OPTIONS[option]}))))
+    usual = ReuseKey(0, VendorTraits.of(account()))
+    assert key(usual) == key(ReuseKey(0, VendorTraits.of(account())))
+    assert key(usual) != key(ReuseKey(0, VendorTraits.of(account(**{option: OPTIONS[option]}))))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_digest_binds_the_vendors_options(option: str) -> None:
 def test_digest_binds_the_options_of_monetate(option: str, value: Any) -> None:
     """As for Webtrends: its options are in objects of other kinds too."""
     made = [Monetate("acme", "a-701b337c/p/example.com", **more) for more in ({}, {}, {option: value})]
-    one, same, other = (key(ReuseKey(0, VendorTraits(vendor)), {"mt.v": "2.1.1"}) for vendor in made)
+    one, same, other = (key(ReuseKey(0, VendorTraits.of(vendor)), {"mt.v": "2.1.1"}) for vendor in made)
     assert one == same
     assert one != other
 
@@ -88,7 +88,7 @@ def digests() -> str:
         account(data={"a": "1", "b": 2}, extra_params={"x": [1, {"y": None}]}),
         Monetate("acme", "a-701b337c/p/example.com", flag_map={"1": "a", "2": "b"}),
     ]
-    return " ".join(key(ReuseKey(n, VendorTraits(vendor)))[1].hex() for n, vendor in enumerate(vendors))
+    return " ".join(key(ReuseKey(n, VendorTraits.of(vendor)))[1].hex() for n, vendor in enumerate(vendors))
 
 
 def test_digest_is_the_same_on_every_machine() -> None:
@@ -110,7 +110,7 @@ def test_digest_is_the_same_on_every_machine() -> None:
 
 def test_digest_binds_the_visitor() -> None:
     """Other cookies, another page, user or attribute is another decision; the order of attributes is not."""
-    binder = ReuseKey(0, VendorTraits(account()))
+    binder = ReuseKey(0, VendorTraits.of(account()))
     keys = [
         key(binder),
         key(binder, {}),
@@ -123,7 +123,7 @@ def test_digest_binds_the_visitor() -> None:
         key(binder, tier="silver"),
         key(binder, tier="gold", age=3),
         key(binder, tier="gold", age="3"),
-        key(ReuseKey(1, VendorTraits(account()))),
+        key(ReuseKey(1, VendorTraits.of(account()))),
     ]
     assert len(set(keys)) == len(keys)
     assert key(binder, tier="gold", age=3) == key(binder, age=3, tier="gold")
@@ -132,7 +132,7 @@ def test_digest_binds_the_visitor() -> None:
 
 def test_digest_binds_whether_the_visit_counts() -> None:
     """What was decided without counting a view is not served to a visitor who has agreed to be counted."""
-    binder = ReuseKey(0, VendorTraits(account()))
+    binder = ReuseKey(0, VendorTraits.of(account()))
     counted, uncounted = (binder.key(VisitorState(USER), "", None, {}, recorded=told)[0] for told in (True, False))
     assert counted != uncounted
 
@@ -143,12 +143,12 @@ def test_digest_binds_whether_the_visit_counts() -> None:
 )
 def test_who_is_known(cookies: dict[str, str], user: str | None, known: bool) -> None:
     """By a vendor's cookie or by the site's own id; a visitor with neither is nobody in particular."""
-    assert ReuseKey(0, VendorTraits(account())).key(VisitorState(cookies), "", user, {}, recorded=True)[1] is known
+    assert ReuseKey(0, VendorTraits.of(account())).key(VisitorState(cookies), "", user, {}, recorded=True)[1] is known
 
 
 def test_what_the_site_says_of_its_visitors_cannot_break_it() -> None:
     """A visit made by hand may hold what no digest is made of; then nothing is remembered, and nothing raised."""
-    binder = ReuseKey(0, VendorTraits(account()))
+    binder = ReuseKey(0, VendorTraits.of(account()))
     for bad in ({"when": object()}, {"text": "\udc80"}, {"big": 1 << 80}):
         with pytest.raises(TypeError):
             binder.key(VisitorState(USER), "", None, bad, recorded=True)  # type: ignore[arg-type]
