@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +14,7 @@ from flagmw._delivery.delivery import Delivery
 from flagmw._exchange.exchange import Context, Exchange, Stage
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._exchange.visitor import RequestVisitor
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Bucket, Deadline
 from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
@@ -56,7 +56,8 @@ class Decider:
         self._count_reused = context.counts.tally("reused")
         self._deadline_s = config.deadline_ms / 1000
         self._gated = config.consent is not None or config.bots is not False or config.overrides
-        self._pid = os.getpid()
+        self._process = PerProcess(object, self._leave_parent)
+        self._process.get()
 
     # Exchanges
 
@@ -240,13 +241,14 @@ class Decider:
         self._context.throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
         return False
 
+    def _leave_parent(self, inherited: object) -> None:
+        """Forget the parent's calls in a forked child."""
+        for client in self._clients:
+            client.reset()
+
     def _in_this_process(self) -> None:
         """Start what asking takes; in a forked child, forget the parent's calls."""
         self._delivery.look()
-        pid = os.getpid()
-        if pid != self._pid:
-            for client in self._clients:
-                client.reset()
-            self._pid = pid  # last: another thread that sees it may ask at once
+        self._process.get()
         self._refresher.start()
         self._delivery.ready()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.types import Flow
@@ -44,25 +44,22 @@ class Refresher:
     ) -> None:
         self._vendors, self._run, self._throttle = dict(vendors), run, throttle
         self._wall, self._monotonic = wall, monotonic
-        self._by_pid: dict[int, _Running] = {}
+        self._process = PerProcess(_Running)
 
     def start(self) -> None:
         """Start the thread if there is anything to refresh; no-op while it runs."""
-        pid = os.getpid()
-        if not self._vendors or pid in self._by_pid:
+        if not self._vendors:
             return
-        # setdefault is atomic: of threads that race here one wins, without a lock that a fork might have caught held.
-        mine = _Running()
-        if self._by_pid.setdefault(pid, mine) is not mine:
-            return
-        for other in [known for known in self._by_pid if known != pid]:
-            self._by_pid.pop(other, None)
-        mine.thread = threading.Thread(target=self._loop, args=(mine,), name="flagmw-refresh", daemon=True)
-        mine.thread.start()
+        running = self._process.get()
+        # The lock is never released: of threads that race, one starts the thread.
+        if running.thread is None and running.starting.acquire(blocking=False):
+            thread = threading.Thread(target=self._loop, args=(running,), name="flagmw-refresh", daemon=True)
+            running.thread = thread
+            thread.start()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Stop the thread; a call that is under way is waited for *timeout_s* seconds at most."""
-        running = self._by_pid.pop(os.getpid(), None)
+        running = self._process.take()
         if running is None:
             return
         running.ended.set()
@@ -98,4 +95,5 @@ class _Running:
 
     def __init__(self) -> None:
         self.ended = threading.Event()
+        self.starting = threading.Lock()
         self.thread: threading.Thread | None = None

@@ -86,8 +86,9 @@ class VisitorLoader:
 
     def close(self) -> None:
         """End this process's threads and the store's connections; a later use starts anew."""
-        self._pool.get().threads.shutdown(wait=False, cancel_futures=True)
-        self._pool = PerProcess(_Pool)
+        pool = self._pool.take()
+        if pool is not None:
+            pool.threads.shutdown(wait=False, cancel_futures=True)
         close = getattr(self._store, "close", None)
         if callable(close):
             close()

@@ -17,6 +17,7 @@ from flagmw._delivery.process import DeliveryProcess
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.recorder import EventRecorder
 from flagmw._support.counters import Counts
+from flagmw._support.forksafe import OncePerProcess, PerProcess
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
@@ -52,15 +53,13 @@ class Delivery:
     def __init__(self, config: Config, counts: Counts, throttle: Throttle) -> None:
         self._config, self._counts, self._throttle = config, counts, throttle
         self._drivers = _drivers(config)
-        # By pid: a forked child finds nothing of its own and makes it anew.
-        self._by_pid: dict[int, DeliveryProcess] = {}
-        self._exit_pid = 0
-        self._intake = Intake(counts, throttle, self._process)
+        self._process = PerProcess(self._start_process)
+        self._exit_hook, self._looked = OncePerProcess(), OncePerProcess()
+        self._intake = Intake(counts, throttle, self._process.get)
         self._business_keys = BusinessKeys(counts, throttle)
         self._rests = 0
         self._asks_elsewhere = isinstance(config.outbox, str) and is_shared(config.outbox)
-        self._looked_pid = 0
-        self._closed: tuple[int, OutboxStats] = (0, OutboxStats())
+        self._closed = PerProcess(OutboxStats)
         self._outbox = config.outbox
         if config.outbox is None or isinstance(config.outbox, str):
             location = None if config.outbox is None else parse(config.outbox)
@@ -77,9 +76,9 @@ class Delivery:
         The delivery thread opens a durable outbox meanwhile: making a file takes longer than a response waits for its
         first event, and the events of a dead process must not wait for one.
         """
-        if os.getpid() in self._by_pid:
+        if self._running is not None:
             return
-        running = self._process()
+        running = self._process.get()
         if running.delivers and not running.own_memory:
             running.worker.start()
 
@@ -89,7 +88,7 @@ class Delivery:
         Raises:
             OutboxError: the outbox cannot be used and the configuration says that it is required.
         """
-        running = self._process()
+        running = self._process.get()
         self._rests += 1
         if running.owned:
             try:
@@ -113,7 +112,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Start the worker, whatever `deliver` says: this process is there for it."""
-        self._process().delivers = True
+        self._process.get().delivers = True
         self.start()
 
     def open_sink(self) -> EventSink:
@@ -123,7 +122,7 @@ class Delivery:
     def reserve(self, events: Sequence[Event]) -> list[Event]:
         """Return those of *events* whose business key no other event holds, as far as the outbox can say."""
         try:
-            running = self._process()
+            running = self._process.get()
         except ImportError:
             return list(events)  # the interpreter takes its modules apart
         return self._business_keys.free(running.reserve, events)
@@ -162,7 +161,7 @@ class Delivery:
         end = time.monotonic() + timeout_s
         if self._running is None and not self._may_hold_events():
             return True
-        running = self._process()
+        running = self._process.get()
         if not running.stored(timeout_s):
             return False
         if not running.delivers:
@@ -186,7 +185,7 @@ class Delivery:
 
     def close(self, timeout_s: float) -> None:
         """Deliver for up to *timeout_s* seconds, stop worker and drivers, close the outbox."""
-        running = self._by_pid.pop(os.getpid(), None)
+        running = self._process.take()
         if running is not None:
             self._close(running, time.monotonic() + timeout_s)
         for driver in self._drivers.values():
@@ -209,7 +208,7 @@ class Delivery:
         if running.owned:
             running.outbox.close()
         stats = running.outbox.stats(running.worker.now())
-        self._closed = (os.getpid(), stats)
+        self._closed.set(stats)
         lost = stats.dropped.get(ErrorCode.LOST_AT_EXIT, 0) if running.owned else 0
         if lost:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, lost)
@@ -233,8 +232,7 @@ class Delivery:
         running = self._running
         if running is not None:
             return running.outbox.stats(running.worker.now())
-        pid, last = self._closed
-        return last if pid == os.getpid() else OutboxStats()
+        return self._closed.get()
 
     def _hand_over(self, recorder: EventRecorder, *, expose: bool = True) -> Future[Any] | None:
         """Store the events that the request has collected; return a future while they are on their way."""
@@ -253,16 +251,15 @@ class Delivery:
 
     def look(self) -> None:
         """At a process's first request, start delivery if earlier processes have left events behind."""
-        if self._looked_pid == os.getpid():
+        if not self._looked.first():
             return
-        self._looked_pid = os.getpid()
         delivers = self._config.deliver == "inprocess"
         if delivers and isinstance(self._outbox, Location) and self._running is None and has_slots(self._outbox):
-            self._process().worker.start()
+            self._process.get().worker.start()
 
     def _put(self, events: Sequence[Event]) -> Future[Any] | None:
         try:
-            running = self._process()
+            running = self._process.get()
         except ImportError:
             # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
@@ -278,22 +275,13 @@ class Delivery:
 
     @property
     def _running(self) -> DeliveryProcess | None:
-        return self._by_pid.get(os.getpid())
+        return self._process.current()
 
-    def _process(self) -> DeliveryProcess:
-        pid = os.getpid()
-        running = self._by_pid.get(pid)
-        if running is not None:
-            return running
-        for other in [other for other in self._by_pid if other != pid]:
-            self._by_pid.pop(other, None)
-        if self._exit_pid != pid:
-            self._exit_pid = pid
-            atexit.register(_close_at_exit, weakref.ref(self), pid)
-        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        started = DeliveryProcess(self._config, self._outbox, self.run, self._outcome)
-        running = self._by_pid.setdefault(pid, started)
-        if running is started and self._config.outbox is None:
+    def _start_process(self) -> DeliveryProcess:
+        if self._exit_hook.first():
+            atexit.register(_close_at_exit, weakref.ref(self), os.getpid())
+        running = DeliveryProcess(self._config, self._outbox, self.run, self._outcome)
+        if self._config.outbox is None:
             self._throttle.change(
                 logging.WARNING,
                 "OUTBOX_DEFAULT",

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_tasks import race
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Deadline
 from flagmw._transports import base as transports
 from flagmw._transports import factory as transport_factory
@@ -61,8 +62,8 @@ class AsyncDriver:
         proxies = transports_proxies.environment_proxies(trust_env)
         ca = transports.accept_ca_file(ca_file)
         setup = transports.Setup(max_connections, limits, proxies, ca, clock)
-        self._make = transport_factory.asynchronous(transport, setup)
-        self._process = _Process(self._make)
+        make_transport = transport_factory.asynchronous(transport, setup)
+        self._process = PerProcess(lambda: _Process(make_transport()), _Process.abandon)
 
     @property
     def hedges(self) -> int:
@@ -101,26 +102,18 @@ class AsyncDriver:
 
     def prepare(self) -> None:
         """Import the HTTP library and have the certificate authorities read, so that the first call need not."""
-        self._current().transport.prepare()
+        self._process.get().transport.prepare()
 
     async def aclose(self) -> None:
         """Close the idle connections of this event loop; calls under way finish first. A new use starts anew."""
-        state = self._current().loops.pop(asyncio.get_running_loop(), None)
+        state = self._process.get().loops.pop(asyncio.get_running_loop(), None)
         if state is not None:
             state.pool.close()
             # A library's connections end in the loop's next round.
             await asyncio.sleep(0)
 
-    def _current(self) -> _Process:
-        process = self._process
-        if process.pid != os.getpid():
-            for inherited in list(process.loops.values()):
-                inherited.pool.abandon()
-            process = self._process = _Process(self._make)
-        return process
-
-    def _here(self) -> _Loop:
-        process = self._current()
+    def _loop_state(self) -> _Loop:
+        process = self._process.get()
         loop = asyncio.get_running_loop()
         state = process.loops.get(loop)
         if state is None:
@@ -138,7 +131,7 @@ class AsyncDriver:
         attempt = Attempt(started, started + left)
         try:
             async with asyncio.timeout(left) as timer:
-                state = self._here()
+                state = self._loop_state()
                 if not call.hedge_safe or self._hedge_s is None or self._hedge_s >= left:
                     return await self._ask(state, call, attempt)
                 self._budget.earn()
@@ -170,10 +163,14 @@ class _Loop:
 
 
 class _Process:
-    """What belongs to one process."""
+    """The transport of one process, and the state of its event loops."""
 
-    def __init__(self, make: Callable[[], transport_factory.AsyncTransport]) -> None:
-        self.pid = os.getpid()
+    def __init__(self, transport: transport_factory.AsyncTransport) -> None:
         self.lock = threading.Lock()
         self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
-        self.transport = make()
+        self.transport = transport
+
+    def abandon(self) -> None:
+        """Let go of the parent's connections in a forked child."""
+        for state in list(self.loops.values()):
+            state.pool.abandon()

@@ -11,6 +11,7 @@ from typing import Any
 from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_threads import Race
 from flagmw._support.daemon_threads import Workers
+from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Deadline
 from flagmw._transports import base as transports
 from flagmw._transports import factory as transport_factory
@@ -54,12 +55,14 @@ class BlockingDriver:
         hedge_budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pool_size, self._clock = pool_size, clock
+        self._clock = clock
         self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
         proxies = transports_proxies.environment_proxies(trust_env)
         ca = transports.accept_ca_file(ca_file)
-        self._make = transport_factory.blocking(transport, transports.Setup(pool_size, limits, proxies, ca, clock))
-        self._by_pid: dict[int, _Process] = {}
+        make_transport = transport_factory.blocking(transport, transports.Setup(pool_size, limits, proxies, ca, clock))
+        self._process = PerProcess(
+            lambda: _Process(pool_size, make_transport()), lambda inherited: inherited.transport.abandon()
+        )
 
     @property
     def hedges(self) -> int:
@@ -98,7 +101,7 @@ class BlockingDriver:
     def submit(self, flow: Flow[T], deadline: Deadline) -> Future[T]:
         """Run *flow* in one of the driver's own threads; wait for the future no longer than you want to."""
         try:
-            return self._here().workers.submit(self.run, flow, deadline)
+            return self._process.get().workers.submit(self.run, flow, deadline)
         except RuntimeError as error:
             # No thread to be had: the process is at its limit, or on its way out.
             refused: Future[T] = Future()
@@ -108,32 +111,20 @@ class BlockingDriver:
 
     def prepare(self) -> None:
         """Import the HTTP library and read the certificate authorities, so that the first call has it behind it."""
-        self._here().transport.prepare()
+        self._process.get().transport.prepare()
 
     def close(self) -> None:
         """Close idle connections and let the threads end; calls under way finish first. A new use starts anew."""
-        process = self._by_pid.pop(os.getpid(), None)
+        process = self._process.take()
         if process is not None:
             process.close()
-
-    def _here(self) -> _Process:
-        pid = os.getpid()
-        process = self._by_pid.get(pid)
-        if process is None:
-            for other in [key for key in self._by_pid if key != pid]:
-                inherited = self._by_pid.pop(other, None)
-                if inherited is not None:
-                    inherited.transport.abandon()
-            # Atomic, so that no lock is needed which a fork could leave locked.
-            process = self._by_pid.setdefault(pid, _Process(self._pool_size, self._make()))
-        return process
 
     def _within(self, call: Call, deadline: Deadline) -> Reply:
         started = self._clock()
         left = deadline.left(started) * call.share
         if left <= 0:
             raise TransportError(ErrorCode.DEADLINE, sent=False)
-        process, attempt = self._here(), Attempt(started, started + left)
+        process, attempt = self._process.get(), Attempt(started, started + left)
 
         def ask(each: Attempt) -> Reply:
             return wire_http.reply(process.transport.ask(call, each), self._clock() - started)

@@ -19,7 +19,7 @@ from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Document, Outcome, Report
 from flagmw._shadow.report_file import write
 from flagmw._support.cache import Generations
-from flagmw._support.forksafe import Lock
+from flagmw._support.forksafe import Lock, PerProcess
 from flagmw._support.limits import Deadline, Gate
 from flagmw._web.consent import Consent
 from flagmw.codes import ErrorCode
@@ -73,12 +73,12 @@ class Shadow:
         self._jars: Generations[int, Sequence[Jar]] = Generations(
             context.shares.shadows, lambda jars: 200 + sum(map(weight_of, jars))
         )
-        self._by_pid: dict[int, _Running] = {}
+        self._process = PerProcess(self._start_process, self._leave_parent)
         self._last = self._new_report()
 
     def report(self) -> Document:
         """Return this process's comparisons so far; after `close` those until then."""
-        running = self._by_pid.get(os.getpid())
+        running = self._process.current()
         report = self._last if running is None else running.report
         return report.document()
 
@@ -86,7 +86,7 @@ class Shadow:
 
     def in_thread(self, exchange: Exchange, flags: Flags) -> None:
         """Ask from threads, for a response that has gone; this returns at once."""
-        running = self._process()
+        running = self._process.get()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -100,7 +100,7 @@ class Shadow:
         import asyncio
         from contextvars import Context as Variables
 
-        running = self._process()
+        running = self._process.get()
         question = self._question(exchange, flags)
         if question is None or not self._enter(running):
             return
@@ -113,7 +113,7 @@ class Shadow:
         """End what the running event loop has under way."""
         import asyncio
 
-        running = self._by_pid.get(os.getpid())
+        running = self._process.current()
         loop = asyncio.get_running_loop()
         tasks = [] if running is None else [task for task in running.tasks if task.get_loop() is loop]
         for task in tasks:
@@ -122,7 +122,7 @@ class Shadow:
 
     def close(self) -> None:
         """Leave what waits in threads, and write the report a last time."""
-        running = self._by_pid.pop(os.getpid(), None)
+        running = self._process.take()
         if running is not None:
             running.threads.shutdown(wait=False, cancel_futures=True)
             self._last = running.report
@@ -257,20 +257,13 @@ class Shadow:
     def _new_report(self) -> Report:
         return Report([client.vendor.name for client in self.clients], self._context.clock())
 
-    def _process(self) -> _Running:
-        pid = os.getpid()
-        running = self._by_pid.get(pid)
-        if running is not None:
-            return running
-        inherited = [other for other in self._by_pid if other != pid]
-        if inherited:  # a forked child: what the parent has under way stays the parent's
-            for client in self.clients:
-                client.reset()
-            for other in inherited:
-                self._by_pid.pop(other, None)
-        started = _Running(self._new_report(), self._context.clock())
-        # setdefault is atomic: threads that race here agree on one, and the other has started nothing.
-        return self._by_pid.setdefault(pid, started)
+    def _start_process(self) -> _Running:
+        return _Running(self._new_report(), self._context.clock())
+
+    def _leave_parent(self, inherited: _Running) -> None:
+        """Forget the parent's calls in a forked child."""
+        for client in self.clients:
+            client.reset()
 
 
 class _Running:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import select
 import socket
 import ssl
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 from flagmw._support import addresses
 from flagmw._support.daemon_threads import Workers
+from flagmw._support.forksafe import PerProcess
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
@@ -70,7 +70,7 @@ class Resolver:
                 self._pending.pop((host, port), None)
 
 
-_resolvers: dict[int, Resolver] = {}
+_resolvers = PerProcess(Resolver)
 
 
 def lookup(host: str, port: int) -> Found | Future[Found]:
@@ -80,14 +80,8 @@ def lookup(host: str, port: int) -> Found | Future[Found]:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        pid = os.getpid()
-        resolver = _resolvers.get(pid)
-        if resolver is None:
-            # A forked child must not wait for its parent's threads. `setdefault` is atomic: no lock to inherit.
-            for other in [key for key in _resolvers if key != pid]:
-                _resolvers.pop(other, None)
-            resolver = _resolvers.setdefault(pid, Resolver())
-        return resolver.lookup(host, port)
+        # A forked child must not wait for its parent's threads.
+        return _resolvers.get().lookup(host, port)
     if address.version == 4:
         return [(socket.AF_INET, (host, port))]
     return [(socket.AF_INET6, (host, port, 0, 0))]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flagmw._support.forksafe import PerProcess
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,15 +33,17 @@ class SqliteVisitors:
         self._path = Path(directory) / "visitors.db"
         self._clock = clock
         # A connection per thread and process: SQLite's own locks keep them apart, and none of ours is held in a fork.
-        self._local = threading.local()
+        # In a child the parent's connections are kept unused: SQLite must not close them there.
+        self._inherited: list[threading.local] = []
+        self._threads = PerProcess(threading.local, self._inherited.append)
         self._saves = 0
 
     def load(self, key: str) -> bytes | None:
-        row = self._here().execute(_LOAD, (key, self._clock())).fetchone()
+        row = self._connection().execute(_LOAD, (key, self._clock())).fetchone()
         return None if row is None else bytes(row[0])
 
     def save(self, key: str, value: bytes, ttl_s: float) -> None:
-        connection, now = self._here(), self._clock()
+        connection, now = self._connection(), self._clock()
         connection.execute(_SAVE, (key, value, now + ttl_s))
         self._saves += 1
         if self._saves % _SWEEP_EVERY == 0:
@@ -48,14 +51,16 @@ class SqliteVisitors:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None and self._local.pid == os.getpid():
+        local = self._threads.get()
+        connection = getattr(local, "connection", None)
+        if connection is not None:
             connection.close()
-        self._local.connection = None
+        local.connection = None
 
-    def _here(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None or self._local.pid != os.getpid():
+    def _connection(self) -> sqlite3.Connection:
+        local = self._threads.get()
+        connection: sqlite3.Connection | None = getattr(local, "connection", None)
+        if connection is None:
             import sqlite3
 
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,5 +74,5 @@ class SqliteVisitors:
                 " WITHOUT ROWID"
             )
             connection.execute("CREATE INDEX IF NOT EXISTS visitor_until ON visitor (until)")
-            self._local.connection, self._local.pid = connection, os.getpid()
+            local.connection = connection
         return connection
