@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from flagmw._decide.places import Turn
 from flagmw._exchange.remembered import Key
 from flagmw._support.forksafe import Lock
+from flagmw._support.places import Turn
 
 
 class Question:

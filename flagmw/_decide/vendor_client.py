@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from flagmw._decide.places import Places, Turn, hand_on
 from flagmw._decide.pulse import pulse_of, thread_still_since, wait
 from flagmw._decide.single_flight import PendingCall, Question, SingleFlight
 from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
@@ -16,6 +15,7 @@ from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
+from flagmw._support.places import Places, Turn, hand_on
 from flagmw._support.waiting import ended
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError

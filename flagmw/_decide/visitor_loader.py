@@ -5,25 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
-from flagmw._decide.places import Places, in_turn
 from flagmw._exchange.exchange import Exchange
 from flagmw._exchange.stored_visitor import LoadStage, StoredVisitor
+from flagmw._support.bounded_pool import BoundedPool
 from flagmw._support.counters import Counts
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import LATE_S, Breaker, Deadline
+from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.base import LIFE_S, VisitorStore
 from flagmw.codes import ErrorCode
 
 # A page waits no longer than this for its visitor to be saved; saving goes on after that.
 SAVE_WAIT_S = 0.05
-# The longest wait of a save for a thread, and the most saves that wait, while the store is slow.
+# The longest wait of a save for a thread while the store is slow.
 _SAVE_S = 30.0
-_SAVES_WAITING = 1000
-_THREADS = 4
 _UNLOADED = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
 
 
@@ -35,7 +33,7 @@ class VisitorLoader:
 
     def __init__(self, store: VisitorStore, counts: Counts, throttle: Throttle) -> None:
         self._store, self._counts, self._throttle = store, counts, throttle
-        self._pool = PerProcess(_Pool)
+        self._pool = PerProcess(lambda: BoundedPool("flagmw-visitors"))
 
     def must_load(self, exchange: Exchange) -> bool:
         """Say whether the visitor's cookies have to be loaded before anything is decided."""
@@ -88,7 +86,7 @@ class VisitorLoader:
         """End this process's threads and the store's connections; a later use starts anew."""
         pool = self._pool.take()
         if pool is not None:
-            pool.threads.shutdown(wait=False, cancel_futures=True)
+            pool.close()
         close = getattr(self._store, "close", None)
         if callable(close):
             close()
@@ -115,29 +113,21 @@ class VisitorLoader:
         entry = stored.entry()
         if entry is None:
             return None
-        saving = None
-        if self._pool.get().places.waiting < _SAVES_WAITING:
-            saving = self._begin(time.monotonic() + _SAVE_S, self._store.save, *entry, LIFE_S)
+        saving = self._begin(time.monotonic() + _SAVE_S, self._store.save, *entry, LIFE_S)
         if saving is None:
             self._failed(None, 0.0, 0.0)
         return saving
 
     def _begin(self, until: float, work: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
         """Do *work* in a thread when one is free; None if the breaker is open, or no thread is free in time."""
-        pool = self._pool.get()
-        if not pool.breaker.allow(time.monotonic()):
-            return None
-        future = in_turn(pool.places, lambda: pool.threads.submit(work, *arguments), until, time.monotonic)
-        if future is None:
-            pool.breaker.abandon()
-        return future
+        return self._pool.get().submit(until, work, *arguments)
 
     def _in_line(self, future: Future[Any]) -> bool:
         """Say whether *future* is late because others were before it, and not because of the store."""
-        return not future.done() and (not future.running() or self._pool.get().places.waiting > 0)
+        return self._pool.get().is_held_up(future)
 
     def _take(self, exchange: Exchange, value: bytes | None) -> None:
-        self._pool.get().breaker.success(time.monotonic())
+        self._pool.get().succeeded()
         _stored(exchange).load(value)
 
     def _missed(self, exchange: Exchange, error: Exception | None, began: float = 0.0, due: float = 0.0) -> None:
@@ -146,13 +136,9 @@ class VisitorLoader:
         self._failed(error, began, due)
 
     def _failed(self, error: Exception | None, began: float, due: float) -> None:
-        """Note that the store, future at *began*, did not answer; that it should have by *due*."""
+        """Note that the store did not answer a call that began at *began*, and should have by *due*."""
         if error is not None:
-            breaker, now = self._pool.get().breaker, time.monotonic()
-            if isinstance(error, TimeoutError) and now > due + LATE_S:
-                breaker.abandon()  # this process stood still: it could not have noticed an answer
-            else:
-                breaker.failure(now, began=began)
+            self._pool.get().failed(error, began, due)
         self._counts.add("visitor_store_failed")
         reason = "BREAKER_OPEN or no thread in time" if error is None else type(error).__name__
         self._throttle.log(logging.ERROR, "VISITOR_STORE", "the visitor store does not answer", error=reason)
@@ -162,11 +148,3 @@ def _stored(exchange: Exchange) -> StoredVisitor:
     stored = exchange.stored
     assert stored is not None, "made for every exchange where there is a visitor store"
     return stored
-
-
-class _Pool:
-    """One process's threads, breaker and places."""
-
-    def __init__(self) -> None:
-        self.threads = ThreadPoolExecutor(_THREADS, "flagmw-visitors")
-        self.breaker, self.places = Breaker(), Places(_THREADS)

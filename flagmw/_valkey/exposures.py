@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from flagmw._support.forksafe import PerProcess
-from flagmw._valkey.lookups import WAIT_MS, Away, Quick, _Memory
+from flagmw._valkey.lookups import WAIT_MS, Away, Memory, Quick
 from flagmw._valkey.url import Address
 
 
@@ -20,7 +20,7 @@ class ValkeySeen:
 
     def __init__(self, address: str | Address, *, wait_ms: int = WAIT_MS, memory: int = 50_000) -> None:
         self._server = Quick(address, wait_ms)
-        self._here = PerProcess(lambda: _Memory(memory, lambda _: 1))
+        self._memory = PerProcess(lambda: Memory(memory, lambda _key, _value: 1))
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float) -> bool:
         """Say whether this is the first time within *ttl_s* seconds, and remember that it was."""
@@ -28,11 +28,11 @@ class ValkeySeen:
             return True
         key = _digest(vendor, visitor, alias, variant)
         # In memory first, which also keeps two threads of this process from being the first.
-        if not self._here.get().add(key, b"", ttl_s):
+        if not self._memory.get().add(key, b"", ttl_s):
             return False
         name, ttl_ms = f"{self._server.prefix}seen:{key}", max(1, int(ttl_s * 1000))
         try:
-            return bool(self._server.ask(lambda client: client.set(name, b"1", nx=True, px=ttl_ms)))
+            return bool(self._server.ask(lambda client: client.set(name, b"1", nx=True, px=ttl_ms), writes=True))
         except Away:
             return True
 

@@ -1,7 +1,7 @@
 """Look-ups that requests make at a Valkey server.
 
-A request waits a few milliseconds for the answer and no longer. While the server is away it is not even asked, and the
-process's own memory answers instead, which is bounded.
+A request waits a few milliseconds for the answer and no longer. While the server is away no request waits for it: the
+process's own bounded memory answers instead.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache
 
+from flagmw._support.bounded_pool import BoundedPool
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import LATE_S, Breaker, Gate
 from flagmw._valkey.connection import connect
 from flagmw._valkey.url import Address, parse
 
@@ -26,8 +25,6 @@ T = TypeVar("T")
 
 WAIT_MS = 5
 _ANSWER_S = 1.0
-_THREADS = 4
-_WAITING = 16  # questions under way at once; one more is not asked
 
 
 class Away(Exception):
@@ -35,98 +32,104 @@ class Away(Exception):
 
 
 class Quick:
-    """Ask a server in another thread and wait a moment; what takes longer goes on unheard."""
+    """Ask a server in another thread and wait a few milliseconds; a call that takes longer goes on unheard."""
 
     def __init__(self, address: str | Address, wait_ms: int) -> None:
         self._address = parse(address) if isinstance(address, str) else address
         self.prefix, self._wait_s = self._address.prefix, wait_ms / 1000
-        self._here = PerProcess(lambda: _Crew(self._address))
+        self._process = PerProcess(lambda: _Client(self._address))
 
-    def ask(self, work: Callable[[Valkey], T]) -> T:
-        """Return what *work* does.
+    def ask(self, call: Callable[[Valkey], T], *, writes: bool = False) -> T:
+        """Return the result of *call*.
+
+        Args:
+            writes: the call is of use after the request's wait too, so it keeps its turn in the line.
 
         Raises:
             Away: there is no answer in time.
         """
-        crew, now = self._here.get(), time.monotonic()
-        if not crew.breaker.allow(now):
-            raise Away
-        if not crew.gate.enter():
-            crew.breaker.abandon()
-            raise Away
+        process, began = self._process.get(), time.monotonic()
+        due = began + self._wait_s
+        pool = process.pool
         try:
-            asked = crew.threads.submit(crew.do, work)
-        except RuntimeError:
-            crew.gate.leave()
-            raise Away from None  # closed, or the interpreter is on its way out
-        try:
-            answer: T = asked.result(self._wait_s)
+            future = pool.submit(due + _ANSWER_S if writes else due, call, process.client)
+            if future is None:
+                raise Away
+            answer: T = future.result(self._wait_s)
+        except Away:
+            raise
         except Exception as error:
-            # Late, refused or broken: to the request it is all the same.
-            ended = time.monotonic()
-            if isinstance(error, TimeoutError) and ended > now + self._wait_s + LATE_S:
-                crew.breaker.abandon()  # this process stood still: it could not have noticed an answer
+            # Late, refused or broken: all the same to the request.
+            waited = isinstance(error, TimeoutError) and future is not None and not future.running()
+            if waited and not writes and future is not None:
+                future.cancel()
+            if waited and pool.answered_since(began):
+                pool.gave_up()  # calls before this one took the time; the server answers
             else:
-                crew.breaker.failure(ended, began=now)
+                pool.failed(error, began, due)
             raise Away from None
-        crew.breaker.success(now)
+        pool.succeeded()
         return answer
 
     def close(self) -> None:
-        crew = self._here.get()
-        crew.threads.shutdown(wait=False, cancel_futures=True)
-        client: Any = crew.client
-        client.close()
+        """Let this process's threads end and close its connections; a later use starts anew."""
+        process = self._process.take()
+        if process is not None:
+            process.pool.close()
+            client: Any = process.client
+            client.close()
 
 
-class _Crew:
-    """What one process asks with."""
+class _Client:
+    """The connections and threads of one process."""
 
     def __init__(self, address: Address) -> None:
         self.client = connect(address, _ANSWER_S)
-        self.threads = ThreadPoolExecutor(_THREADS, "flagmw-valkey")
-        self.breaker, self.gate = Breaker(), Gate(_WAITING)
-
-    def do(self, work: Callable[[Valkey], T]) -> T:
-        try:
-            return work(self.client)
-        finally:
-            self.gate.leave()
+        self.pool = BoundedPool("flagmw-valkey")
 
 
-class _Memory:
-    """Values that expire, as many as there is room for."""
+class Memory:
+    """Values that expire, the latest used ones.
 
-    def __init__(self, room: float, size: Callable[[bytes], int]) -> None:
+    Args:
+        room: the sum of the sizes of all entries, at most.
+        size: the size of an entry, from its key and value.
+    """
+
+    def __init__(self, room: float, size: Callable[[str, bytes], int]) -> None:
         self._lock = threading.Lock()
         self._room, self._size = room, size
-        self._kept: LRUCache[str, tuple[float, bytes]] = LRUCache(room, getsizeof=lambda kept: size(kept[1]))
+        self._entries: LRUCache[str, tuple[float, int, bytes]] = LRUCache(room, getsizeof=lambda entry: entry[1])
 
     def add(self, key: str, value: bytes, ttl_s: float) -> bool:
         """Keep *value* unless there is one under *key*; return whether there was none."""
         with self._lock:
             if self._live(key) is not None:
                 return False
-            self._keep(key, value, ttl_s)
+            self._store(key, value, ttl_s)
             return True
 
     def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Keep *value* in place of what there is under *key*."""
         with self._lock:
-            self._keep(key, value, ttl_s)
+            self._store(key, value, ttl_s)
 
     def get(self, key: str) -> bytes | None:
+        """Return the value under *key*; None if there is none, or it has expired."""
         with self._lock:
             return self._live(key)
 
     def drop(self, key: str) -> None:
+        """Forget the value under *key*."""
         with self._lock:
-            self._kept.pop(key, None)
+            self._entries.pop(key, None)
 
     def _live(self, key: str) -> bytes | None:
-        until, value = self._kept.get(key, (0.0, b""))
+        until, _, value = self._entries.get(key, (0.0, 0, b""))
         return value if until > time.monotonic() else None
 
-    def _keep(self, key: str, value: bytes, ttl_s: float) -> None:
-        self._kept.pop(key, None)
-        if self._size(value) <= self._room:
-            self._kept[key] = time.monotonic() + ttl_s, value
+    def _store(self, key: str, value: bytes, ttl_s: float) -> None:
+        self._entries.pop(key, None)
+        size = self._size(key, value)
+        if size <= self._room:
+            self._entries[key] = time.monotonic() + ttl_s, size, value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flagmw._support.encryption import Clear, Seal, Unreadable
 from flagmw._support.forksafe import PerProcess
-from flagmw._valkey.lookups import WAIT_MS, Away, Quick, _Memory
+from flagmw._valkey.lookups import WAIT_MS, Away, Memory, Quick
 from flagmw._valkey.url import Address
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ValkeyVisitors:
         memory_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self._server, self._seal = Quick(address, wait_ms), seal or Clear()
-        self._here = PerProcess(lambda: _Memory(memory_bytes, lambda value: 200 + len(value)))
+        self._memory = PerProcess(lambda: Memory(memory_bytes, lambda key, value: 300 + len(key) + len(value)))
 
     def load(self, key: str) -> bytes | None:
         """Return what was saved last under *key*, None when there is nothing or it has expired.
@@ -42,7 +42,7 @@ class ValkeyVisitors:
         try:
             stored, left_ms = self._server.ask(lambda client: _get(client, name))
         except Away:
-            kept = self._here.get().get(name)
+            kept = self._memory.get().get(name)
             if kept is None:
                 raise  # nobody knows: that is not the same as a visitor who is new
             return kept
@@ -51,26 +51,27 @@ class ValkeyVisitors:
         except Unreadable:
             value = None
         if value is None:
-            self._here.get().drop(name)
+            self._memory.get().drop(name)
         else:
-            self._here.get().put(name, value, left_ms / 1000)
+            self._memory.get().put(name, value, left_ms / 1000)
         return value
 
     def save(self, key: str, value: bytes, ttl_s: float) -> bool:
         """Keep *value* for *ttl_s* seconds; return whether the server surely has it."""
         name, stored = self._name(key), self._seal.close(value)
-        self._here.get().put(name, value, ttl_s)
+        self._memory.get().put(name, value, ttl_s)
+        ttl_ms = max(1, int(ttl_s * 1000))
         try:
-            return bool(self._server.ask(lambda client: client.set(name, stored, px=max(1, int(ttl_s * 1000)))))
+            return bool(self._server.ask(lambda client: client.set(name, stored, px=ttl_ms), writes=True))
         except Away:
             return False
 
     def forget(self, key: str) -> bool:
         """Remove what is known under *key*; return whether the server surely has nothing."""
         name = self._name(key)
-        self._here.get().drop(name)
+        self._memory.get().drop(name)
         try:
-            self._server.ask(lambda client: client.delete(name))
+            self._server.ask(lambda client: client.delete(name), writes=True)
         except Away:
             return False
         return True

@@ -1,13 +1,13 @@
-"""The visitor store that an option names."""
+"""Choice of the visitor store from the option."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
+from flagmw._valkey.url import parse
 from flagmw._visitor_store.base import VisitorStore
 from flagmw._visitor_store.sqlite import SqliteVisitors
 from flagmw.exceptions import ConfigError
-from flagmw.outbox.location import parse
 
 
 def open_store(option: str | VisitorStore) -> VisitorStore:
@@ -27,7 +27,6 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
     from flagmw._support.encryption import seal_from_environment
     from flagmw._valkey.visitors import ValkeyVisitors
 
-    server = parse(option if "dir=" in option else f"{option}{'&' if parts.query else '?'}dir=/").server
-    assert server is not None
-    made: VisitorStore = ValkeyVisitors(server, seal=seal_from_environment(server.key_env))
-    return made
+    address = parse(option)
+    store: VisitorStore = ValkeyVisitors(address, seal=seal_from_environment(address.key_env))
+    return store

@@ -10,7 +10,7 @@ import pytest
 
 from flagmw._support.encryption import AesGcm
 from flagmw._support.secret import Secret
-from flagmw._valkey.lookups import Away
+from flagmw._valkey.lookups import Away, Memory
 from flagmw.outbox.valkey import ValkeySeen, ValkeyVisitors
 from tests.contracts.outbox.on_valkey import address, shared_server
 from tests.contracts.outbox.test_valkey_faults import free_port, serve, stopped  # noqa: F401 - a fixture
@@ -53,6 +53,26 @@ def test_many_threads_agree_on_one_first(closing):
     with ThreadPoolExecutor(16) as pool:
         firsts = list(pool.map(lambda _: seen.first("wt", "ann", "banner", "blue", 60), range(64)))
     assert sum(firsts) == 1
+
+
+def test_a_burst_is_answered_in_turn(closing):
+    """A hundred requests at once, far more than there are threads, all learn what the server knows."""
+    url = address()
+    mine, visitors = (closing(ValkeyVisitors(url, wait_ms=PATIENT_MS)) for _ in range(2))
+    assert mine.save("ann", b"state", 60)
+    with ThreadPoolExecutor(100) as pool:
+        loaded = list(pool.map(lambda _: visitors.load("ann"), range(200)))
+    assert loaded == [b"state"] * 200
+
+
+def test_memory_weighs_keys(closing):
+    """Long keys count against the room as values do."""
+    memory = Memory(1_000, lambda key, value: len(key) + len(value))
+    for number in range(10):
+        memory.put(f"{number}" * 200, b"v", 60)
+    assert [memory.get(f"{number}" * 200) for number in range(10)] == [None] * 6 + [b"v"] * 4
+    memory.put("k" * 2_000, b"v", 60)
+    assert memory.get("k" * 2_000) is None
 
 
 def test_names_of_visitors_are_not_shown_to_the_server(closing):

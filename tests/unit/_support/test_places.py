@@ -10,7 +10,7 @@ from concurrent.futures import wait as wait_for_all
 
 import pytest
 
-from flagmw._decide.places import Places, Turn, in_turn
+from flagmw._support.places import Places, Turn, in_turn
 
 
 class Line:
