@@ -178,7 +178,7 @@ class _Responder:
             if not isinstance(raw, list | tuple):
                 return False
             for name, value in raw:
-                if name not in _OF_NO_MATTER or (name == b"content-type" and value[:10].lower() == b"text/event"):
+                if name not in _NEUTRAL_FIELDS or (name == b"content-type" and value[:10].lower() == b"text/event"):
                     break
             else:
                 return True
@@ -222,9 +222,11 @@ class _Responder:
             return message
 
 
-_PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
-_OF_NO_MATTER = frozenset({b"content-type", b"content-length", b"set-cookie", b"location", b"date", b"server", b"etag"})
-_CACHES = frozenset({b"cache-control", b"vary", b"expires", b"surrogate-control", b"edge-control", b"x-accel-expires"})
+# The tables of `_web/response.py` as ASGI has headers: in bytes.
+_PRIVATE = tuple((name.encode(), value.encode()) for name, value in response_headers.PRIVATE_HEADERS)
+_NEUTRAL_FIELDS = frozenset(name.encode() for name in response_headers.NEUTRAL_FIELDS)
+_CACHE_FIELDS = frozenset(name.encode() for name in response_headers.CACHE_FIELDS)
+_CDN_SUFFIX = response_headers.CDN_SUFFIX.encode()
 
 
 def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies: bool) -> bool:
@@ -232,12 +234,12 @@ def _plain_answer(message: Message, raw: list[tuple[bytes, bytes]], adds_cookies
     if not 200 <= message["status"] < 600 or message["status"] == 304:
         return False
     for name, _ in raw:
-        if name in _OF_NO_MATTER and not (adds_cookies and name == b"set-cookie"):
+        if name in _NEUTRAL_FIELDS and not (adds_cookies and name == b"set-cookie"):
             continue
         name = name.lower()
         if adds_cookies and name == b"set-cookie":
             return False
-        if name in _CACHES or name.endswith(b"cdn-cache-control"):
+        if name in _CACHE_FIELDS or name.endswith(_CDN_SUFFIX):
             return False
     return True
 

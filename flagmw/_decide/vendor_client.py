@@ -16,7 +16,7 @@ from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.limits import LATE_S, Breaker, Deadline
 from flagmw._support.places import Places, Turn, hand_on
-from flagmw._support.waiting import ended
+from flagmw._support.waiting import task_done
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, DecisionNote, Flow, Visit, VisitorState
@@ -276,7 +276,7 @@ class VendorClient:
         pulse = pulse_of(loop)
         pulse.enter(loop)
         try:
-            await ended(call.future, deadline.left(started))
+            await task_done(call.future, deadline.left(started))
         except asyncio.CancelledError:
             if self._single_flight.leave(call) and not call.future.done():
                 self.breaker.abandon()

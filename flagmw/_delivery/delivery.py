@@ -148,9 +148,9 @@ class Delivery:
         stored = self._hand_over(recorder)
         if stored is None:
             return
-        from flagmw._support.waiting import settled
+        from flagmw._support.waiting import thread_done
 
-        if not await settled(stored, self._commit_wait_s()):
+        if not await thread_done(stored, self._commit_wait_s()):
             self._counts.add("commit_late", "", ErrorCode.COMMIT_LATE)
 
     def flush(self, timeout_s: float) -> bool:

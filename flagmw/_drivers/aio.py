@@ -1,25 +1,19 @@
-"""Run flows on an asyncio event loop: for ASGI."""
+"""Driver for asyncio event loops: ASGI."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
-from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_tasks import race
+from flagmw._drivers.options import DriverArguments, DriverOptions
 from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Deadline
-from flagmw._transports import base as transports
 from flagmw._transports import factory as transport_factory
 from flagmw._transports import http as wire_http
-from flagmw._transports import proxies as transports_proxies
 from flagmw._transports.attempt import Attempt
-from flagmw._transports.body import LIMITS, Limits
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
@@ -35,11 +29,7 @@ class AsyncDriver:
         max_connections: connections per event loop; more calls than that wait, within their deadlines.
         transport: "httptools", the default, or another name (`docs/transports.md`); an `httpx2.AsyncBaseTransport` or
             `httpx.AsyncBaseTransport`, which is never closed here.
-        trust_env: use the proxies that the environment names.
-        ca_file: trust these certificate authorities instead of the system's.
-        hedge_s: make a `hedge_safe` call once more when it has no answer after so many seconds; None never does.
-        hedge_budget: how often; a tenth of such calls when left out.
-        clock: the clock of the deadlines.
+        arguments: as in `DriverOptions`.
 
     Raises:
         ConfigError: an option is wrong, or the transport's package is not installed.
@@ -49,20 +39,13 @@ class AsyncDriver:
         self,
         *,
         max_connections: int = 64,
-        limits: Limits = LIMITS,
         transport: Any = None,
-        trust_env: bool = False,
-        ca_file: str | os.PathLike[str] | None = None,
-        hedge_s: float | None = None,
-        hedge_budget: Budget | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        **arguments: Unpack[DriverArguments],
     ) -> None:
-        self._max_connections, self._clock = max_connections, clock
-        self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
-        proxies = transports_proxies.environment_proxies(trust_env)
-        ca = transports.accept_ca_file(ca_file)
-        setup = transports.Setup(max_connections, limits, proxies, ca, clock)
-        make_transport = transport_factory.asynchronous(transport, setup)
+        options = DriverOptions(**arguments)
+        self._max_connections, self._clock = max_connections, options.clock
+        self._hedge_s, self._budget = options.hedge_s, options.hedge_budget
+        make_transport = transport_factory.asynchronous(transport, options.setup(max_connections))
         self._process = PerProcess(lambda: _Process(make_transport()), _Process.abandon)
 
     @property
@@ -154,7 +137,7 @@ class AsyncDriver:
 
 
 class _Loop:
-    """What belongs to one event loop. Keeps no reference to the loop while nobody waits."""
+    """The connections of one event loop. Keeps no reference to the loop while nobody waits."""
 
     def __init__(self, size: int, transport: transport_factory.AsyncTransport) -> None:
         self.transport = transport

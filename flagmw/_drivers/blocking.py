@@ -1,24 +1,18 @@
-"""Run flows in threads: for WSGI, for scripts and for delivery."""
+"""Driver for threads: WSGI, scripts and delivery."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Unpack
 
-from flagmw._drivers.hedge import Budget
 from flagmw._drivers.hedge_threads import Race
+from flagmw._drivers.options import DriverArguments, DriverOptions
 from flagmw._support.daemon_threads import Workers
 from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Deadline
-from flagmw._transports import base as transports
 from flagmw._transports import factory as transport_factory
 from flagmw._transports import http as wire_http
-from flagmw._transports import proxies as transports_proxies
 from flagmw._transports.attempt import Attempt
-from flagmw._transports.body import LIMITS, Limits
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
@@ -33,11 +27,7 @@ class BlockingDriver:
         pool_size: threads of `submit`, and idle connections that are kept.
         transport: "httptools", the default, or another name of `docs/transports.md`; or an `httpx2.BaseTransport` or
             `httpx.BaseTransport`, which is never closed here.
-        trust_env: use the proxies that the environment names.
-        ca_file: trust these certificate authorities instead of the system's.
-        hedge_s: make a `hedge_safe` call once more when it has no answer after so many seconds; None never does.
-        hedge_budget: how often; a tenth of such calls when left out.
-        clock: the clock of the deadlines.
+        arguments: as in `DriverOptions`.
 
     Raises:
         ConfigError: an option is wrong, or the transport's package is not installed.
@@ -47,19 +37,13 @@ class BlockingDriver:
         self,
         *,
         pool_size: int = 8,
-        limits: Limits = LIMITS,
         transport: Any = None,
-        trust_env: bool = False,
-        ca_file: str | os.PathLike[str] | None = None,
-        hedge_s: float | None = None,
-        hedge_budget: Budget | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        **arguments: Unpack[DriverArguments],
     ) -> None:
-        self._clock = clock
-        self._hedge_s, self._budget = hedge_s, hedge_budget or Budget()
-        proxies = transports_proxies.environment_proxies(trust_env)
-        ca = transports.accept_ca_file(ca_file)
-        make_transport = transport_factory.blocking(transport, transports.Setup(pool_size, limits, proxies, ca, clock))
+        options = DriverOptions(**arguments)
+        self._clock = options.clock
+        self._hedge_s, self._budget = options.hedge_s, options.hedge_budget
+        make_transport = transport_factory.blocking(transport, options.setup(pool_size))
         self._process = PerProcess(
             lambda: _Process(pool_size, make_transport()), lambda inherited: inherited.transport.abandon()
         )
@@ -142,7 +126,7 @@ class BlockingDriver:
 
 
 class _Process:
-    """What belongs to one process: its threads, and what its calls go through."""
+    """The threads and the transport of one process."""
 
     def __init__(self, size: int, transport: transport_factory.Transport) -> None:
         self.transport = transport

@@ -1,7 +1,8 @@
-"""Waiting on an event loop for what another thread does: all that is done together wakes the loop once.
+"""Waits on an event loop for futures of threads and of the loop.
 
 `asyncio.wrap_future` writes to the loop's socket for each future. Every such write lets the loop's thread run, for one
-answer, while the thread that has more of them waits for its turn.
+result, while the thread that has more of them waits for its turn. A `LoopWaker` wakes the loop once for all results
+that come together.
 """
 
 from __future__ import annotations
@@ -15,72 +16,84 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Bell:
-    """The waits of one loop. `ring` may be called in any thread, all else in the loop's."""
+class LoopWaker:
+    """The waits of one loop. `wake` may be called in any thread, all else in the loop's."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._over: deque[asyncio.Future[bool]] = deque()
-        self._rung = False
+        self._done: deque[asyncio.Future[bool]] = deque()
+        self._scheduled = False
 
-    def ring(self, waiter: asyncio.Future[bool]) -> None:
-        """Say that what *waiter* waits for is done."""
-        self._over.append(waiter)
-        if self._rung:
+    def wake(self, waiter: asyncio.Future[bool]) -> None:
+        """End the wait of *waiter* in the loop's next round."""
+        self._done.append(waiter)
+        if self._scheduled:
             return
-        self._rung = True
+        self._scheduled = True
         try:
-            self.loop.call_soon_threadsafe(self._answer)
+            self.loop.call_soon_threadsafe(self._end_waits)
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more
 
-    def _answer(self) -> None:
-        # Before the waiters: who comes after this rings again.
-        self._rung = False
-        while self._over:
-            _end(self._over.popleft(), True)
+    def _end_waits(self) -> None:
+        # Before the waits end: a later `wake` schedules another round.
+        self._scheduled = False
+        while self._done:
+            _finish(self._done.popleft(), True)
 
 
-_here = threading.local()
+class _LoopThread(threading.local):
+    """The waker of the event loop that runs in this thread."""
+
+    waker: LoopWaker | None = None
 
 
-async def settled(future: Future[Any], timeout_s: float) -> bool:
-    """Wait until *future* is done, whatever its result; return whether it is, after *timeout_s* seconds at most."""
+_loop_thread = _LoopThread()
+
+
+async def thread_done(future: Future[Any], timeout_s: float) -> bool:
+    """Wait until a thread has finished *future*, whatever its result.
+
+    Returns:
+        Whether it is finished, after *timeout_s* seconds at most.
+    """
     if future.done():
         return True
     from asyncio import get_running_loop  # `import flagmw` does not load it
 
     loop = get_running_loop()
-    bell = getattr(_here, "bell", None)
-    if bell is None or bell.loop is not loop:
-        bell = _here.bell = Bell(loop)
+    waker = _loop_thread.waker
+    if waker is None or waker.loop is not loop:
+        waker = _loop_thread.waker = LoopWaker(loop)
     waiter: asyncio.Future[bool] = loop.create_future()
-    future.add_done_callback(lambda _: bell.ring(waiter))
-    late = loop.call_later(timeout_s, _end, waiter, False)
+    future.add_done_callback(lambda _: waker.wake(waiter))
+    timer = loop.call_later(timeout_s, _finish, waiter, False)
     try:
         return await waiter
     finally:
-        late.cancel()
+        timer.cancel()
 
 
-def _end(waiter: asyncio.Future[bool], done: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(done)
+async def task_done(future: asyncio.Future[Any], timeout_s: float) -> None:
+    """Wait until *future* of this loop is finished, *timeout_s* seconds at most.
 
-
-async def ended(future: Any, seconds: float) -> None:
-    """Wait until *future* ends, so many seconds at most; `asyncio.wait` does more than one future needs."""
+    `asyncio.wait` does more than one future needs.
+    """
     loop = future.get_loop()
-    waiter = loop.create_future()
+    waiter: asyncio.Future[bool] = loop.create_future()
 
-    def wake(*_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
+    def wake(_: object = None) -> None:
+        _finish(waiter, True)
 
-    timer = loop.call_later(seconds, wake)
+    timer = loop.call_later(timeout_s, wake)
     future.add_done_callback(wake)
     try:
         await waiter
     finally:
         timer.cancel()
         future.remove_done_callback(wake)
+
+
+def _finish(waiter: asyncio.Future[bool], done: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(done)

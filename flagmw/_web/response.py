@@ -14,6 +14,14 @@ Header = tuple[str, str]
 _DIRECTIVE = re.compile(r'([^\s=,;"]+)(?:\s*=\s*("(?:[^"\\]|\\.)*+"|[^\s,"]*))?')
 # Fields that speak to shared caches alone and outweigh Cache-Control there (RFC 9213 and its forerunners).
 _SHARED_FIELDS = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
+# The end of the names of CDNs' own fields (RFC 9213).
+CDN_SUFFIX = "cdn-cache-control"
+# Fields that say something to caches.
+CACHE_FIELDS = frozenset({"cache-control", "vary", "expires", *_SHARED_FIELDS})
+# Fields of most responses that say nothing to caches.
+NEUTRAL_FIELDS = frozenset({"content-type", "content-length", "set-cookie", "location", "date", "server", "etag"})
+# What is added to a response for which flags were read, where the application says nothing to caches.
+PRIVATE_HEADERS: Sequence[Header] = (("cache-control", "private"), ("vary", "Cookie"))
 
 
 def edit(
@@ -31,7 +39,7 @@ def edit(
         return None
     if touched and not no_store and _says_nothing_of_caches(headers):
         # The common case, without taking everything apart.
-        return [*headers, ("cache-control", "private"), ("vary", "Cookie"), *_added(headers, cookies)]
+        return [*headers, *PRIVATE_HEADERS, *_added(headers, cookies)]
     if not touched and not no_store and shared_cacheable(headers):
         return None
     edited = [
@@ -54,19 +62,16 @@ def _added(headers: Sequence[Header], cookies: Sequence[str]) -> list[Header]:
     return [("set-cookie", cookie) for cookie in cookies if _cookie_name(cookie) not in taken]
 
 
-# Of no matter to caches, as the frameworks spell them.
-_OF_NO_MATTER = frozenset(
-    {"Content-Type", "Content-Length", "Set-Cookie", "content-type", "content-length", "set-cookie"}
-)
-_CACHES = frozenset({"cache-control", "vary", "expires", *_SHARED_FIELDS})
+# In both spellings of frameworks.
+_NEUTRAL_NAMES = NEUTRAL_FIELDS | {name.title() for name in NEUTRAL_FIELDS}
 
 
 def _says_nothing_of_caches(headers: Sequence[Header]) -> bool:
     for name, _ in headers:
-        if name in _OF_NO_MATTER:
+        if name in _NEUTRAL_NAMES:
             continue
         name = name.lower()
-        if name in _CACHES or name.endswith("cdn-cache-control"):
+        if name in CACHE_FIELDS or name.endswith(CDN_SUFFIX):
             return False
     return True
 
@@ -97,7 +102,7 @@ def shared_cacheable(headers: Sequence[Header]) -> bool:
 def _invites(name: str, value: str) -> bool:
     """Say whether a field tells shared caches, over the head of Cache-Control, that they may store the response."""
     name = name.lower()
-    if name not in _SHARED_FIELDS and not name.endswith("cdn-cache-control"):
+    if name not in _SHARED_FIELDS and not name.endswith(CDN_SUFFIX):
         return False
     if name == "x-accel-expires":
         return value.strip() != "0"

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from flagmw._support.waiting import settled
+from flagmw._support.waiting import thread_done
 
 
 def in_thread(work) -> threading.Thread:
@@ -20,7 +20,7 @@ def in_thread(work) -> threading.Thread:
 async def test_what_is_done_together_wakes_the_loop_once(monkeypatch):
     """All waits end, and the other thread has reached for the loop once."""
     loop, futures, calls = asyncio.get_running_loop(), [Future() for _ in range(50)], []
-    waits = [asyncio.ensure_future(settled(future, 10)) for future in futures]
+    waits = [asyncio.ensure_future(thread_done(future, 10)) for future in futures]
     await asyncio.sleep(0)
     call = loop.call_soon_threadsafe
     monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *what: calls.append(what) or call(*what))
@@ -35,22 +35,22 @@ async def test_failures_and_ends_of_long_ago_are_ends():
     failed, over = Future(), Future()
     failed.set_exception(ValueError())
     over.set_result(1)
-    assert await settled(failed, 0) and await settled(over, 0)
+    assert await thread_done(failed, 0) and await thread_done(over, 0)
 
 
 async def test_a_wait_is_bounded_and_what_comes_later_is_no_harm():
     """The wait ends after the time it has; the future is left to others and may be done afterwards."""
     future = Future()
-    assert not await settled(future, 0.01)
+    assert not await thread_done(future, 0.01)
     future.set_result(1)
     await asyncio.sleep(0)
-    assert await settled(future, 0.01)
+    assert await thread_done(future, 0.01)
 
 
 async def test_whoever_is_cancelled_takes_nobody_along():
     """A wait that is cancelled neither ends the future nor the other waits for it."""
     future = Future()
-    one, other = (asyncio.ensure_future(settled(future, 10)) for _ in range(2))
+    one, other = (asyncio.ensure_future(thread_done(future, 10)) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -64,7 +64,7 @@ def test_a_loop_that_is_gone_is_no_harm():
     future, later = Future(), Future()
 
     async def leave() -> None:
-        asyncio.ensure_future(settled(future, 10))  # noqa: RUF006 - cancelled with the loop
+        asyncio.ensure_future(thread_done(future, 10))  # noqa: RUF006 - cancelled with the loop
         await asyncio.sleep(0)
 
     asyncio.run(leave())
@@ -72,6 +72,6 @@ def test_a_loop_that_is_gone_is_no_harm():
 
     async def wait() -> bool:
         in_thread(lambda: later.set_result(1))
-        return await settled(later, 10)
+        return await thread_done(later, 10)
 
     assert asyncio.run(wait())
