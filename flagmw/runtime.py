@@ -21,7 +21,7 @@ from flagmw._exchange.exchange import Context, Exchange
 from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Report
 from flagmw._shadow.shadow import Shadow
-from flagmw._support.counters import Counts, Label
+from flagmw._support.counters import Counters, Label
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
@@ -71,7 +71,7 @@ class Flagmw:
     def _init(self, config: Config) -> None:
         self.config = config
         serving = config.serving()
-        self._counts = Counts()
+        self._counts = Counters()
         self._throttle = Throttle(logger)
         self._context = context = Context(serving, self._counts, self._throttle, time.time)
         context.exposures = open_exposures(config.outbox) or context.exposures

@@ -11,7 +11,7 @@ from typing import Any
 from flagmw._exchange.exchange import Exchange
 from flagmw._exchange.stored_visitor import LoadStage, StoredVisitor
 from flagmw._support.bounded_pool import BoundedPool
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
@@ -31,7 +31,7 @@ class VisitorLoader:
     While the store is failing, visitors are treated as new and nothing is saved.
     """
 
-    def __init__(self, store: VisitorStore, counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, store: VisitorStore, counts: Counters, throttle: Throttle) -> None:
         self._store, self._counts, self._throttle = store, counts, throttle
         self._pool = PerProcess(lambda: BoundedPool("flagmw-visitors"))
 

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.forksafe import Lock
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
@@ -21,7 +21,7 @@ _MOST = 10_000
 class BusinessKeys:
     """Check keys in the outbox, and in this process's memory what the outbox cannot check."""
 
-    def __init__(self, counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, counts: Counters, throttle: Throttle) -> None:
         self._counts, self._throttle = counts, throttle
         self._lock = Lock()
         self._known: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()

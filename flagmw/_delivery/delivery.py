@@ -16,7 +16,7 @@ from flagmw._delivery.linger import close_when_idle
 from flagmw._delivery.process import DeliveryProcess
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.recorder import EventRecorder
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.forksafe import OncePerProcess, PerProcess
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
@@ -50,7 +50,7 @@ REST_S = 0.25
 class Delivery:
     """Store events and have them delivered. Opens and starts nothing before the first use, anew in each process."""
 
-    def __init__(self, config: Config, counts: Counts, throttle: Throttle) -> None:
+    def __init__(self, config: Config, counts: Counters, throttle: Throttle) -> None:
         self._config, self._counts, self._throttle = config, counts, throttle
         self._drivers = _drivers(config)
         self._process = PerProcess(self._start_process)

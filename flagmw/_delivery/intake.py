@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from flagmw._delivery.process import DeliveryProcess
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
@@ -26,7 +26,7 @@ class Intake:
         renew: returns a new outbox and worker after the store was closed.
     """
 
-    def __init__(self, counts: Counts, throttle: Throttle, renew: Callable[[], DeliveryProcess]) -> None:
+    def __init__(self, counts: Counters, throttle: Throttle, renew: Callable[[], DeliveryProcess]) -> None:
         self._counts, self._throttle, self._renew = counts, throttle, renew
         self.ending = self.ended = False
 

@@ -12,8 +12,8 @@ from flagmw._exchange.incoming_cookies import CookieReader
 from flagmw._exchange.known import KnownVisitors
 from flagmw._exchange.memory_shares import MemoryShares
 from flagmw._exchange.remembered import Key, RememberedDecision, ReuseKey, memory
-from flagmw._support.cache import Generations
-from flagmw._support.counters import Counts
+from flagmw._support.cache import TwoGenerationCache
+from flagmw._support.counters import Counters
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
@@ -27,7 +27,7 @@ class Refreshed:
     """Remember when a cookie with this very value was last sent, to send it again only once a day."""
 
     def __init__(self, size: int = 50_000) -> None:
-        self._sent: Generations[int, float] = Generations(size, lambda _: 1)
+        self._sent: TwoGenerationCache[int, float] = TwoGenerationCache(size, lambda _: 1)
 
     def due(self, name: str, value: str, now: float, life_s: int) -> bool:
         """Say whether it is time to send the cookie again; one that lives but hours is sent at half its life."""
@@ -59,7 +59,7 @@ class Context:
     """
 
     config: Config
-    counts: Counts
+    counts: Counters
     throttle: Throttle
     clock: Callable[[], float]
     open_sink: Callable[[], EventSink] | None = None
@@ -70,7 +70,7 @@ class Context:
     exposures: ReportedExposures = field(init=False)
     known_visitors: KnownVisitors | None = field(init=False)
     cookie_reader: CookieReader = field(init=False)
-    memory: Generations[Key, RememberedDecision] = field(init=False)
+    memory: TwoGenerationCache[Key, RememberedDecision] = field(init=False)
     traits: tuple[VendorTraits, ...] = field(init=False)
     reuse_keys: tuple[ReuseKey | None, ...] = field(init=False)
     reports_reads: bool = field(init=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
@@ -26,7 +26,7 @@ class MemoryExposures:
 
     def __init__(self, size: int = 100_000) -> None:
         self._lock = Lock()
-        self._until: Generations[int, float] = Generations(size, lambda _: 1)
+        self._until: TwoGenerationCache[int, float] = TwoGenerationCache(size, lambda _: 1)
 
     def first(self, vendor: str, visitor: str, alias: str, variant: str, ttl_s: float, now: float) -> bool:
         # A hash takes a tenth of the room; of two that collide in 100,000, one report in 10^14 is missed.

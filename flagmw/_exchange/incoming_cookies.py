@@ -11,7 +11,7 @@ from flagmw._cookies import header as cookie_header
 from flagmw._cookies.own import DECISION, RULE
 from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.remembered import Key, RememberedDecision
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw.codes import ErrorCode
 from flagmw.types import Variant, VisitorState
 from flagmw.vendors.base import Vendor
@@ -111,7 +111,9 @@ class CookieReader:
 
     def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
         self._rules = [*(vendor.cookies for vendor in vendors), RULE]
-        self._cache: Generations[str, IncomingCookies] = Generations(memory_bytes, lambda incoming: incoming.size)
+        self._cache: TwoGenerationCache[str, IncomingCookies] = TwoGenerationCache(
+            memory_bytes, lambda incoming: incoming.size
+        )
         self._nothing = IncomingCookies([VisitorState() for _ in vendors], {}, 0, [])
 
     def __call__(self, headers: Sequence[str]) -> IncomingCookies:

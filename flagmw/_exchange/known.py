@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw.types import VisitorState
 from flagmw.vendors.base import VendorTraits
 
@@ -19,7 +19,7 @@ class KnownVisitors:
 
     def __init__(self, traits: Sequence[VendorTraits], size: int) -> None:
         self._traits = traits
-        self._seen: Generations[int, int] = Generations(size, lambda _: 1)
+        self._seen: TwoGenerationCache[int, int] = TwoGenerationCache(size, lambda _: 1)
 
     def note(self, place: int, cookies: Mapping[str, str]) -> None:
         """Remember a visitor with these *cookies*, for whom the vendor has answered."""

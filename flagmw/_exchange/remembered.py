@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import EMPTY, CookieChange, Decision, Factor, Scalar, Variant, VisitorState
 from flagmw.vendors.base import Vendor, VendorTraits
@@ -138,9 +138,9 @@ class ReuseKey:
         return (self._place, digest), bool(identity) or (user_id is not None and self._identity is not None)
 
 
-def memory(max_bytes: int) -> Generations[Key, RememberedDecision]:
+def memory(max_bytes: int) -> TwoGenerationCache[Key, RememberedDecision]:
     """Return a memory of the decisions used last; *max_bytes* is an estimate."""
-    return Generations(max_bytes, RememberedDecision.weigh)
+    return TwoGenerationCache(max_bytes, RememberedDecision.weigh)
 
 
 def pack(parts: Sequence[tuple[bytes, RememberedDecision] | None]) -> str:

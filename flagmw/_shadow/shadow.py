@@ -18,7 +18,7 @@ from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Document, Outcome, Report
 from flagmw._shadow.report_file import write
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw._support.forksafe import Lock, PerProcess
 from flagmw._support.limits import Deadline, Gate
 from flagmw._web.consent import Consent
@@ -70,7 +70,7 @@ class Shadow:
         self._rules = [vendor.cookies for vendor in vendors]
         self._context, self._deadline_s, self._path = context, deadline_s, path
         self._lock = Lock()
-        self._jars: Generations[int, Sequence[Jar]] = Generations(
+        self._jars: TwoGenerationCache[int, Sequence[Jar]] = TwoGenerationCache(
             context.shares.shadows, lambda jars: 200 + sum(map(weight_of, jars))
         )
         self._process = PerProcess(self._start_process, self._leave_parent)

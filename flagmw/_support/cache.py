@@ -11,7 +11,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Generations(Generic[K, V]):
+class TwoGenerationCache(Generic[K, V]):
     """Keep what was used lately, in two generations of half the room each.
 
     What is put or found moves to the young generation; when that is full, the old one is forgotten and the young one

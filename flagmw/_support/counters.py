@@ -12,7 +12,7 @@ from flagmw._support.forksafe import Lock
 Label: TypeAlias = tuple[str, str, str]
 
 
-class Tally:
+class TickCounter:
     """One counter that costs a request next to nothing: no lock is held to count."""
 
     def __init__(self) -> None:
@@ -29,18 +29,18 @@ class Tally:
             return next(self._numbers) - looked
 
 
-class Counts:
+class Counters:
     """Counters by (what, vendor, code). Vendors are those configured and codes are enum members: the set is closed."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: Counter[Label] = Counter()
-        self._tallies: dict[Label, Tally] = {}
+        self._tallies: dict[Label, TickCounter] = {}
 
     def tally(self, what: str) -> Callable[[], int]:
         """Return what adds one to the counter *what*, for those that every request adds to."""
         with self._lock:
-            return self._tallies.setdefault((what, "", ""), Tally()).tick
+            return self._tallies.setdefault((what, "", ""), TickCounter()).tick
 
     def add(self, what: str, vendor: str = "", code: str = "", n: int = 1) -> None:
         with self._lock:

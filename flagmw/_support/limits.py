@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 from flagmw._support.forksafe import Lock
 
 LATE_S = 0.1
@@ -276,7 +276,7 @@ class PerMinute:
     def __init__(self, limit: int, size: int = 10_000) -> None:
         self._limit = limit
         self._lock = Lock()
-        self._seen: Generations[Hashable, tuple[float, int]] = Generations(size, lambda _: 1)
+        self._seen: TwoGenerationCache[Hashable, tuple[float, int]] = TwoGenerationCache(size, lambda _: 1)
 
     def take(self, key: Hashable, now: float) -> bool:
         """Count one more for *key*; return whether it is within the limit of its minute."""

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.log import Throttle
 from flagmw._support.secret import Secret
 from flagmw.vendors.webtrends.refused import RecentlyRefused
@@ -53,7 +53,7 @@ def test_throttle_and_a_clock_that_goes_back() -> None:
 
 def test_counts() -> None:
     """Counters add up by what, vendor and code; a snapshot does not move."""
-    counts = Counts()
+    counts = Counters()
     counts.add("a", "v1", "X")
     counts.add("a", "v2", "X", 2)
     counts.add("a", "v2", "Y")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 
 
 class RecentlyRefused:
@@ -12,7 +12,7 @@ class RecentlyRefused:
 
     def __init__(self, ttl_s: float, size: int = 10_000) -> None:
         self._ttl_s = ttl_s
-        self._until: Generations[int, float] = Generations(size, lambda _: 1)
+        self._until: TwoGenerationCache[int, float] = TwoGenerationCache(size, lambda _: 1)
 
     def add(self, cookies: Mapping[str, str], now: float) -> None:
         """Remember *cookies* from *now* on."""

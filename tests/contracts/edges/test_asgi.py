@@ -28,7 +28,7 @@ from starlette.requests import HTTPConnection
 from flagmw import Flags, Static, Visit, current
 from flagmw._decide.vendor_client import VendorClient
 from flagmw._exchange.context import Context
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw.asgi import FlagsMiddleware, flags_from
@@ -465,7 +465,7 @@ async def test_A10_cancel_while_waiting_for_a_slot() -> None:
     """The one probe of a failing vendor, cancelled before it began, gives its turn to the next."""
     with RawVendor() as silent:
         config = build({"vendors": [webtrends(silent.url)], "max_in_flight": 1})
-        context = Context(config, Counts(), Throttle(logging.getLogger("flagmw")), time.time)
+        context = Context(config, Counters(), Throttle(logging.getLogger("flagmw")), time.time)
         lane = VendorClient(config.vendors[0], context)
 
         def ask() -> asyncio.Task[Any]:

@@ -18,7 +18,7 @@ from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exchange import Exchange, failed
 from flagmw._exchange.outgoing_cookies import COOKIE_HEADER_MAX, COOKIES_MAX
 from flagmw._exchange.visitor import RequestVisitor
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config import build
@@ -59,7 +59,7 @@ class Bench:
     """A configuration, and exchanges of visitors with given cookies."""
 
     def __init__(self, *vendors: Vendor, **options: Any) -> None:
-        self.counts = Counts()
+        self.counts = Counters()
         self.vendors = vendors or (account(),)
         self.now = NOW
         self.context = Context(

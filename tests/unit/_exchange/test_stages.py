@@ -15,7 +15,7 @@ from flagmw._exchange.context import Context
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exchange import Exchange, Stage, failed
 from flagmw._exchange.visitor import RequestVisitor
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode, Reason
 from flagmw.config import build
@@ -28,7 +28,7 @@ NOW = 1_800_000_000.0
 def make_exchange(**options: Any) -> Exchange:
     vendors = [FakeVendor({"a": "b"}, name=name, exposure="read") for name in ("one", "two")]
     context = Context(
-        build({"vendors": vendors, **options}), Counts(), Throttle(logging.getLogger("test")), lambda: NOW
+        build({"vendors": vendors, **options}), Counters(), Throttle(logging.getLogger("test")), lambda: NOW
     )
     return Exchange(context, RequestVisitor(context, Visit(url="https://shop.test/", now=NOW), [VisitorState()] * 2))
 

@@ -7,12 +7,12 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagmw._support.cache import Generations
+from flagmw._support.cache import TwoGenerationCache
 
 
 def test_what_is_used_stays() -> None:
     """One key that is looked at now and then outlives thousands that are not."""
-    kept: Generations[int, str] = Generations(100, lambda _: 1)
+    kept: TwoGenerationCache[int, str] = TwoGenerationCache(100, lambda _: 1)
     kept.put(-1, "used")
     for n in range(5_000):
         kept.put(n, "once")
@@ -24,7 +24,7 @@ def test_what_is_used_stays() -> None:
 
 def test_the_same_key_again_takes_no_more_room() -> None:
     """A value that is replaced a thousand times pushes nobody out."""
-    kept: Generations[str, int] = Generations(20, lambda _: 1)
+    kept: TwoGenerationCache[str, int] = TwoGenerationCache(20, lambda _: 1)
     kept.put("other", 0)
     for n in range(1_000):
         kept.put("same", n)
@@ -33,7 +33,7 @@ def test_the_same_key_again_takes_no_more_room() -> None:
 
 
 def test_too_large_for_half_is_not_kept() -> None:
-    kept: Generations[str, bytes] = Generations(100, len)
+    kept: TwoGenerationCache[str, bytes] = TwoGenerationCache(100, len)
     kept.put("small", b"x" * 10)
     kept.put("large", b"x" * 51)
     assert kept.get("large") is None
@@ -43,7 +43,7 @@ def test_too_large_for_half_is_not_kept() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 60)), max_size=200))
 def test_never_over_its_room(puts: list[tuple[int, int]]) -> None:
     """Whatever is put in, each generation stays within its half, and the latest that fits is found."""
-    kept: Generations[int, int] = Generations(100, lambda weight: weight)
+    kept: TwoGenerationCache[int, int] = TwoGenerationCache(100, lambda weight: weight)
     for key, weight in puts:
         kept.put(key, weight)
         assert sum(kept._young.values()) == kept._weight <= 50
@@ -54,7 +54,7 @@ def test_never_over_its_room(puts: list[tuple[int, int]]) -> None:
 
 def test_from_many_threads() -> None:
     """Threads that put and get at once neither fail nor find what belongs to another key."""
-    kept: Generations[int, int] = Generations(200, lambda _: 1)
+    kept: TwoGenerationCache[int, int] = TwoGenerationCache(200, lambda _: 1)
     wrong: list[int] = []
 
     def work(first: int) -> None:

@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Callable
 
-from flagmw._support.counters import Counts
+from flagmw._support.counters import Counters
 from flagmw._support.forksafe import Lock, OncePerProcess, PerProcess
 
 
 def test_a_forked_child_finds_locks_free() -> None:
     """A lock that another thread held at the fork is free in the child, and still held in the parent."""
-    lock, counts = Lock(), Counts()
+    lock, counts = Lock(), Counters()
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
