@@ -16,25 +16,25 @@ _SEALED = b"\x01"  # no JSON begins with it
 _ID_BYTES, _NONCE_BYTES, _KEY_BYTES = 4, 12, 32
 
 
-class Seal(Protocol):
-    """How a store writes what it must not show."""
+class Cipher(Protocol):
+    """Encryption of the bodies that a store writes."""
 
-    def close(self, body: bytes) -> bytes: ...
+    def encrypt(self, body: bytes) -> bytes: ...
 
-    def open(self, stored: bytes) -> bytes:
-        """Raises: Unreadable: it was sealed with another key."""
+    def decrypt(self, stored: bytes) -> bytes:
+        """Raises: Unreadable: it was encrypted with another key, or is damaged."""
 
     def digest(self, text: str) -> bytes:
         """Return a hash that tells equal texts and nothing more."""
 
 
-class Clear:
+class PlainText:
     """No encryption: bodies are stored as they are."""
 
-    def close(self, body: bytes) -> bytes:
+    def encrypt(self, body: bytes) -> bytes:
         return body
 
-    def open(self, stored: bytes) -> bytes:
+    def decrypt(self, stored: bytes) -> bytes:
         if stored.startswith(_SEALED):
             raise Unreadable("sealed, and no key is configured")
         return stored
@@ -44,7 +44,7 @@ class Clear:
 
 
 class AesGcm:
-    """AES-256-GCM (NIST SP 800-38D) with a random nonce per event. The first key seals, all of them open.
+    """AES-256-GCM (NIST SP 800-38D) with a random nonce per event. The first key encrypts, all of them decrypt.
 
     Raises:
         ConfigError: a key is no key, or the package `cryptography` is missing.
@@ -62,12 +62,12 @@ class AesGcm:
         self._first = _id(raw[0])
         self._digest_key = Secret(base64.b64encode(hashlib.blake2b(raw[0], person=b"flagmw digest").digest()).decode())
 
-    def close(self, body: bytes) -> bytes:
+    def encrypt(self, body: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
         head = _SEALED + self._first
         return head + nonce + self._ciphers[self._first].encrypt(nonce, body, head)
 
-    def open(self, stored: bytes) -> bytes:
+    def decrypt(self, stored: bytes) -> bytes:
         if not stored.startswith(_SEALED):
             return stored
         from cryptography.exceptions import InvalidTag
@@ -86,14 +86,14 @@ class AesGcm:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=key).digest()
 
 
-def seal_from_environment(variable: str | None) -> Seal:
-    """Return the seal whose keys, base64 or hex and newest first, *variable* holds, separated by commas.
+def cipher_from_environment(variable: str | None) -> Cipher:
+    """Return the cipher whose keys, base64 or hex and newest first, *variable* holds, separated by commas.
 
     Raises:
         ConfigError: the variable is not set, or what it holds is no key; the text quotes nothing of it.
     """
     if variable is None:
-        return Clear()
+        return PlainText()
     value = os.environ.get(variable, "")
     keys = [Secret(part.strip()) for part in value.split(",") if part.strip()]
     if not keys:

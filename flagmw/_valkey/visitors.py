@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flagmw._support.encryption import Clear, Seal, Unreadable
+from flagmw._support.encryption import Cipher, PlainText, Unreadable
 from flagmw._support.forksafe import PerProcess
 from flagmw._valkey.lookups import WAIT_MS, Away, Memory, Quick
 from flagmw._valkey.url import Address
@@ -26,10 +26,10 @@ class ValkeyVisitors:
         address: str | Address,
         *,
         wait_ms: int = WAIT_MS,
-        seal: Seal | None = None,
+        seal: Cipher | None = None,
         memory_bytes: int = 16 * 1024 * 1024,
     ) -> None:
-        self._server, self._seal = Quick(address, wait_ms), seal or Clear()
+        self._server, self._seal = Quick(address, wait_ms), seal or PlainText()
         self._memory = PerProcess(lambda: Memory(memory_bytes, lambda key, value: 300 + len(key) + len(value)))
 
     def load(self, key: str) -> bytes | None:
@@ -47,7 +47,7 @@ class ValkeyVisitors:
                 raise  # nobody knows: that is not the same as a visitor who is new
             return kept
         try:
-            value = None if stored is None else self._seal.open(stored)
+            value = None if stored is None else self._seal.decrypt(stored)
         except Unreadable:
             value = None
         if value is None:
@@ -58,7 +58,7 @@ class ValkeyVisitors:
 
     def save(self, key: str, value: bytes, ttl_s: float) -> bool:
         """Keep *value* for *ttl_s* seconds; return whether the server surely has it."""
-        name, stored = self._name(key), self._seal.close(value)
+        name, stored = self._name(key), self._seal.encrypt(value)
         self._memory.get().put(name, value, ttl_s)
         ttl_ms = max(1, int(ttl_s * 1000))
         try:

@@ -24,9 +24,9 @@ def open_store(option: str | VisitorStore) -> VisitorStore:
         if parts.netloc or parts.query or len(directory) < 2:
             raise ConfigError('visitor_store must name a directory, such as "sqlite:///var/lib/shop/flagmw"')
         return SqliteVisitors(directory)
-    from flagmw._support.encryption import seal_from_environment
+    from flagmw._support.encryption import cipher_from_environment
     from flagmw._valkey.visitors import ValkeyVisitors
 
     address = parse(option)
-    store: VisitorStore = ValkeyVisitors(address, seal=seal_from_environment(address.key_env))
+    store: VisitorStore = ValkeyVisitors(address, seal=cipher_from_environment(address.key_env))
     return store

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flagmw._exchange import saved_visitor
-from flagmw._support.encryption import seal_from_environment
+from flagmw._support.encryption import cipher_from_environment
 from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
 from flagmw.outbox.base import DeadLetter, Outbox
@@ -68,7 +68,7 @@ def looked_up(fm: Flagmw) -> tuple[Location, Directory | None]:
     )
     if location.scheme == "memory":
         return location, None
-    return location, Directory(location.path, seal=seal_from_environment(location.options.get("key_env")))
+    return location, Directory(location.path, seal=cipher_from_environment(location.options.get("key_env")))
 
 
 def purge(

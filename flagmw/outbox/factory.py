@@ -32,10 +32,10 @@ def make(location: Location, *, required: bool) -> Outbox:
         return MemoryOutbox()
     if location.server is None:
         return _files(location, Policy(), required)
-    from flagmw._support.encryption import seal_from_environment
+    from flagmw._support.encryption import cipher_from_environment
     from flagmw.outbox.valkey.outbox import LocalPolicy, ValkeyOutbox
 
-    seal = seal_from_environment(location.options.get("key_env"))
+    seal = cipher_from_environment(location.options.get("key_env"))
     return ValkeyOutbox(location.server, _files(location, LocalPolicy(), required), seal=seal)
 
 
@@ -47,15 +47,15 @@ def on_server(location: Location) -> Outbox | None:
     """
     if location.server is None:
         return None
-    from flagmw._support.encryption import seal_from_environment
+    from flagmw._support.encryption import cipher_from_environment
     from flagmw.outbox.memory.outbox import MemoryOutbox
     from flagmw.outbox.valkey.outbox import ValkeyOutbox
 
-    return ValkeyOutbox(location.server, MemoryOutbox(), seal=seal_from_environment(location.options.get("key_env")))
+    return ValkeyOutbox(location.server, MemoryOutbox(), seal=cipher_from_environment(location.options.get("key_env")))
 
 
 def _files(location: Location, policy: Policy, required: bool) -> Outbox:
-    from flagmw._support.encryption import seal_from_environment
+    from flagmw._support.encryption import cipher_from_environment
     from flagmw.outbox.sqlite.outbox import MAX_BYTES, SqliteOutbox
 
     options = location.options
@@ -63,7 +63,7 @@ def _files(location: Location, policy: Policy, required: bool) -> Outbox:
         location.path,
         policy,
         max_bytes=int(options["max_mib"]) << 20 if "max_mib" in options else MAX_BYTES,
-        seal=seal_from_environment(options.get("key_env")),
+        seal=cipher_from_environment(options.get("key_env")),
         required=required,
         allow_network=options.get("network") == "allow",
         adopt_copies=options.get("copies") == "adopt",

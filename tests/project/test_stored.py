@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flagmw import ErrorCode, Flagmw, Flags, Reason
-from flagmw._support.encryption import seal_from_environment
+from flagmw._support.encryption import cipher_from_environment
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.identity import Identity
 from flagmw.types import Delivered, Event
@@ -48,7 +48,7 @@ def stored(
         known = [(marks[name], name) for name in ("host", "inode")]
         connection.executemany("UPDATE meta SET value = ? WHERE name = ?", known)
     monkeypatch.setenv("STORED_KEY", expected["key"] or "")
-    seal = seal_from_environment("STORED_KEY" if expected["key"] else None)
+    seal = cipher_from_environment("STORED_KEY" if expected["key"] else None)
     store = SqliteOutbox(tmp_path, seal=seal)
     yield store, expected
     store.close()

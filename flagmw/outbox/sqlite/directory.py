@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from flagmw._support.encryption import Clear, Seal
+from flagmw._support.encryption import Cipher, PlainText
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, OutboxStats
 from flagmw.outbox.policy import Policy
@@ -56,8 +56,8 @@ class Directory:
         seal: opens what is encrypted; as the processes have it.
     """
 
-    def __init__(self, directory: str | Path, policy: Policy | None = None, *, seal: Seal | None = None) -> None:
-        self._directory, self._policy, self._seal = Path(directory), policy or Policy(), seal or Clear()
+    def __init__(self, directory: str | Path, policy: Policy | None = None, *, seal: Cipher | None = None) -> None:
+        self._directory, self._policy, self._seal = Path(directory), policy or Policy(), seal or PlainText()
 
     def status(self) -> list[SlotStatus]:
         return [self._status(number) for number in slot_lock.numbers(self._directory)]

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Discard, Policy
@@ -30,7 +30,7 @@ class DueRows:
         self,
         connection: sqlite3.Connection,
         policy: Policy,
-        seal: Seal,
+        seal: Cipher,
         counts: Counts,
         leases: Leases,
         clock: Clock,

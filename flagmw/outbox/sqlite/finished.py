@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter
 from flagmw.outbox.codec import from_bytes
@@ -24,7 +24,7 @@ class FinishedRows:
     """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
 
     def __init__(
-        self, connection: sqlite3.Connection, policy: Policy, seal: Seal, counts: Counts, clock: Clock
+        self, connection: sqlite3.Connection, policy: Policy, seal: Cipher, counts: Counts, clock: Clock
     ) -> None:
         self._connection, self._policy, self._seal, self._counts = connection, policy, seal, counts
         self._clock = clock
@@ -105,7 +105,7 @@ class FinishedRows:
             "SELECT attempts, code, at, body FROM dead ORDER BY n DESC LIMIT ?", (limit,)
         ):
             try:
-                event = from_bytes(self._seal.open(body))
+                event = from_bytes(self._seal.decrypt(body))
                 letters.append(DeadLetter(event=event, code=ErrorCode(code), attempts=attempts, at=at))
             except (Unreadable, ValueError):
                 continue

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.outbox.base import Lease, Leased
 from flagmw.outbox.sqlite.clock import Clock
 from flagmw.outbox.sqlite.rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
@@ -28,7 +28,7 @@ class Leases:
         tag: goes before every token, to find the book of a lease.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tag: str, seal: Seal, clock: Clock, *, owner: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, tag: str, seal: Cipher, clock: Clock, *, owner: bool) -> None:
         self._connection, self._tag, self._seal, self._clock, self._owner = connection, tag, seal, clock, owner
         self._numbers = 0
         self._held: dict[str, _Held] = {}

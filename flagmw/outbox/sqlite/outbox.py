@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
-from flagmw._support.encryption import Clear, Seal
+from flagmw._support.encryption import Cipher, PlainText
 from flagmw._support.forksafe import PerProcess
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
@@ -40,7 +40,7 @@ class SqliteOutbox:
 
     Args:
         max_rows, max_bytes: the room of one slot for queued events.
-        seal: encrypts what is stored; see `seal_from_environment`.
+        seal: encrypts what is stored; see `cipher_from_environment`.
         required: raise when the disk cannot be used, instead of going on in memory until it can.
         allow_network: use a network file system all the same.
         adopt_copies: deliver what is in files that were copied here or that another machine has written.
@@ -57,7 +57,7 @@ class SqliteOutbox:
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
         rng: random.Random | None = None,
-        seal: Seal | None = None,
+        seal: Cipher | None = None,
         required: bool = False,
         allow_network: bool = False,
         adopt_copies: bool = False,
@@ -66,7 +66,7 @@ class SqliteOutbox:
         on_work: Callable[[], None] | None = None,
     ) -> None:
         self.on_work = on_work
-        self._seal = seal or Clear()
+        self._seal = seal or PlainText()
         options = Options(
             directory=Path(directory),
             policy=policy or Policy(),

@@ -10,7 +10,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
@@ -49,7 +49,7 @@ class SlotQueue:
         tag: str,
         policy: Policy,
         limits: Limits,
-        seal: Seal,
+        seal: Cipher,
         rng: random.Random,
         *,
         owner: bool = True,
@@ -194,7 +194,7 @@ class SlotQueue:
         gone = 0
         for number, id, vendor, body in rows:
             try:
-                if not matches(from_bytes(self._seal.open(body))):
+                if not matches(from_bytes(self._seal.decrypt(body))):
                     continue
             except Unreadable:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import filler, from_bytes, to_bytes
 from flagmw.outbox.sqlite.clock import Clock
@@ -79,21 +79,21 @@ class PackedEvent:
         return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, seen, now, self.size, self.body)
 
 
-def key_of(event: Event, seal: Seal) -> bytes | None:
+def key_of(event: Event, seal: Cipher) -> bytes | None:
     """Return a digest of what is told once: an order may be started and paid, so the metric is part of it."""
     if event.track.key is None:
         return None
     return seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")
 
 
-def pack(event: Event, seal: Seal) -> PackedEvent:
+def pack(event: Event, seal: Cipher) -> PackedEvent:
     """Return *event* in the form of the table.
 
     Raises:
         ValueError: it holds what cannot be stored.
     """
     key = key_of(event, seal)
-    body = seal.close(to_bytes(event))
+    body = seal.encrypt(to_bytes(event))
     size = len(body) + ROW_BYTES
     return PackedEvent(event.id, event.vendor, event.kind, event.visitor_key, key, event.at_most_once, size, body)
 
@@ -124,13 +124,13 @@ class Row:
     size: int
     body: bytes
 
-    def read(self, seal: Seal, clock: Clock) -> Leased:
+    def read(self, seal: Cipher, clock: Clock) -> Leased:
         """Return the row with its event, as old as the time makes it that was seen since.
 
         Raises:
             Unreadable: the body is no event, or another row's.
         """
-        event = from_bytes(seal.open(self.body))
+        event = from_bytes(seal.decrypt(self.body))
         if event.id != self.id or event.vendor != self.vendor:
             raise Unreadable("of another row")
         created = self.created + clock.unseen if self.created > 0 else clock.now

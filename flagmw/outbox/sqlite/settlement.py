@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Cipher
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
 from flagmw.outbox.codec import to_bytes
@@ -25,7 +25,7 @@ class Settlement:
         self,
         connection: sqlite3.Connection,
         policy: Policy,
-        seal: Seal,
+        seal: Cipher,
         counts: Counts,
         past: FinishedRows,
         queue: PendingRows,
@@ -85,7 +85,7 @@ class Settlement:
     def _requeue(self, row: Row, leased: Leased, ruling: Requeue, now: float) -> None:
         body, size = row.body, row.size
         if ruling.aliases is not None:
-            body = self._seal.close(to_bytes(replace(leased.event, aliases=ruling.aliases)))
+            body = self._seal.encrypt(to_bytes(replace(leased.event, aliases=ruling.aliases)))
             size = len(body) + ROW_BYTES
         refused_at = row.refused_at
         if ruling.refused and refused_at is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Cipher
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
@@ -39,7 +39,7 @@ class Options:
     directory: Path
     policy: Policy
     limits: Limits
-    seal: Seal
+    seal: Cipher
     rng: random.Random
     required: bool = False
     allow_network: bool = False

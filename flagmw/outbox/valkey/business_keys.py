@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Cipher
 from flagmw._valkey.connection import script
 from flagmw._valkey.lookups import Away, Quick
 from flagmw._valkey.url import Address
@@ -22,7 +22,7 @@ _RESERVED_MS = 10_000
 class ServerKeys:
     """Keep business keys for events, over all machines that share the server."""
 
-    def __init__(self, address: Address, seal: Seal) -> None:
+    def __init__(self, address: Address, seal: Cipher) -> None:
         self._server, self._seal = Quick(address, _WAIT_MS), seal
         self._script = script("reserve")
 

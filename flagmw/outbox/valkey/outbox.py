@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
-from flagmw._support.encryption import Seal, seal_from_environment
+from flagmw._support.encryption import Cipher, cipher_from_environment
 from flagmw._support.forksafe import PerProcess
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.exposures import ValkeySeen
@@ -98,7 +98,7 @@ class ValkeyOutbox:
         local: Outbox | None = None,
         policy: Policy | None = None,
         *,
-        seal: Seal | None = None,
+        seal: Cipher | None = None,
         poison: int = 10,
         rng: random.Random | None = None,
         audit_idle_s: float = 120.0,
@@ -107,7 +107,7 @@ class ValkeyOutbox:
     ) -> None:
         self.address = parse(address) if isinstance(address, str) else address
         if seal is None:
-            seal = seal_from_environment(self.address.key_env)
+            seal = cipher_from_environment(self.address.key_env)
         if local is None:
             local = _own_store(self.address, seal)
         self._local = local
@@ -334,7 +334,7 @@ class ValkeyOutbox:
             raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
 
 
-def _own_store(address: Address, seal: Seal) -> Outbox:
+def _own_store(address: Address, seal: Cipher) -> Outbox:
     if address.directory is None:
         raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
     from flagmw.outbox.sqlite.outbox import SqliteOutbox

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from flagmw._support.encryption import Seal
+from flagmw._support.encryption import Cipher
 from flagmw._support.log import Throttle
 from flagmw._valkey.connection import Link
 from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
@@ -38,7 +38,7 @@ class ValkeyProcess:
         local: Outbox,
         policy: Policy,
         rng: random.Random,
-        seal: Seal,
+        seal: Cipher,
         poison: int,
         audit_idle_s: float,
         clock: Callable[[], float],

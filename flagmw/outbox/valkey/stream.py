@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from flagmw._support.encryption import Seal, Unreadable
+from flagmw._support.encryption import Cipher, Unreadable
 from flagmw._valkey.connection import Link
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
@@ -38,7 +38,7 @@ class Stream:
         poison: an event whose holder died or stalled more often than this is laid aside.
     """
 
-    def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int) -> None:
+    def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Cipher, poison: int) -> None:
         self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
         # The last claim of an event that must not be sent twice: epoch and number.
         self._last_claim = (0, 0)
@@ -72,7 +72,7 @@ class Stream:
         for row in rows:
             event = row.event
             arguments += (event.id, event.vendor, event.visitor_key, repr(row.created + offset_s))
-            body = self._seal.close(to_bytes(event))
+            body = self._seal.encrypt(to_bytes(event))
             arguments += (str(int(event.at_most_once)), self._key_of(event), str(int(again(row))), body)
         return [bool(taken) for taken in self._link.forward(arguments)]
 
@@ -208,7 +208,7 @@ class Stream:
         return (key_of(event, self._seal) or b"").hex()
 
     def _event(self, body: bytes, aliases: bytes) -> Event:
-        event = from_bytes(self._seal.open(body))
+        event = from_bytes(self._seal.decrypt(body))
         return replace(event, aliases=tuple(orjson.loads(aliases))) if aliases else event
 
     def _leased(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flagmw._support.encryption import AesGcm, Clear, Unreadable, seal_from_environment
+from flagmw._support.encryption import AesGcm, PlainText, Unreadable, cipher_from_environment
 from flagmw._support.secret import Secret
 from flagmw.exceptions import ConfigError
 from flagmw.outbox.sqlite import SqliteOutbox
@@ -29,9 +29,9 @@ def ids(lease) -> list[str]:
 def test_keys_are_base64_or_hex(monkeypatch, form):
     """The environment's keys are taken in each usual form, several separated by commas."""
     monkeypatch.setenv("SHOP_KEY", f"{form}, {NEW}")
-    made = seal_from_environment("SHOP_KEY")
-    assert made.open(made.close(b"body")) == b"body"
-    assert made.open(seal(NEW).close(b"older")) == b"older"
+    made = cipher_from_environment("SHOP_KEY")
+    assert made.decrypt(made.encrypt(b"body")) == b"body"
+    assert made.decrypt(seal(NEW).encrypt(b"older")) == b"older"
 
 
 @pytest.mark.parametrize("value", ["", "short", base64.b64encode(b"x" * 31).decode(), "ü" * 43])
@@ -39,20 +39,20 @@ def test_what_is_no_key_is_refused_without_being_quoted(monkeypatch, value):
     """A missing or wrong key stops the start, with the name of the variable or the form of a key."""
     monkeypatch.setenv("SHOP_KEY", value)
     with pytest.raises(ConfigError) as caught:
-        seal_from_environment("SHOP_KEY")
+        cipher_from_environment("SHOP_KEY")
     assert "32 random bytes" in str(caught.value) and (not value or value not in str(caught.value))
 
 
 def test_damaged_and_foreign_bodies_are_unreadable():
     """A changed byte, a cut and another key are told apart from a body; without a key so is anything sealed."""
     made = seal(NEW)
-    stored = made.close(b"body")
-    for wrong in (stored[:-1], stored[:10], stored[:-1] + bytes([stored[-1] ^ 1]), seal(OLD).close(b"body")):
+    stored = made.encrypt(b"body")
+    for wrong in (stored[:-1], stored[:10], stored[:-1] + bytes([stored[-1] ^ 1]), seal(OLD).encrypt(b"body")):
         with pytest.raises(Unreadable):
-            made.open(wrong)
+            made.decrypt(wrong)
     with pytest.raises(Unreadable):
-        Clear().open(stored)
-    assert made.open(b'{"v":1}') == b'{"v":1}', "events from before the encryption"
+        PlainText().decrypt(stored)
+    assert made.decrypt(b'{"v":1}') == b'{"v":1}', "events from before the encryption"
 
 
 def test_nothing_of_a_visitor_is_on_the_disk(tmp_path, make_event):
@@ -88,5 +88,5 @@ def test_a_wrong_key_leaves_the_events_for_the_right_one(tmp_path, make_event):
 def test_no_key_shows(monkeypatch):
     """Seals and stores do not show keys in any form of themselves."""
     monkeypatch.setenv("SHOP_KEY", NEW)
-    made = seal_from_environment("SHOP_KEY")
+    made = cipher_from_environment("SHOP_KEY")
     assert NEW not in repr(made) + repr(vars(made)) + repr(SqliteOutbox(os.devnull, seal=made))
