@@ -1,4 +1,4 @@
-"""Make a call in this task, and once more in another one if its answer is late."""
+"""Hedged calls with asyncio tasks."""
 
 from __future__ import annotations
 

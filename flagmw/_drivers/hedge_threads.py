@@ -1,4 +1,4 @@
-"""Make a call in this thread, and once more in another one if its answer is late."""
+"""Hedged calls with threads."""
 
 from __future__ import annotations
 

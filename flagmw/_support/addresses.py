@@ -1,4 +1,4 @@
-"""IP addresses that stand for other addresses, and which of them no call may reach."""
+"""Checks of IP addresses, mapped ones too, that no call may reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bounded cache whose hits take no lock: what every page looks up is found with one or two dictionary reads."""
+"""A bounded cache whose hits take no lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count what happened, by closed labels, so that no loss goes unseen."""
+"""Counters with a closed set of labels."""
 
 from __future__ import annotations
 

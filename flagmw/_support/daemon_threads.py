@@ -1,4 +1,4 @@
-"""Run work in a few daemon threads that start when they are needed and never hold the interpreter back."""
+"""A bounded pool of daemon threads that never delays the interpreter's exit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies at rest: in the clear, or under AES-256-GCM with keys from the environment."""
+"""Encryption of stored bodies with AES-256-GCM."""
 
 from __future__ import annotations
 

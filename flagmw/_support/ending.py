@@ -1,4 +1,4 @@
-"""Whether the server is about to end this process."""
+"""Detection of a server's shutdown."""
 
 from __future__ import annotations
 

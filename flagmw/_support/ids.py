@@ -1,4 +1,4 @@
-"""Identifiers of events: ordered by time, unlike anybody else's."""
+"""Event ids (UUIDv7) and visitor hashes."""
 
 from __future__ import annotations
 

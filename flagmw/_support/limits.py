@@ -1,4 +1,4 @@
-"""Keep a vendor's trouble from becoming the site's, and a visitor's from becoming the vendor's bill.
+"""Deadline, circuit breaker, concurrency gate and rate limits.
 
 Pure state on a clock that is passed in (seconds, monotonic). The breaker and the gate may be used from
 several threads; each has a lock of its own that is held for a few instructions only.

@@ -1,4 +1,4 @@
-"""The override token in addresses, which nobody outside of the site may see."""
+"""Removal of the override token from addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quiet logging: a trouble that goes on is told once in a while, with how often it was not told."""
+"""Rate-limited logging that counts the lines it holds back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that must not be seen in a log, a repr or a traceback."""
+"""Values that never appear in a log, a repr or a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed values that come back from the visitor: remembered decisions, QA overrides, visitor ids.
+"""Signed tokens for remembered decisions, overrides and visitor ids.
 
 JSON Web Tokens (RFC 7519) with HMAC-SHA256, the one algorithm that is ever accepted. Each says what it was made for,
 so that one kind cannot be passed off as another.

@@ -1,4 +1,4 @@
-"""One process's connection to a Valkey server: scripts, start checks, and patience when it is away."""
+"""One process's connection to a Valkey server, with scripts and start checks."""
 
 from __future__ import annotations
 

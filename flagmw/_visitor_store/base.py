@@ -1,4 +1,4 @@
-"""Visitors whose vendors' cookies are kept on the server, under the site's own id or a signed one in a cookie."""
+"""The contract of visitor stores, and the format of their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reach a vendor step by step: name, connection, TLS, each with its time."""
+"""Check of a vendor's connection: name, connect and TLS, each with its time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of options, and of a process that is at work."""
+"""Checks of options and of a running process."""
 
 from __future__ import annotations
 

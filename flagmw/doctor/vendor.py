@@ -1,4 +1,4 @@
-"""Ask a vendor as the site would, without counting a view, and judge what it says."""
+"""Checks of a vendor's answer, without counting a view."""
 
 from __future__ import annotations
 
