@@ -228,7 +228,7 @@ class Store:
                 self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
                 finish(job, [])
                 return ()
-            if tries and self.files.make_room():
+            if tries and self.files.room.make():
                 return self._group([job], tries - 1)
         elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
             return self._group([job])
@@ -247,11 +247,11 @@ class Store:
                 self._adopt_at = now + ADOPT_S
                 if self.files.adopt():
                     self._options.on_work()
-            self.files.keep_reserves()
+            self.files.room.keep_reserves()
             if self.files.salvage():
                 return 0.0
             if self._low[1] and not quiet:
-                self.files.give_back()
+                self.files.room.give_back()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
@@ -285,7 +285,7 @@ class Store:
     def _disk_is_low(self) -> bool:
         until, low = self._low
         if time.monotonic() >= until:
-            low = self.files.is_low()
+            low = self.files.room.is_low()
             self._low = (time.monotonic() + _LOW_S, low)
         return low
 
