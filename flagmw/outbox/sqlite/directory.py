@@ -101,11 +101,11 @@ class Directory:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
                 with closing(BusinessKeys(self._directory, self._policy)) as keys:
-                    book.keys = keys
+                    book.keys.shared = keys
                     result = do(book)
                     book.save()
                     connection.execute("COMMIT")
-                    keys.apply(book.key_changes)
+                    keys.apply(book.keys.changes)
                 return result
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None

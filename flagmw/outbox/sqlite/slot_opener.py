@@ -81,7 +81,7 @@ class SlotOpener:
             slot.connection = connection
             tag = f"{slot.number}.{os.urandom(4).hex()}."
             book = SlotQueue(connection, tag, options.policy, options.limits, options.seal, options.rng)
-            book.keys = self._keys
+            book.keys.shared = self._keys
             connection.execute("BEGIN IMMEDIATE")
             book.load()
             # A process that ended without closing holds nothing any more: its leases are over.
@@ -91,8 +91,8 @@ class SlotOpener:
             keys_in = self._enter_keys(book, closed_well=clean)
             book.save()
             connection.execute("COMMIT")
-            self._keys.apply(book.key_changes)
-            book.key_changes.clear()
+            self._keys.apply(book.keys.changes)
+            book.keys.changes.clear()
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             salvage = Recovery.under_way(slot.path, connection)
         except BaseException:
@@ -143,11 +143,11 @@ class SlotOpener:
     def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
         """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
         try:
-            if book.has_keys():
+            if book.keys.any():
                 instance = self._keys.identity()
                 known = marks(book.connection).get("keys") == instance
                 if not closed_well or not known:
-                    book.enter_keys(self._keys, all=not known)
+                    book.keys.enter(self._keys, all=not known)
                     mark(book.connection, "keys", instance)
         except OutboxError:
             return "none"  # tried again with the next look for slots of dead processes

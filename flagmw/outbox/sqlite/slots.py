@@ -105,7 +105,7 @@ class OpenSlots:
             if slot_file.begun:
                 slot_file.begun = False
                 slot_file.version = -1  # so that the mirror is read anew
-                slot_file.book.key_changes.clear()
+                slot_file.book.keys.changes.clear()
                 with contextlib.suppress(sqlite3.Error):
                     if slot_file.connection.in_transaction:
                         slot_file.connection.execute("ROLLBACK")
@@ -127,9 +127,9 @@ class OpenSlots:
 
     def keep_keys(self, slot_file: OpenSlot) -> None:
         """Note what the last commit has changed of business keys."""
-        if slot_file.book.key_changes:
-            changes = list(slot_file.book.key_changes)
-            slot_file.book.key_changes.clear()
+        if slot_file.book.keys.changes:
+            changes = list(slot_file.book.keys.changes)
+            slot_file.book.keys.changes.clear()
             if not self.keys.apply(changes):
                 self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "the file of business keys cannot be written")
 
