@@ -3,31 +3,7 @@
 A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
 what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
 it. When the server is away, events wait on the machine. Any number of processes on any number of machines claim and
-deliver what is on the server.
-
-**What lies on the server.** One stream per vendor, `flagmw:stream:<vendor>`, with one entry per event, read through
-the consumer group `deliver`. An entry stays where it is until it is settled, so the length of the stream is the
-number of queued events, and what anybody trims or deletes shows as a difference, which is counted as `LOST`. The stream
-and its group carry the backlog: a million waiting events cost no more than their bytes, the next one is found without
-an index, and XINFO and XPENDING tell the truth to whoever looks.
-
-A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken
-and not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy,
-which lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which
-an event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
-token and settles nothing (XACK by itself does not look at the owner). It follows that
-
-* no shards are needed to keep a visitor's order: the script that claims looks who is busy;
-* no separate "sending" mark is needed: the lease is one, and it is taken and ended atomically;
-* the "done" mark of a delivered id is written by the script that removes the event, never before it was sent. It
-  stops a machine that comes back after a crash from forwarding the event a second time;
-* the lease is timed by its end, not by the group's idle time, so that all backends end leases by the same rule. The
-  group is audited once a minute with XAUTOCLAIM, page by page, for entries that other programs read or deleted.
-
-**The account.** The server counts what it has accepted, per vendor, and what became of it; the machine's store counts
-what it has accepted, and calls "delivered" what the server confirmed. The sums are therefore
-`accepted = server.accepted + local.accepted - local.delivered`, and `queued`, `dead` and `dropped` of both: each side
-balances by itself, so the sum does at any moment. Counters of the server are those of all machines.
+deliver what is on the server: see `stream`. The counts of both sides make one account: see `totals`.
 """
 
 from __future__ import annotations
@@ -43,29 +19,16 @@ from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.exposures import ValkeySeen
 from flagmw._valkey.url import Address, parse
 from flagmw._valkey.visitors import ValkeyVisitors
-from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
-from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.policy import Policy
 from flagmw.outbox.valkey.business_keys import ServerKeys
+from flagmw.outbox.valkey.local_store import LocalPolicy, local_store
 from flagmw.outbox.valkey.process import ValkeyProcess
 from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
 __all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]
-
-
-class LocalPolicy(Policy):
-    """The rules of the store that only passes events on: nothing ages, ends or is remembered there."""
-
-    def __init__(self) -> None:
-        super().__init__(max_age_s=float("inf"), recent_max_rows=0)
-
-    def doubt(self, row: object, now: float, due_at: float) -> Disposition:
-        # In doubt is only whether the server has it, and the server knows an id that it has.
-        return Requeue(due_at=due_at)
-
-    def too_old(self, created: float, now: float) -> bool:
-        return False
 
 
 class ValkeyOutbox:
@@ -109,7 +72,7 @@ class ValkeyOutbox:
         if seal is None:
             seal = seal_from_environment(self.address.key_env)
         if local is None:
-            local = _own_store(self.address, seal)
+            local = local_store(self.address, seal)
         self._local = local
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -332,11 +295,3 @@ class ValkeyOutbox:
             return work()
         except ServerTrouble as trouble:
             raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
-
-
-def _own_store(address: Address, seal: Seal) -> Outbox:
-    if address.directory is None:
-        raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
-    from flagmw.outbox.sqlite.outbox import SqliteOutbox
-
-    return SqliteOutbox(address.directory, LocalPolicy(), seal=seal)

@@ -1,4 +1,24 @@
-"""The queue on the Valkey server; one atomic script per call."""
+"""The queue on the Valkey server; one atomic script per call.
+
+One stream per vendor, `flagmw:stream:<vendor>`, with one entry per event, read through the consumer group `deliver`. An
+entry stays where it is until it is settled, so the length of the stream is the number of queued events, and what
+anybody trims or deletes shows as a difference, which is counted as `LOST`. The stream and its group carry the backlog:
+a million waiting events cost no more than their bytes, the next one is found without an index, and XINFO and XPENDING
+tell the truth to whoever looks.
+
+A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken
+and not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy,
+which lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which
+an event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
+token and settles nothing (XACK by itself does not look at the owner). It follows that
+
+* no shards are needed to keep a visitor's order: the script that claims looks who is busy;
+* no separate "sending" mark is needed: the lease is one, and it is taken and ended atomically;
+* the "done" mark of a delivered id is written by the script that removes the event, never before it was sent. It
+  stops a machine that comes back after a crash from forwarding the event a second time;
+* the lease is timed by its end, not by the group's idle time, so that all backends end leases by the same rule. The
+  group is audited once a minute with XAUTOCLAIM, page by page, for entries that other programs read or deleted.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +28,17 @@ import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from flagmw._support.encryption import Seal, Unreadable
 from flagmw._valkey.connection import Link
-from flagmw.codes import ErrorCode
-from flagmw.outbox.base import DeadLetter, LaneStats, Lease, Leased, OutboxStats
+from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
 from flagmw.outbox.codec import from_bytes, to_bytes
-from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
+from flagmw.outbox.policy import Disposition, Policy
 from flagmw.outbox.sqlite.rows import key_of
+from flagmw.outbox.valkey.codec import code_counts, code_of, lane_stats, ruling_words
 from flagmw.types import Event, Outcome
 
 _PAGE = 200
@@ -113,7 +132,9 @@ class Stream:
         return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
 
     def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float) -> None:
-        arguments = [word for row, ruling in zip(lease.rows, rulings, strict=True) for word in _words(row, ruling)]
+        arguments = [
+            word for row, ruling in zip(lease.rows, rulings, strict=True) for word in ruling_words(row, ruling)
+        ]
         self._link.run("settle", *self._head(now), lease.token, *arguments)
 
     def release(self, lease: Lease, now: float) -> None:
@@ -126,7 +147,9 @@ class Stream:
 
     def stats(self, now: float) -> OutboxStats:
         reply = orjson.loads(self._link.run("stats", *self._head(now)))
-        return OutboxStats.of({name: _lane(lane) for name, lane in reply["lanes"].items()}, _codes(reply["refused"]))
+        return OutboxStats.of(
+            {name: lane_stats(lane) for name, lane in reply["lanes"].items()}, code_counts(reply["refused"])
+        )
 
     def dead(self, limit: int) -> list[DeadLetter]:
         entries = (
@@ -229,7 +252,7 @@ class Stream:
             return None
         return DeadLetter(
             event=event,
-            code=_code(fields[b"code"].decode()),
+            code=code_of(fields[b"code"].decode()),
             attempts=int(fields[b"attempts"]),
             at=float(fields[b"at"]),
         )
@@ -243,50 +266,3 @@ class Stream:
 
 def _names(vendors: Collection[str]) -> bytes:
     return orjson.dumps(list(vendors))
-
-
-def _words(row: Leased, ruling: Disposition) -> tuple[str | bytes, ...]:
-    """Return a ruling as `settle.lua` takes it."""
-    id = row.event.id
-    match ruling:
-        case Settle():
-            return id, "settle", str(int(ruling.duplicate)), "", "", ""
-        case Discard():
-            return id, "discard", ruling.code.value, "", "", ""
-        case Bury():
-            return id, "bury", ruling.code.value, "", "", ""
-        case Requeue():
-            aliases = b"" if ruling.aliases is None else orjson.dumps(ruling.aliases)
-            return id, "requeue", repr(ruling.due_at), str(int(ruling.counted)), str(int(ruling.refused)), aliases
-
-
-def _lane(counts: Mapping[str, Any]) -> LaneStats:
-    def number(name: str) -> int:
-        return int(counts.get(name, 0))
-
-    dropped = {name.partition(":")[2]: count for name, count in counts.items() if name.startswith("dropped:")}
-    return LaneStats(
-        accepted=number("accepted"),
-        delivered=number("delivered"),
-        duplicates=number("duplicates"),
-        queued=number("queued"),
-        leased=number("leased"),
-        dead=number("dead"),
-        dropped=_codes(dropped),
-        oldest_s=float(counts.get("oldest", 0)),
-    )
-
-
-def _codes(counts: Mapping[str, Any]) -> Mapping[ErrorCode, int]:
-    by_code: dict[ErrorCode, int] = {}
-    for name, count in counts.items():
-        by_code[_code(name)] = by_code.get(_code(name), 0) + int(count)
-    return MappingProxyType(by_code)
-
-
-def _code(name: str) -> ErrorCode:
-    """Return a code that another version of flagmw may have written."""
-    try:
-        return ErrorCode(name)
-    except ValueError:
-        return ErrorCode.VENDOR_OTHER if name.startswith("VENDOR_") else ErrorCode.INTERNAL
