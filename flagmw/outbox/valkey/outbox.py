@@ -24,7 +24,7 @@ from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.valkey.business_keys import ServerKeys
 from flagmw.outbox.valkey.local_store import LocalPolicy, local_store
-from flagmw.outbox.valkey.process import ValkeyProcess
+from flagmw.outbox.valkey.process import ValkeyProcess, steady_clock
 from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
@@ -44,8 +44,8 @@ class ValkeyOutbox:
         seal: encrypts what is stored; by default with the keys that the URL's `key_env` names, if it does.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
         audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
-        clock: what the callers' *now* is taken from, seconds since the epoch.
-        shared_clock: translate it to the server's, as machines whose clocks differ must.
+        clock: the clock that callers read *now* from, seconds since the epoch; by default one that never jumps.
+        shared_clock: go by the server's clock, as machines whose clocks differ must.
 
     Attributes:
         at_most_once: whether events will come that must not be sent twice; set it before the first use to have warnings
@@ -79,6 +79,8 @@ class ValkeyOutbox:
         self.on_work: Callable[[], None] | None = None
         self.at_most_once = False
         self._keys = ServerKeys(self.address, seal)
+        if clock is time.time:
+            clock = steady_clock()
 
         def make_process() -> ValkeyProcess:
             process = ValkeyProcess(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
@@ -119,8 +121,10 @@ class ValkeyOutbox:
         return local if isinstance(local, str) else text
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
-        stored = self._open().local.put_many(events, now)
-        self._process.get().forwarder.wake()
+        process = self._open()
+        with process.reading:
+            stored = process.local.put_many(events, now)
+        process.forwarder.wake()
         return stored
 
     def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
@@ -129,7 +133,8 @@ class ValkeyOutbox:
             refused: Future[Sequence[str]] = Future()
             refused.set_exception(OutboxError("the outbox is closed; make a new one"))
             return refused
-        future = process.local.submit(events, now)
+        with process.reading:
+            future = process.local.submit(events, now)
         future.add_done_callback(lambda _: process.forwarder.wake())
         return future
 
@@ -167,7 +172,7 @@ class ValkeyOutbox:
         if self.on_work is not None:
             process.listener.start(self.on_work)
         try:
-            return process.claim(process.at(now), limit, lease_s, skip)
+            return process.claim(now, limit, lease_s, skip)
         except ServerTrouble:
             return None
 
@@ -175,19 +180,15 @@ class ValkeyOutbox:
         if len(outcomes) != len(lease.rows):
             raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")
         process = self._process.get()
-        try:
-            at = process.at(now)
-        except ServerTrouble:
-            at = process.last_at or now
-        rulings = process.stream.rulings(lease.rows, outcomes, at)
+        rulings = process.stream.rulings(lease.rows, outcomes, now)
         if lease.rows:
-            process.settle(lease, rulings, at)
+            process.settle(lease, rulings, now)
 
     def release(self, lease: Lease, now: float) -> None:
         process = self._process.get()
         if lease.rows and not process.closed:
             try:
-                process.stream.release(lease, process.at(now))
+                process.stream.release(lease, now)
             except ServerTrouble:
                 pass  # it runs out by itself
 
@@ -201,21 +202,21 @@ class ValkeyOutbox:
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         process = self._open()
-        return process.local.revive(ids, now) + self._on_server(lambda: process.stream.revive(ids, process.at(now)))
+        with process.reading:
+            revived = process.local.revive(ids, now)
+        return revived + self._on_server(lambda: process.stream.revive(ids, now))
 
     def forget(self, ids: Collection[str] | None) -> int:
         process = self._open()
-        return process.local.forget(ids) + self._on_server(
-            lambda: process.stream.forget(ids, process.at(process.clock()))
-        )
+        return process.local.forget(ids) + self._on_server(lambda: process.stream.forget(ids, process.clock()))
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
         process = self._open()
         with process.forwarder.moving:
             # First here: what is on its way is found on the server.
-            return process.local.purge(matches, now) + self._on_server(
-                lambda: process.stream.purge(matches, process.at(now))
-            )
+            with process.reading:
+                gone = process.local.purge(matches, now)
+            return gone + self._on_server(lambda: process.stream.purge(matches, now))
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
         process = self._process.get()
@@ -223,12 +224,13 @@ class ValkeyOutbox:
             return None
         try:
             unsure = process.unsure()
-            due_s = process.stream.next_due(process.at(now), {*skip, *unsure})
+            due_s = process.stream.next_due(now, {*skip, *unsure})
             rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
             due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
         except ServerTrouble:
             return max(0.1, process.link.rest_s())
-        waits_s = process.local.next_due(now, skip)
+        with process.reading:
+            waits_s = process.local.next_due(now, skip)
         if waits_s is None:
             return due_s
         # What still waits here is on the server in a moment.
@@ -241,10 +243,11 @@ class ValkeyOutbox:
         """
         process = self._process.get()
         # This machine first: an event that moves meanwhile is seen twice for a moment, and never not at all.
-        local = process.local.stats(now)
+        with process.reading:
+            local = process.local.stats(now)
         if not process.closed:
             try:
-                process.counts = process.stream.stats(process.at(now))
+                process.counts = process.stream.stats(now)
             except ServerTrouble:
                 pass
         return total(process.counts, local)

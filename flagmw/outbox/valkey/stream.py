@@ -48,16 +48,19 @@ _ROWS_AT = 2  # what it says before the first
 
 
 class Stream:
-    """Streams and what is kept beside them. Times are seconds on the server's clock.
+    """Streams and what is kept beside them. Times are seconds on the caller's clock, which scripts translate.
 
     Every method raises `ServerTrouble` when the server does not answer.
 
     Args:
         seal: encrypts what is stored.
         poison: an event whose holder died or stalled more often than this is laid aside.
+        shared_clock: whether scripts go by the server's clock; else by the callers', which is one for all of them.
     """
 
-    def __init__(self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int) -> None:
+    def __init__(
+        self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int, *, shared_clock: bool
+    ) -> None:
         self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
         # The last claim of an event that must not be sent twice: epoch and number.
         self._last_claim = (0, 0)
@@ -66,31 +69,35 @@ class Stream:
         longest_s = max(
             policy.backoff_max_s, policy.retry_after_max_s, policy.suspend_probe_s, 1.2 * policy.refusals_over_s
         )
-        self._settings = orjson.dumps(
-            {
-                # JSON knows no infinity; a thousand years will do.
-                "max_age_s": min(policy.max_age_s, 3.2e10),
-                "longest_s": longest_s,
-                "dead_rows": policy.dead_max_rows,
-                "dead_bytes": policy.dead_max_bytes,
-                "dead_age_s": policy.dead_max_age_s,
-                "recent_rows": policy.recent_max_rows,
-                "recent_age_s": policy.recent_max_age_s,
-                "poison": poison,
-            }
-        )
+        settings = {
+            # JSON knows no infinity; a thousand years will do.
+            "max_age_s": min(policy.max_age_s, 3.2e10),
+            "longest_s": longest_s,
+            "dead_rows": policy.dead_max_rows,
+            "dead_bytes": policy.dead_max_bytes,
+            "dead_age_s": policy.dead_max_age_s,
+            "recent_rows": policy.recent_max_rows,
+            "recent_age_s": policy.recent_max_age_s,
+            "poison": poison,
+            "shared_clock": shared_clock,
+        }
+        self._settings = {
+            background: orjson.dumps({**settings, "background": background}) for background in (False, True)
+        }
 
-    def add(self, rows: Sequence[Leased], offset_s: float, again: Callable[[Leased], bool], now: float) -> list[bool]:
-        """Take *rows* over; say for each whether the server has it, which it has not when there is no room.
+    def add(
+        self, rows: Sequence[Leased], again: Callable[[Leased], bool], now: float, *, background: bool
+    ) -> list[bool]:
+        """Take *rows* over; return for each whether the server has it, which it has not when there is no room.
 
         Args:
-            offset_s: how far the server's clock is ahead of the one that the rows' times are from.
             again: whether the server may have the row from an earlier try.
+            background: whether *now* is a thread's own reading of the clock, which may be older than a caller's.
         """
-        arguments: list[str | bytes | int] = [*self._head(now), self._link.address.max_rows, *self._watch()]
+        arguments: list[str | bytes | int] = [*self._head(now, background), self._link.address.max_rows, *self._watch()]
         for row in rows:
             event = row.event
-            arguments += (event.id, event.vendor, event.visitor_key, repr(row.created + offset_s))
+            arguments += (event.id, event.vendor, event.visitor_key, repr(row.created))
             body = self._seal.close(to_bytes(event))
             arguments += (str(int(event.at_most_once)), self._key_of(event), str(int(again(row))), body)
         return [bool(taken) for taken in self._link.forward(arguments)]
@@ -131,11 +138,11 @@ class Stream:
     def rulings(self, rows: Sequence[Leased], outcomes: Sequence[Outcome], now: float) -> list[Disposition]:
         return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
 
-    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float) -> None:
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float, *, background: bool = False) -> None:
         arguments = [
             word for row, ruling in zip(lease.rows, rulings, strict=True) for word in ruling_words(row, ruling)
         ]
-        self._link.run("settle", *self._head(now), lease.token, *arguments)
+        self._link.run("settle", *self._head(now, background), lease.token, *arguments)
 
     def release(self, lease: Lease, now: float) -> None:
         arguments = [word for row in lease.rows for word in (row.event.id, "release", "", "", "", "")]
@@ -179,7 +186,9 @@ class Stream:
         for vendor in self.vendors():
             cursor = "0-0"
             while True:
-                answer = self._link.run("audit", *self._head(now), vendor, self._consumer, cursor, int(idle_s * 1000))
+                answer = self._link.run(
+                    "audit", *self._head(now, background=True), vendor, self._consumer, cursor, int(idle_s * 1000)
+                )
                 cursor = answer.decode()
                 # An empty page is not the end: the server looks at a limited number of entries per call.
                 if cursor == "0-0":
@@ -193,8 +202,8 @@ class Stream:
     def _prefix(self) -> str:
         return self._link.address.prefix
 
-    def _head(self, now: float) -> tuple[str, bytes]:
-        return repr(float(now)), self._settings
+    def _head(self, now: float, background: bool = False) -> tuple[str, bytes]:
+        return repr(float(now)), self._settings[background]
 
     def _watch(self) -> tuple[str | int, ...]:
         """Return the leading arguments of `server.lua`."""
