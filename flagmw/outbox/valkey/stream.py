@@ -206,7 +206,8 @@ class Stream:
         return repr(float(now)), self._settings[background]
 
     def _watch(self) -> tuple[str | int, ...]:
-        """Return the leading arguments of `server.lua`."""
+        """Return the leading arguments of `server.lua`, which depend on how the server is set up."""
+        self._link.use(lambda client: None)
         return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
 
     def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:
