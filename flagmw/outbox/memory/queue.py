@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
 from flagmw.outbox.memory.business_keys import MemoryKeys, Recent
-from flagmw.outbox.memory.lane import LaneRows, Row
+from flagmw.outbox.memory.lane import LaneRows, MemoryRow
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
@@ -22,11 +22,11 @@ _JUMP_S = 60.0
 
 
 @dataclass(slots=True)
-class _Held:
+class _LeasedRows:
     vendor: str
     lease_s: float
     until: float
-    rows: dict[str, Row]
+    rows: dict[str, MemoryRow]
 
 
 class MemoryQueue:
@@ -39,11 +39,11 @@ class MemoryQueue:
         self._policy, self._max_rows, self._max_bytes, self._rng = policy, max_rows, max_bytes, rng
         self._now = 0.0
         self._numbers = itertools.count(1)
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, MemoryRow] = {}
         self._recent = Recent(policy)
         self._keys = MemoryKeys(self._recent)
         self._lanes: dict[str, LaneRows] = {}
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _LeasedRows] = {}
         self._bytes = self._dead_bytes = 0
         self._refused: Counter[ErrorCode] = Counter()
 
@@ -80,7 +80,7 @@ class MemoryQueue:
         """Keep the business key of *event* for it, for a minute; return whether no other event has it."""
         return self._keys.reserve(event, known=event.id in self._rows)
 
-    def enqueue(self, row: Row) -> None:
+    def enqueue(self, row: MemoryRow) -> None:
         self._queue(row.event.vendor).push(row)
 
     def claim(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
@@ -92,7 +92,7 @@ class MemoryQueue:
         if not heads or limit < 1:
             return None
         name = min(heads)[2]
-        lane, rows = self._lanes[name], list[Row]()
+        lane, rows = self._lanes[name], list[MemoryRow]()
         while len(rows) < limit and (row := self._fresh_head(lane)) is not None and row.due <= self._now:
             if row.event.at_most_once and rows:
                 break
@@ -106,7 +106,7 @@ class MemoryQueue:
         for name, lane in self._lanes.items():
             if name in skip or limit < 1:
                 continue
-            rows: list[Row] = []
+            rows: list[MemoryRow] = []
             for row in lane.newest_first(4 * limit, self._now):
                 if self._policy.too_old(row.created, self._now) or (rows and row.event.at_most_once):
                     continue  # left to the claims that go by age, and to one of its own
@@ -118,7 +118,7 @@ class MemoryQueue:
                 return self._lease(name, rows, lease_s)
         return None
 
-    def take_back(self, token: str, id: str) -> Row | None:
+    def take_back(self, token: str, id: str) -> MemoryRow | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         row = held.rows.pop(id, None) if held else None
@@ -131,7 +131,7 @@ class MemoryQueue:
     def rule(self, row: Leased, outcome: Outcome) -> Disposition:
         return self._policy.rule(outcome, row, self._now, self._rng)
 
-    def settle(self, row: Row, ruling: Disposition) -> None:
+    def settle(self, row: MemoryRow, ruling: Disposition) -> None:
         match ruling:
             case Requeue():
                 row.due = self._policy.clamp(ruling.due_at, self._now)
@@ -207,14 +207,14 @@ class MemoryQueue:
             table.clear()
         self._bytes = 0
 
-    def _lease(self, vendor: str, rows: list[Row], lease_s: float) -> Lease:
+    def _lease(self, vendor: str, rows: list[MemoryRow], lease_s: float) -> Lease:
         # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
         self._lanes[vendor].busy.update(row.event.visitor_key for row in rows)
         token = str(next(self._numbers))
-        self._held[token] = _Held(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
+        self._held[token] = _LeasedRows(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
         return Lease(token, vendor, tuple(row.leased() for row in rows))
 
-    def _fresh_head(self, lane: LaneRows) -> Row | None:
+    def _fresh_head(self, lane: LaneRows) -> MemoryRow | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""
         while (row := lane.head()) is not None and row.due <= self._now:
             if not self._policy.too_old(row.created, self._now):
@@ -223,7 +223,7 @@ class MemoryQueue:
             self._bury(row, ErrorCode.TOO_OLD)
         return row
 
-    def _bury(self, row: Row, code: ErrorCode) -> None:
+    def _bury(self, row: MemoryRow, code: ErrorCode) -> None:
         self._remove(row, remember_key=False)
         letter = DeadLetter(event=row.event, code=code, attempts=row.attempts, at=self._now)
         self.dead[row.event.id] = (letter, row.size)
@@ -250,14 +250,14 @@ class MemoryQueue:
         return queue
 
     def _admit(self, event: Event, size: int, attempts: int = 0) -> None:
-        row = Row(event, next(self._numbers), size, created=self._now, due=self._now, attempts=attempts)
+        row = MemoryRow(event, next(self._numbers), size, created=self._now, due=self._now, attempts=attempts)
         queue = self._queue(event.vendor)
         self._rows[event.id] = queue.rows[event.id] = row
         self._keys.hold(event)
         self._bytes += size
         queue.push(row)
 
-    def _remove(self, row: Row, *, remember_key: bool) -> None:
+    def _remove(self, row: MemoryRow, *, remember_key: bool) -> None:
         del self._rows[row.event.id]
         del self._queue(row.event.vendor).rows[row.event.id]
         self._bytes -= row.size

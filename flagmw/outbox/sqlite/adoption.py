@@ -10,7 +10,7 @@ from flagmw._support.log import Throttle
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import slot_lock
 from flagmw.outbox.sqlite.disk import status
-from flagmw.outbox.sqlite.slot import OpenSlot, Options
+from flagmw.outbox.sqlite.slot import OpenSlot, SlotOptions
 from flagmw.outbox.sqlite.slot_opener import SlotOpener
 
 _AT_MOST = 16
@@ -24,7 +24,7 @@ class Adoption:
     """
 
     def __init__(
-        self, options: Options, opener: SlotOpener, throttle: Throttle, shut: Callable[[OpenSlot], None]
+        self, options: SlotOptions, opener: SlotOpener, throttle: Throttle, shut: Callable[[OpenSlot], None]
     ) -> None:
         self._directory, self._opener, self._throttle, self._shut = options.directory, opener, throttle, shut
         self.slots: dict[int, OpenSlot] = {}

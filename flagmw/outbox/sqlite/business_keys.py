@@ -44,7 +44,7 @@ class KeyChange(NamedTuple):
     state: int | None
 
 
-class BusinessKeys:
+class DirectoryKeys:
     """The keys, as one process uses them, from any of its threads. Opens nothing before the first use.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from flagmw.outbox.sqlite.disk import is_low, reserve_bytes
-from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, Options
+from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, SlotOptions
 
 _VACUUM_PAGES = 64
 _BUSY_STEPS = 4
@@ -27,7 +27,7 @@ class Transactions(Protocol):
 class DiskRoom:
     """The room that a process's slots have, keep in reserve and give back."""
 
-    def __init__(self, options: Options, slots: Transactions) -> None:
+    def __init__(self, options: SlotOptions, slots: Transactions) -> None:
         self._options, self._slots = options, slots
 
     def make(self) -> bool:

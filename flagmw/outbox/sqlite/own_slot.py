@@ -15,7 +15,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import slot_lock
 from flagmw.outbox.sqlite.database import lacks_room
 from flagmw.outbox.sqlite.disk import is_low, remote_type
-from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, Options, error_text
+from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, SlotOptions, error_text
 from flagmw.outbox.sqlite.slot_opener import SlotOpener
 
 # What a process runs out of, which says nothing of a slot.
@@ -30,7 +30,7 @@ class OwnSlot:
         trouble: why there is none, as text.
     """
 
-    def __init__(self, options: Options, opener: SlotOpener, throttle: Throttle) -> None:
+    def __init__(self, options: SlotOptions, opener: SlotOpener, throttle: Throttle) -> None:
         self._options, self._opener, self._throttle = options, opener, throttle
         self.slot_file: OpenSlot | None = None
         self.trouble: str | None = None

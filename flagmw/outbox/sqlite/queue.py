@@ -17,13 +17,13 @@ from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import WAITING, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.due import DueRows
 from flagmw.outbox.sqlite.finished import FinishedRows
 from flagmw.outbox.sqlite.leases import Leases
 from flagmw.outbox.sqlite.pending import PendingRows
 from flagmw.outbox.sqlite.recovery import Recovery
-from flagmw.outbox.sqlite.rows import COLUMNS, Limits, PackedEvent, Row
+from flagmw.outbox.sqlite.rows import COLUMNS, PackedEvent, SlotLimits, SlotRow
 from flagmw.outbox.sqlite.settlement import Settlement
 from flagmw.outbox.sqlite.slot_keys import SlotKeys
 from flagmw.types import Event, Outcome
@@ -46,7 +46,7 @@ class SlotQueue:
         connection: sqlite3.Connection,
         tag: str,
         policy: Policy,
-        limits: Limits,
+        limits: SlotLimits,
         seal: Seal,
         rng: random.Random,
         *,
@@ -54,7 +54,7 @@ class SlotQueue:
     ) -> None:
         self.connection, self._policy, self._seal, self._rng = connection, policy, seal, rng
         self._owner = owner
-        self._counts = Counts()
+        self._counts = SlotCounts()
         self._clock = Clock(self._counts)
         self._past = FinishedRows(connection, policy, seal, self._counts, self._clock)
         self._queue = PendingRows(connection, policy, limits, self._counts, self._clock)
@@ -264,7 +264,7 @@ class SlotQueue:
         self._leases.flush()
         self._settlement.flush()
 
-    def _bury(self, row: Row, code: ErrorCode) -> None:
+    def _bury(self, row: SlotRow, code: ErrorCode) -> None:
         self._settlement.bury(row, code, self.now)
 
     def _follow_clock(self) -> None:
@@ -274,9 +274,9 @@ class SlotQueue:
             (self.now, self._policy.clamp(float("inf"), self.now)),
         )
 
-    def _row(self, seq: int) -> Row | None:
+    def _row(self, seq: int) -> SlotRow | None:
         values = self.connection.execute(
             f"SELECT {COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
             (seq,),
         ).fetchone()
-        return None if values is None else Row(*values)
+        return None if values is None else SlotRow(*values)

@@ -18,7 +18,7 @@ from flagmw.outbox.sqlite import slot_lock
 from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
 from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.recovery import Recovery
-from flagmw.outbox.sqlite.rows import Limits
+from flagmw.outbox.sqlite.rows import SlotLimits
 
 # How often one looks whether the files are still there.
 _LOOK_S = 0.02
@@ -27,12 +27,12 @@ RETRY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SlotOptions:
     """The options of a directory; see `SqliteOutbox`."""
 
     directory: Path
     policy: Policy
-    limits: Limits
+    limits: SlotLimits
     seal: Seal
     rng: random.Random
     required: bool = False

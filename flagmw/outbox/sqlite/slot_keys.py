@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from flagmw.exceptions import OutboxError
-from flagmw.outbox.sqlite.business_keys import DONE, BusinessKeys, KeyChange, KeyHolder
+from flagmw.outbox.sqlite.business_keys import DONE, DirectoryKeys, KeyChange, KeyHolder
 from flagmw.outbox.sqlite.rows import PackedEvent
 
 # Keys that are entered in one transaction: other processes' requests wait for it.
@@ -30,7 +30,7 @@ class SlotKeys:
     def __init__(self, connection: sqlite3.Connection, drop: Callable[[str], None], flush: Callable[[], None]) -> None:
         self._connection, self._drop, self._flush = connection, drop, flush
         self.changes: list[KeyChange] = []
-        self.shared: BusinessKeys | None = None
+        self.shared: DirectoryKeys | None = None
 
     def any(self) -> bool:
         """True when an event of the file, waiting or settled lately, has a business key."""
@@ -40,7 +40,7 @@ class SlotKeys:
         )
         return bool(self._connection.execute(query).fetchone()[0])
 
-    def enter(self, keys: BusinessKeys, *, all: bool) -> None:
+    def enter(self, keys: DirectoryKeys, *, all: bool) -> None:
         """Enter the business keys of the file where all processes look; an event whose key is another's goes.
 
         Args:

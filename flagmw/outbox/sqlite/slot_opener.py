@@ -12,13 +12,13 @@ from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import BusinessKeys
+from flagmw.outbox.sqlite.business_keys import DirectoryKeys
 from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
 from flagmw.outbox.sqlite.disk import is_low
 from flagmw.outbox.sqlite.header import fits
 from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.recovery import Recovery, set_aside
-from flagmw.outbox.sqlite.slot import OpenSlot, Options, error_text, inode_of, paths_of, reserve_of
+from flagmw.outbox.sqlite.slot import OpenSlot, SlotOptions, error_text, inode_of, paths_of, reserve_of
 
 # How long one waits for what can be saved of a damaged file; the rest follows while the new one is used.
 _SALVAGE_S = 0.2
@@ -31,7 +31,7 @@ class SlotOpener:
         left: by number, why slots are left alone.
     """
 
-    def __init__(self, options: Options, throttle: Throttle, keys: BusinessKeys) -> None:
+    def __init__(self, options: SlotOptions, throttle: Throttle, keys: DirectoryKeys) -> None:
         self._options, self._throttle, self._keys = options, throttle, keys
         self.left: dict[int, str] = {}
 

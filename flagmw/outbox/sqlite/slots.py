@@ -12,13 +12,13 @@ from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite.adoption import Adoption
-from flagmw.outbox.sqlite.business_keys import BusinessKeys, KeyHolder
+from flagmw.outbox.sqlite.business_keys import DirectoryKeys, KeyHolder
 from flagmw.outbox.sqlite.database import is_damage, lacks_room, mark, sound
 from flagmw.outbox.sqlite.disk import status, sync
 from flagmw.outbox.sqlite.disk_room import DiskRoom
 from flagmw.outbox.sqlite.own_slot import OwnSlot
 from flagmw.outbox.sqlite.rows import PackedEvent
-from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, Options, drop, error_text, vanished
+from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, SlotOptions, drop, error_text, vanished
 from flagmw.outbox.sqlite.slot_opener import SlotOpener
 
 _PULSES = 8
@@ -32,11 +32,11 @@ logger = logging.getLogger("flagmw.outbox")
 class OpenSlots:
     """Open, begin, commit, mend and give back. Everything in one thread at a time."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SlotOptions) -> None:
         self._options = options
         self.closed = False
         self.throttle = Throttle(logger)
-        self.keys = BusinessKeys(options.directory, options.policy, allow_network=options.allow_network)
+        self.keys = DirectoryKeys(options.directory, options.policy, allow_network=options.allow_network)
         self._opener = SlotOpener(options, self.throttle, self.keys)
         self._adoption = Adoption(options, self._opener, self.throttle, self.shut)
         self._own = OwnSlot(options, self._opener, self.throttle)

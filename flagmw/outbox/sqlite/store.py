@@ -16,7 +16,7 @@ from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
 from flagmw.outbox.sqlite.job_groups import JobGroups
 from flagmw.outbox.sqlite.queue import SlotQueue
-from flagmw.outbox.sqlite.slot import Options, error_text
+from flagmw.outbox.sqlite.slot import SlotOptions, error_text
 from flagmw.outbox.sqlite.slots import OpenSlots
 from flagmw.outbox.sqlite.write_queue import Job, StoreJob
 from flagmw.outbox.sqlite.writer import Writer
@@ -31,7 +31,7 @@ _SPARE = "memory:"
 class Store:
     """All that one process does with the directory. Its methods run where the writer lets them."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SlotOptions) -> None:
         self._options = options
         self.writer = Writer(self._run, self._tick, stood_still=self._stood_still)
         self.files = OpenSlots(options)

@@ -19,7 +19,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.directory import Directory
-from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.types import Delivered
 
 LEASE_S = 60.0
@@ -142,7 +142,7 @@ def test_a_stopped_process_keeps_its_leases(folder):
     assert output == "['b'] 1 1\n"
 
 
-MACHINE = Identity(inode=5, made="aa", host="this", boot="b1")
+MACHINE = FileIdentity(inode=5, made="aa", host="this", boot="b1")
 
 
 @pytest.mark.parametrize(
