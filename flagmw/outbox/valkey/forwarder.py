@@ -148,7 +148,7 @@ class Forwarder:
         # By time over all vendors; the sort keeps the order of what was accepted at the same time.
         rows.sort(key=lambda row: row.created)
         try:
-            taken = self._stream.add(rows, self._again, self._time(now), background=now is None)
+            taken = self._stream.add(rows, self._again, now)
         except BaseException as error:
             if not isinstance(error, ServerTrouble) or error.sent:
                 self._doubtful.update(row.event.id for row in rows)

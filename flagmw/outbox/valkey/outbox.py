@@ -208,7 +208,7 @@ class ValkeyOutbox:
 
     def forget(self, ids: Collection[str] | None) -> int:
         process = self._open()
-        return process.local.forget(ids) + self._on_server(lambda: process.stream.forget(ids, process.clock()))
+        return process.local.forget(ids) + self._on_server(lambda: process.stream.forget(ids))
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
         process = self._open()

@@ -46,14 +46,14 @@ class ValkeyProcess:
     ) -> None:
         self.local, self.closed = local, False
         self.link = Link(address, rng)
-        self.stream = Stream(self.link, policy, rng, seal, poison, shared_clock=shared_clock)
+        self.stream = Stream(self.link, policy, rng, seal, poison, clock, shared_clock=shared_clock)
         self.listener = Listener(address, self.stream, self.link)
-        # A clock that only the callers move must not be read by a thread, and used by it after they have moved it.
+        # As in `Stream`, for the machine's own store: a caller that stores an event must not wait for the server.
         self.reading: AbstractContextManager[object] = nullcontext() if shared_clock else threading.RLock()
         self.forwarder = Forwarder(local, self.stream, self.link, self._chores, clock, self.reading)
         self.counts = OutboxStats()
         self.late: deque[tuple[Lease, Sequence[Disposition]]] = deque(maxlen=_LATE)
-        self.clock, self._audit_idle_s = clock, audit_idle_s
+        self._audit_idle_s = audit_idle_s
         self._audit_at = 0.0
         self._settling = threading.Lock()
         # Vendors whose last claim was not confirmed, and until when they rest.
@@ -111,13 +111,13 @@ class ValkeyProcess:
             self.late.append((lease, rulings))
 
     def audit(self) -> None:
-        self.stream.audit(self.clock(), self._audit_idle_s)
+        self.stream.audit(self._audit_idle_s)
 
     def _chores(self) -> None:
         with self._settling:
             while self.late:
                 lease, rulings = self.late[0]
-                self.stream.settle(lease, rulings, self.clock(), background=True)
+                self.stream.settle(lease, rulings, None)
                 self.late.popleft()
         if time.monotonic() >= self._audit_at:
             self._audit_at = time.monotonic() + _AUDIT_S

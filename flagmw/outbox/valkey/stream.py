@@ -25,8 +25,10 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -50,18 +52,32 @@ _ROWS_AT = 2  # what it says before the first
 class Stream:
     """Streams and what is kept beside them. Times are seconds on the caller's clock, which scripts translate.
 
+    Methods take the time *now* of the caller; None has them read the clock, in a thread that nobody gave a time.
+
     Every method raises `ServerTrouble` when the server does not answer.
 
     Args:
         seal: encrypts what is stored.
         poison: an event whose holder died or stalled more often than this is laid aside.
+        clock: the callers' clock, seconds since the epoch.
         shared_clock: whether scripts go by the server's clock; else by the callers', which is one for all of them.
     """
 
     def __init__(
-        self, link: Link, policy: Policy, rng: random.Random, seal: Seal, poison: int, *, shared_clock: bool
+        self,
+        link: Link,
+        policy: Policy,
+        rng: random.Random,
+        seal: Seal,
+        poison: int,
+        clock: Callable[[], float],
+        *,
+        shared_clock: bool,
     ) -> None:
         self._link, self._policy, self._rng, self._seal = link, policy, rng, seal
+        self._clock = clock
+        # A clock that only callers move must not be read by a thread, and used by its script after they have moved it.
+        self._turn: AbstractContextManager[object] = nullcontext() if shared_clock else threading.RLock()
         # The last claim of an event that must not be sent twice: epoch and number.
         self._last_claim = (0, 0)
         self._claims: dict[str, tuple[int, int]] = {}
@@ -85,28 +101,26 @@ class Stream:
             background: orjson.dumps({**settings, "background": background}) for background in (False, True)
         }
 
-    def add(
-        self, rows: Sequence[Leased], again: Callable[[Leased], bool], now: float, *, background: bool
-    ) -> list[bool]:
+    def add(self, rows: Sequence[Leased], again: Callable[[Leased], bool], now: float | None) -> list[bool]:
         """Take *rows* over; return for each whether the server has it, which it has not when there is no room.
 
         Args:
             again: whether the server may have the row from an earlier try.
-            background: whether *now* is a thread's own reading of the clock, which may be older than a caller's.
         """
-        arguments: list[str | bytes | int] = [*self._head(now, background), self._link.address.max_rows, *self._watch()]
+        arguments: list[str | bytes | int] = [self._link.address.max_rows, *self._watch()]
         for row in rows:
             event = row.event
             arguments += (event.id, event.vendor, event.visitor_key, repr(row.created))
             body = self._seal.close(to_bytes(event))
             arguments += (str(int(event.at_most_once)), self._key_of(event), str(int(again(row))), body)
-        return [bool(taken) for taken in self._link.forward(arguments)]
+        with self._turn:
+            return [bool(taken) for taken in self._link.forward([*self._head(now), *arguments])]
 
     def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
         # Never a number that counts on: after a flush it would come again, and an old lease with it.
         token = uuid.uuid4().hex
         arguments = (limit, repr(float(lease_s)), token, self._consumer, _names(skip), *self._watch())
-        while (answer := self._link.run("claim", *self._head(now), *arguments)) == []:
+        while (answer := self._run("claim", now, *arguments)) == []:
             pass
         if answer is None:
             return None
@@ -123,7 +137,7 @@ class Stream:
             # Of a newer version, as in the middle of a deployment: left to processes that can read it.
             later = repr(now + _FOREIGN_S)
             words = [word for id in foreign for word in (id, "requeue", later, "0", "0", "")]
-            self._link.run("settle", *self._head(now), token, *words)
+            self._run("settle", now, token, *words)
         if not rows:
             self._claims.pop(token, None)
             return None
@@ -138,22 +152,22 @@ class Stream:
     def rulings(self, rows: Sequence[Leased], outcomes: Sequence[Outcome], now: float) -> list[Disposition]:
         return [self._policy.rule(outcome, row, now, self._rng) for row, outcome in zip(rows, outcomes, strict=True)]
 
-    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float, *, background: bool = False) -> None:
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float | None) -> None:
         arguments = [
             word for row, ruling in zip(lease.rows, rulings, strict=True) for word in ruling_words(row, ruling)
         ]
-        self._link.run("settle", *self._head(now, background), lease.token, *arguments)
+        self._run("settle", now, lease.token, *arguments)
 
     def release(self, lease: Lease, now: float) -> None:
         arguments = [word for row in lease.rows for word in (row.event.id, "release", "", "", "", "")]
-        self._link.run("settle", *self._head(now), lease.token, *arguments)
+        self._run("settle", now, lease.token, *arguments)
 
     def next_due(self, now: float, skip: Collection[str]) -> float | None:
-        answer = self._link.run("next_due", *self._head(now), self._consumer, _names(skip))
+        answer = self._run("next_due", now, self._consumer, _names(skip))
         return None if answer is None else float(answer)
 
     def stats(self, now: float) -> OutboxStats:
-        reply = orjson.loads(self._link.run("stats", *self._head(now)))
+        reply = orjson.loads(self._run("stats", now))
         return OutboxStats.of(
             {name: lane_stats(lane) for name, lane in reply["lanes"].items()}, code_counts(reply["refused"])
         )
@@ -167,7 +181,7 @@ class Stream:
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         return self._letters("revive", ids, now)
 
-    def forget(self, ids: Collection[str] | None, now: float) -> int:
+    def forget(self, ids: Collection[str] | None, now: float | None = None) -> int:
         return self._letters("forget", ids, now)
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
@@ -181,14 +195,12 @@ class Stream:
             gone += self._purge(letters, now)
         return gone
 
-    def audit(self, now: float, idle_s: float) -> None:
+    def audit(self, idle_s: float) -> None:
         """Find what the consumer group holds and nobody knows of, and forget what somebody deleted."""
         for vendor in self.vendors():
             cursor = "0-0"
             while True:
-                answer = self._link.run(
-                    "audit", *self._head(now, background=True), vendor, self._consumer, cursor, int(idle_s * 1000)
-                )
+                answer = self._run("audit", None, vendor, self._consumer, cursor, int(idle_s * 1000))
                 cursor = answer.decode()
                 # An empty page is not the end: the server looks at a limited number of entries per call.
                 if cursor == "0-0":
@@ -202,15 +214,20 @@ class Stream:
     def _prefix(self) -> str:
         return self._link.address.prefix
 
-    def _head(self, now: float, background: bool = False) -> tuple[str, bytes]:
-        return repr(float(now)), self._settings[background]
+    def _run(self, script: str, now: float | None, *arguments: str | bytes | int) -> Any:
+        with self._turn:
+            return self._link.run(script, *self._head(now), *arguments)
+
+    def _head(self, now: float | None) -> tuple[str, bytes]:
+        """Return the leading arguments of all scripts; to be called in turn."""
+        return repr(float(self._clock() if now is None else now)), self._settings[now is None]
 
     def _watch(self) -> tuple[str | int, ...]:
         """Return the leading arguments of `server.lua`, which depend on how the server is set up."""
         self._link.use(lambda client: None)
         return ("" if self._link.keeps_all else "r", self._link.address.replicas, *self._last_claim)
 
-    def _letters(self, what: str, ids: Collection[str] | None, now: float) -> int:
+    def _letters(self, what: str, ids: Collection[str] | None, now: float | None) -> int:
         """Do *what* to dead letters, in the order of their death."""
         wanted, done = None if ids is None else set(ids), 0
         if wanted is not None and not wanted:
@@ -218,14 +235,14 @@ class Stream:
         for page in self._pages(f"{self._prefix}dead"):
             page_ids = [id for _, fields in page if (id := fields[b"id"].decode()) in (wanted or {id})]
             if page_ids:
-                done += int(self._link.run("letters", *self._head(now), what, self._link.address.max_rows, *page_ids))
+                done += int(self._run("letters", now, what, self._link.address.max_rows, *page_ids))
         return done
 
     def _purge(self, pairs: Sequence[tuple[str, str]], now: float) -> int:
         if not pairs:
             return 0
         words = [word for pair in pairs for word in pair]
-        return int(self._link.run("letters", *self._head(now), "purge", 0, *words))
+        return int(self._run("letters", now, "purge", 0, *words))
 
     def _pages(self, stream: str) -> Iterator[list[tuple[str, Mapping[bytes, bytes]]]]:
         """Yield a stream's entries, some at a time: never all of them in memory."""
