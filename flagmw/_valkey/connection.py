@@ -148,11 +148,6 @@ class Link:
         """Look at the server's set-up anew before it is next used."""
         self._checked = False
 
-    def server_time(self) -> float:
-        """Return the server's clock, seconds since the epoch."""
-        seconds, micros = self.use(lambda client: client.time())  # type: ignore[misc]
-        return float(seconds) + float(micros) / 1e6
-
     def close(self) -> None:
         with self._lock:
             client: Any = self._client

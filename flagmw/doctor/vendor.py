@@ -16,7 +16,7 @@ from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.doctor.finding import (
     Finding,
-    Page,
+    HelpPage,
     Verdicts,
     domain_verdict,
     exit_code,
@@ -63,7 +63,7 @@ class _Said:
         return self.reply is not None and (code is None or code.startswith("VENDOR_"))
 
 
-def examine_vendor(vendor: Vendor, config: Config, page: Page | None) -> tuple[list[Finding], set[str]]:
+def examine_vendor(vendor: Vendor, config: Config, page: HelpPage | None) -> tuple[list[Finding], set[str]]:
     """Return the findings about *vendor*, and the aliases it knows."""
     aliases: set[str] = set()
     base_url = VendorTraits.of(vendor).base_url
@@ -113,7 +113,7 @@ def _credentials(vendor: Webtrends) -> Verdicts:
 
 
 def _conversation(
-    vendor: Webtrends, config: Config, page: Page | None, end: Deadline, aliases: set[str]
+    vendor: Webtrends, config: Config, page: HelpPage | None, end: Deadline, aliases: set[str]
 ) -> list[Finding]:
     """Ask for a decision, and for another with a compressed request where the API answered the first."""
     name = vendor.name
@@ -145,7 +145,7 @@ def _conversation(
     return findings
 
 
-def _ask(driver: BlockingDriver, vendor: Webtrends, page: Page | None, end: Deadline, *, compress: bool) -> _Said:
+def _ask(driver: BlockingDriver, vendor: Webtrends, page: HelpPage | None, end: Deadline, *, compress: bool) -> _Said:
     # A copy, so that nothing it learns changes how pages are decided. No view is counted.
     silent = uncounted(vendor, compress=compress)
     visit = Visit(url="https://localhost/")
@@ -253,7 +253,7 @@ def _clock(reply: Reply, now: float) -> Verdicts:
         yield "FAIL" if apart_s > CLOCK_FAIL_S else "WARN", text, "set it from the network (NTP)"
 
 
-def _vendor_domain(decision: Decision, page: Page) -> Verdicts:
+def _vendor_domain(decision: Decision, page: HelpPage) -> Verdicts:
     wish = next((change.domain for change in decision.cookies if change.domain), None)
     if wish is None:
         yield "OK", "the vendor names none, so cookies are for the one host", None

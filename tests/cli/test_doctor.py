@@ -20,8 +20,9 @@ from flagmw.doctor import SAMPLE_TOKEN, Finding, examine, exit_code, render, to_
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.sandbox import SandboxServer, Scenario
 from flagmw.types import Decision, Flow, VisitorState
+from tests.support.authority import Authority
 from tests.support.busy import HELD_UP_S
-from tests.support.raw_vendor import Action, Authority, RawVendor, always, answer, forever, free_port, hang
+from tests.support.raw_vendor import Action, RawVendor, always, answer, forever, free_port, hang
 
 ACCOUNT = 2490593
 OTHER_TOKEN = "0123456789abcdef0123456789abcdef0123456789ab"

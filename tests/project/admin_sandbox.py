@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flagmw.admin.adobe.endpoints import ENDPOINTS, PROFILE_ENDPOINTS
-from flagmw.sandbox.adobe_admin.call import Endpoint
+from flagmw.sandbox.adobe_admin.call import ApiRoute
 from flagmw.sandbox.adobe_admin.table import ENDPOINTS as SERVED
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def row(name: str) -> str:
     return f"| {endpoint.number or ''} | {where} | {version} | {_code(name)} | {answer} | {', '.join(tests_of(name))} |"
 
 
-def served_by(name: str) -> Endpoint:
+def served_by(name: str) -> ApiRoute:
     """Return the sandbox's endpoint for one of the client's."""
     endpoint = ENDPOINTS[name]
     return next(one for one in SERVED if (one.method, one.path) == (endpoint.method, endpoint.path))

@@ -14,7 +14,7 @@ from flagmw.types import Event
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class MemoryRow:
     """An event that waits or is leased, with its due time and its past."""
 
     event: Event
@@ -47,20 +47,20 @@ class LaneRows:
         parked: rows taken from the heap because their visitor is busy, so that no claim looks at them again.
     """
 
-    rows: OrderedDict[str, Row] = field(default_factory=OrderedDict)
-    waiting: list[tuple[float, int, Row]] = field(default_factory=list)
+    rows: OrderedDict[str, MemoryRow] = field(default_factory=OrderedDict)
+    waiting: list[tuple[float, int, MemoryRow]] = field(default_factory=list)
     busy: Counter[str] = field(default_factory=Counter)
-    parked: dict[str, list[Row]] = field(default_factory=dict)
+    parked: dict[str, list[MemoryRow]] = field(default_factory=dict)
     accepted: int = 0
     delivered: int = 0
     duplicates: int = 0
     dead: int = 0
     dropped: Counter[ErrorCode] = field(default_factory=Counter)
 
-    def push(self, row: Row) -> None:
+    def push(self, row: MemoryRow) -> None:
         heapq.heappush(self.waiting, (row.due, row.seq, row))
 
-    def head(self) -> Row | None:
+    def head(self) -> MemoryRow | None:
         """Return the first row whose visitor is free; rows of busy visitors are parked on the way."""
         while self.waiting:
             row = self.waiting[0][2]
@@ -70,10 +70,10 @@ class LaneRows:
             self.parked.setdefault(row.event.visitor_key, []).append(row)
         return None
 
-    def newest_first(self, count: int, now: float) -> list[Row]:
+    def newest_first(self, count: int, now: float) -> list[MemoryRow]:
         """Return the first due row of each of the *count* free visitors with the newest untried ones, newest first."""
-        first: dict[str, tuple[float, int, Row]] = {}
-        last: dict[str, tuple[float, int, Row]] = {}
+        first: dict[str, tuple[float, int, MemoryRow]] = {}
+        last: dict[str, tuple[float, int, MemoryRow]] = {}
         for entry in self.waiting:
             if entry[0] <= now:
                 visitor = entry[2].event.visitor_key
@@ -84,7 +84,7 @@ class LaneRows:
         newest = heapq.nlargest(count, (entry for visitor, entry in last.items() if visitor not in self.busy))
         return [first[entry[2].event.visitor_key][2] for entry in newest]
 
-    def take(self, rows: Collection[Row]) -> None:
+    def take(self, rows: Collection[MemoryRow]) -> None:
         """Take *rows* out of those that wait."""
         taken = {row.seq for row in rows}
         self.waiting = [entry for entry in self.waiting if entry[1] not in taken]
@@ -98,7 +98,7 @@ class LaneRows:
             for row in self.parked.pop(visitor, ()):
                 self.push(row)
 
-    def take_out(self, matches: Callable[[Event], bool]) -> list[Row]:
+    def take_out(self, matches: Callable[[Event], bool]) -> list[MemoryRow]:
         """Take every matching row that nobody holds out of heap and parking, which looks at all of them."""
         out = [row for *_, row in self.waiting if matches(row.event)]
         out += [row for rows in self.parked.values() for row in rows if matches(row.event)]

@@ -6,28 +6,27 @@ import heapq
 import itertools
 import random
 import threading
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import DeadLetter, Lease, Leased, OutboxStats
-from flagmw.outbox.memory.lane import LaneRows, Row
+from flagmw.outbox.memory.business_keys import MemoryKeys, Recent
+from flagmw.outbox.memory.lane import LaneRows, MemoryRow
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.types import Event, Outcome
 
 # A clock may step back a little between two threads; only more than this is a jump that due times must follow.
 _JUMP_S = 60.0
-_RESERVED_S = 60.0  # how long a business key is kept for an event that was not put yet
 
 
 @dataclass(slots=True)
-class _Held:
+class _LeasedRows:
     vendor: str
     lease_s: float
     until: float
-    rows: dict[str, Row]
+    rows: dict[str, MemoryRow]
 
 
 class MemoryQueue:
@@ -40,12 +39,11 @@ class MemoryQueue:
         self._policy, self._max_rows, self._max_bytes, self._rng = policy, max_rows, max_bytes, rng
         self._now = 0.0
         self._numbers = itertools.count(1)
-        self._rows: dict[str, Row] = {}
-        self._keys: set[tuple[str, str, str]] = set()
-        self._recent: OrderedDict[str | tuple[str, str, str], float] = OrderedDict()
-        self._reserved: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+        self._rows: dict[str, MemoryRow] = {}
+        self._recent = Recent(policy)
+        self._keys = MemoryKeys(self._recent)
         self._lanes: dict[str, LaneRows] = {}
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _LeasedRows] = {}
         self._bytes = self._dead_bytes = 0
         self._refused: Counter[ErrorCode] = Counter()
 
@@ -61,13 +59,12 @@ class MemoryQueue:
                 if row is not None:
                     # Due as before: it was claimed first, so it comes first again.
                     self.settle(row, self._policy.doubt(row.leased(), self._now, due_at=row.due))
-        while self._recent and next(iter(self._recent.values())) <= self._now - self._policy.recent_max_age_s:
-            self._recent.popitem(last=False)
+        self._recent.advance(self._now)
         while self.dead and next(iter(self.dead.values()))[0].at <= self._now - self._policy.dead_max_age_s:
             self._drop_letter(next(iter(self.dead)), ErrorCode.TOO_OLD)
 
     def put(self, event: Event) -> bool:
-        if event.id in self._rows or event.id in self.dead or event.id in self._recent or self._key_taken(event):
+        if event.id in self._rows or event.id in self.dead or event.id in self._recent or self._keys.taken(event):
             self._refused[ErrorCode.DUPLICATE_KEY] += 1
             return True
         size = _size(event)
@@ -81,20 +78,9 @@ class MemoryQueue:
 
     def reserve(self, event: Event) -> bool:
         """Keep the business key of *event* for it, for a minute; return whether no other event has it."""
-        key = _business_key(event)
-        if key is None:
-            return True
-        beat = time.monotonic()
-        while self._reserved and next(iter(self._reserved.values()))[1] <= beat - _RESERVED_S:
-            self._reserved.popitem(last=False)
-        holder, _ = self._reserved.get(key, (event.id, beat))
-        if holder != event.id or (self._key_taken(event) and event.id not in self._rows):
-            return False
-        self._reserved[key] = event.id, beat
-        self._reserved.move_to_end(key)
-        return True
+        return self._keys.reserve(event, known=event.id in self._rows)
 
-    def enqueue(self, row: Row) -> None:
+    def enqueue(self, row: MemoryRow) -> None:
         self._queue(row.event.vendor).push(row)
 
     def claim(self, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
@@ -106,7 +92,7 @@ class MemoryQueue:
         if not heads or limit < 1:
             return None
         name = min(heads)[2]
-        lane, rows = self._lanes[name], list[Row]()
+        lane, rows = self._lanes[name], list[MemoryRow]()
         while len(rows) < limit and (row := self._fresh_head(lane)) is not None and row.due <= self._now:
             if row.event.at_most_once and rows:
                 break
@@ -120,7 +106,7 @@ class MemoryQueue:
         for name, lane in self._lanes.items():
             if name in skip or limit < 1:
                 continue
-            rows: list[Row] = []
+            rows: list[MemoryRow] = []
             for row in lane.newest_first(4 * limit, self._now):
                 if self._policy.too_old(row.created, self._now) or (rows and row.event.at_most_once):
                     continue  # left to the claims that go by age, and to one of its own
@@ -132,7 +118,7 @@ class MemoryQueue:
                 return self._lease(name, rows, lease_s)
         return None
 
-    def take_back(self, token: str, id: str) -> Row | None:
+    def take_back(self, token: str, id: str) -> MemoryRow | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         row = held.rows.pop(id, None) if held else None
@@ -145,7 +131,7 @@ class MemoryQueue:
     def rule(self, row: Leased, outcome: Outcome) -> Disposition:
         return self._policy.rule(outcome, row, self._now, self._rng)
 
-    def settle(self, row: Row, ruling: Disposition) -> None:
+    def settle(self, row: MemoryRow, ruling: Disposition) -> None:
         match ruling:
             case Requeue():
                 row.due = self._policy.clamp(ruling.due_at, self._now)
@@ -181,7 +167,7 @@ class MemoryQueue:
         for id in [id for id in self.dead if ids is None or id in ids]:
             letter, size = self.dead[id]
             full = len(self._rows) + 1 > self._max_rows or self._bytes + size > self._max_bytes
-            if full or self._key_taken(letter.event):
+            if full or self._keys.taken(letter.event):
                 continue
             self._unbury(id)
             self._admit(letter.event, size, letter.attempts)
@@ -217,18 +203,18 @@ class MemoryQueue:
         self.closed = True
         for queue in self._lanes.values():
             queue.lose_all()
-        for table in (self._rows, self._keys, self._recent, self._reserved, self._held):
+        for table in (self._rows, self._keys, self._recent, self._held):
             table.clear()
         self._bytes = 0
 
-    def _lease(self, vendor: str, rows: list[Row], lease_s: float) -> Lease:
+    def _lease(self, vendor: str, rows: list[MemoryRow], lease_s: float) -> Lease:
         # Only now: events of one visitor may share a lease, whose holder sends them one after the other.
         self._lanes[vendor].busy.update(row.event.visitor_key for row in rows)
         token = str(next(self._numbers))
-        self._held[token] = _Held(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
+        self._held[token] = _LeasedRows(vendor, lease_s, self._now + lease_s, {row.event.id: row for row in rows})
         return Lease(token, vendor, tuple(row.leased() for row in rows))
 
-    def _fresh_head(self, lane: LaneRows) -> Row | None:
+    def _fresh_head(self, lane: LaneRows) -> MemoryRow | None:
         """Return the lane's next row; those that waited past the age limit are buried on the way."""
         while (row := lane.head()) is not None and row.due <= self._now:
             if not self._policy.too_old(row.created, self._now):
@@ -237,7 +223,7 @@ class MemoryQueue:
             self._bury(row, ErrorCode.TOO_OLD)
         return row
 
-    def _bury(self, row: Row, code: ErrorCode) -> None:
+    def _bury(self, row: MemoryRow, code: ErrorCode) -> None:
         self._remove(row, remember_key=False)
         letter = DeadLetter(event=row.event, code=code, attempts=row.attempts, at=self._now)
         self.dead[row.event.id] = (letter, row.size)
@@ -255,7 +241,7 @@ class MemoryQueue:
     def _drop_letter(self, id: str, code: ErrorCode) -> None:
         letter = self._unbury(id)
         self._queue(letter.event.vendor).dropped[code] += 1
-        self._remember(id)
+        self._recent.add(id, self._now)
 
     def _queue(self, vendor: str) -> LaneRows:
         queue = self._lanes.get(vendor)
@@ -263,37 +249,20 @@ class MemoryQueue:
             queue = self._lanes[vendor] = LaneRows()
         return queue
 
-    def _key_taken(self, event: Event) -> bool:
-        key = _business_key(event)
-        return key is not None and (key in self._keys or key in self._recent)
-
     def _admit(self, event: Event, size: int, attempts: int = 0) -> None:
-        row = Row(event, next(self._numbers), size, created=self._now, due=self._now, attempts=attempts)
+        row = MemoryRow(event, next(self._numbers), size, created=self._now, due=self._now, attempts=attempts)
         queue = self._queue(event.vendor)
         self._rows[event.id] = queue.rows[event.id] = row
-        key = _business_key(event)
-        if key is not None:
-            self._keys.add(key)
-            self._reserved.pop(key, None)
+        self._keys.hold(event)
         self._bytes += size
         queue.push(row)
 
-    def _remove(self, row: Row, *, remember_key: bool) -> None:
+    def _remove(self, row: MemoryRow, *, remember_key: bool) -> None:
         del self._rows[row.event.id]
         del self._queue(row.event.vendor).rows[row.event.id]
         self._bytes -= row.size
-        self._remember(row.event.id)
-        key = _business_key(row.event)
-        if key is not None:
-            self._keys.discard(key)
-            if remember_key:
-                self._remember(key)
-
-    def _remember(self, what: str | tuple[str, str, str]) -> None:
-        self._recent[what] = self._now
-        self._recent.move_to_end(what)
-        while len(self._recent) > self._policy.recent_max_rows:
-            self._recent.popitem(last=False)
+        self._recent.add(row.event.id, self._now)
+        self._keys.give_up(row.event, self._now, remember=remember_key)
 
     def _rewind(self, now: float) -> None:
         """Follow a clock that jumped back to *now*: nothing waits longer than it would have, nothing is younger."""
@@ -305,11 +274,6 @@ class MemoryQueue:
             lane.reorder()
         for held in self._held.values():
             held.until = min(held.until, now + held.lease_s)
-
-
-def _business_key(event: Event) -> tuple[str, str, str] | None:
-    """Return the business key with vendor and metric, for an order may be started and paid."""
-    return None if event.track.key is None else (event.vendor, event.track.metric, event.track.key)
 
 
 def _size(event: Event) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 
 # As in memory: only more than this is a jump of the clock that due times must follow.
 JUMP_S = 60.0
@@ -22,7 +22,7 @@ class Clock:
         started: whether anybody has told the time yet.
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: SlotCounts) -> None:
         self._counts = counts
         self.now = self.unseen = 0.0
         self.started = False

@@ -13,7 +13,7 @@ _AT_ONCE = 16
 _CODES = frozenset(ErrorCode)
 
 
-class Counts:
+class SlotCounts:
     """Numbers by (vendor, what, code). `queued`, `dead`, `bytes`, `dead_bytes` and `recent` go up and down."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite.disk import log_bytes
 from flagmw.outbox.sqlite.header import fits
-from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.outbox.sqlite.log import lost_commits
 from flagmw.outbox.sqlite.rows import DOUBT_ALL
 
@@ -61,7 +61,7 @@ def open_file(path: Path, *, adopt_copies: bool = False, full_sync: bool = True)
     if new and _size(path.with_name(f"{path.name}-wal")):
         # SQLite would remove the log, and with it all that was not written back.
         raise Damaged
-    identity = Identity.of(path)
+    identity = FileIdentity.of(path)
     connection = connect(path)
     try:
         _settle(connection, full_sync=full_sync, new=new, log=log_bytes(path.parent))
@@ -147,7 +147,7 @@ def _settle(connection: sqlite3.Connection, *, full_sync: bool, new: bool, log: 
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _create(connection: sqlite3.Connection, identity: Identity) -> None:
+def _create(connection: sqlite3.Connection, identity: FileIdentity) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _TABLES.split(";"):
         if statement.strip():
@@ -159,7 +159,7 @@ def _create(connection: sqlite3.Connection, identity: Identity) -> None:
     connection.execute("COMMIT")
 
 
-def _own(connection: sqlite3.Connection, identity: Identity) -> None:
+def _own(connection: sqlite3.Connection, identity: FileIdentity) -> None:
     for name, value in identity.marks().items():
         mark(connection, name, value)
 
@@ -179,7 +179,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _check_meta(connection: sqlite3.Connection, path: Path, identity: Identity, adopt_copies: bool) -> None:
+def _check_meta(connection: sqlite3.Connection, path: Path, identity: FileIdentity, adopt_copies: bool) -> None:
     known = marks(connection)
     reader = known.get("reader")
     if not isinstance(reader, int):

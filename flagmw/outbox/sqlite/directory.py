@@ -21,10 +21,10 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import BusinessKeys
+from flagmw.outbox.sqlite.business_keys import DirectoryKeys
 from flagmw.outbox.sqlite.database import BUSY_S, SCHEMA, marks
 from flagmw.outbox.sqlite.queue import SlotQueue
-from flagmw.outbox.sqlite.rows import Limits
+from flagmw.outbox.sqlite.rows import SlotLimits
 from flagmw.types import Event
 
 T = TypeVar("T")
@@ -100,12 +100,12 @@ class Directory:
             with slot_lock.looking_into(self._directory, number), closing(self._connect(number)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 book = self._book(connection, number)
-                with closing(BusinessKeys(self._directory, self._policy)) as keys:
-                    book.keys = keys
+                with closing(DirectoryKeys(self._directory, self._policy)) as keys:
+                    book.keys.shared = keys
                     result = do(book)
                     book.save()
                     connection.execute("COMMIT")
-                    keys.apply(book.key_changes)
+                    keys.apply(book.keys.changes)
                 return result
         except sqlite3.Error as error:
             raise OutboxError(f"slot {number} of the outbox: {getattr(error, 'sqlite_errorname', 'error')}") from None
@@ -173,4 +173,4 @@ def _stretch(
 
 
 _TABLES = ("event", "dead")
-_NO_LIMITS = Limits(max_rows=1 << 62, max_bytes=1 << 62)
+_NO_LIMITS = SlotLimits(max_rows=1 << 62, max_bytes=1 << 62)

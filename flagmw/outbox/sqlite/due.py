@@ -11,9 +11,9 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Discard, Policy
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.leases import Leases
-from flagmw.outbox.sqlite.rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, Row
+from flagmw.outbox.sqlite.rows import DUE, FIRST, HANDED_OUT, NEWEST, PARK, UNREADABLE, VISITORS_FIRST, WAITING, SlotRow
 
 # Rows looked at in one go when a claim has to pass over many.
 _STRIDE = 500
@@ -31,10 +31,10 @@ class DueRows:
         connection: sqlite3.Connection,
         policy: Policy,
         seal: Cipher,
-        counts: Counts,
+        counts: SlotCounts,
         leases: Leases,
         clock: Clock,
-        bury: Callable[[Row, ErrorCode], None],
+        bury: Callable[[SlotRow, ErrorCode], None],
     ) -> None:
         self._connection, self._policy, self._seal = connection, policy, seal
         self._counts, self._leases, self._clock, self._bury = counts, leases, clock, bury
@@ -61,15 +61,15 @@ class DueRows:
                 best = (*first, vendor)
         return None if best is None else best[2]
 
-    def rows(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+    def rows(self, vendor: str, limit: int, now: float) -> list[tuple[SlotRow, Leased]]:
         """Return up to *limit* rows for one lease; those past their age are buried on the way."""
         stride = limit
         while True:
-            chosen: list[tuple[Row, Leased]] = []
+            chosen: list[tuple[SlotRow, Leased]] = []
             passed = seen = 0
             for values in self._connection.execute(DUE, (vendor, now, stride)).fetchall():
                 seen += 1
-                row = Row(*values)
+                row = SlotRow(*values)
                 # An earlier version could leave 0 for the time: how old such a row is nobody knows.
                 if row.created > 0 and self._policy.too_old(row.created, self._clock.seen):
                     self._bury(row, ErrorCode.TOO_OLD)
@@ -101,16 +101,16 @@ class DueRows:
                 return chosen
             stride += _STRIDE
 
-    def newest(self, vendor: str, limit: int, now: float) -> list[tuple[Row, Leased]]:
+    def newest(self, vendor: str, limit: int, now: float) -> list[tuple[SlotRow, Leased]]:
         """Return up to *limit* rows for one lease, the first one of each visitor with the newest untried rows."""
-        chosen: list[tuple[Row, Leased]] = []
+        chosen: list[tuple[SlotRow, Leased]] = []
         passed: set[str] = set()
         for values in self._connection.execute(NEWEST, (vendor, now, 4 * limit)).fetchall():
-            visitor = Row(*values).visitor
+            visitor = SlotRow(*values).visitor
             if visitor in passed or self._leases.is_busy(vendor, visitor):
                 continue
             passed.add(visitor)
-            row = Row(*self._connection.execute(VISITORS_FIRST, (vendor, now, visitor)).fetchone())
+            row = SlotRow(*self._connection.execute(VISITORS_FIRST, (vendor, now, visitor)).fetchone())
             old = row.created > 0 and self._policy.too_old(row.created, self._clock.seen)
             if old or row.once == HANDED_OUT or (chosen and row.once):
                 continue  # left to the claims that go by age, and to one of its own

@@ -12,8 +12,8 @@ from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import KeyChange
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.rows import Row
+from flagmw.outbox.sqlite.counters import SlotCounts
+from flagmw.outbox.sqlite.rows import SlotRow
 
 _STRIDE = 500
 # When a letter was laid aside in time that was seen; rows of an earlier version know the other time alone.
@@ -24,7 +24,7 @@ class FinishedRows:
     """Bounded in number and age: the oldest go first, dead letters among them counted as dropped."""
 
     def __init__(
-        self, connection: sqlite3.Connection, policy: Policy, seal: Cipher, counts: Counts, clock: Clock
+        self, connection: sqlite3.Connection, policy: Policy, seal: Cipher, counts: SlotCounts, clock: Clock
     ) -> None:
         self._connection, self._policy, self._seal, self._counts = connection, policy, seal, counts
         self._clock = clock
@@ -79,7 +79,7 @@ class FinishedRows:
 
     # Dead letters
 
-    def bury(self, row: Row, code: ErrorCode, now: float) -> None:
+    def bury(self, row: SlotRow, code: ErrorCode, now: float) -> None:
         """Lay a queued row aside; the caller deletes it."""
         self._connection.execute(
             "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body, seen) "

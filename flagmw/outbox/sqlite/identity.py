@@ -20,7 +20,7 @@ _GET_VERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class FileIdentity:
     """The identity of a file and its machine; "" stands for unknown.
 
     Attributes:
@@ -35,7 +35,7 @@ class Identity:
     boot: str
 
     @classmethod
-    def of(cls, path: Path) -> Identity:
+    def of(cls, path: Path) -> FileIdentity:
         """Return the identity of the file at *path*, which must not be open in SQLite yet."""
         return cls(inode=path.stat().st_ino, made=_made(path), host=host_id(), boot=_hashed(_read(_BOOT)))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.outbox.base import Lease, Leased
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, Row
+from flagmw.outbox.sqlite.rows import BUSY, COLUMNS, HAND_OUT, PARK, TAKE_BACK, UNPARK, SlotRow
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class _Held:
     vendor: str
     lease_s: float
     until: float
-    rows: dict[str, tuple[Row, Leased]]
+    rows: dict[str, tuple[SlotRow, Leased]]
 
 
 class Leases:
@@ -56,7 +56,7 @@ class Leases:
             f"SELECT token, until, lease_s, {columns} FROM lease JOIN event USING (seq)"  # noqa: S608 - our own names
         ).fetchall()
         for token, until, lease_s, *values in rows:
-            row = Row(*values)
+            row = SlotRow(*values)
             try:
                 leased = row.read(self._seal, self._clock)
             except Unreadable:
@@ -86,7 +86,7 @@ class Leases:
         """Return how long the shortest lease lasts from its beginning; None when there is none."""
         return min((held.lease_s for held in self._held.values()), default=None)
 
-    def take(self, vendor: str, rows: Sequence[tuple[Row, Leased]], lease_s: float, now: float) -> Lease:
+    def take(self, vendor: str, rows: Sequence[tuple[SlotRow, Leased]], lease_s: float, now: float) -> Lease:
         self._numbers += 1
         token, until = f"{self._tag}{self._numbers}", now + lease_s
         self._connection.executemany(
@@ -102,7 +102,7 @@ class Leases:
         self._held[token] = _Held(vendor, lease_s, until, {row.id: (row, leased) for row, leased in rows})
         return Lease(token, vendor, tuple(leased for _, leased in rows))
 
-    def take_back(self, token: str, id: str) -> tuple[Row, Leased] | None:
+    def take_back(self, token: str, id: str) -> tuple[SlotRow, Leased] | None:
         """Take a row out of the hands of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         taken = held.rows.pop(id, None) if held else None
@@ -122,7 +122,7 @@ class Leases:
                     self._connection.execute(UNPARK, (row.vendor, row.visitor))
         return taken
 
-    def take_back_over(self, now: float) -> list[tuple[Row, Leased]]:
+    def take_back_over(self, now: float) -> list[tuple[SlotRow, Leased]]:
         """Take back what leases that have run out hold."""
         over = [token for token, held in self._held.items() if held.until <= now or token in self._ghosts]
         self._ghosts = set()

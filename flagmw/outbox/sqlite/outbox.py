@@ -21,8 +21,8 @@ from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import KeyHolder
 from flagmw.outbox.sqlite.disk import is_low
-from flagmw.outbox.sqlite.rows import Limits, PackedEvent, key_of, pack
-from flagmw.outbox.sqlite.slot import Options
+from flagmw.outbox.sqlite.rows import PackedEvent, SlotLimits, key_of, pack
+from flagmw.outbox.sqlite.slot import SlotOptions
 from flagmw.outbox.sqlite.store import Store
 from flagmw.outbox.sqlite.write_queue import StoreJob
 from flagmw.outbox.sqlite.writer import answer
@@ -67,10 +67,10 @@ class SqliteOutbox:
     ) -> None:
         self.on_work = on_work
         self._seal = seal or PlainText()
-        options = Options(
+        options = SlotOptions(
             directory=Path(directory),
             policy=policy or Policy(),
-            limits=Limits(max_rows=max_rows, max_bytes=max_bytes),
+            limits=SlotLimits(max_rows=max_rows, max_bytes=max_bytes),
             seal=self._seal,
             rng=rng or random.Random(),  # noqa: S311 - spreads retries, guards nothing
             required=required,

@@ -10,15 +10,15 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite.business_keys import WAITING, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
-from flagmw.outbox.sqlite.rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, Limits, PackedEvent, insert
+from flagmw.outbox.sqlite.counters import SlotCounts
+from flagmw.outbox.sqlite.rows import CHUNK, KEY_TAKEN, KNOWN, OLDEST, PackedEvent, SlotLimits, insert
 
 
 class PendingRows:
     """Rows that wait or are leased, within limits."""
 
     def __init__(
-        self, connection: sqlite3.Connection, policy: Policy, limits: Limits, counts: Counts, clock: Clock
+        self, connection: sqlite3.Connection, policy: Policy, limits: SlotLimits, counts: SlotCounts, clock: Clock
     ) -> None:
         self._connection, self._policy, self._limits, self._counts = connection, policy, limits, counts
         self._clock = clock

@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from flagmw._support.encryption import Cipher, Unreadable
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.codec import from_bytes
 from flagmw.outbox.policy import Policy
-from flagmw.outbox.sqlite.business_keys import DONE, WAITING, BusinessKeys, KeyChange, KeyHolder
+from flagmw.outbox.sqlite.business_keys import WAITING, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.due import DueRows
 from flagmw.outbox.sqlite.finished import FinishedRows
 from flagmw.outbox.sqlite.leases import Leases
 from flagmw.outbox.sqlite.pending import PendingRows
 from flagmw.outbox.sqlite.recovery import Recovery
-from flagmw.outbox.sqlite.rows import COLUMNS, Limits, PackedEvent, Row
+from flagmw.outbox.sqlite.rows import COLUMNS, PackedEvent, SlotLimits, SlotRow
 from flagmw.outbox.sqlite.settlement import Settlement
+from flagmw.outbox.sqlite.slot_keys import SlotKeys
 from flagmw.types import Event, Outcome
 
 # Rows that one call of `purge` looks at.
 _STRIDE = 500
-# Rows that a process may have accepted at most before it was killed, and not noted where all look for keys.
-_LATEST = 20_000
 
 
 class SlotQueue:
@@ -48,7 +46,7 @@ class SlotQueue:
         connection: sqlite3.Connection,
         tag: str,
         policy: Policy,
-        limits: Limits,
+        limits: SlotLimits,
         seal: Cipher,
         rng: random.Random,
         *,
@@ -56,7 +54,7 @@ class SlotQueue:
     ) -> None:
         self.connection, self._policy, self._seal, self._rng = connection, policy, seal, rng
         self._owner = owner
-        self._counts = Counts()
+        self._counts = SlotCounts()
         self._clock = Clock(self._counts)
         self._past = FinishedRows(connection, policy, seal, self._counts, self._clock)
         self._queue = PendingRows(connection, policy, limits, self._counts, self._clock)
@@ -64,10 +62,8 @@ class SlotQueue:
         self._settlement = Settlement(connection, policy, seal, self._counts, self._past, self._queue, self._clock)
         self._due = DueRows(connection, policy, seal, self._counts, self._leases, self._clock, self._bury)
 
-        # What has changed of business keys since the last commit, in order; and who says which are another's.
-        self.key_changes: list[KeyChange] = []
-        self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.key_changes
-        self.keys: BusinessKeys | None = None
+        self.keys = SlotKeys(connection, self._drop_duplicate, self._flush)
+        self._queue.key_changes = self._settlement.key_changes = self._past.key_changes = self.keys.changes
 
     # Its own life
 
@@ -169,10 +165,10 @@ class SlotQueue:
         self.advance(now)
         revived = 0
         for number, id, vendor, key, size in self._past.numbers(ids):
-            if not self._taken(key, id) and self._queue.revive(number, vendor, key, size):
+            if not self.keys.taken(key, id) and self._queue.revive(number, vendor, key, size):
                 self._past.delete(number, vendor, size)
                 if key is not None:
-                    self.key_changes.append(KeyChange(key, id, WAITING))
+                    self.keys.changes.append(KeyChange(key, id, WAITING))
                 revived += 1
         return revived
 
@@ -203,11 +199,7 @@ class SlotQueue:
                 size = self.connection.execute("SELECT size FROM dead WHERE n = ?", (number,)).fetchone()[0]
                 self._past.drop(number, id, vendor, size, ErrorCode.PURGED)
                 continue
-            self._leases.take_from_all(id)
-            row = self._row(number)
-            if row is not None:
-                self._settlement.remove(row, remember_key=False)
-                self._counts.add(vendor, "dropped", 1, ErrorCode.PURGED)
+            self._drop(number, id, ErrorCode.PURGED)
         self._flush()
         return gone, rows[-1][0] if len(rows) == _STRIDE else None
 
@@ -253,61 +245,26 @@ class SlotQueue:
         """Say whether nothing is left that this process could deliver."""
         return self._queue.rows <= self.unreadable
 
-    def has_keys(self) -> bool:
-        """Say whether any event of the file, waiting or settled lately, has a business key."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM event WHERE key IS NOT NULL) "
-            "OR EXISTS (SELECT 1 FROM done WHERE typeof(what) = 'blob')"
-        )
-        return bool(self.connection.execute(query).fetchone()[0])
-
-    def enter_keys(self, keys: BusinessKeys, *, all: bool) -> None:
-        """Enter the business keys of the file where all processes look; an event whose key is another's goes.
-
-        Args:
-            all: everything, where that place may know nothing of this file; else what was accepted last.
-
-        Raises:
-            OutboxError: that place cannot be used.
-        """
-        keys_cursor = self.connection.execute(
-            "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
-            (all, _LATEST),
-        )
-        # Some at a time: other processes' requests wait for this.
-        while held := [KeyHolder(*fields) for fields in keys_cursor.fetchmany(_STRIDE)]:
-            for id in keys.enter(held):
-                self._leases.take_from_all(id)
-                row = self._row(self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0])
-                if row is not None:
-                    self._settlement.remove(row, remember_key=False)
-                    self._counts.add(row.vendor, "dropped", 1, ErrorCode.DUPLICATE_KEY)
-        self._flush()
-        if all:
-            done = self.connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
-            self.key_changes += [KeyChange(what, "", DONE) for (what,) in done]
-
-    def give_up_keys(self, rows: Iterable[PackedEvent]) -> None:
-        """Let others have the business keys of *rows*, which are not stored."""
-        self.key_changes += [KeyChange(row.key, row.id, None) for row in rows if row.key is not None]
-
     # Parts
 
-    def _taken(self, key: bytes | None, id: str) -> bool:
-        """Say whether another event than dead letter *id* holds its key, in this slot or another."""
-        if key is None or self.keys is None:
-            return False
-        try:
-            return bool(self.keys.reserve([KeyHolder(key, id)]))
-        except OutboxError:
-            return False
+    def _drop(self, number: int, id: str, code: ErrorCode) -> None:
+        """Remove row *number*, event *id*, also out of a lease."""
+        self._leases.take_from_all(id)
+        row = self._row(number)
+        if row is not None:
+            self._settlement.remove(row, remember_key=False)
+            self._counts.add(row.vendor, "dropped", 1, code)
+
+    def _drop_duplicate(self, id: str) -> None:
+        number = self.connection.execute("SELECT seq FROM event WHERE id = ?", (id,)).fetchone()[0]
+        self._drop(number, id, ErrorCode.DUPLICATE_KEY)
 
     def _flush(self) -> None:
         """Write what the settling of rows has collected."""
         self._leases.flush()
         self._settlement.flush()
 
-    def _bury(self, row: Row, code: ErrorCode) -> None:
+    def _bury(self, row: SlotRow, code: ErrorCode) -> None:
         self._settlement.bury(row, code, self.now)
 
     def _follow_clock(self) -> None:
@@ -317,9 +274,9 @@ class SlotQueue:
             (self.now, self._policy.clamp(float("inf"), self.now)),
         )
 
-    def _row(self, seq: int) -> Row | None:
+    def _row(self, seq: int) -> SlotRow | None:
         values = self.connection.execute(
             f"SELECT {COLUMNS} FROM event WHERE seq = ?",  # noqa: S608 - our own names
             (seq,),
         ).fetchone()
-        return None if values is None else Row(*values)
+        return None if values is None else SlotRow(*values)

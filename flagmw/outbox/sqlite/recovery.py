@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.codes import ErrorCode
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.database import connect, mark, marks
 from flagmw.outbox.sqlite.header import mend
 from flagmw.outbox.sqlite.rows import HANDED_OUT
@@ -91,7 +91,7 @@ class Recovery:
         state = json.loads(noted)
         return cls(path.with_name(state["from"]), state["table"], state["after"], state["saved"])
 
-    def step(self, target: sqlite3.Connection, counts: Counts) -> bool:
+    def step(self, target: sqlite3.Connection, counts: SlotCounts) -> bool:
         """Copy some rows in the transaction of *target*; return whether that was the end."""
         number, columns, kinds = _COPIED[self._table]
         try:
@@ -133,7 +133,7 @@ class Recovery:
         if noted is not None:
             self._table, self._after, self.saved, self._last = noted._table, noted._after, noted.saved, None
 
-    def _insert(self, target: sqlite3.Connection, counts: Counts, insert: str, row: list[Any]) -> None:
+    def _insert(self, target: sqlite3.Connection, counts: SlotCounts, insert: str, row: list[Any]) -> None:
         if self._table == "event":
             row[5] = HANDED_OUT if row[5] else 0
         if target.execute(insert, row).rowcount != 1:
@@ -154,7 +154,7 @@ class Recovery:
         counts.add(vendor, missing_bytes, -known)
         counts.add(vendor, kept_bytes, size - known)
 
-    def _finish(self, target: sqlite3.Connection, counts: Counts) -> None:
+    def _finish(self, target: sqlite3.Connection, counts: SlotCounts) -> None:
         """Drop what could not be copied."""
         for table, (missing, missing_bytes) in _MISSING.items():
             rows_label, kept_bytes = _KEPT[table]
@@ -207,7 +207,7 @@ def _rows(source: sqlite3.Connection, select: str, number: str, low: int, high: 
     return rows
 
 
-def _last(source: sqlite3.Connection, table: str, number: str, counts: Counts) -> int:
+def _last(source: sqlite3.Connection, table: str, number: str, counts: SlotCounts) -> int:
     """Return the highest number, or where the table's end cannot be read, one that is surely not below it."""
     try:
         return int(source.execute(f"SELECT max({number}) FROM {table}").fetchone()[0] or 0)  # noqa: S608

@@ -99,7 +99,7 @@ def pack(event: Event, seal: Cipher) -> PackedEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SlotLimits:
     """The room of one slot."""
 
     max_rows: int
@@ -107,7 +107,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Row:
+class SlotRow:
     """A row as it is in the file: *created* and *refused_at* are in time that was seen, *due* is not."""
 
     seq: int

@@ -12,10 +12,10 @@ from flagmw.outbox.codec import to_bytes
 from flagmw.outbox.policy import Bury, Discard, Disposition, Policy, Requeue, Settle
 from flagmw.outbox.sqlite.business_keys import DONE, KeyChange
 from flagmw.outbox.sqlite.clock import Clock
-from flagmw.outbox.sqlite.counters import Counts
+from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.finished import FinishedRows
 from flagmw.outbox.sqlite.pending import PendingRows
-from flagmw.outbox.sqlite.rows import ROW_BYTES, Row
+from flagmw.outbox.sqlite.rows import ROW_BYTES, SlotRow
 
 
 class Settlement:
@@ -26,7 +26,7 @@ class Settlement:
         connection: sqlite3.Connection,
         policy: Policy,
         seal: Cipher,
-        counts: Counts,
+        counts: SlotCounts,
         past: FinishedRows,
         queue: PendingRows,
         clock: Clock,
@@ -41,7 +41,7 @@ class Settlement:
         """Forget what was not written."""
         self._removed = []
 
-    def settle(self, row: Row, leased: Leased, ruling: Disposition, now: float) -> None:
+    def settle(self, row: SlotRow, leased: Leased, ruling: Disposition, now: float) -> None:
         """Do with *row*, which nobody holds any more, what *ruling* says."""
         match ruling:
             case Requeue():
@@ -59,7 +59,7 @@ class Settlement:
                 row.attempts += 1
                 self.bury(row, ruling.code, now)
 
-    def remove(self, row: Row, *, remember_key: bool) -> None:
+    def remove(self, row: SlotRow, *, remember_key: bool) -> None:
         self._removed.append((row.seq,))
         self._queue.left(row.vendor, row.size)
         self._past.remember(row.id)
@@ -68,7 +68,7 @@ class Settlement:
             if remember_key:
                 self._past.remember(row.key)
 
-    def bury(self, row: Row, code: ErrorCode, now: float) -> None:
+    def bury(self, row: SlotRow, code: ErrorCode, now: float) -> None:
         self._past.bury(row, code, now)
         if row.key is not None and code is not ErrorCode.AMBIGUOUS:
             # One that is in doubt may have been told, and keeps its key.
@@ -82,7 +82,7 @@ class Settlement:
             self._removed = []
         self._past.flush()
 
-    def _requeue(self, row: Row, leased: Leased, ruling: Requeue, now: float) -> None:
+    def _requeue(self, row: SlotRow, leased: Leased, ruling: Requeue, now: float) -> None:
         body, size = row.body, row.size
         if ruling.aliases is not None:
             body = self._seal.encrypt(to_bytes(replace(leased.event, aliases=ruling.aliases)))

@@ -1,9 +1,8 @@
-"""Open one slot's file and replace it when damaged or missing."""
+"""One slot's open file."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import sqlite3
@@ -13,32 +12,27 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from flagmw._support.encryption import Cipher
-from flagmw._support.log import Throttle
-from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import slot_lock
-from flagmw.outbox.sqlite.business_keys import BusinessKeys
-from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
 from flagmw.outbox.sqlite.disk import Reserve, is_low, reserve_bytes
-from flagmw.outbox.sqlite.header import fits
 from flagmw.outbox.sqlite.queue import SlotQueue
-from flagmw.outbox.sqlite.recovery import Recovery, set_aside
-from flagmw.outbox.sqlite.rows import Limits
+from flagmw.outbox.sqlite.recovery import Recovery
+from flagmw.outbox.sqlite.rows import SlotLimits
 
 # How often one looks whether the files are still there.
 _LOOK_S = 0.02
-# How long one waits for what can be saved of a damaged file; the rest follows while the new one is used.
-_SALVAGE_S = 0.2
+# How long nothing is tried again after it failed.
+RETRY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SlotOptions:
     """The options of a directory; see `SqliteOutbox`."""
 
     directory: Path
     policy: Policy
-    limits: Limits
+    limits: SlotLimits
     seal: Cipher
     rng: random.Random
     required: bool = False
@@ -80,7 +74,7 @@ class OpenSlot:
     keys_in: str = ""
 
     def __post_init__(self) -> None:
-        self.paths = _paths(self.slot.path)
+        self.paths = paths_of(self.slot.path)
 
     @property
     def log(self) -> Path:
@@ -94,237 +88,13 @@ class OpenSlot:
         self.tags = (*tags, *new.tags)
 
 
-class SlotOpener:
-    """Open slots' files and replace them. What was lost by that is told once.
-
-    Attributes:
-        left: by number, why slots are left alone.
-    """
-
-    def __init__(self, options: Options, throttle: Throttle, keys: BusinessKeys) -> None:
-        self._options, self._throttle, self._keys = options, throttle, keys
-        self.left: dict[int, str] = {}
-
-    def open(self, slot: slot_lock.Slot) -> OpenSlot:
-        """Return *slot* with its file, which is replaced if it is damaged.
-
-        Raises:
-            NotOurs: it must be left alone.
-            sqlite3.Error, OSError, OutboxError: it cannot be opened.
-        """
-        try:
-            return self._open(slot)
-        except Damaged:
-            slot_file = self._replaced(slot)
-            slot.free()
-            return slot_file
-        except sqlite3.Error:
-            # Index and log need some room, which a full disk has only in the reserve.
-            if not is_low(slot.path.parent) or not _reserve(slot.path).release():
-                raise
-            return self._open(slot)
-
-    def leave(self, number: int, error: Exception) -> None:
-        """Leave slot *number* alone from now on, and say once why."""
-        why = error_text(error)
-        if not isinstance(error, OutboxError):
-            why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
-        if self.left.get(number) != why:
-            self.left[number] = why
-            self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, why)
-
-    def _open(self, slot: slot_lock.Slot) -> OpenSlot:
-        options = self._options
-        connection = open_file(slot.path, adopt_copies=options.adopt_copies, full_sync=options.full_sync)
-        try:
-            return self._opened(slot, connection, orphaned=True)
-        except sqlite3.Error as error:
-            # Some damage shows with the first write only.
-            if is_damage(error) or not fits(slot.path):
-                raise Damaged from error
-            raise
-
-    def _opened(self, slot: slot_lock.Slot, connection: sqlite3.Connection, *, orphaned: bool) -> OpenSlot:
-        """Return *slot* with *connection*, which is closed if that fails; *orphaned* if its last process is gone."""
-        options = self._options
-        try:
-            slot.connection = connection
-            tag = f"{slot.number}.{os.urandom(4).hex()}."
-            book = SlotQueue(connection, tag, options.policy, options.limits, options.seal, options.rng)
-            book.keys = self._keys
-            connection.execute("BEGIN IMMEDIATE")
-            book.load()
-            # A process that ended without closing holds nothing any more: its leases are over.
-            clean = marks(connection).get("clean") == 1
-            book.adopt(orphaned=orphaned and not clean)
-            mark(connection, "clean", 0)
-            keys_in = self._enter_keys(book, closed_well=clean)
-            book.save()
-            connection.execute("COMMIT")
-            self._keys.apply(book.key_changes)
-            book.key_changes.clear()
-            version = connection.execute("PRAGMA data_version").fetchone()[0]
-            salvage = Recovery.under_way(slot.path, connection)
-        except BaseException:
-            slot.connection = None
-            connection.close()
-            raise
-        self.left.pop(slot.number, None)
-        reserve = _reserve(slot.path)
-        files = tuple(_inode(path) for path in _paths(slot.path))
-        return OpenSlot(
-            slot, connection, book, reserve, files, (tag,), version, used=True, salvage=salvage, keys_in=keys_in
-        )
-
-    def salvage(self, slot_file: OpenSlot) -> None:
-        """Copy some more rows of a damaged file into *slot_file*, in a transaction of their own.
-
-        Raises:
-            sqlite3.Error: they cannot be written; nothing has changed.
-        """
-        if slot_file.salvage is None:
-            return
-        slot_file.connection.execute("BEGIN IMMEDIATE")
-        try:
-            done = slot_file.book.salvaged(slot_file.salvage)
-            if done:
-                # Others have to hear of the business keys that came with the rows.
-                mark(slot_file.connection, "keys", "")
-                slot_file.keys_in = ""
-            slot_file.book.save()
-            slot_file.connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                slot_file.connection.execute("ROLLBACK")
-            slot_file.book.load()
-            slot_file.salvage.back(slot_file.slot.path, slot_file.connection)
-            raise
-        slot_file.used = True
-        if done:
-            slot_file.salvage.close()
-            text = f"what could be read of {slot_file.salvage.damaged.name} was copied"
-            self._throttle.change(logging.WARNING, ErrorCode.DAMAGED, text, saved=slot_file.salvage.saved)
-            slot_file.salvage = None
-
-    def enter_keys(self, slot_file: OpenSlot) -> None:
-        """Enter the slot's business keys where all processes look, in a file that replaced another."""
-        slot_file.keys_in = self._enter_keys(slot_file.book, closed_well=False)
-
-    def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
-        """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
-        try:
-            if book.has_keys():
-                instance = self._keys.identity()
-                known = marks(book.connection).get("keys") == instance
-                if not closed_well or not known:
-                    book.enter_keys(self._keys, all=not known)
-                    mark(book.connection, "keys", instance)
-        except OutboxError:
-            return "none"  # tried again with the next look for slots of dead processes
-        return self._keys.instance
-
-    def refile(self, slot_file: OpenSlot) -> None:
-        """Set the damaged file of *slot_file* aside and go on with a new one, into which is copied what can be read."""
-        with contextlib.suppress(sqlite3.Error):
-            if slot_file.connection.in_transaction:
-                slot_file.connection.execute("ROLLBACK")
-        slot_file.begun = False
-        with contextlib.suppress(sqlite3.Error):
-            slot_file.connection.close()
-        old = slot_file.slot
-        slot_file.become(self._replaced(old))
-        slot_file.checked = True
-        old.free()
-
-    def rehouse(self, slot_file: OpenSlot) -> None:
-        """Go on in files that have a name, after somebody removed or moved those of *slot_file*.
-
-        Raises:
-            sqlite3.Error, OSError, OutboxError: there can be none at the moment; *slot_file* stays as it is.
-        """
-        path = slot_file.slot.path
-        if _inode(path) == slot_file.files[0]:
-            self._reopen(slot_file)
-            self._throttle.change(
-                logging.ERROR, ErrorCode.OUTBOX_FAILED, "somebody removed the log of the outbox; nothing was lost"
-            )
-            return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        slot = self._empty_slot(slot_file.slot)
-        try:
-            fresh = sqlite3.connect(slot.path, isolation_level=None)
-            try:
-                slot_file.connection.backup(fresh)
-            finally:
-                fresh.close()
-            opened = open_file(slot.path, adopt_copies=True, full_sync=self._options.full_sync)
-            new = self._opened(slot, opened, orphaned=False)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                slot.path.unlink()
-            slot.free()
-            raise
-        old, before = slot_file.slot, slot_file.connection
-        if slot_file.salvage is not None:
-            slot_file.salvage.close()
-        slot_file.become(new)
-        with contextlib.suppress(sqlite3.Error):
-            # It may have another name by now: whoever finds it must not deliver its events once more.
-            mark_moved(before)
-        with contextlib.suppress(sqlite3.Error):
-            before.close()
-        old.free()
-        text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
-        self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
-
-    def _reopen(self, slot_file: OpenSlot) -> None:
-        """Make log and index anew, of which SQLite has the old ones open still."""
-        busy = slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise OutboxError("the outbox's log cannot be written back: another program reads the file")
-        slot_file.connection.close()
-        connection = open_file(slot_file.slot.path, adopt_copies=True, full_sync=self._options.full_sync)
-        slot_file.become(self._opened(slot_file.slot, connection, orphaned=False))
-
-    def _empty_slot(self, old: slot_lock.Slot) -> slot_lock.Slot:
-        """Return a slot without events: that of *old* if nobody else has it by now."""
-        for number in (old.number, *range(slot_lock.MAX_SLOTS)):
-            slot = old.anew() if number == old.number else slot_lock.take(old.path.parent, number)
-            if slot is None:
-                continue
-            if slot.path.stat().st_size == 0:
-                return slot
-            slot.free()
-        raise OutboxError(f"all {slot_lock.MAX_SLOTS} slots of the outbox are taken")
-
-    def _replaced(self, slot: slot_lock.Slot) -> OpenSlot:
-        aside = set_aside(slot.path)
-        fresh = slot.anew()
-        if fresh is None:
-            raise OutboxError("another process has the slot")
-        try:
-            connection = open_file(fresh.path, full_sync=self._options.full_sync)
-            if aside is not None:
-                Recovery.begin(aside, connection)
-            remark = f"; the old one is kept as {aside.name}" if aside is not None else ""
-            self._throttle.change(logging.ERROR, ErrorCode.DAMAGED, f"a file of the outbox is damaged{remark}")
-            slot_file = self._opened(fresh, connection, orphaned=True)
-            end = time.monotonic() + _SALVAGE_S
-            while slot_file.salvage is not None and time.monotonic() < end:
-                self.salvage(slot_file)
-        except BaseException:
-            fresh.free()
-            raise
-        return slot_file
-
-
 def vanished(slot_file: OpenSlot, *, sure: bool) -> bool:
     """Say whether somebody has removed a file of *slot_file*; looked at now and then only, unless it must be *sure*."""
     now = time.monotonic()
     if not sure and now < slot_file.seen_at + _LOOK_S:
         return False
     slot_file.seen_at = now
-    return any(_inode(path) != inode for path, inode in zip(slot_file.paths, slot_file.files, strict=True))
+    return any(inode_of(path) != inode for path, inode in zip(slot_file.paths, slot_file.files, strict=True))
 
 
 def drop(slot_file: OpenSlot) -> None:
@@ -338,15 +108,15 @@ def drop(slot_file: OpenSlot) -> None:
     slot_file.slot.free()
 
 
-def _reserve(path: Path) -> Reserve:
+def reserve_of(path: Path) -> Reserve:
     return Reserve(path.with_suffix(".reserve"), reserve_bytes(path.parent))
 
 
-def _paths(path: Path) -> tuple[str, ...]:
+def paths_of(path: Path) -> tuple[str, ...]:
     return str(path), f"{path}-wal", f"{path}-shm"
 
 
-def _inode(path: str | Path) -> int:
+def inode_of(path: str | Path) -> int:
     """Return the inode of *path*; 0 when there is nothing."""
     try:
         return os.stat(path).st_ino  # noqa: PTH116

@@ -9,38 +9,37 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, OutboxStats
 from flagmw.outbox.memory.outbox import MemoryOutbox
+from flagmw.outbox.sqlite.job_groups import JobGroups
 from flagmw.outbox.sqlite.queue import SlotQueue
-from flagmw.outbox.sqlite.slot import Options, error_text
+from flagmw.outbox.sqlite.slot import SlotOptions, error_text
 from flagmw.outbox.sqlite.slots import OpenSlots
-from flagmw.outbox.sqlite.write_queue import Job, StoreJob, finish
+from flagmw.outbox.sqlite.write_queue import Job, StoreJob
 from flagmw.outbox.sqlite.writer import Writer
 from flagmw.types import Event, Outcome
 
 # How often one looks for slots of dead processes.
 ADOPT_S = 5.0
 _LOW_S = 0.25
-_GROUP_BYTES = 1 << 20
 _SPARE = "memory:"
 
 
 class Store:
     """All that one process does with the directory. Its methods run where the writer lets them."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SlotOptions) -> None:
         self._options = options
-        self.writer = Writer(self._group, self._tick, stood_still=self._stood_still)
+        self.writer = Writer(self._run, self._tick, stood_still=self._stood_still)
         self.files = OpenSlots(options)
+        self._groups = JobGroups(self, required=options.required)
         self._spare: MemoryOutbox | None = None
         self._adopt_at = 0.0
         self._low = (0.0, False)
         self._turn = 0
-        self._refused: Counter[tuple[str, ErrorCode]] = Counter()
         self._last = OutboxStats()
 
     @property
@@ -65,7 +64,7 @@ class Store:
         except OutboxError:
             if self._options.required or self.files.closed:
                 raise
-            return [self._put_in_memory(put) for put in puts]
+            return [self.put_in_memory(put) for put in puts]
         if own_slot.adrift is not None and self._options.required:
             raise OutboxError(own_slot.adrift)
         rows = [row for put in puts for row in put.rows if row is not None]
@@ -80,7 +79,7 @@ class Store:
                 own_slot.book.refuse(row.vendor, ErrorCode.DUPLICATE_KEY)
         safe = own_slot.book.put([row for row in rows if row.id not in taken] if taken else rows, puts[-1].now) | taken
         if len(safe) < len(rows):
-            own_slot.book.give_up_keys(row for row in rows if row.id not in safe)
+            own_slot.book.keys.give_up(row for row in rows if row.id not in safe)
         return [[row.id for row in put.rows if row is not None and row.id in safe] for put in puts]
 
     def refuse(self, vendor: str, code: ErrorCode) -> None:
@@ -183,60 +182,11 @@ class Store:
         self.files.keys.close()
         self.files.closed = True
 
-    # Groups of jobs
+    # Work of the writer's thread
 
-    def _group(self, jobs: Sequence[Job], tries: int = 2) -> Sequence[Job]:
-        """Do *jobs* in one transaction, or each in its own when that fails; return those to be tried again.
-
-        Args:
-            tries: how often room is made for one of them on a full disk.
-        """
-        self._refused.update(self.writer.take_refused())
-        jobs = [job for job in jobs if not job.future.cancelled()]
-        if len(jobs) > 1 and sum(_size(job) for job in jobs) > _GROUP_BYTES:
-            # The log must not grow past what it may by one transaction.
-            return [again for part in _parts(jobs) for again in self._group(part)]
-        try:
-            # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
-            puts = [job for job in jobs if isinstance(job, StoreJob)]
-            results: dict[Job, Any] = dict(zip(puts, self.put(puts), strict=True)) if puts else {}
-            for job in jobs:
-                if not isinstance(job, StoreJob):
-                    results[job] = job.call()
-            self.files.commit()
-        except Exception as error:
-            self.files.rollback()
-            if len(jobs) == 1:
-                return self._failed(jobs[0], error, tries)
-            if isinstance(error, sqlite3.Error) and _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                return jobs
-            return [again for job in jobs for again in self._group([job])]
-        for job, result in results.items():
-            finish(job, result)
-        return ()
-
-    def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
-        """Mend what made *job* fail alone and have it done, or tell whoever waits."""
-        code = _primary(error)
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return [job]
-        if code == sqlite3.SQLITE_FULL:
-            if isinstance(job, StoreJob):
-                for row in job.rows:
-                    if row is not None:
-                        self._refused[row.vendor, ErrorCode.DISK_FULL] += 1
-                self.files.throttle.log(logging.ERROR, ErrorCode.DISK_FULL, "events are refused: the disk is full")
-                finish(job, [])
-                return ()
-            if tries and self.files.make_room():
-                return self._group([job], tries - 1)
-        elif isinstance(error, sqlite3.Error | OSError) and self.files.mend(error):
-            return self._group([job])
-        if isinstance(job, StoreJob) and isinstance(error, sqlite3.Error | OSError) and not self._options.required:
-            finish(job, self._put_in_memory(job))
-            return ()
-        finish(job, error=OutboxError(error_text(error)) if isinstance(error, sqlite3.Error | OSError) else error)
-        return ()
+    def _run(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        self._groups.refused.update(self.writer.take_refused())
+        return self._groups.run(jobs)
 
     def _tick(self, quiet: bool) -> float:
         now = time.monotonic()
@@ -247,11 +197,11 @@ class Store:
                 self._adopt_at = now + ADOPT_S
                 if self.files.adopt():
                     self._options.on_work()
-            self.files.keep_reserves()
+            self.files.room.keep_reserves()
             if self.files.salvage():
                 return 0.0
             if self._low[1] and not quiet:
-                self.files.give_back()
+                self.files.room.give_back()
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
@@ -276,7 +226,7 @@ class Store:
         holders = [slot_file for slot_file in self.files.held() if lease.token.startswith(slot_file.tags)]
         return self.files.begun(holders[0]).book if holders else None
 
-    def _put_in_memory(self, put: StoreJob) -> list[str]:
+    def put_in_memory(self, put: StoreJob) -> list[str]:
         if self._spare is None:
             self._spare = MemoryOutbox(self._options.policy, rng=self._options.rng)
         stored_ids = {row.id for row in put.rows if row is not None}
@@ -285,13 +235,13 @@ class Store:
     def _disk_is_low(self) -> bool:
         until, low = self._low
         if time.monotonic() >= until:
-            low = self.files.is_low()
+            low = self.files.room.is_low()
             self._low = (time.monotonic() + _LOW_S, low)
         return low
 
     def _refusals(self) -> Counter[ErrorCode]:
         counts: Counter[ErrorCode] = Counter()
-        for (_, code), count in self._refused.items():
+        for (_, code), count in self._groups.refused.items():
             counts[code] += count
         return counts
 
@@ -305,23 +255,6 @@ class PurgeCursor:
     after: int = -1
 
 
-def _size(job: Job) -> int:
-    return sum(row.size for row in job.rows if row is not None) if isinstance(job, StoreJob) else 0
-
-
-def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Return *jobs* in parts, each of which fits into one transaction if a single job does."""
-    parts: list[list[Job]] = [[]]
-    size = 0
-    for job in jobs:
-        size += _size(job)
-        if size > _GROUP_BYTES and parts[-1]:
-            parts.append([])
-            size = _size(job)
-        parts[-1].append(job)
-    return parts
-
-
 def _lost(stats: OutboxStats) -> OutboxStats:
     """Return *stats* of a file that nobody can find any more: what waits in it ends with the process."""
     lanes = {
@@ -331,9 +264,3 @@ def _lost(stats: OutboxStats) -> OutboxStats:
         for vendor, lane in stats.lanes.items()
     }
     return OutboxStats.of(lanes, stats.refused)
-
-
-def _primary(error: Exception) -> int | None:
-    """Return SQLite's primary result code; None for errors of another kind."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

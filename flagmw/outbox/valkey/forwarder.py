@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from flagmw._support.log import Throttle
 from flagmw._valkey.connection import Link
@@ -30,6 +31,7 @@ class Forwarder:
     Args:
         chores: what else is to be done now and then while the server answers.
         clock: the time that the local store and `forward` go by, seconds since the epoch.
+        reading: held from a look at the clock until the local store has the time.
     """
 
     def __init__(
@@ -37,12 +39,12 @@ class Forwarder:
         local: Outbox,
         stream: Stream,
         link: Link,
-        offset_s: Callable[[float], float],
         chores: Callable[[], None],
         clock: Callable[[], float],
+        reading: AbstractContextManager[object],
     ) -> None:
         self._local, self._stream, self._link = local, stream, link
-        self._offset_s, self._chores, self._clock = offset_s, chores, clock
+        self._chores, self._clock, self._reading = chores, clock, reading
         self.moving = threading.RLock()
         self.held: Trouble | None = None
         self._starting = threading.Lock()
@@ -52,8 +54,11 @@ class Forwarder:
         self._stop = False
         self._thread: threading.Thread | None = None
 
-    def forward(self, now: float, timeout_s: float = math.inf) -> int:
+    def forward(self, now: float | None = None, timeout_s: float = math.inf) -> int:
         """Hand over what waits here, for *timeout_s* seconds at most; return how much that was.
+
+        Args:
+            now: the caller's time; by default that of the clock, which is read anew for every step.
 
         Raises:
             ServerTrouble: the rest stays.
@@ -86,7 +91,7 @@ class Forwarder:
         """Hand over what can be within half the time, then stop; return whether the thread has stopped."""
         if self._thread is not None and self._link.rest_s() == 0:
             try:
-                self.forward(self._clock(), timeout_s / 2)
+                self.forward(timeout_s=timeout_s / 2)
             except ServerTrouble:
                 pass  # it stays in the machine's store
         self._stop = True
@@ -115,7 +120,7 @@ class Forwarder:
             if self._link.rest_s() > 0:
                 return self._link.rest_s()
             self._chores()
-            self.forward(self._clock())
+            self.forward()
         except ServerTrouble:
             return _FULL_S if self.held is not None else 0.0
         except Exception as error:
@@ -126,30 +131,30 @@ class Forwarder:
             return _IDLE_S
         return _IDLE_S
 
-    def _gather(self, now: float) -> list[Lease]:
+    def _gather(self, now: float | None) -> list[Lease]:
         leases: list[Lease] = []
         left = _BATCH
         while left > 0 and not self._stop:
-            lease = self._local.claim(now, left, _LEASE_S)
+            with self._reading:
+                lease = self._local.claim(self._time(now), left, _LEASE_S)
             if lease is None:
                 break
             leases.append(lease)
             left -= len(lease.rows)
         return leases
 
-    def _hand_over(self, leases: list[Lease], now: float) -> int:
+    def _hand_over(self, leases: list[Lease], now: float | None) -> int:
         rows = [row for lease in leases for row in lease.rows]
         # By time over all vendors; the sort keeps the order of what was accepted at the same time.
         rows.sort(key=lambda row: row.created)
         try:
-            offset_s = self._offset_s(now)
-            taken = self._stream.add(rows, offset_s, self._again, now + offset_s)
+            taken = self._stream.add(rows, self._again, now)
         except BaseException as error:
             if not isinstance(error, ServerTrouble) or error.sent:
                 self._doubtful.update(row.event.id for row in rows)
             # Given back untried, which keeps their order.
             for lease in leases:
-                self._local.release(lease, now)
+                self._release(lease, now)
             self._note(error.trouble if isinstance(error, ServerTrouble) else None)
             raise
         stored_ids = {row.event.id for row, done in zip(rows, taken, strict=True) if done}
@@ -159,16 +164,25 @@ class Forwarder:
             for index, row in enumerate(lease.rows):
                 part = lease.part(index, index + 1)
                 if row.event.id not in stored_ids:
-                    self._local.release(part, now)
+                    self._release(part, now)
             done = tuple(row for row in lease.rows if row.event.id in stored_ids)
             if done:
-                self._local.ack(Lease(lease.token, lease.vendor, done), [Delivered()] * len(done), now)
+                with self._reading:
+                    part = Lease(lease.token, lease.vendor, done)
+                    self._local.ack(part, [Delivered()] * len(done), self._time(now))
                 moved += len(done)
         if moved < len(rows):
             self._note(Trouble.FULL)
             raise ServerTrouble(Trouble.FULL)
         self._note(None)
         return moved
+
+    def _release(self, lease: Lease, now: float | None) -> None:
+        with self._reading:
+            self._local.release(lease, self._time(now))
+
+    def _time(self, now: float | None) -> float:
+        return self._clock() if now is None else now
 
     def _again(self, row: Leased) -> bool:
         return row.attempts > 0 or row.event.id in self._doubtful

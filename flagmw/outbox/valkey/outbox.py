@@ -3,31 +3,7 @@
 A request never waits for the server. `put_many` and `submit` write to the machine's own store (an `SqliteOutbox`, or
 what is handed in); a thread forwards from there, and an event leaves the machine only after the server has confirmed
 it. When the server is away, events wait on the machine. Any number of processes on any number of machines claim and
-deliver what is on the server.
-
-**What lies on the server.** One stream per vendor, `flagmw:stream:<vendor>`, with one entry per event, read through
-the consumer group `deliver`. An entry stays where it is until it is settled, so the length of the stream is the
-number of queued events, and what anybody trims or deletes shows as a difference, which is counted as `LOST`. The stream
-and its group carry the backlog: a million waiting events cost no more than their bytes, the next one is found without
-an index, and XINFO and XPENDING tell the truth to whoever looks.
-
-A stream knows no due times, no visitors and no leases that end by our clock, so the few entries that have been taken
-and not settled have a schedule beside it, in plain hashes and sorted sets: when to try again, which visitor is busy,
-which lease holds what. Every operation is one Lua script, which the server runs as a whole: there is no moment at which
-an event is in two places or in none, counters move with the events that they count, and a late answer meets the lease's
-token and settles nothing (XACK by itself does not look at the owner). It follows that
-
-* no shards are needed to keep a visitor's order: the script that claims looks who is busy;
-* no separate "sending" mark is needed: the lease is one, and it is taken and ended atomically;
-* the "done" mark of a delivered id is written by the script that removes the event, never before it was sent. It
-  stops a machine that comes back after a crash from forwarding the event a second time;
-* the lease is timed by its end, not by the group's idle time, so that all backends end leases by the same rule. The
-  group is audited once a minute with XAUTOCLAIM, page by page, for entries that other programs read or deleted.
-
-**The account.** The server counts what it has accepted, per vendor, and what became of it; the machine's store counts
-what it has accepted, and calls "delivered" what the server confirmed. The sums are therefore
-`accepted = server.accepted + local.accepted - local.delivered`, and `queued`, `dead` and `dropped` of both: each side
-balances by itself, so the sum does at any moment. Counters of the server are those of all machines.
+deliver what is on the server: see `stream`. The counts of both sides make one account: see `totals`.
 """
 
 from __future__ import annotations
@@ -43,29 +19,16 @@ from flagmw._valkey.errors import ADVICE, ServerTrouble, Trouble
 from flagmw._valkey.exposures import ValkeySeen
 from flagmw._valkey.url import Address, parse
 from flagmw._valkey.visitors import ValkeyVisitors
-from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import DeadLetter, Lease, Outbox, OutboxStats
-from flagmw.outbox.policy import Disposition, Policy, Requeue
+from flagmw.outbox.policy import Policy
 from flagmw.outbox.valkey.business_keys import ServerKeys
-from flagmw.outbox.valkey.process import ValkeyProcess
+from flagmw.outbox.valkey.local_store import LocalPolicy, local_store
+from flagmw.outbox.valkey.process import ValkeyProcess, steady_clock
 from flagmw.outbox.valkey.totals import total
 from flagmw.types import Event, Outcome
 
 __all__ = ["LocalPolicy", "ValkeyOutbox", "ValkeySeen", "ValkeyVisitors"]
-
-
-class LocalPolicy(Policy):
-    """The rules of the store that only passes events on: nothing ages, ends or is remembered there."""
-
-    def __init__(self) -> None:
-        super().__init__(max_age_s=float("inf"), recent_max_rows=0)
-
-    def doubt(self, row: object, now: float, due_at: float) -> Disposition:
-        # In doubt is only whether the server has it, and the server knows an id that it has.
-        return Requeue(due_at=due_at)
-
-    def too_old(self, created: float, now: float) -> bool:
-        return False
 
 
 class ValkeyOutbox:
@@ -81,8 +44,8 @@ class ValkeyOutbox:
         seal: encrypts what is stored; by default with the keys that the URL's `key_env` names, if it does.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
         audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
-        clock: what the callers' *now* is taken from, seconds since the epoch.
-        shared_clock: translate it to the server's, as machines whose clocks differ must.
+        clock: the clock that callers read *now* from, seconds since the epoch; by default one that never jumps.
+        shared_clock: go by the server's clock, as machines whose clocks differ must.
 
     Attributes:
         at_most_once: whether events will come that must not be sent twice; set it before the first use to have warnings
@@ -109,13 +72,15 @@ class ValkeyOutbox:
         if seal is None:
             seal = cipher_from_environment(self.address.key_env)
         if local is None:
-            local = _own_store(self.address, seal)
+            local = local_store(self.address, seal)
         self._local = local
         rules = policy or Policy()
         jitter = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.on_work: Callable[[], None] | None = None
         self.at_most_once = False
         self._keys = ServerKeys(self.address, seal)
+        if clock is time.time:
+            clock = steady_clock()
 
         def make_process() -> ValkeyProcess:
             process = ValkeyProcess(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
@@ -156,8 +121,10 @@ class ValkeyOutbox:
         return local if isinstance(local, str) else text
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
-        stored = self._open().local.put_many(events, now)
-        self._process.get().forwarder.wake()
+        process = self._open()
+        with process.reading:
+            stored = process.local.put_many(events, now)
+        process.forwarder.wake()
         return stored
 
     def submit(self, events: Sequence[Event], now: float) -> Future[Sequence[str]]:
@@ -166,7 +133,8 @@ class ValkeyOutbox:
             refused: Future[Sequence[str]] = Future()
             refused.set_exception(OutboxError("the outbox is closed; make a new one"))
             return refused
-        future = process.local.submit(events, now)
+        with process.reading:
+            future = process.local.submit(events, now)
         future.add_done_callback(lambda _: process.forwarder.wake())
         return future
 
@@ -204,7 +172,7 @@ class ValkeyOutbox:
         if self.on_work is not None:
             process.listener.start(self.on_work)
         try:
-            return process.claim(process.at(now), limit, lease_s, skip)
+            return process.claim(now, limit, lease_s, skip)
         except ServerTrouble:
             return None
 
@@ -212,19 +180,15 @@ class ValkeyOutbox:
         if len(outcomes) != len(lease.rows):
             raise ValueError(f"{len(lease.rows)} rows need as many outcomes; got {len(outcomes)}")
         process = self._process.get()
-        try:
-            at = process.at(now)
-        except ServerTrouble:
-            at = process.last_at or now
-        rulings = process.stream.rulings(lease.rows, outcomes, at)
+        rulings = process.stream.rulings(lease.rows, outcomes, now)
         if lease.rows:
-            process.settle(lease, rulings, at)
+            process.settle(lease, rulings, now)
 
     def release(self, lease: Lease, now: float) -> None:
         process = self._process.get()
         if lease.rows and not process.closed:
             try:
-                process.stream.release(lease, process.at(now))
+                process.stream.release(lease, now)
             except ServerTrouble:
                 pass  # it runs out by itself
 
@@ -238,21 +202,21 @@ class ValkeyOutbox:
 
     def revive(self, ids: Collection[str] | None, now: float) -> int:
         process = self._open()
-        return process.local.revive(ids, now) + self._on_server(lambda: process.stream.revive(ids, process.at(now)))
+        with process.reading:
+            revived = process.local.revive(ids, now)
+        return revived + self._on_server(lambda: process.stream.revive(ids, now))
 
     def forget(self, ids: Collection[str] | None) -> int:
         process = self._open()
-        return process.local.forget(ids) + self._on_server(
-            lambda: process.stream.forget(ids, process.at(process.clock()))
-        )
+        return process.local.forget(ids) + self._on_server(lambda: process.stream.forget(ids))
 
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
         process = self._open()
         with process.forwarder.moving:
             # First here: what is on its way is found on the server.
-            return process.local.purge(matches, now) + self._on_server(
-                lambda: process.stream.purge(matches, process.at(now))
-            )
+            with process.reading:
+                gone = process.local.purge(matches, now)
+            return gone + self._on_server(lambda: process.stream.purge(matches, now))
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
         process = self._process.get()
@@ -260,12 +224,13 @@ class ValkeyOutbox:
             return None
         try:
             unsure = process.unsure()
-            due_s = process.stream.next_due(process.at(now), {*skip, *unsure})
+            due_s = process.stream.next_due(now, {*skip, *unsure})
             rests = [rest_s for vendor, rest_s in unsure.items() if vendor not in skip]
             due_s = min([*rests, *([] if due_s is None else [due_s])], default=None)
         except ServerTrouble:
             return max(0.1, process.link.rest_s())
-        waits_s = process.local.next_due(now, skip)
+        with process.reading:
+            waits_s = process.local.next_due(now, skip)
         if waits_s is None:
             return due_s
         # What still waits here is on the server in a moment.
@@ -278,10 +243,11 @@ class ValkeyOutbox:
         """
         process = self._process.get()
         # This machine first: an event that moves meanwhile is seen twice for a moment, and never not at all.
-        local = process.local.stats(now)
+        with process.reading:
+            local = process.local.stats(now)
         if not process.closed:
             try:
-                process.counts = process.stream.stats(process.at(now))
+                process.counts = process.stream.stats(now)
             except ServerTrouble:
                 pass
         return total(process.counts, local)
@@ -332,11 +298,3 @@ class ValkeyOutbox:
             return work()
         except ServerTrouble as trouble:
             raise OutboxError(f"{self.address.name} does not answer, nothing was changed there ({trouble})") from None
-
-
-def _own_store(address: Address, seal: Cipher) -> Outbox:
-    if address.directory is None:
-        raise ConfigError("the Valkey URL needs dir=, a directory on this machine where events wait to be forwarded")
-    from flagmw.outbox.sqlite.outbox import SqliteOutbox
-
-    return SqliteOutbox(address.directory, LocalPolicy(), seal=seal)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from flagmw._support.encryption import Cipher
 from flagmw._support.log import Throttle
@@ -23,14 +24,13 @@ from flagmw.outbox.valkey.stream import Stream
 
 logger = logging.getLogger("flagmw.outbox")
 
-_CLOCK_S = 60.0  # how often the server is asked for its time
 _AUDIT_S = 60.0  # how often the consumer groups are looked through
 _UNSURE_S = 1.0  # how long a lane rests whose claim no replica has confirmed
 _LATE = 1_000  # so many settlements wait for a server that is away
 
 
 class ValkeyProcess:
-    """The parts, made without starting anything. `at` and what is named so are times on the server's clock."""
+    """The parts of a Valkey outbox in one process, made without starting anything."""
 
     def __init__(
         self,
@@ -46,45 +46,28 @@ class ValkeyProcess:
     ) -> None:
         self.local, self.closed = local, False
         self.link = Link(address, rng)
-        self.stream = Stream(self.link, policy, rng, seal, poison)
+        self.stream = Stream(self.link, policy, rng, seal, poison, clock, shared_clock=shared_clock)
         self.listener = Listener(address, self.stream, self.link)
-        self.forwarder = Forwarder(local, self.stream, self.link, self._offset, self._chores, clock)
+        # As in `Stream`, for the machine's own store: a caller that stores an event must not wait for the server.
+        self.reading: AbstractContextManager[object] = nullcontext() if shared_clock else threading.RLock()
+        self.forwarder = Forwarder(local, self.stream, self.link, self._chores, clock, self.reading)
         self.counts = OutboxStats()
-        self.late: deque[tuple[Lease, Sequence[Disposition], float]] = deque(maxlen=_LATE)
-        self.last_at = self._server_time = 0.0
-        self.clock, self._shared_clock, self._audit_idle_s = clock, shared_clock, audit_idle_s
+        self.late: deque[tuple[Lease, Sequence[Disposition]]] = deque(maxlen=_LATE)
+        self._audit_idle_s = audit_idle_s
         self._audit_at = 0.0
-        self._asked_at: float | None = None
         self._settling = threading.Lock()
         # Vendors whose last claim was not confirmed, and until when they rest.
         self._unconfirmed: set[str] = set()
         self._unsure: dict[str, float] = {}
         self._throttle = Throttle(logger)
 
-    def at(self, now: float) -> float:
-        """Return the time on the clock that all machines share; *now* itself where none is shared.
-
-        Raises:
-            ServerTrouble: the server was not asked yet and does not answer.
-        """
-        if self._shared_clock:
-            beat = time.monotonic()
-            if self._asked_at is None or beat - self._asked_at > _CLOCK_S:
-                self._server_time, self._asked_at = self.link.server_time(), beat
-            now = self._server_time + time.monotonic() - self._asked_at
-        self.last_at = now
-        return now
-
-    def _offset(self, now: float) -> float:
-        return self.at(now) - now
-
-    def claim(self, at: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
+    def claim(self, now: float, limit: int, lease_s: float, skip: Collection[str]) -> Lease | None:
         """As `Stream.claim`; what must not be sent twice is handed out when as many replicas know of it as of itself.
 
         Raises:
             ServerTrouble: the server does not answer.
         """
-        while (lease := self.stream.claim(at, limit, lease_s, {*skip, *(unsure := self.unsure())})) is not None:
+        while (lease := self.stream.claim(now, limit, lease_s, {*skip, *(unsure := self.unsure())})) is not None:
             if not lease.rows[0].event.at_most_once:
                 return lease
             kept = False
@@ -102,7 +85,7 @@ class ValkeyProcess:
                         f"at-most-once events wait on the Valkey server: {ADVICE[Trouble.REPLICAS]}",
                         vendor=lease.vendor,
                     )
-                    self.settle(lease, [Requeue(due_at=at, counted=False)], at)
+                    self.settle(lease, [Requeue(due_at=now, counted=False)], now)
             if kept:
                 return lease
         if not unsure:
@@ -120,23 +103,29 @@ class ValkeyProcess:
         self._unsure = {vendor: until for vendor, until in self._unsure.items() if until > now}
         return {vendor: until - now for vendor, until in self._unsure.items()}
 
-    def settle(self, lease: Lease, rulings: Sequence[Disposition], at: float) -> None:
+    def settle(self, lease: Lease, rulings: Sequence[Disposition], now: float) -> None:
         """Settle now, or when the server is back, should the lease still hold then."""
         try:
-            self.stream.settle(lease, rulings, at)
+            self.stream.settle(lease, rulings, now)
         except ServerTrouble:
-            self.late.append((lease, rulings, at))
+            self.late.append((lease, rulings))
 
     def audit(self) -> None:
-        self.stream.audit(self.at(self.clock()), self._audit_idle_s)
+        self.stream.audit(self._audit_idle_s)
 
     def _chores(self) -> None:
         with self._settling:
             while self.late:
-                lease, rulings, at = self.late[0]
-                self.stream.settle(lease, rulings, max(at, self.last_at))
+                lease, rulings = self.late[0]
+                self.stream.settle(lease, rulings, None)
                 self.late.popleft()
         if time.monotonic() >= self._audit_at:
             self._audit_at = time.monotonic() + _AUDIT_S
             self.link.look_again()
             self.audit()
+
+
+def steady_clock() -> Callable[[], float]:
+    """Return the time since the epoch as it was set now: a wall clock that is set later changes no due time."""
+    epoch = time.time() - time.monotonic()
+    return lambda: epoch + time.monotonic()

@@ -1,4 +1,10 @@
-"""Sums of the server's counts and the machine's."""
+"""Sums of the server's counts and the machine's.
+
+The server counts what it has accepted, per vendor, and what became of it; the machine's store counts
+what it has accepted, and calls "delivered" what the server confirmed. The sums are therefore
+`accepted = server.accepted + local.accepted - local.delivered`, and `queued`, `dead` and `dropped` of both: each side
+balances by itself, so the sum does at any moment. Counters of the server are those of all machines.
+"""
 
 from __future__ import annotations
 

@@ -6,38 +6,20 @@ import logging
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Protocol, TypeAlias
 
 from flagmw._support.limits import LATE_S, Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import ProtocolError, TransportError
 from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Policy
+from flagmw.outbox.worker.attempt import Delivers, Run, outcomes_of
 from flagmw.outbox.worker.batches import VisitorBatch
-from flagmw.outbox.worker.health import Health
-from flagmw.outbox.worker.once import only_once
-from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Chance, Pace, RetryBudget, Turns, Width
+from flagmw.outbox.worker.lane import Lane
+from flagmw.outbox.worker.pace import CONCURRENCY, CONCURRENCY_MAX, STUCK_MAX, Width
 from flagmw.outbox.worker.rulings import is_trouble, with_waits
-from flagmw.types import Ambiguous, Dead, Event, Flow, Outcome, Retry, Suspend
+from flagmw.types import Ambiguous, Outcome, Retry, Suspend
 from flagmw.vendors.base import batch_max_of
 
-
-class Delivers(Protocol):
-    """The part of a vendor that delivery needs."""
-
-    def deliver(self, batch: Sequence[Event]) -> Flow[Sequence[Outcome]]: ...
-
-
-Run: TypeAlias = Callable[[str, Flow[Sequence[Outcome]], Deadline], Sequence[Outcome]]
-"""Drives a flow of the named vendor to its result in the calling thread; raises `TransportError` when the deadline,
-a point on the monotonic clock, ends it."""
-
-# An attempt that takes longer than this, and than several usual ones, leaves its place to another: it may be this event
-# that hangs the vendor.
-_STUCK_S = 0.5
 SLOW_S = 0.15
 """A vendor whose answers take longer than this gets no more than twice what comes in meanwhile."""
 
@@ -71,7 +53,7 @@ class Lanes:
         self._search_s = attempt_timeout_s / STUCK_MAX
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._lanes = {
-            name: _Lane(vendor, Width(concurrency, concurrency_max), batch_max_of(vendor))
+            name: Lane(vendor, Width(concurrency, concurrency_max), batch_max_of(vendor))
             for name, vendor in vendors.items()
         }
         self._unknown: set[str] = set()
@@ -202,44 +184,20 @@ class Lanes:
         token = object()
         lane.begun[token] = begun
         try:
-            outcomes = self._outcomes(vendor, lane, rows, Deadline.after(self._attempt_timeout_s, begun))
+            outcomes = outcomes_of(
+                self._run,
+                vendor,
+                lane.vendor,
+                rows,
+                Deadline.after(self._attempt_timeout_s, begun),
+                self._throttle,
+            )
         finally:
             del lane.begun[token]
         alone = self._note(vendor, lane, rows, outcomes, begun)
         return outcomes, self._ruled(lane, rows, outcomes, alone=alone)
 
-    def _outcomes(self, vendor: str, lane: _Lane, rows: Sequence[Leased], deadline: Deadline) -> list[Outcome]:
-        try:
-            flow = lane.vendor.deliver([row.event for row in rows])
-            if any(row.event.at_most_once for row in rows):
-                flow = only_once(flow)
-            outcomes = list(self._run(vendor, flow, deadline))
-            if len(outcomes) != len(rows) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
-                raise TypeError("not one outcome for each event")
-        except TransportError as error:
-            return [Ambiguous(error.code) if error.sent else Retry(error.code)] * len(rows)
-        except ProtocolError as error:
-            return [Ambiguous(error.code)] * len(rows)
-        except Exception as error:
-            # The text of the error may quote what the visitor sent: its type and place must do.
-            self._throttle.log(
-                logging.ERROR,
-                ErrorCode.INTERNAL,
-                "a delivery broke, its event is kept",
-                vendor=vendor,
-                error=type(error).__name__,
-                at=_place(error),
-            )
-            # It may have broken after the vendor had answered, so it is not repeated for long: a few tries, then aside.
-            return [
-                Ambiguous(ErrorCode.INTERNAL) if row.event.at_most_once else Dead(ErrorCode.INTERNAL, verdict=False)
-                for row in rows
-            ]
-        return outcomes
-
-    def _note(
-        self, vendor: str, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], begun: float
-    ) -> bool:
+    def _note(self, vendor: str, lane: Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], begun: float) -> bool:
         """Learn from the *outcomes* of one attempt how the vendor is; return whether it refuses just these events."""
         now, visitor, repeat = self._monotonic(), rows[0].event.visitor_key, rows[0].attempts > 0
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, Suspend)), None)
@@ -284,7 +242,7 @@ class Lanes:
                 self._throttle.change(logging.WARNING, ErrorCode.BREAKER_OPEN, "delivery works again", vendor=vendor)
         return alone
 
-    def _ruled(self, lane: _Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], *, alone: bool) -> list[Outcome]:
+    def _ruled(self, lane: Lane, rows: Sequence[Leased], outcomes: Sequence[Outcome], *, alone: bool) -> list[Outcome]:
         """Return *outcomes* with the wait of what failed, as the vendor's state asks for.
 
         An event's wait grows with those of its failures that the vendor's state does not explain: it is long for an
@@ -310,39 +268,3 @@ class Lanes:
             "unknown": sorted(self._unknown),
             "width": {name: self.width(name) for name in self._lanes},
         }
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One vendor: how it is, and what that allows.
-
-    Attributes:
-        begun: when the attempts that are under way began.
-    """
-
-    vendor: Delivers
-    width: Width
-    batch_max: int
-    health: Health = field(default_factory=Health)
-    budget: RetryBudget = field(default_factory=RetryBudget)
-    chance: Chance = field(default_factory=Chance)
-    turns: Turns = field(default_factory=Turns)
-    pace: Pace = field(default_factory=lambda: Pace(None))
-    begun: dict[object, float] = field(default_factory=dict)
-
-    def stuck_after_s(self) -> float:
-        """Return how long an attempt may take before it is held to hang."""
-        return max(_STUCK_S, 8 * self.width.answer_s)
-
-    def stuck(self, now: float) -> int:
-        """Return how many attempts seem to hang."""
-        after_s = self.stuck_after_s()
-        return sum(now - at > after_s for at in list(self.begun.values()))
-
-
-def _place(error: BaseException) -> str:
-    """Return file and line where *error* was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

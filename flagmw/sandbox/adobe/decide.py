@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from flagmw.sandbox.adobe.hash import allocation
-from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.model import Experience, ModelActivity, TargetAccount
 from flagmw.sandbox.adobe.request import GLOBAL_MBOX
 
 _SECRET = b"flagmw sandbox event tokens"
@@ -45,7 +45,7 @@ def browser_of(user_agent: str) -> str:
     return next((name for name, pattern in _BROWSERS if pattern.search(user_agent)), "unknown")
 
 
-def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[Activity, Experience]]:
+def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[ModelActivity, Experience]]:
     """Return what *asking* gets at *mbox*: the first activity that takes them, all of them for the page's load."""
     if account.properties and asking.property_token not in account.properties:
         return []
@@ -57,7 +57,7 @@ def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[Acti
     return chosen if mbox == GLOBAL_MBOX else chosen[:1]
 
 
-def _takes(activity: Activity, asking: Asking) -> bool:
+def _takes(activity: ModelActivity, asking: Asking) -> bool:
     return (
         (not activity.properties or asking.property_token in activity.properties)
         and all(asking.parameters.get(name) == value for name, value in activity.parameters.items())
@@ -67,7 +67,7 @@ def _takes(activity: Activity, asking: Asking) -> bool:
     )
 
 
-def tokens_of(activity: Activity, experience: Experience) -> dict[str, Any]:
+def tokens_of(activity: ModelActivity, experience: Experience) -> dict[str, Any]:
     """Return all response tokens of an experience, ids as numbers."""
     return {
         "activity.id": activity.id,
@@ -81,7 +81,7 @@ def tokens_of(activity: Activity, experience: Experience) -> dict[str, Any]:
     }
 
 
-def option(account: TargetAccount, activity: Activity, experience: Experience, kind: str | None) -> dict[str, Any]:
+def option(account: TargetAccount, activity: ModelActivity, experience: Experience, kind: str | None) -> dict[str, Any]:
     """Return an option of an answer; *kind* "display" adds the token that tells of its display later."""
     offered: dict[str, Any] = {}
     if experience.type != "default":
@@ -95,13 +95,13 @@ def option(account: TargetAccount, activity: Activity, experience: Experience, k
     return offered
 
 
-def event_token(account: TargetAccount, activity: Activity, experience: Experience, kind: str) -> str:
+def event_token(account: TargetAccount, activity: ModelActivity, experience: Experience, kind: str) -> str:
     """Return the opaque token of one experience's displays or clicks."""
     payload = orjson.dumps([account.client, activity.id, experience.id, kind])
     return base64.urlsafe_b64encode(payload + hmac.digest(_SECRET, payload, "sha256")[:12]).decode()
 
 
-def opened(account: TargetAccount, token: str, kind: str) -> tuple[Activity, Experience] | None:
+def opened(account: TargetAccount, token: str, kind: str) -> tuple[ModelActivity, Experience] | None:
     """Return what *token* counts for, None when it is not of this account or kind."""
     try:
         raw = base64.urlsafe_b64decode(token.encode())
@@ -150,7 +150,7 @@ def artifact(account: TargetAccount, property_token: str | None) -> dict[str, An
     }
 
 
-def _rules(account: TargetAccount, activity: Activity) -> Iterator[dict[str, Any]]:
+def _rules(account: TargetAccount, activity: ModelActivity) -> Iterator[dict[str, Any]]:
     audience = list(_audience(activity))
     for experience, low, high in activity.bounds():
         place: dict[str, Any] = {"var": "allocation"}
@@ -171,7 +171,7 @@ def _rules(account: TargetAccount, activity: Activity) -> Iterator[dict[str, Any
         }
 
 
-def _audience(activity: Activity) -> Iterator[dict[str, Any]]:
+def _audience(activity: ModelActivity) -> Iterator[dict[str, Any]]:
     for name, value in activity.parameters.items():
         yield {"==": [value, {"var": f"mbox.{name}"}]}
     if activity.browsers:

@@ -56,7 +56,7 @@ class Experience:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
+class ModelActivity:
     """An A/B test, or experience targeting, at one mbox.
 
     Attributes:
@@ -134,7 +134,7 @@ class TargetAccount:
 
     client: str
     org_id: str | None = None
-    activities: tuple[Activity, ...] = ()
+    activities: tuple[ModelActivity, ...] = ()
     properties: tuple[str, ...] = ()
     clicks: tuple[str, ...] = ()
     response_tokens: tuple[str, ...] = TOKENS
@@ -158,6 +158,6 @@ class TargetAccount:
         if len({activity.id for activity in numbered}) != len(numbered):
             raise ConfigError("activities: the same id is used twice")
 
-    def previewed(self, token: str, place: int) -> list[Activity]:
+    def previewed(self, token: str, place: int) -> list[ModelActivity]:
         """Return the activity at *place* of a preview, counted from 1."""
         return [self.activities[place - 1]] if 1 <= place <= len(self.activities) else []

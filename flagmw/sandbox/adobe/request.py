@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryRequest:
     """A request that the API takes."""
 
     session: str
@@ -63,7 +63,7 @@ class Delivery:
         return context
 
 
-def read_delivery(query: bytes, body: bytes) -> Delivery:
+def read_delivery(query: bytes, body: bytes) -> DeliveryRequest:
     """Read and check a request.
 
     Raises:
@@ -82,7 +82,7 @@ def read_delivery(query: bytes, body: bytes) -> Delivery:
     _check_top(parsed)
     ids = _object(parsed, "id")
     _check_ids(ids)
-    return Delivery(
+    return DeliveryRequest(
         session,
         parameters.get("client"),
         parameters.get("imsOrgId"),

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flagmw.sandbox.adobe.decide import Asking, browser_of, decide, event_token, opened, option
-from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
-from flagmw.sandbox.adobe.request import GLOBAL_MBOX, VENDOR, Delivery, Refused, Wanted
+from flagmw.sandbox.adobe.model import Experience, ModelActivity, TargetAccount
+from flagmw.sandbox.adobe.request import GLOBAL_MBOX, VENDOR, DeliveryRequest, Refused, Wanted
 from flagmw.sandbox.adobe_admin.facts import facts_of, meet
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.state import Sandbox
 
 
 @dataclass(slots=True)
-class Exchange:
+class DeliveryExchange:
     """One request of an account that is known.
 
     `results` collects, per mbox, what the ledger shows of the answer.
@@ -24,7 +24,7 @@ class Exchange:
 
     sandbox: Sandbox
     account: TargetAccount
-    delivery: Delivery
+    delivery: DeliveryRequest
     fault: Rule | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     device: str = ""
@@ -125,7 +125,7 @@ class Exchange:
             facts=facts_of(self._attributes, context, _dict(wanted.detail.get("parameters"))),
         )
 
-    def _view(self, activity: Activity, experience: Experience, impression: str) -> None:
+    def _view(self, activity: ModelActivity, experience: Experience, impression: str) -> None:
         shown = {
             "alias": activity.mbox,
             "experiment_id": experience.id,
@@ -160,13 +160,13 @@ class Exchange:
             "time": self.sandbox.clock(),
         }
 
-    def _opened(self, notification: Mapping[str, Any]) -> list[tuple[Activity, Experience]]:
+    def _opened(self, notification: Mapping[str, Any]) -> list[tuple[ModelActivity, Experience]]:
         pairs = [opened(self.account, token, notification["type"]) for token in notification.get("tokens", ())]
         if not all(pairs):
             raise Refused("Invalid notification token")
         return [pair for pair in pairs if pair is not None]
 
-    def _notified(self, notification: Mapping[str, Any], seen: list[tuple[Activity, Experience]]) -> str | None:
+    def _notified(self, notification: Mapping[str, Any], seen: list[tuple[ModelActivity, Experience]]) -> str | None:
         """Process one notification; return its id, None when a fault loses it."""
         name = str(_dict(notification.get("mbox")).get("name") or GLOBAL_MBOX)
         if self.fault is not None and self.fault.kind == "error" and self.fault.alias == name:
@@ -190,7 +190,7 @@ class Exchange:
                 mbox["trace"] = {"clientCode": self.account.client, "request": {"sessionId": self.delivery.session}}
 
 
-def _previewed(account: TargetAccount, mbox: str, mode: Mapping[str, Any]) -> list[tuple[Activity, Experience]]:
+def _previewed(account: TargetAccount, mbox: str, mode: Mapping[str, Any]) -> list[tuple[ModelActivity, Experience]]:
     """Return the experiences that a preview asks for, by their places from 1 on."""
     previewed = []
     for wanted in mode.get("previewIndexes") or ():

@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from flagmw.sandbox.adobe.decide import artifact
 from flagmw.sandbox.adobe.model import TargetAccount
-from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, Delivery, Refused, read_delivery
-from flagmw.sandbox.adobe.response import Exchange
+from flagmw.sandbox.adobe.request import MAX_BODY, VENDOR, DeliveryRequest, Refused, read_delivery
+from flagmw.sandbox.adobe.response import DeliveryExchange
 from flagmw.sandbox.adobe_admin import routes as management
 from flagmw.sandbox.adobe_admin.serving import served
 from flagmw.sandbox.body import read_body
@@ -69,8 +69,8 @@ class _Delivery:
     def __init__(self, sandbox: Sandbox, request: Request) -> None:
         self._sandbox, self._request = sandbox, request
         self._fault: Rule | None = request.scope.get(SCOPE_KEY)
-        self._delivery: Delivery | None = None
-        self._exchange: Exchange | None = None
+        self._delivery: DeliveryRequest | None = None
+        self._exchange: DeliveryExchange | None = None
 
     async def run(self) -> Response:
         try:
@@ -85,11 +85,11 @@ class _Delivery:
         except Refused as refused:
             return self._respond(refused.status, {"status": refused.status, "message": str(refused)})
 
-    def _answered(self, account: TargetAccount, delivery: Delivery) -> Response:
+    def _answered(self, account: TargetAccount, delivery: DeliveryRequest) -> Response:
         fault = self._fault
         if fault is not None and fault.kind == "error" and fault.alias is None:
             raise Refused(_MESSAGES.get(fault.code, "a fault rule asks for this failure"), fault.code)
-        self._exchange = Exchange(self._sandbox, account, delivery, fault)
+        self._exchange = DeliveryExchange(self._sandbox, account, delivery, fault)
         answer = self._exchange.answer()
         if delivery.context.get("beacon") is True:
             return self._respond(204, None)
@@ -103,7 +103,7 @@ class _Delivery:
             raise Refused(_MESSAGES[413], 413)
         return body
 
-    def _account(self, delivery: Delivery) -> TargetAccount:
+    def _account(self, delivery: DeliveryRequest) -> TargetAccount:
         """Return the account: by client code, else by organization, else by the host's first label."""
         host = self._request.headers.get("host", "").partition(".")[0]
         for account in self._sandbox.scenario.adobe:

@@ -60,13 +60,13 @@ Handler = Callable[[AdminCall], Document]
 class Served:
     """An answer, with the endpoint that gave it."""
 
-    endpoint: Endpoint
+    endpoint: ApiRoute
     status: int
     document: Document
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiRoute:
     """One endpoint.
 
     Attributes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from urllib.parse import unquote
 
-from flagmw.sandbox.adobe_admin.call import AdminCall, Endpoint, Served
+from flagmw.sandbox.adobe_admin.call import AdminCall, ApiRoute, Served
 from flagmw.sandbox.adobe_admin.errors import ApiError, unsupported
 from flagmw.sandbox.adobe_admin.settings import RIGHTS
 from flagmw.sandbox.adobe_admin.table import ENDPOINTS
@@ -33,7 +33,7 @@ def serve(call: AdminCall, method: str, path: str, version: int) -> Served:
     return Served(endpoint, 201 if endpoint.creates and not settings.legacy_200 else 200, document)
 
 
-def found(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+def found(method: str, path: str) -> tuple[ApiRoute, dict[str, str]]:
     """Return the endpoint of a path, and the values in it.
 
     Raises:
@@ -53,7 +53,7 @@ def found(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
 
 
 @cache
-def _patterns() -> Sequence[tuple[Endpoint, re.Pattern[str]]]:
+def _patterns() -> Sequence[tuple[ApiRoute, re.Pattern[str]]]:
     return [
         (one, re.compile(one.path.replace("{id}", r"(?P<id>\d{1,18})").replace("{name}", r"(?P<name>[^/]+)")))
         for one in ENDPOINTS

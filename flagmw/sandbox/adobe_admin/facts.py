@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from flagmw.sandbox.adobe_admin.rules import Facts
 
 if TYPE_CHECKING:
-    from flagmw.sandbox.adobe.request import Delivery
+    from flagmw.sandbox.adobe.request import DeliveryRequest
     from flagmw.sandbox.state import Sandbox
 
 
-def meet(sandbox: Sandbox, client: str, device: str, delivery: Delivery) -> dict[str, str]:
+def meet(sandbox: Sandbox, client: str, device: str, delivery: DeliveryRequest) -> dict[str, str]:
     """Note what a request says of its visitor and mboxes; return the visitor's profile attributes."""
     now, target = sandbox.clock(), sandbox.target
     values: dict[str, str] = {}

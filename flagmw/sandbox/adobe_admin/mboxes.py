@@ -20,7 +20,7 @@ class SeenMbox:
     parameters: dict[str, None] = field(default_factory=dict)
 
 
-class Mboxes:
+class MboxNames:
     """The mboxes of all accounts; the least recently requested ones are forgotten."""
 
     def __init__(self) -> None:

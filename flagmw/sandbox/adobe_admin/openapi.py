@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flagmw.sandbox.adobe_admin.call import Endpoint
+from flagmw.sandbox.adobe_admin.call import ApiRoute
 from flagmw.sandbox.adobe_admin.schemas import SCHEMAS, listed
 from flagmw.sandbox.adobe_admin.table import ENDPOINTS
 from flagmw.sandbox.adobe_admin.versions import WITH_BODY
@@ -49,7 +49,7 @@ def description(url: str) -> Document:
     }
 
 
-def _operation(endpoint: Endpoint) -> Document:
+def _operation(endpoint: ApiRoute) -> Document:
     types = [f"application/vnd.adobe.target.v{version}+json" for version in endpoint.versions]
     answer = _ref(f"{endpoint.answer}List" if endpoint.collection else endpoint.answer)
     parameters = [_path("tenant", "string")]

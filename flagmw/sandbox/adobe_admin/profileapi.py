@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
-from flagmw.sandbox.adobe_admin.profiles import MISSING, IdKind, Rows, Upload
+from flagmw.sandbox.adobe_admin.profiles import MISSING, BulkUpload, IdKind, Rows
 from flagmw.sandbox.adobe_admin.serving import store_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def uploaded(
     (names, rows, kind), now = batch, sandbox.clock()
     own = f"{account.client}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
     due = now + account.admin.bulk_s
-    sandbox.target.profiles.take(Upload(own, account.client, kind, version, names, rows, due, len(rows)))
+    sandbox.target.profiles.take(BulkUpload(own, account.client, kind, version, names, rows, due, len(rows)))
     host = f"http://mboxedge{account.cluster}.tt.omtrdc.net" if account.admin.edge_status else url
     return answer_of(True, "Batch submitted for processing", f"{host}{status_path(account.client, own)}")
 

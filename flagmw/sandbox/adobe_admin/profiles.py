@@ -18,7 +18,7 @@ MISSING = {"tnt": "mboxPC", "thirdPartyId": "third party id", "marketingCloudVis
 
 
 @dataclass(slots=True)
-class Profile:
+class VisitorProfile:
     """One visitor.
 
     Attributes:
@@ -39,7 +39,7 @@ class Profile:
 
 
 @dataclass(slots=True)
-class Upload:
+class BulkUpload:
     """A bulk update that was taken, and what came of it once its time has passed."""
 
     id: str
@@ -55,7 +55,7 @@ class Upload:
     missing: int = 0
 
 
-class Profiles:
+class ProfileStore:
     """The profiles of all accounts, bounded: the least recently seen are forgotten."""
 
     def __init__(self) -> None:
@@ -63,15 +63,15 @@ class Profiles:
 
     def clear(self) -> None:
         """Forget all."""
-        self._profiles: OrderedDict[tuple[str, str], Profile] = OrderedDict()
+        self._profiles: OrderedDict[tuple[str, str], VisitorProfile] = OrderedDict()
         self._devices: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._names: dict[str, dict[str, None]] = {}
-        self._uploads: dict[str, Upload] = {}
-        self._waiting: list[Upload] = []
+        self._uploads: dict[str, BulkUpload] = {}
+        self._waiting: list[BulkUpload] = []
 
     def met(
         self, client: str, device: str, ids: Mapping[str, object], values: Mapping[str, str], now: float
-    ) -> Profile:
+    ) -> VisitorProfile:
         """Return the profile of a visitor who is there now, after setting *values*."""
         self.settle(now)
         profile = self._made(client, device, now)
@@ -84,7 +84,7 @@ class Profiles:
             self._set(client, profile, values, now)
         return profile
 
-    def find(self, client: str, kind: str, own: str, now: float) -> Profile | None:
+    def find(self, client: str, kind: str, own: str, now: float) -> VisitorProfile | None:
         """Return the profile of an id.
 
         Args:
@@ -110,12 +110,12 @@ class Profiles:
         """Return the names of all attributes that were ever set."""
         return sorted(self._names.get(client, {}))
 
-    def take(self, upload: Upload) -> None:
+    def take(self, upload: BulkUpload) -> None:
         """Take a bulk update; it is done when its time has come."""
         self._uploads[upload.id] = upload
         self._waiting.append(upload)
 
-    def upload(self, batch_id: str, now: float) -> Upload | None:
+    def upload(self, batch_id: str, now: float) -> BulkUpload | None:
         """Return a bulk update."""
         self.settle(now)
         return self._uploads.get(batch_id)
@@ -125,7 +125,7 @@ class Profiles:
         while self._waiting and self._waiting[0].due <= now:
             self._carry_out(self._waiting.pop(0))
 
-    def _carry_out(self, upload: Upload) -> None:
+    def _carry_out(self, upload: BulkUpload) -> None:
         kind = "tnt" if upload.kind == "pcId" else "thirdPartyId"
         shared: dict[frozenset[str], frozenset[str]] = {}
         for own, *cells in upload.rows:
@@ -147,21 +147,21 @@ class Profiles:
             upload.updated += 1
         upload.rows, upload.done = (), True
 
-    def _found(self, client: str, kind: str, own: str) -> Profile | None:
+    def _found(self, client: str, kind: str, own: str) -> VisitorProfile | None:
         device = own.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, own))
         return None if device is None else self._profiles.get((client, device))
 
-    def _created(self, client: str, kind: str, own: str, now: float) -> Profile:
+    def _created(self, client: str, kind: str, own: str, now: float) -> VisitorProfile:
         device = own.partition(".")[0] if kind == "tnt" else uuid.uuid4().hex
         if kind != "tnt":
             self._known(client, kind, own, device)
         return self._made(client, device, now)
 
-    def _made(self, client: str, device: str, now: float) -> Profile:
+    def _made(self, client: str, device: str, now: float) -> VisitorProfile:
         key = (client, device)
         profile = self._profiles.get(key)
         if profile is None:
-            profile = self._profiles[key] = Profile(now)
+            profile = self._profiles[key] = VisitorProfile(now)
             if len(self._profiles) > LIMIT:
                 self._profiles.popitem(last=False)
         else:
@@ -173,7 +173,7 @@ class Profiles:
         if len(self._devices) > LIMIT:
             self._devices.popitem(last=False)
 
-    def _set(self, client: str, profile: Profile, values: Mapping[str, str], now: float) -> None:
+    def _set(self, client: str, profile: VisitorProfile, values: Mapping[str, str], now: float) -> None:
         profile.set(values, now)
         names = self._names.setdefault(client, {})
         if len(names) < LIMIT:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from flagmw.sandbox.adobe.model import TOKENS, Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.model import TOKENS, Experience, ModelActivity, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import stamp
 from flagmw.sandbox.adobe_admin.store import AccountStore, Document, ManagedRecord
 
@@ -43,7 +43,7 @@ def add_response_token(store: AccountStore, token: str, type: str, now: float) -
     return store.response_tokens[own]
 
 
-def _add_activity(store: AccountStore, account: TargetAccount, activity: Activity, now: float) -> None:
+def _add_activity(store: AccountStore, account: TargetAccount, activity: ModelActivity, now: float) -> None:
     audience = _audience(store, account, activity, now)
     place: Document = {"locationLocalId": 0, "name": activity.mbox}
     if audience is not None and activity.kind == "ab":
@@ -82,7 +82,7 @@ def _add_activity(store: AccountStore, account: TargetAccount, activity: Activit
     store.activities[activity.id] = ManagedRecord(activity.id, activity.kind, body, now, now, origin=activity)
 
 
-def _offer(store: AccountStore, account: TargetAccount, activity: Activity, one: Experience, now: float) -> int:
+def _offer(store: AccountStore, account: TargetAccount, activity: ModelActivity, one: Experience, now: float) -> int:
     if one.type == "default":
         return 0
     own = store.next_id("offer", FIRST["offer"])
@@ -97,7 +97,7 @@ def _offer(store: AccountStore, account: TargetAccount, activity: Activity, one:
 _OFFERS = {"html": "content"}
 
 
-def _audience(store: AccountStore, account: TargetAccount, activity: Activity, now: float) -> int | None:
+def _audience(store: AccountStore, account: TargetAccount, activity: ModelActivity, now: float) -> int | None:
     """Return the audience that an activity's conditions are; None when it has none."""
     rules: list[Document] = [{"mbox": name, "equals": [value]} for name, value in activity.parameters.items()]
     if activity.browsers:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from flagmw.sandbox.adobe.hash import allocation
-from flagmw.sandbox.adobe.model import Activity, Experience, OfferType, TargetAccount
+from flagmw.sandbox.adobe.model import Experience, ModelActivity, OfferType, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import moment
 from flagmw.sandbox.adobe_admin.rules import Audiences, Facts, member
 from flagmw.sandbox.adobe_admin.seeding import seeded
@@ -23,7 +23,7 @@ NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServedActivity(Activity):
+class ServedActivity(ModelActivity):
     """An activity at one of its mboxes.
 
     Attributes:
@@ -55,7 +55,7 @@ class ServedActivity(Activity):
         """Return the experience of a visitor: by audience in an XT activity, by chance elsewhere."""
         if self.kind == "ab" or not self.experience_audiences:
             # Not `super()`: a dataclass with slots is another class than the one that the body knows.
-            return Activity.chosen(self, asking, place)
+            return ModelActivity.chosen(self, asking, place)
         for one in self.experiences:
             if self._among(self.experience_audiences.get(one.id, ()), asking.facts):
                 return [one]
@@ -74,7 +74,7 @@ class ServedAccount(TargetAccount):
     def __post_init__(self) -> None:
         pass
 
-    def previewed(self, token: str, place: int) -> list[Activity]:
+    def previewed(self, token: str, place: int) -> list[ModelActivity]:
         """Return the activity at *place* of a preview."""
         if token in self.qa_tokens:
             return [one for one in self.activities if one.id == self.qa_tokens[token] and place == 1]
@@ -150,7 +150,7 @@ def _activities(
 ) -> Iterator[ServedActivity]:
     running = is_live(record.body, now)
     if record.origin is not None:
-        given = {one.name: getattr(record.origin, one.name) for one in fields(Activity)}
+        given = {one.name: getattr(record.origin, one.name) for one in fields(ModelActivity)}
         yield ServedActivity(**{**given, "name": record.body["name"]}, running=running, client=account.client)
         return
     body = record.body

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from flagmw.sandbox.adobe.model import Activity, TargetAccount
+from flagmw.sandbox.adobe.model import ModelActivity, TargetAccount
 from flagmw.sandbox.adobe_admin.dates import stamp
-from flagmw.sandbox.adobe_admin.mboxes import Mboxes
-from flagmw.sandbox.adobe_admin.profiles import Profiles
+from flagmw.sandbox.adobe_admin.mboxes import MboxNames
+from flagmw.sandbox.adobe_admin.profiles import ProfileStore
 from flagmw.sandbox.adobe_admin.rate import Rate
 
 Document = dict[str, Any]
@@ -31,7 +31,7 @@ class ManagedRecord:
     body: Document
     created: float
     modified: float
-    origin: Activity | None = None
+    origin: ModelActivity | None = None
     removed: list[tuple[Document, float]] = field(default_factory=list)
     changes: list[Document] = field(default_factory=list)
 
@@ -94,8 +94,8 @@ class TargetState:
 
     def __init__(self) -> None:
         self.rate = Rate()
-        self.profiles = Profiles()
-        self.mboxes = Mboxes()
+        self.profiles = ProfileStore()
+        self.mboxes = MboxNames()
         self.clear()
 
     def clear(self) -> None:

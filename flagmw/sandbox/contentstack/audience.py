@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from flagmw.sandbox.contentstack.model import Audience, Combination, Project, Rule
+from flagmw.sandbox.contentstack.model import Combination, ModelAudience, ModelRule, Project
 
 _FOLDED = frozenset({"COUNTRY", "REGION", "DEVICE_TYPE", "OPERATING_SYSTEM"})
 
@@ -45,12 +45,12 @@ def in_audiences(project: Project, names: Sequence[str], combination: Combinatio
     return bool(matched) and (all(matched) if combination == "AND" else any(matched))
 
 
-def _matches(audience: Audience, facts: AudienceFacts) -> bool:
+def _matches(audience: ModelAudience, facts: AudienceFacts) -> bool:
     matched = [_holds(rule, _value(rule, facts), facts) is not rule.invert for rule in audience.rules]
     return bool(matched) and (all(matched) if audience.combination == "AND" else any(matched))
 
 
-def _value(rule: Rule, facts: AudienceFacts) -> Any:
+def _value(rule: ModelRule, facts: AudienceFacts) -> Any:
     """Return the attribute that *rule* is about; None where it is missing."""
     place = _place(facts.ip)
     query = dict(parse_qsl(urlsplit(facts.page_url).query))
@@ -68,7 +68,7 @@ def _value(rule: Rule, facts: AudienceFacts) -> Any:
     return presets[rule.attribute] if rule.attribute in presets else facts.attributes.get(rule.attribute)
 
 
-def _holds(rule: Rule, value: Any, facts: AudienceFacts) -> bool:
+def _holds(rule: ModelRule, value: Any, facts: AudienceFacts) -> bool:
     if value is None:
         return False
     wanted = "" if rule.value is None else str(rule.value)
@@ -94,7 +94,7 @@ def _holds(rule: Rule, value: Any, facts: AudienceFacts) -> bool:
     return number < limit if rule.condition == "NUMBER_LESS_THAN" else number > limit
 
 
-def _in_time(rule: Rule, now: float) -> bool:
+def _in_time(rule: ModelRule, now: float) -> bool:
     after = rule.condition == "BEFORE_TIME" or now > _time(rule.start)
     before = rule.condition == "AFTER_TIME" or now < _time(rule.end)
     return after and before

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flagmw.sandbox.contentstack.audience import AudienceFacts, in_audiences
-from flagmw.sandbox.contentstack.model import Experience, Project, Variant
+from flagmw.sandbox.contentstack.model import Experience, ModelVariant, Project
 
 
 def manifest(project: Project, uid: str, facts: AudienceFacts, tags: Sequence[str]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _active(project: Project, experience: Experience, uid: str, facts: AudienceF
     return _dealt(experience.variants, f"{project.project_uid} {experience.short_uid} {experience.version} {uid}")
 
 
-def _dealt(variants: Sequence[Variant], text: str) -> str:
+def _dealt(variants: Sequence[ModelVariant], text: str) -> str:
     point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
     # Shares need not add up to 100: the product itself has 3 of 33.33.
     point *= sum(variant.traffic for variant in variants)

@@ -26,7 +26,7 @@ _SHORT_UID = re.compile(r"[0-9a-z]{1,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class ModelRule:
     """One condition on a visitor.
 
     Attributes:
@@ -54,16 +54,16 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audience:
+class ModelAudience:
     """Rules by a name; one without rules matches nobody."""
 
     name: str
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ModelRule, ...] = ()
     combination: Combination = "AND"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class ModelVariant:
     """One variant of an experience.
 
     Attributes:
@@ -94,7 +94,7 @@ class Experience:
     """
 
     short_uid: str
-    variants: tuple[Variant, ...]
+    variants: tuple[ModelVariant, ...]
     name: str = ""
     kind: Kind = "AB_TEST"
     state: State = "active"
@@ -132,7 +132,7 @@ class Project:
     project_uid: str
     attributes: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
-    audiences: tuple[Audience, ...] = ()
+    audiences: tuple[ModelAudience, ...] = ()
     experiences: tuple[Experience, ...] = ()
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ class Project:
             for missing in sorted(set(experience.metrics) - set(self.events)):
                 raise ConfigError(f"{where} has a metric that is not among events: {missing!r}")
 
-    def audience(self, name: str) -> Audience:
+    def audience(self, name: str) -> ModelAudience:
         """Return the audience of this name, which has to be there."""
         return next(audience for audience in self.audiences if audience.name == name)
 

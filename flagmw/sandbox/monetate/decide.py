@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from flagmw.sandbox.monetate.model import TELLS_CONTROL, Experience, Retailer, Situation, Variant
+from flagmw.sandbox.monetate.model import TELLS_CONTROL, Experience, ModelVariant, Retailer, Situation
 from flagmw.sandbox.segments import VisitFacts, in_segments
 
 REDIRECT = "monetate:action:OmnichannelRedirect"
@@ -33,7 +33,7 @@ class ShownAction:
     """
 
     experience: Experience
-    variant: Variant | None
+    variant: ModelVariant | None
     managed: bool
     action: dict[str, Any]
 
@@ -50,7 +50,7 @@ class ShownAction:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DecisionEvent:
     """One decision event."""
 
     visitor: str
@@ -62,7 +62,7 @@ class Question:
     preview: str | None = None
 
 
-def decide(retailer: Retailer, question: Question) -> list[ShownAction]:
+def decide(retailer: Retailer, question: DecisionEvent) -> list[ShownAction]:
     """Return the actions that answer *question*, in the order of their priority."""
     actions = [shown for shown in _candidates(retailer, question) if _passes(shown, question)]
     if not question.slots:
@@ -75,7 +75,7 @@ def decide(retailer: Retailer, question: Question) -> list[ShownAction]:
     return list(first.values())
 
 
-def _candidates(retailer: Retailer, question: Question) -> Iterator[ShownAction]:
+def _candidates(retailer: Retailer, question: DecisionEvent) -> Iterator[ShownAction]:
     for experience in sorted(retailer.experiences, key=lambda experience: experience.priority):
         forced = next((v for v in experience.variants if v.preview and v.preview == question.preview), None)
         if forced is None and (experience.state != "active" or not qualifies(experience, question.situation)):
@@ -98,7 +98,7 @@ def qualifies(experience: Experience, situation: Situation) -> bool:
     )
 
 
-def assigned(experience: Experience, visitor: str) -> Variant | None:
+def assigned(experience: Experience, visitor: str) -> ModelVariant | None:
     """Return the variant that *visitor* always gets, None for the control."""
     point = _point(visitor, experience.id, "control")
     if point < experience.control:
@@ -112,7 +112,7 @@ def assigned(experience: Experience, visitor: str) -> Variant | None:
 
 
 def _action(
-    experience: Experience, variant: Variant | None, question: Question, *, managed: bool
+    experience: Experience, variant: ModelVariant | None, question: DecisionEvent, *, managed: bool
 ) -> dict[str, Any] | None:
     """Return the action, or None where the visitor is in a control of which nothing is said."""
     kind = experience.action
@@ -138,7 +138,7 @@ def _action(
     return action
 
 
-def _report(experience: Experience, variant: Variant | None) -> dict[str, Any]:
+def _report(experience: Experience, variant: ModelVariant | None) -> dict[str, Any]:
     return {
         "experience_id": experience.id,
         "experience_label": experience.label,
@@ -152,7 +152,7 @@ def _report(experience: Experience, variant: Variant | None) -> dict[str, Any]:
     }
 
 
-def _passes(shown: ShownAction, question: Question) -> bool:
+def _passes(shown: ShownAction, question: DecisionEvent) -> bool:
     in_slot = not question.slots or shown.experience.slot in question.slots
     return in_slot and (not question.action_types or shown.action["actionType"] in question.action_types)
 

@@ -28,7 +28,7 @@ TELLS_CONTROL = ("Automated Personalization", "Dynamic Testing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class ModelVariant:
     """One variant of an experience.
 
     Attributes:
@@ -75,7 +75,7 @@ class Experience:
     control: float = 0.0
     managed: bool = False
     state: State = "active"
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[ModelVariant, ...] = ()
     segments: tuple[Segment, ...] = ()
     page_types: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from flagmw.sandbox.body import read_body
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_cookies, shown_headers
-from flagmw.sandbox.monetate.decide import Question, ShownAction, decide, open_token, situation
+from flagmw.sandbox.monetate.decide import DecisionEvent, ShownAction, decide, open_token, situation
 from flagmw.sandbox.monetate.lint import lint
 from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.monetate.request import MAX_BODY, EngineRequest, Refused, read
@@ -101,7 +101,7 @@ class _Exchange:
         for kind, event in sent.events:
             if kind not in _DECISIONS:
                 continue
-            question = Question(
+            question = DecisionEvent(
                 self._visitor,
                 facts,
                 slots=event.get("slots") or event.get("filters") or (),

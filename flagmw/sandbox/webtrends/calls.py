@@ -13,7 +13,7 @@ from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.webtrends.decide import Control, Hit, Miss, decide, visible
 from flagmw.sandbox.webtrends.matching import located
 from flagmw.sandbox.webtrends.model import Account, Project
-from flagmw.sandbox.webtrends.request import VENDOR, Params, Target
+from flagmw.sandbox.webtrends.request import VENDOR, Params, RequestTarget
 from flagmw.sandbox.webtrends.response import Answer, Visitor
 from flagmw.sandbox.webtrends.track import Converted, judge, metric_ok
 
@@ -33,14 +33,14 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class Call:
+class ApiCall:
     """One request whose account and key token are right.
 
     `results` collects, per alias, what the ledger shows of the answer.
     """
 
     sandbox: Sandbox
-    target: Target
+    target: RequestTarget
     params: Params
     facts: VisitFacts
     account: Account
@@ -83,7 +83,7 @@ class Call:
         self.results.append({"alias": alias, "code": code})
 
 
-def control(call: Call) -> None:
+def control(call: ApiCall) -> None:
     """Answer a control call for one project or for all of them."""
     if call.target.aliases is not None:
         (alias,) = call.target.aliases
@@ -111,7 +111,7 @@ def control(call: Call) -> None:
         raise Refused(501, f"{call.params.url} on domain: {call.account.domain_id}")
 
 
-def _project(call: Call, project: Project) -> tuple[int, str, bool]:
+def _project(call: ApiCall, project: Project) -> tuple[int, str, bool]:
     """Decide for one project and add the decision; else return (error code, its subject, whether it is located)."""
     alias = project.alias
     forced = call.forced(alias)
@@ -135,7 +135,7 @@ def _project(call: Call, project: Project) -> tuple[int, str, bool]:
     return 0, "", True
 
 
-def _deliver(call: Call, alias: str, hit: Hit) -> None:
+def _deliver(call: ApiCall, alias: str, hit: Hit) -> None:
     shown = {"alias": alias, "experiment_id": hit.variation.experiment_id, "variation": hit.variation.key}
     cookie = hit.control
     if call.params.track and cookie.viewed != call.visitor.session:
@@ -154,7 +154,7 @@ def _deliver(call: Call, alias: str, hit: Hit) -> None:
     call.results.append({**shown, "code": None})
 
 
-def track(call: Call) -> None:
+def track(call: ApiCall) -> None:
     """Answer a track call: one element for each alias."""
     if not call.target.aliases:
         raise Refused(313)
@@ -174,7 +174,7 @@ def track(call: Call) -> None:
             call.fail(alias, verdict)
 
 
-def _count(call: Call, alias: str, converted: Converted) -> None:
+def _count(call: ApiCall, alias: str, converted: Converted) -> None:
     what = {"experiment_id": converted.variation.experiment_id, "variation": converted.variation.key}
     call.note(f"conversion of {call.guid(alias)} counted")
     call.sandbox.ledger.conversion(
@@ -194,7 +194,7 @@ def _count(call: Call, alias: str, converted: Converted) -> None:
     call.results.append({"alias": alias, **what, "code": None})
 
 
-def force(call: Call, code: int) -> None:
+def force(call: ApiCall, code: int) -> None:
     """Answer everything with one error code, as a fault rule without an alias wants it."""
     aliases = call.target.aliases or ()
     if aliases and code in _PER_ALIAS:

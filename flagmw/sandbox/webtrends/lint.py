@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flagmw.sandbox.webtrends.request import Target, illegal_path_octets
+from flagmw.sandbox.webtrends.request import RequestTarget, illegal_path_octets
 
 _LIBRARY = re.compile(
     r"^(python|httpx|aiohttp|requests|urllib|curl|wget|go-http|okhttp|java/|axios|node|undici|libwww|flagmw)", re.I
@@ -25,7 +25,7 @@ _COOKIE_ATOM = re.compile(r"[A-Za-z0-9_~-]+")
 
 
 def lint(
-    target: Target, raw_path: bytes, query: bytes, headers: Mapping[str, str], fields: Mapping[str, Any]
+    target: RequestTarget, raw_path: bytes, query: bytes, headers: Mapping[str, str], fields: Mapping[str, Any]
 ) -> list[str]:
     """Return the notes on one request; an empty list for what the documentation asks for."""
     notes: list[str] = []
@@ -57,7 +57,7 @@ def _headers(headers: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _fields(target: Target, fields: Mapping[str, Any]) -> list[str]:
+def _fields(target: RequestTarget, fields: Mapping[str, Any]) -> list[str]:
     notes = []
     for name in ("keyToken", "url"):
         if not isinstance(fields.get(name), str) or not fields[name]:
@@ -79,7 +79,7 @@ def _fields(target: Target, fields: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _cookies(target: Target, cookies: object) -> list[str]:
+def _cookies(target: RequestTarget, cookies: object) -> list[str]:
     if cookies is None:
         return []
     if not isinstance(cookies, Mapping):

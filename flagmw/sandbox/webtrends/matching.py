@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable
 
 from flagmw.sandbox.segments import VisitFacts, has_data
-from flagmw.sandbox.webtrends.model import Location
+from flagmw.sandbox.webtrends.model import ModelLocation
 
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([^/?#]*)(.*)", re.S)
 
 
-def located(locations: Iterable[Location], facts: VisitFacts) -> bool:
+def located(locations: Iterable[ModelLocation], facts: VisitFacts) -> bool:
     """Say whether any location matches; no locations match everything."""
     locations = tuple(locations)
     return not locations or any(_at(location, facts) for location in locations)
 
 
-def _at(location: Location, facts: VisitFacts) -> bool:
+def _at(location: ModelLocation, facts: VisitFacts) -> bool:
     if not has_data(facts.data, location.data):
         return False
     if location.match == "regex":

@@ -22,7 +22,7 @@ PAGE_LEVEL = "[data-wt-id='head'], #wt-page-level-js"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Factor:
+class ModelFactor:
     """One code container of a variation; its `value` is what a server-side caller reads as the flag."""
 
     value: str
@@ -45,18 +45,18 @@ class Variation:
     value: str | None = None
     split: float = 1.0
     experiment_id: int = 0
-    factors: tuple[Factor, ...] = ()
+    factors: tuple[ModelFactor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.split < 0:
             raise ConfigError("split must not be negative")
         if not self.factors:
             value = self.key if self.value is None else self.value
-            object.__setattr__(self, "factors", (Factor(value=value),))
+            object.__setattr__(self, "factors", (ModelFactor(value=value),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class ModelLocation:
     """Where a project runs: a URL, and optionally values that the request's `data` must have."""
 
     url: str
@@ -120,7 +120,7 @@ class Project:
 
     alias: str
     tests: tuple[Test, ...] = ()
-    locations: tuple[Location, ...] = ()
+    locations: tuple[ModelLocation, ...] = ()
     throttle: float = 1.0
     view_only: bool = False
 
@@ -150,7 +150,7 @@ class Account:
     key_token: str = field(repr=False)
     cookie_domain: str
     projects: tuple[Project, ...] = ()
-    locations: tuple[Location, ...] = ()
+    locations: tuple[ModelLocation, ...] = ()
     control_timeout_ms: int = 7_776_000_000
     session_ms: int = 1_800_000
     sample_quirks: bool = False

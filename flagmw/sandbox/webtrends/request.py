@@ -38,7 +38,7 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """What a path names: `control/2490593-ta_A` is action, domain and one alias.
 
     `guid` is the decoded text after the action; `aliases` is None when there is no "-" at all.
@@ -69,17 +69,17 @@ class Params:
     malformed: bool
 
 
-def read_target(raw_path: bytes) -> Target:
+def read_target(raw_path: bytes) -> RequestTarget:
     """Read action, domain id and aliases from an undecoded path below the base."""
     action, _, tail = raw_path[len(BASE) + 1 :].decode("latin-1").partition("/")
     guid = unquote(tail)
     # The first "-" ends the domain id; aliases may hold more of them.
     domain, dash, rest = guid.partition("-")
     if not dash:
-        return Target(unquote(action), guid, domain, None)
+        return RequestTarget(unquote(action), guid, domain, None)
     # Only track takes a list; in a control path a comma is part of the alias.
     names = rest.split(",") if action == "track" else [rest]
-    return Target(unquote(action), guid, domain, tuple(dict.fromkeys(name for name in names if name)))
+    return RequestTarget(unquote(action), guid, domain, tuple(dict.fromkeys(name for name in names if name)))
 
 
 def decode_body(body: bytes, encoding: str) -> bytes:

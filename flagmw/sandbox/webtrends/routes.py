@@ -21,7 +21,7 @@ from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_cookies, shown_headers
 from flagmw.sandbox.segments import VisitFacts
 from flagmw.sandbox.state import Sandbox
-from flagmw.sandbox.webtrends.calls import Call, Refused, control, force, track
+from flagmw.sandbox.webtrends.calls import ApiCall, Refused, control, force, track
 from flagmw.sandbox.webtrends.codes import http_status
 from flagmw.sandbox.webtrends.cookies import BadCookie, CookieCodec
 from flagmw.sandbox.webtrends.lint import lint
@@ -113,7 +113,7 @@ class _Exchange:
             params.url, params.data, self._headers.get("user-agent", ""), self._ip(), params.referer or ""
         )
         note = log.append if log is not None else _ignore
-        call = Call(
+        call = ApiCall(
             self._sandbox, self._target, params, facts, account, codec, visitor, mode, self._answer, note,
             self._fault, self._results,
         )  # fmt: skip

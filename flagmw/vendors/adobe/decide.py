@@ -12,7 +12,7 @@ from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Variant
 from flagmw.vendors.adobe.cookies import bare
 from flagmw.vendors.adobe.options import Options
-from flagmw.vendors.adobe.response import CONTROLS, Answer, Mbox, Offer, asked_mboxes
+from flagmw.vendors.adobe.response import CONTROLS, Answer, AnsweredMbox, AnsweredOffer, asked_mboxes
 from flagmw.vendors.common.json import blank
 
 VALUE_CHARS = 8 * 1024
@@ -42,7 +42,7 @@ class DecisionBuilder:
         return self.build_from(mboxes, cookies, rejected=[ErrorCode.BAD_ALIAS] * foreign)
 
     def build_from(
-        self, mboxes: Sequence[Mbox], cookies: tuple[CookieChange, ...], *, rejected: Sequence[ErrorCode] = ()
+        self, mboxes: Sequence[AnsweredMbox], cookies: tuple[CookieChange, ...], *, rejected: Sequence[ErrorCode] = ()
     ) -> Decision:
         """Return the decision of *mboxes*."""
         codes = list(rejected)
@@ -90,7 +90,7 @@ def is_others(answer: Answer, sent: str | None, *, merges: bool) -> bool:
     return not merges and not answer.echoed and sent is not None and device is not None and bare(device) != bare(sent)
 
 
-def variant_of(mbox: Mbox, vendor: str) -> Variant | ErrorCode:
+def variant_of(mbox: AnsweredMbox, vendor: str) -> Variant | ErrorCode:
     """Return the variant of an mbox, or why there is none: `NOT_IN_TEST` if no activity takes the visitor.
 
     Its key is the experience's name, which an answer has only if the response token is on in Target. Otherwise the key
@@ -108,7 +108,7 @@ def variant_of(mbox: Mbox, vendor: str) -> Variant | ErrorCode:
     return _variant(mbox.name, key, offer.content, offer, mbox, vendor)
 
 
-def attribute_variants(mboxes: Iterable[Mbox], vendor: str) -> tuple[dict[str, Variant], list[ErrorCode]]:
+def attribute_variants(mboxes: Iterable[AnsweredMbox], vendor: str) -> tuple[dict[str, Variant], list[ErrorCode]]:
     """Return a variant for each key of the JSON offers, and why keys are left out. A later mbox wins.
 
     The vendor's own clients read attributes in the same way (`getAttributes`).
@@ -133,7 +133,7 @@ def attribute_variants(mboxes: Iterable[Mbox], vendor: str) -> tuple[dict[str, V
     return variants, rejected
 
 
-def _variant(alias: str, key: str, payload: Any, offer: Offer, mbox: Mbox, vendor: str) -> Variant:
+def _variant(alias: str, key: str, payload: Any, offer: AnsweredOffer, mbox: AnsweredMbox, vendor: str) -> Variant:
     extra = {"mbox": mbox.name, "event_token": offer.event_token, "click_token": mbox.click_token, "state": mbox.state}
     tokens = offer.tokens
     return Variant(
@@ -160,7 +160,7 @@ def _as_key(value: Any, chars: int = WORD_CHARS) -> str | None:
     return text if 0 < len(text) <= chars and not CONTROLS.search(text) and not blank(text) else None
 
 
-def _hints(mboxes: Iterable[Mbox]) -> dict[str, Any]:
+def _hints(mboxes: Iterable[AnsweredMbox]) -> dict[str, Any]:
     """Return what only the page can carry out: redirects, visual changes, and data for Analytics."""
     by_mbox: dict[str, Any] = {}
     for mbox in mboxes:
@@ -174,7 +174,7 @@ def _hints(mboxes: Iterable[Mbox]) -> dict[str, Any]:
     return {"bootstrap": by_mbox} if by_mbox else {}
 
 
-def _log(mboxes: Iterable[Mbox]) -> str | None:
+def _log(mboxes: Iterable[AnsweredMbox]) -> str | None:
     traces = {mbox.name: mbox.trace for mbox in mboxes if mbox.trace is not None}
     return orjson.dumps(traces).decode()[:LOG_CHARS] if traces else None
 

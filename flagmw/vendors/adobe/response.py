@@ -108,7 +108,7 @@ def _blames_visitor(body: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class AnsweredOffer:
     """One option of an mbox: its content and its tokens."""
 
     type: str
@@ -123,7 +123,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Mbox:
+class AnsweredMbox:
     """One mbox of an answer.
 
     Attributes:
@@ -131,7 +131,7 @@ class Mbox:
     """
 
     name: str
-    offers: tuple[Offer, ...]
+    offers: tuple[AnsweredOffer, ...]
     state: str | None = field(default=None, repr=False)
     click_token: str | None = field(default=None, repr=False)
     analytics: Any = field(default=None, repr=False)
@@ -139,14 +139,14 @@ class Mbox:
     variant: Variant | ErrorCode | None = None
 
     @property
-    def for_the_page(self) -> list[Offer]:
+    def for_the_page(self) -> list[AnsweredOffer]:
         """The offers that only the page can carry out."""
         return [offer for offer in self.offers if offer.type and not offer.usable]
 
 
-def asked_mboxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[Mbox], int]:
+def asked_mboxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[list[AnsweredMbox], int]:
     """Return the mboxes of an answer that are in *asked*, prefetched ones first, and the number of others."""
-    mboxes: list[Mbox] = []
+    mboxes: list[AnsweredMbox] = []
     foreign = 0
     options_left = OPTIONS
     for section in (object_or_empty(document.get("prefetch")), object_or_empty(document.get("execute"))):
@@ -164,14 +164,14 @@ def asked_mboxes(document: Mapping[str, Any], asked: Collection[str]) -> tuple[l
     return mboxes, foreign
 
 
-def read_mbox(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> Mbox:
+def read_mbox(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> AnsweredMbox:
     """Return the mbox *name* from *item*, a part of an answer or of the on-device rules.
 
     Args:
         most: the largest number of options to read.
     """
     clicks = (metric for metric in objects_in(item.get("metrics")) if metric.get("type") == "click")
-    return Mbox(
+    return AnsweredMbox(
         name,
         tuple(_offer(option) for option in objects_in(item.get("options"))[: max(0, most)]),
         _bounded_text(item.get("state"), STATE_CHARS),
@@ -181,7 +181,7 @@ def read_mbox(name: str, item: Mapping[str, Any], most: int = OPTIONS) -> Mbox:
     )
 
 
-def _offer(option: Mapping[str, Any]) -> Offer:
+def _offer(option: Mapping[str, Any]) -> AnsweredOffer:
     kind, content = option.get("type"), option.get("content")
     kind = kind if isinstance(kind, str) else ""
     if kind == "json" and isinstance(content, str):
@@ -192,7 +192,7 @@ def _offer(option: Mapping[str, Any]) -> Offer:
     if kind == "html":
         content = content.strip() if isinstance(content, str) else None
     tokens = dict(_tokens(object_or_empty(option.get("responseTokens"))))
-    return Offer(kind, content, tokens, _bounded_text(option.get("eventToken"), ID_CHARS))
+    return AnsweredOffer(kind, content, tokens, _bounded_text(option.get("eventToken"), ID_CHARS))
 
 
 def _tokens(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

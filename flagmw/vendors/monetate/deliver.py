@@ -22,7 +22,7 @@ from flagmw.vendors.monetate.response import read_answer
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _EventRequest:
     """The content of one request: events of one visitor, by their place in the batch, and their records."""
 
     identity: Identity
@@ -37,10 +37,10 @@ class _Request:
             kind.startswith("monetate:record:") or all(kind != other["eventType"] for other in self.records)
         )
 
-    def split(self) -> Iterator[_Request]:
+    def split(self) -> Iterator[_EventRequest]:
         """Yield a request for each event of this one."""
         for place, record in zip(self.places, self.records, strict=True):
-            yield _Request(self.identity, self.client, [place], [record])
+            yield _EventRequest(self.identity, self.client, [place], [record])
 
 
 class EventDelivery:
@@ -72,9 +72,9 @@ class EventDelivery:
                 outcomes |= verdicts
         return [outcomes[place] for place in range(len(batch))]
 
-    def _packed(self, batch: Sequence[Event], outcomes: dict[int, Outcome]) -> list[_Request]:
+    def _packed(self, batch: Sequence[Event], outcomes: dict[int, Outcome]) -> list[_EventRequest]:
         """Return *batch* in as few requests as the order allows; set outcomes for events that cannot be sent."""
-        requests: list[_Request] = []
+        requests: list[_EventRequest] = []
         for place, event in enumerate(batch):
             identity = self._requests.identity(event.visit, event.visit.cookies)
             try:
@@ -90,7 +90,7 @@ class EventDelivery:
                 requests[-1].places.append(place)
                 requests[-1].records.append(record)
             else:
-                requests.append(_Request(identity, client, [place], [record]))
+                requests.append(_EventRequest(identity, client, [place], [record]))
         return requests
 
     def record(self, track: Track) -> dict[str, Any]:

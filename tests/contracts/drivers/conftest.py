@@ -19,7 +19,7 @@ from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
-from tests.support.raw_vendor import Authority
+from tests.support.authority import Authority
 
 COLOURS = ("blocking", "async")
 DEFAULT = [(colour, library) for colour in COLOURS for library in ("httpcore2", "httpcore")]

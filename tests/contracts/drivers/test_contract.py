@@ -17,9 +17,9 @@ import pytest
 from flagmw._transports.body import Limits
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
+from tests.support.authority import Authority
 from tests.support.busy import HELD_UP_S, best
 from tests.support.raw_vendor import (
-    Authority,
     RawVendor,
     always,
     answer,

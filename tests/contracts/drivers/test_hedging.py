@@ -15,20 +15,9 @@ from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply
 from tests.contracts.drivers.conftest import one_call
 from tests.contracts.drivers.test_lifecycle import script, soon
+from tests.support.authority import Authority
 from tests.support.busy import HELD_UP_S
-from tests.support.raw_vendor import (
-    Authority,
-    Connection,
-    RawVendor,
-    always,
-    answer,
-    hang,
-    http,
-    read_request,
-    reset,
-    send,
-    sleep,
-)
+from tests.support.raw_vendor import Connection, RawVendor, always, answer, hang, http, read_request, reset, send, sleep
 
 AFTER_S = 0.03
 

@@ -30,19 +30,9 @@ from flagmw._transports.resolver import Resolver
 from flagmw.exceptions import ConfigError, TransportError
 from flagmw.types import Call, Flow
 from tests.contracts.drivers.conftest import NAMED
+from tests.support.authority import Authority
 from tests.support.busy import HELD_UP_S
-from tests.support.raw_vendor import (
-    Authority,
-    RawVendor,
-    always,
-    answer,
-    forever,
-    hang,
-    http,
-    read_request,
-    send,
-    sleep,
-)
+from tests.support.raw_vendor import RawVendor, always, answer, forever, hang, http, read_request, send, sleep
 
 BLOCKING = [name for colour, name in NAMED if colour == "blocking"] + ["httpx2"]
 ASYNC = [name for colour, name in NAMED if colour == "async"] + ["httpx2"]

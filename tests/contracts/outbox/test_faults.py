@@ -316,7 +316,7 @@ def test_P7_a_required_outbox_takes_nothing_without_its_disk(folder, make_event)
 
 def test_P7_memory_is_left_when_the_disk_is_back(folder, open_store, make_event, monkeypatch):
     """Some seconds after the trouble is over new events go to the disk again, and nothing was lost."""
-    monkeypatch.setattr("flagmw.outbox.sqlite.slots.RETRY_S", 0.05)
+    monkeypatch.setattr("flagmw.outbox.sqlite.own_slot.RETRY_S", 0.05)
     folder.write_text("")
     store = open_store()
     store.put_many([make_event()], time.time())
@@ -514,7 +514,7 @@ def test_P13_network_file_systems_are_known(tmp_path, path, kind):
 
 def test_P13_a_network_file_system_is_refused_unless_forced(folder, open_store, make_event, monkeypatch):
     """There file locks cannot be trusted: events are kept in memory, and the text says how to force it."""
-    monkeypatch.setattr("flagmw.outbox.sqlite.slots.remote_type", lambda directory: "nfs4")
+    monkeypatch.setattr("flagmw.outbox.sqlite.own_slot.remote_type", lambda directory: "nfs4")
     store = open_store()
     store.put_many([make_event()], time.time())
     assert "nfs4" in store.trouble and "network=allow" in store.trouble

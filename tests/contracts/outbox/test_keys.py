@@ -21,7 +21,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
-from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, BusinessKeys, KeyChange, KeyHolder
+from flagmw.outbox.sqlite.business_keys import PENDING_S, WAITING, DirectoryKeys, KeyChange, KeyHolder
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.types import Dead, Delivered
 from tests.contracts.outbox.on_valkey import address
@@ -116,8 +116,8 @@ def rows(directory: Path) -> int:
     return sum(slot.stats.queued for slot in Directory(directory).status())
 
 
-def keys_of(directory: Path, **options: object) -> BusinessKeys:
-    return BusinessKeys(directory, Policy(), **options)
+def keys_of(directory: Path, **options: object) -> DirectoryKeys:
+    return DirectoryKeys(directory, Policy(), **options)
 
 
 @pytest.mark.parametrize("outbox", ["memory://", "sqlite://{}", "valkey"])

@@ -19,7 +19,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.directory import Directory
-from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.types import Delivered
 
 LEASE_S = 60.0
@@ -142,7 +142,7 @@ def test_a_stopped_process_keeps_its_leases(folder):
     assert output == "['b'] 1 1\n"
 
 
-MACHINE = Identity(inode=5, made="aa", host="this", boot="b1")
+MACHINE = FileIdentity(inode=5, made="aa", host="this", boot="b1")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_an_emptied_database_keeps_its_log(folder, make_event, caplog):
 
 def test_a_large_file_is_copied_while_new_events_are_taken(folder, make_event, monkeypatch):
     """The account is whole at any moment of it, a process that ends goes on in the next one, and nothing is twice."""
-    monkeypatch.setattr("flagmw.outbox.sqlite.slot._SALVAGE_S", 0.0)
+    monkeypatch.setattr("flagmw.outbox.sqlite.slot_opener._SALVAGE_S", 0.0)
     monkeypatch.setattr("flagmw.outbox.sqlite.recovery._RANGE", 200)
     store = SqliteOutbox(folder)
     events = [make_event(f"e{n}", key=f"order-{n}") for n in range(3_000)]
@@ -413,7 +413,7 @@ def test_no_link_is_followed(folder, make_event, name):
     store = SqliteOutbox(folder)
     assert len(store.put_many([make_event()], time.time())) == 1
     inner = store._stores.get()
-    inner.writer.ask(inner.files.keep_reserves)
+    inner.writer.ask(inner.files.room.keep_reserves)
     assert len(deliver(store)) == 1
     store.close()
     assert victim.read_bytes() == b"precious" * 1_000

@@ -20,7 +20,7 @@ from flagmw.outbox.base import Lease, Outbox
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.policy import Policy
 from flagmw.outbox.sqlite import SqliteOutbox
-from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Retry, Suspend
 from tests.contracts.outbox.on_valkey import forwarded
 
@@ -326,7 +326,7 @@ class SqliteMachine(OutboxMachine):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, image)
         # What a kill leaves is no copy, in which everything would be in doubt.
-        marks = Identity.of(image / "slot-0.db").marks()
+        marks = FileIdentity.of(image / "slot-0.db").marks()
         with contextlib.closing(sqlite3.connect(image / "slot-0.db", isolation_level=None)) as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO meta (value, name) VALUES (?, ?)", [(v, k) for k, v in marks.items()]

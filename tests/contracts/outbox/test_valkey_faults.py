@@ -23,7 +23,7 @@ from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox, ValkeySeen, ValkeyVisitors
 from flagmw.types import Dead, Delivered, Retry
 from tests.contracts.outbox.on_valkey import address, started
-from tests.support.raw_vendor import Authority
+from tests.support.authority import Authority
 
 DOCS = Path(__file__).parents[3] / "docs" / "valkey.md"
 LEASE_S = 60.0

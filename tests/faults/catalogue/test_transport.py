@@ -15,10 +15,10 @@ from flagmw.sandbox import SandboxServer
 from tests.contracts.drivers.conftest import authority
 from tests.contracts.edges.driver import Answer, AsgiEdge, Edge, Make, Seen, Sent, webtrends
 from tests.faults.catalogue.rows import decided, eventually
+from tests.support.authority import Authority
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import (
     Action,
-    Authority,
     RawVendor,
     always,
     answer,

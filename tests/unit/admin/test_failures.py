@@ -26,8 +26,9 @@ from flagmw.admin import (
     UnreachableError,
     VersionError,
 )
+from tests.support.authority import Authority
 from tests.support.http_vendor import Answer, HttpVendor, answer
-from tests.support.raw_vendor import Authority, RawVendor, drip, http, read_request, reset
+from tests.support.raw_vendor import RawVendor, drip, http, read_request, reset
 from tests.unit.admin.adobe import API_KEY, TOKEN, Clock, answer_of, async_client, client
 
 FAULT = {

@@ -81,7 +81,7 @@ class MboxParameters(TypedDict, total=False):
     mboxParameters: list[MboxParameter]
 
 
-class ProfileAttributes(TypedDict, total=False):
+class ProfileAttributeNames(TypedDict, total=False):
     mboxProfileAttributes: list[str]
 
 

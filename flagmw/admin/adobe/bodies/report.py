@@ -16,13 +16,13 @@ class ReportParameters(TypedDict, total=False):
     reportingAudienceLocalIds: list[int]  # spec
 
 
-class Counts(TypedDict, total=False):
+class MetricCounts(TypedDict, total=False):
     entries: int
     conversions: int
 
 
 class CountsOf(TypedDict, total=False):
-    totals: Counts
+    totals: MetricCounts
 
 
 class Totals(TypedDict, total=False):

@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Tally:
+class PartTally:
     """What became of the rows of the source so far.
 
     Attributes:
@@ -107,7 +107,7 @@ class PartBuilder:
         self._seen = SeenIds()
         self._number = 0
         self._waiting: tuple[int, Sequence[Any] | Mapping[str, Any]] | None = None
-        self.tally = Tally()
+        self.tally = PartTally()
 
     def next_part(self) -> Part | None:
         """Return the next part, None when there are no rows left."""

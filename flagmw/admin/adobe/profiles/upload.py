@@ -11,7 +11,7 @@ from pathlib import Path
 from flagmw.admin.adobe.profiles.answers import BatchStatus, accepted, batch_status, checked_status_url
 from flagmw.admin.adobe.profiles.encode import RowEncoder, id_kind_of
 from flagmw.admin.adobe.profiles.journal import Journal
-from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, Rejected, Tally
+from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, PartTally, Rejected
 from flagmw.admin.adobe.profiles.requests import status_request, upload_request
 from flagmw.admin.adobe.profiles.sources import Format, Source, open_rows
 from flagmw.admin.errors import AdminError, AmbiguousError, AnswerError, InvalidError
@@ -75,7 +75,7 @@ class BulkResult:
 
     parts: tuple[SentPart, ...]
     rows: int
-    tally: Tally
+    tally: PartTally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class Upload:
         options = self._options
         rows = open_rows(self._source, stack, format=options.format, columns=options.columns)
         if options.id_kind is None and not rows.columns and rows.columns is not None:
-            raise self._nothing(Tally())
+            raise self._nothing(PartTally())
         id_kind = id_kind_of(options.id_kind, rows.columns)
         encoder = RowEncoder(id_kind, options.id_column, columns=rows.columns, already_encoded=rows.encoded)
         settings = {
@@ -174,7 +174,7 @@ class Upload:
             on_rejected=options.on_rejected,
         )
 
-    def _deliver(self, part: Part, tally: Tally) -> Flow[None]:
+    def _deliver(self, part: Part, tally: PartTally) -> Flow[None]:
         entry = yield Work(lambda: self._journal.made(part))
         earlier = entry.taken
         if not earlier:
@@ -211,7 +211,7 @@ class Upload:
         version = self._options.version
         return upload_request(self._root, self._client, version, part.file, part.header, part.bytes)
 
-    def _follow(self, tally: Tally) -> Flow[None]:
+    def _follow(self, tally: PartTally) -> Flow[None]:
         left, pause = self._options.wait_s, FIRST_POLL_S
         while left > 0:
             for number, part in enumerate(self._sent):
@@ -237,12 +237,12 @@ class Upload:
             return replace(part, trouble=str(error))
         return replace(part, status=status)
 
-    def _tell(self, step: str, number: int, tally: Tally) -> None:
+    def _tell(self, step: str, number: int, tally: PartTally) -> None:
         if self._options.on_progress is not None:
             self._options.on_progress(Progress(step, number, tally.read, len(self._sent), self._rows, self._bytes))
 
     @staticmethod
-    def _nothing(tally: Tally) -> InvalidError:
+    def _nothing(tally: PartTally) -> InvalidError:
         if not tally.read:
             return InvalidError("holds no rows; nothing was sent", field="source")
         first = f"; row {tally.rejected[0].row} {tally.rejected[0].reason}" if tally.rejected else ""

@@ -44,8 +44,8 @@ while #taken < limit do
     refresh(best, e.visitor)
   end
   taken[#taken + 1] = { n, e.visitor }
-  for _, value in ipairs({ e.body, known.attempts or e.attempts, text(created_at(e, known)), known.refusals or '0',
-    known.refused_at or '', known.aliases or e.aliases, e.id }) do
+  for _, value in ipairs({ e.body, known.attempts or e.attempts, text(created_at(e, known) - ahead_s), known.refusals or '0',
+    known.refused_at and text(tonumber(known.refused_at) - ahead_s) or '', known.aliases or e.aliases, e.id }) do
     answer[#answer + 1] = value
   end
   if e.once == '1' then

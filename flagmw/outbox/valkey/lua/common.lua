@@ -1,4 +1,5 @@
--- What all scripts of the outbox share. KEYS[1] is the prefix of all keys; ARGV[1] the time, ARGV[2] the policy.
+-- The part that all scripts of the outbox share. KEYS[1] is the prefix of all keys; ARGV[1] the caller's time, ARGV[2]
+-- the policy. Times in arguments and answers are on the caller's clock, times in keys on the outbox's.
 --
 -- One row is one stream entry: it is read from where it lies until it is settled. Beside the stream:
 --   vendors        set of lanes
@@ -13,8 +14,16 @@
 --   dead, deadids  dead letters, and where one is
 --   server         what is known of the server itself; see server.lua
 local P, policy = KEYS[1], cjson.decode(ARGV[2])
-local now = tonumber(ARGV[1])
 local call = redis.call
+local now = tonumber(ARGV[1])
+-- How far the outbox's clock is ahead of the caller's. A shared clock is the server's own, read in the script: whatever
+-- a caller believes, and however late its script runs, all scripts go by one clock.
+local ahead_s = 0
+if policy.shared_clock then
+  local time = call('TIME')
+  ahead_s = tonumber(time[1]) + tonumber(time[2]) / 1000000 - now
+  now = now + ahead_s
+end
 local GROUP = 'deliver'
 
 -- Lua's own conversion keeps 14 digits, which are not enough for a time.
@@ -235,9 +244,18 @@ local function rewind()
   end
 end
 
--- Set the clock, end leases that ran out, forget what is past its age. Small steps back are none: machines differ.
+-- Follow a server's clock that jumped ahead: a lease keeps the time that its holder had left.
+local function extend(by_s)
+  local leases = call('ZRANGE', P .. 'leases', 0, -1)
+  for _, token in ipairs(leases) do call('ZINCRBY', P .. 'leases', text(by_s), token) end
+end
+
+-- Set the clock, end leases that ran out, forget what is past its age. Small steps back are none: machines differ. A
+-- caller in the background may have read its clock a while ago: its steps back are none, either.
 local last = tonumber(call('GET', P .. 'clock') or 0)
-if now < last - 60 then rewind() elseif now < last then now = last end
+if now < last - 60 and not policy.background then rewind() elseif now < last then now = last end
+-- Nobody ran a script for more than a minute: nobody was there, or the clock jumped.
+if policy.shared_clock and last > 0 and now > last + 60 then extend(now - last) end
 call('SET', P .. 'clock', text(now))
 for _, token in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', text(now))) do run_out(token) end
 call('ZREMRANGEBYSCORE', P .. 'recent', '-inf', text(now - policy.recent_age_s))

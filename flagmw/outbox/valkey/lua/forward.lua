@@ -14,6 +14,7 @@ end
 local results = {}
 for i = 8, #ARGV, 8 do
   local id, v, visitor, created, once, key, again, body = unpack(ARGV, i, i + 7)
+  created = tonumber(created) + ahead_s
   local result = 1
   if known(id) then
     if again == '0' then call('HINCRBY', P .. 'refused', 'DUPLICATE_KEY', 1) end
@@ -24,9 +25,9 @@ for i = 8, #ARGV, 8 do
   else
     -- Before anything is added, so that this is in no doubt.
     local since = once == '1' and watch(ARGV[4], ARGV[5], ARGV[6], ARGV[7]).since or -1
-    local n = add(v, id, visitor, math.min(tonumber(created), now), once, key, '0', '', body)
+    local n = add(v, id, visitor, math.min(created, now), once, key, '0', '', body)
     count(v, 'accepted', 1)
-    if again == '1' and tonumber(created) <= since then
+    if again == '1' and created <= since then
       -- It may have been here before data went missing, and been sent.
       bury(v, n, 'AMBIGUOUS')
     else

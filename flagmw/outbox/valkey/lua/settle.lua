@@ -30,7 +30,7 @@ for i = 4, #ARGV, 6 do
       end
       if d ~= '' then call('HSET', row, 'aliases', d) end
       call('HDEL', row, 'unanswered')
-      enqueue(v, n, e.visitor, math.min(tonumber(a), now + policy.longest_s))
+      enqueue(v, n, e.visitor, math.min(tonumber(a) + ahead_s, now + policy.longest_s))
     end
   end
 end

@@ -19,7 +19,7 @@ from flagmw.types import Visit
 from flagmw.vendors.adobe.decide import variant_of
 from flagmw.vendors.adobe.on_device.facts import situation
 from flagmw.vendors.adobe.request import PAGE_LOAD, Facts
-from flagmw.vendors.adobe.response import Mbox, read_mbox
+from flagmw.vendors.adobe.response import AnsweredMbox, read_mbox
 from flagmw.vendors.common.values import objects_in
 
 MAJOR_VERSION = "1"
@@ -38,7 +38,7 @@ class _Rule:
     key: str
     activity: str
     condition: Any
-    consequence: Mbox
+    consequence: AnsweredMbox
 
 
 class Rules:
@@ -78,7 +78,7 @@ class Rules:
         """Say whether the rules cover all mboxes *asked*."""
         return all((self._global if name == PAGE_LOAD else name) in self._local for name in asked)
 
-    def decide(self, visit: Visit, given: Facts, visitor: str, asked: Iterable[str]) -> list[Mbox]:
+    def decide(self, visit: Visit, given: Facts, visitor: str, asked: Iterable[str]) -> list[AnsweredMbox]:
         """Return the mboxes *asked* by the rules, for the visitor with this id."""
         asked = tuple(asked)
         rules = {name: self._rules.get(self._global if name == PAGE_LOAD else name, ()) for name in asked}
@@ -88,17 +88,19 @@ class Rules:
         handle = self._handle(orjson.dumps(facts).decode())
         return [self._mbox(name, rules[name], handle) for name in asked]
 
-    def _mbox(self, name: str, rules: Iterable[_Rule], facts: Any) -> Mbox:
+    def _mbox(self, name: str, rules: Iterable[_Rule], facts: Any) -> AnsweredMbox:
         """Return the consequence of the first rule that holds; for the page's load, of the first of each rule key."""
         if name != PAGE_LOAD:
-            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or Mbox(name, ())
-        held: dict[str, Mbox] = {}
+            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or AnsweredMbox(
+                name, ()
+            )
+        held: dict[str, AnsweredMbox] = {}
         for rule in rules:
             if rule.key not in held and self._holds(rule, facts):
                 held[rule.key] = rule.consequence
         consequences = list(held.values())
         if not consequences:
-            return Mbox(name, ())
+            return AnsweredMbox(name, ())
         together = tuple(offer for mbox in consequences for offer in mbox.offers)
         return replace(consequences[0], name=name, offers=together, variant=None)
 

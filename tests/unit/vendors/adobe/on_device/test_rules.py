@@ -15,7 +15,7 @@ import pytest
 from flagmw.codes import ErrorCode, Reason
 from flagmw.exceptions import TransportError
 from flagmw.sandbox.adobe.decide import Asking, artifact, decide
-from flagmw.sandbox.adobe.model import Activity, Experience, TargetAccount
+from flagmw.sandbox.adobe.model import Experience, ModelActivity, TargetAccount
 from flagmw.types import Reply, VisitorState
 from flagmw.vendors.adobe import AdobeTarget
 from flagmw.vendors.adobe.on_device import facts as situations
@@ -41,7 +41,7 @@ CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)
 
 
 def rules(*activities: dict[str, Any], token: str | None = None, **options: Any) -> dict[str, Any]:
-    made = tuple(Activity(**{"name": "Hero test", "mbox": "hero", "experiences": AB, **one}) for one in activities)
+    made = tuple(ModelActivity(**{"name": "Hero test", "mbox": "hero", "experiences": AB, **one}) for one in activities)
     return artifact(TargetAccount(client="demo", activities=made, **options), token)
 
 
@@ -89,11 +89,11 @@ def test_the_documented_allocation(activity: str, visitor: str, percent: float) 
 def test_it_decides_as_the_sandbox_over_ten_thousand_visitors() -> None:
     """Every visitor gets what the emulated service, whose hash is written on its own, gives them."""
     activities = (
-        Activity(name="a", mbox="a", experiences=AB, id=11),
-        Activity(name="b", mbox="b", experiences=(*AB, Experience(name="third", share=3.5)), id=12),
-        Activity(name="c", mbox="c", experiences=AB, id=13, parameters={"tier": "gold"}),
-        Activity(name="d", mbox="c", experiences=AB, id=14, browsers=("chrome",)),
-        Activity(name="e", mbox="d", experiences=AB, id=15, countries=("DE", "FR")),
+        ModelActivity(name="a", mbox="a", experiences=AB, id=11),
+        ModelActivity(name="b", mbox="b", experiences=(*AB, Experience(name="third", share=3.5)), id=12),
+        ModelActivity(name="c", mbox="c", experiences=AB, id=13, parameters={"tier": "gold"}),
+        ModelActivity(name="d", mbox="c", experiences=AB, id=14, browsers=("chrome",)),
+        ModelActivity(name="e", mbox="d", experiences=AB, id=15, countries=("DE", "FR")),
     )
     account = TargetAccount(client="demo", activities=activities)
     vendor = on_device(artifact(account, None), "a", "b", "c", "d")
