@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import unicodedata
 from typing import Any, TextIO
@@ -24,6 +25,13 @@ def shown(text: object, *, lines: bool = False) -> str:
     if plain.isascii() and plain.isprintable():
         return plain
     return "".join(char if _is_seen(char) or (lines and char == "\n") else _written_out(char) for char in plain)
+
+
+class PlainFormatter(logging.Formatter):
+    """Formats log records whose texts are no commands to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), lines=True)
 
 
 def cell(text: object) -> Text:
