@@ -70,10 +70,17 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="How many rows at m
 
 @dataclass(frozen=True)
 class Registered:
-    """A command as it is typed, and the methods of the client that it calls."""
+    """A command.
+
+    Attributes:
+        words: how it is typed, "flagmw adobe activities get".
+        calls: the client's methods that it calls, with the options that make it call each: "--kind xt", or "".
+        function: what runs.
+    """
 
     words: str
-    calls: tuple[str, ...]
+    calls: Mapping[str, str]
+    function: Function
 
 
 class Commands:
@@ -110,7 +117,7 @@ class Commands:
         self,
         name: str,
         *,
-        calls: Sequence[str] = (),
+        calls: Mapping[str, str] | Sequence[str] = (),
         lists: bool = False,
         destroys: bool = False,
         plans: bool = True,
@@ -118,14 +125,16 @@ class Commands:
         """Make a command of a function whose first argument is a `Session`.
 
         Args:
-            calls: the client's methods that it calls, for the documentation; "activities.ab.get".
+            calls: the client's methods that it calls, for the documentation: "activities.ab.get"; where options
+                decide which one, the options by method.
             lists: whether it prints rows, so that there is --csv.
             destroys: whether it destroys something: there is --yes, and the function calls `session.confirm`.
             plans: whether it can print its request instead of sending it.
         """
 
         def decorate(function: Function) -> Function:
-            self._registered.append(Registered(f"{self._words} {name}", tuple(calls)))
+            by_options = dict(calls) if isinstance(calls, Mapping) else dict.fromkeys(calls, "")
+            self._registered.append(Registered(f"{self._words} {name}", by_options, function))
             left_out = {
                 *(() if lists else ("as_csv",)),
                 *(() if destroys else ("yes",)),

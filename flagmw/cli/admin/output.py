@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from rich.table import Table
 
 from flagmw.admin.http.planned import PlannedRequest
 from flagmw.cli.text import cell, console, say, say_json
+
+Row: TypeAlias = Mapping[str, Any]
+Columns: TypeAlias = "Sequence[str] | Mapping[str, Callable[[Row], Any]]"
+"""Fields of the rows, or titles with what stands below them."""
 
 
 def print_document(document: Any, *, as_json: bool) -> None:
@@ -27,7 +31,7 @@ def print_document(document: Any, *, as_json: bool) -> None:
     console().print(table)
 
 
-def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, as_csv: bool) -> None:
+def print_rows(rows: Iterable[Row], columns: Columns, *, as_json: bool, as_csv: bool) -> None:
     """Print a list. JSON and CSV are written row by row; JSON has every field, the others have *columns*."""
     if as_json:
         _json_rows(rows)
@@ -36,7 +40,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
     else:
         table = Table(*columns)
         for row in rows:
-            table.add_row(*(cell(text_of(row.get(column))) for column in columns))
+            table.add_row(*(cell(text_of(value)) for value in _values(row, columns)))
         console().print(table)
         say(f"{table.row_count} rows", sys.stderr)
 
@@ -83,7 +87,7 @@ def _body(request: PlannedRequest) -> Any:
         return request.body.decode("utf-8", "replace")
 
 
-def _json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+def _json_rows(rows: Iterable[Row]) -> None:
     # What ends in the middle is no JSON, so that nobody takes a part for the whole.
     between = "[\n"
     for row in rows:
@@ -93,18 +97,15 @@ def _json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     sys.stdout.flush()
 
 
-def _csv_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def _values(row: Row, columns: Columns) -> list[Any]:
+    if isinstance(columns, Mapping):
+        return [value(row) for value in columns.values()]
+    return [row.get(column) for column in columns]
+
+
+def _csv_rows(rows: Iterable[Row], columns: Columns) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([text_of(row.get(column)) for column in columns])
+        writer.writerow([text_of(value) for value in _values(row, columns)])
     sys.stdout.flush()
-
-
-def flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values inside *document* with their dotted names."""
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ import typer
 
 from flagmw.admin.http.notes import CallNote
 from flagmw.cli.admin.exits import FAILED, stop
-from flagmw.cli.admin.output import print_document, print_planned, print_rows
+from flagmw.cli.admin.output import Columns, Row, print_document, print_planned, print_rows
 from flagmw.cli.admin.settings import Settings
 from flagmw.cli.text import say, shown
 
@@ -84,11 +84,11 @@ class Session(Generic[C]):
         """Print one object."""
         print_document(document, as_json=self.as_json)
 
-    def rows(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    def rows(self, rows: Iterable[Row], columns: Columns) -> None:
         """Print a list.
 
         Args:
-            columns: of the table and of CSV; JSON has every field.
+            columns: of the table and of CSV: fields, or titles with functions of a row; JSON has every field.
         """
         print_rows(rows, columns, as_json=self.as_json, as_csv=self.as_csv)
 

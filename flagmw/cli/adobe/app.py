@@ -1,19 +1,11 @@
-"""The commands of `flagmw adobe`."""
+"""All commands of `flagmw adobe`."""
 
 from __future__ import annotations
 
-import typer
+from flagmw.cli.adobe import account, activities, batch, bulk, changes, content, profiles, reports, tokens
+from flagmw.cli.adobe.root import app, commands
 
-from flagmw.admin.adobe.client import AdobeAdmin
-from flagmw.cli.admin.command import Commands, LimitOption
-from flagmw.cli.admin.session import Session
-from flagmw.cli.adobe.connect import SETTINGS, VENDOR, connect
+# Importing a module adds its commands.
+MODULES = (activities, changes, reports, content, account, batch, profiles, bulk, tokens)
 
-app = typer.Typer(no_args_is_help=True)
-commands = Commands(VENDOR, SETTINGS, connect, app)
-
-
-@commands.command("environments", calls=["environments.list"], lists=True)
-def environments(session: Session[AdobeAdmin], limit: LimitOption = None) -> None:
-    """List environments (host groups)."""
-    session.rows(session.call(session.client.environments.list, limit=limit), ("id", "name"))
+__all__ = ["MODULES", "app", "commands"]
