@@ -1,8 +1,8 @@
-"""Groups of commands that are imported when they are first used."""
+"""Groups of commands that are made when they are first used."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -12,30 +12,43 @@ from typer.main import get_group
 
 
 class LazyGroup(TyperGroup):
-    """A group whose module is imported when one of its commands, or its help, is asked for."""
+    """A group whose commands are made when one of them, or the group's help, is asked for."""
 
-    source: ClassVar[str]
+    load: ClassVar[Callable[[], typer.Typer]]
+    made: ClassVar[TyperGroup | None] = None
 
-    @cached_property
-    def _loaded(self) -> TyperGroup:
-        group: TyperGroup = get_group(import_module(self.source).app)
-        return group
+    @classmethod
+    def whole(cls) -> TyperGroup:
+        """Return the group with its commands."""
+        if cls.made is None:
+            cls.made = get_group(cls.load())
+        return cls.made
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""
-        return self._loaded.list_commands(ctx)
+        return self.whole().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, None where there is none of this name."""
-        return self._loaded.get_command(ctx, cmd_name)
+        return self.whole().get_command(ctx, cmd_name)
 
 
-def add_lazily(app: typer.Typer, name: str, source: str, help: str) -> None:
-    """Add the commands of a module to *app*.
+def add_module(app: typer.Typer, name: str, source: str, help: str) -> None:
+    """Add the commands of a module, which is imported when they are needed.
 
     Args:
-        source: the module, which has an `app`; it is imported when it is needed.
+        source: the module, which has an `app`.
         help: one line for the list of commands.
     """
-    group = type(f"{name.title()}Group", (LazyGroup,), {"source": source})
+
+    def load() -> typer.Typer:
+        found: typer.Typer = import_module(source).app
+        return found
+
+    add_lazily(app, name, load, help)
+
+
+def add_lazily(app: typer.Typer, name: str, load: Callable[[], typer.Typer], help: str) -> None:
+    """Add the group that *load* returns to *app*; typer takes a while for each command that it makes."""
+    group = type("Group", (LazyGroup,), {"load": staticmethod(load)})
     app.add_typer(typer.Typer(cls=group, help=help, no_args_is_help=True), name=name)

@@ -33,7 +33,7 @@ from flagmw.cli.common import (
     fail,
 )
 from flagmw.cli.deliver import deliver
-from flagmw.cli.lazy import add_lazily
+from flagmw.cli.lazy import add_module
 from flagmw.cli.open_outbox import purge
 from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
@@ -48,7 +48,7 @@ app.command()(deliver)
 app.command()(purge)
 app.add_typer(cli_outbox.app, name="outbox")
 app.add_typer(override.app, name="override")
-add_lazily(
+add_module(
     app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
 )
 

@@ -15,6 +15,7 @@ from flagmw.admin.http.notes import CallNote
 from flagmw.cli.admin.exits import explained, stop, warnings_shown
 from flagmw.cli.admin.session import Connection, Session
 from flagmw.cli.admin.settings import Settings
+from flagmw.cli.lazy import add_lazily
 from flagmw.cli.text import say, shown
 
 OUTPUT, REACH = "Output", "Connection"
@@ -107,8 +108,8 @@ class Commands:
 
     def group(self, name: str, help: str) -> Commands:
         """Return a group of further commands: `flagmw adobe offers ...`."""
-        app = typer.Typer(help=help, no_args_is_help=True)
-        self.app.add_typer(app, name=name)
+        app = typer.Typer(no_args_is_help=True)
+        add_lazily(self.app, name, lambda: app, help)
         group = Commands(self.vendor, self.settings, self._connect, app)
         group._registered, group._words = self._registered, f"{self._words} {name}"
         return group

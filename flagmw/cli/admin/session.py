@@ -106,5 +106,6 @@ class Session(Generic[C]):
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             stop(f"add --yes to {what}: nobody can be asked here, and nothing was changed")
-        if not typer.confirm(f"{what[:1].upper()}{shown(what[1:])}?", err=True):
+        say(f"{what[:1].upper()}{shown(what[1:])}? [y/N]", sys.stderr)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             stop("nothing was changed", FAILED)

@@ -69,7 +69,7 @@ def bare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.fixture(scope="session")
 def _adobe_box() -> Iterator[SandboxServer]:
-    with SandboxServer(boxed.scenario(tenant="demo"), seed=7) as server:
+    with SandboxServer(boxed.scenario(tenant="demo", bulk_s=0.0), seed=7) as server:
         yield server
 
 
