@@ -34,9 +34,9 @@ class PlainFormatter(logging.Formatter):
         return shown(super().format(record), lines=True)
 
 
-def cell(text: object) -> Text:
-    """Return *text* for a table of rich's, whose brackets are brackets."""
-    return Text(shown(text))
+def cell(text: object, *, lines: bool = False) -> Text:
+    """Return *text* for a table of rich's, whose brackets are brackets; *lines* as in `shown`."""
+    return Text(shown(text, lines=lines))
 
 
 def say(text: object, file: TextIO | None = None) -> None:

@@ -27,7 +27,9 @@ def print_document(document: Any, *, as_json: bool) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in document.items():
-        table.add_row(cell(name), cell(text_of(value, indent=2)))
+        # In JSON that is made here, line ends are lines; those in a text of the vendor's are written out.
+        inner = isinstance(value, Mapping | list | tuple)
+        table.add_row(cell(name), cell(text_of(value, indent=2), lines=inner))
     console().print(table)
 
 

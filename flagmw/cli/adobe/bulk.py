@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from contextlib import ExitStack
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Rejected
 from flagmw.admin.adobe.profiles.upload import BulkResult, Progress, SentPart
 from flagmw.admin.errors import InvalidError
 from flagmw.cli.admin.exits import FAILED
+from flagmw.cli.admin.output import Columns
 from flagmw.cli.admin.progress import Steps
 from flagmw.cli.admin.session import Session
 from flagmw.cli.adobe.profiles import profiles
@@ -41,7 +43,7 @@ class FileFormat(StrEnum):
     BATCH = "batch"
 
 
-@profiles.command("bulk", calls=["profiles.bulk_update"])
+@profiles.command("bulk", calls=["profiles.bulk_update"], lists=True)
 def bulk(
     session: Session[AdobeAdmin],
     file: Annotated[
@@ -143,17 +145,25 @@ def _step(progress: Progress) -> str:
 
 def _print(session: Session[AdobeAdmin], result: BulkResult) -> None:
     tally = result.tally
-    document = {
+    counts = {
         "rows": result.rows,
         "read": tally.read,
         "merged": tally.merged,
         "empty": tally.empty,
         "large": tally.large,
         "rejected": tally.rejected_count,
-        "forgotten": tally.forgotten,
-        "parts": [_part(part) for part in result.parts],
     }
-    session.show(document)
+    parts = [_part(part) for part in result.parts]
+    if session.as_json:
+        session.show({**counts, "forgotten": tally.forgotten, "parts": parts})
+        return
+    columns: Columns = {
+        **{name: itemgetter(name) for name in ("number", "rows", "bytes", "earlier", "maybe_twice")},
+        "state": lambda row: (row.get("status") or {}).get("state") or row.get("trouble"),
+        "status_url": lambda row: row.get("status_url"),
+    }
+    session.rows(parts, columns)
+    session.note(", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def _part(part: SentPart) -> dict[str, Any]:

@@ -16,9 +16,13 @@ from typing import Any
 
 import pytest
 
+from flagmw.admin import SharedLimiter
+from flagmw.admin.flow.blocking import BlockingDriver
 from flagmw.sandbox import SandboxServer
 from tests.cli.admin.conftest import Done, Typed
 from tests.cli.admin.samples import AB, AP, AUDIENCE, JSON_OFFER, OFFER, PROPERTY, RULE, SAMPLES, XT
+from tests.cli.admin.test_shared import credentials
+from tests.contracts.outbox.on_valkey import address
 from tests.sandbox.adobe_admin.boxed import MBOX, activity
 from tests.sandbox.adobe_admin.test_operations import visit
 
@@ -397,6 +401,19 @@ def test_throttled_read(adobe: Typed, adobe_box: SandboxServer) -> None:
     done = adobe("adobe", "environments", "--max-wait", 5)
     adobe_box.faults([])
     assert done.code == 5 and done.err.count("\n") == 1
+
+
+def test_limit_that_processes_share(
+    bare: Typed, adobe_box: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a Valkey server in the settings, calls of other processes count."""
+    url = address()
+    path = credentials(tmp_path / "own.toml", adobe_box, limit_url=url)
+    monkeypatch.setenv("ADOBE_CREDENTIALS", str(path))
+    assert bare("adobe", "environments").code == 0
+    BlockingDriver().run(SharedLimiter(url, "adobe-demo", 50).acquire(49, 1.0))
+    done = bare("adobe", "environments", "--max-wait", 1)
+    assert done.code == 5 and "used up" in done.err
 
 
 def ended(done: Done) -> tuple[int, int]:
