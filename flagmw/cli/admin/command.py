@@ -76,12 +76,14 @@ class Registered:
     Attributes:
         words: how it is typed, "flagmw adobe activities get".
         calls: the client's methods that it calls, with the options that make it call each: "--kind xt", or "".
-        function: what runs.
+        function: what runs; its first argument is the session.
+        typed: what typer is given, with the shared options.
     """
 
     words: str
     calls: Mapping[str, str]
     function: Function
+    typed: Function
 
 
 class Commands:
@@ -100,6 +102,12 @@ class Commands:
         self._connect = connect
         self._registered: list[Registered] = []
         self._words = f"flagmw {vendor}"
+
+    @property
+    def shared(self) -> Mapping[str, inspect.Parameter]:
+        """Return the options that commands have beside those of their own, by name."""
+        functions = ((_output_options, 0), (self._connect, 1), (_connection_options, 0))
+        return {one.name: one for function, skip in functions for one in list(parameters_of(function))[skip:]}
 
     @property
     def registered(self) -> Sequence[Registered]:
@@ -135,13 +143,13 @@ class Commands:
 
         def decorate(function: Function) -> Function:
             by_options = dict(calls) if isinstance(calls, Mapping) else dict.fromkeys(calls, "")
-            self._registered.append(Registered(f"{self._words} {name}", by_options, function))
             left_out = {
                 *(() if lists else ("as_csv",)),
                 *(() if destroys else ("yes",)),
                 *(() if plans else ("dry_run", "curl")),
             }
             typed = self._typed(function, left_out)
+            self._registered.append(Registered(f"{self._words} {name}", by_options, function, typed))
             self.app.command(name)(typed)
             return function
 
@@ -149,10 +157,10 @@ class Commands:
 
     def _typed(self, function: Function, left_out: set[str]) -> Function:
         """Return what typer is given: *function* with the shared options instead of a session."""
-        of_function = list(_parameters(function))[1:]
-        of_vendor = list(_parameters(self._connect))[1:]
-        of_reach = list(_parameters(_connection_options))
-        of_output = [one for one in _parameters(_output_options) if one.name not in left_out]
+        of_function = list(parameters_of(function))[1:]
+        of_vendor = list(parameters_of(self._connect))[1:]
+        of_reach = list(parameters_of(_connection_options))
+        of_output = [one for one in parameters_of(_output_options) if one.name not in left_out]
 
         def run(**given: Any) -> None:
             def chosen(parameters: list[inspect.Parameter]) -> dict[str, Any]:
@@ -195,7 +203,7 @@ class Commands:
         )
 
 
-def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+def parameters_of(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
     """Yield the parameters of *function* with their annotations resolved."""
     hints = get_type_hints(function, include_extras=True)
     for one in inspect.signature(function).parameters.values():

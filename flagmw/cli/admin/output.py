@@ -30,7 +30,7 @@ def print_document(document: Any, *, as_json: bool) -> None:
         # In JSON that is made here, line ends are lines; those in a text of the vendor's are written out.
         inner = isinstance(value, Mapping | list | tuple)
         table.add_row(cell(name), cell(text_of(value, indent=2), lines=inner))
-    console().print(table)
+    console(wide=True).print(table)
 
 
 def print_rows(rows: Iterable[Row], columns: Columns, *, as_json: bool, as_csv: bool) -> None:
@@ -40,10 +40,13 @@ def print_rows(rows: Iterable[Row], columns: Columns, *, as_json: bool, as_csv: 
     elif as_csv:
         _csv_rows(rows, columns)
     else:
-        table = Table(*columns)
+        table = Table()
+        for column in columns:
+            # Nothing is cut off: what does not fit goes on in the next line.
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(cell(text_of(value)) for value in _values(row, columns)))
-        console().print(table)
+        console(wide=True).print(table)
         say(f"{table.row_count} rows", sys.stderr)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from flagmw.cli.adobe import account, activities, batch, bulk, changes, content, profiles, reports, tokens
+from importlib import import_module
+
 from flagmw.cli.adobe.root import app, commands
 
-# Importing a module adds its commands.
-MODULES = (activities, changes, reports, content, account, batch, profiles, bulk, tokens)
+# Importing a module adds its commands; this is the order in which they are listed.
+for _name in ("activities", "changes", "reports", "content", "account", "batch", "profiles", "bulk", "tokens"):
+    import_module(f"flagmw.cli.adobe.{_name}")
 
-__all__ = ["MODULES", "app", "commands"]
+__all__ = ["app", "commands"]
