@@ -31,7 +31,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typing/adobe_admin.py
+	$(BIN)/mypy tests/typing
 
 # The other type checker's view of what users see; needs node.
 types-pyright: $(READY)
