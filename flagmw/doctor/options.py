@@ -14,6 +14,7 @@ from flagmw.doctor.finding import (
     is_local,
     listed,
 )
+from flagmw.doctor.outbox import outbox
 from flagmw.runtime import Flagmw
 
 DEADLINE_MS = (50, 1000)
@@ -57,21 +58,6 @@ def _paths(config: Config, page: Page | None) -> Verdicts:
         yield "OK", f"vendors are asked on {listed(config.paths)}, but not on {listed(config.exclude)}", None
 
 
-def _outbox(config: Config, page: Page | None) -> Verdicts:
-    if config.outbox is None and any(not is_local(vendor) for vendor in config.vendors):
-        text = "events wait in a directory that flagmw has chosen, under the user's state folder"
-        yield "WARN", text, 'name one that outlives deployments, such as outbox="sqlite:///var/lib/shop/flagmw"'
-    elif isinstance(config.outbox, str) and config.outbox != "memory://":
-        yield "OK", "events wait on disk", None
-    elif config.outbox is not None and not isinstance(config.outbox, str):
-        yield "OK", f"events wait in {type(config.outbox).__name__}", None
-    elif all(is_local(vendor) for vendor in config.vendors):
-        yield "OK", "events wait in memory, for a vendor on this machine", None
-    else:
-        text = "events wait in memory: a killed process loses what it had not delivered"
-        yield "WARN", text, "let processes end by SIGTERM with some seconds left, and call Flagmw.close() at shutdown"
-
-
 def _cookies(config: Config, page: Page | None) -> Verdicts:
     if page is None:
         yield "OK", "not compared with the site, which was not given", None
@@ -109,7 +95,7 @@ OPTIONS: Mapping[str, Callable[[Config, Page | None], Verdicts]] = {
     "vendors": _vendors,
     "deadline": _deadline,
     "paths": _paths,
-    "outbox": _outbox,
+    "outbox": outbox,
     "cookies": _cookies,
     "proxies": _proxies,
 }

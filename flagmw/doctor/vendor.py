@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
-from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
+from flagmw.doctor.decision import driver_for, examine_decision, records_decisions, visit_of
 from flagmw.doctor.finding import (
     Finding,
     Page,
@@ -63,8 +62,14 @@ class _Said:
         return self.reply is not None and (code is None or code.startswith("VENDOR_"))
 
 
-def examine_vendor(vendor: Vendor, config: Config, page: Page | None) -> tuple[list[Finding], set[str]]:
-    """Return the findings about *vendor*, and the aliases it knows."""
+def examine_vendor(
+    vendor: Vendor, config: Config, page: Page | None, *, recorded: bool = True
+) -> tuple[list[Finding], set[str]]:
+    """Return the findings about *vendor*, and the aliases it knows.
+
+    Args:
+        recorded: ask for a decision also where the vendor keeps a record of it.
+    """
     aliases: set[str] = set()
     base_url = getattr(vendor, "base_url", None)
     if isinstance(vendor, Static):
@@ -74,7 +79,14 @@ def examine_vendor(vendor: Vendor, config: Config, page: Page | None) -> tuple[l
     end = Deadline.after(VENDOR_S, time.monotonic())
     reached = run_check(f"{vendor.name} connection", connection(base_url, config, end))
     if not isinstance(vendor, Webtrends):
-        return reached, aliases
+        if exit_code(reached):
+            return reached, aliases
+        if records_decisions(vendor) and not recorded:
+            return [
+                *reached,
+                Finding("OK", f"{vendor.name} answer", "not asked for, since it would be recorded"),
+            ], aliases
+        return reached + examine_decision(vendor, config, page, end, aliases), aliases
     found = run_check(f"{vendor.name} credentials", _credentials(vendor)) + reached
     if not exit_code(reached):
         found += _conversation(vendor, config, page, end, aliases)
@@ -117,13 +129,7 @@ def _conversation(
 ) -> list[Finding]:
     """Ask for a decision, and for another with a compressed request where the API answered the first."""
     name = vendor.name
-    driver = BlockingDriver(
-        pool_size=1,
-        limits=Limits(connect_s=STEP_S),
-        transport=config.transport[0],
-        trust_env=config.trust_env,
-        ca_file=config.ca_file,
-    )
+    driver = driver_for(config)
     try:
         driver.prepare()
         said = _ask(driver, vendor, page, end, compress=False)
@@ -148,10 +154,7 @@ def _conversation(
 def _ask(driver: BlockingDriver, vendor: Webtrends, page: Page | None, end: Deadline, *, compress: bool) -> _Said:
     # A copy, so that nothing it learns changes how pages are decided. No view is counted.
     silent = uncounted(vendor, compress=compress)
-    visit = Visit(url="https://localhost/")
-    if page is not None:
-        url = f"{'https' if page.secure else 'http'}://{in_url(page.host)}{page.path}"
-        visit = Visit(url=url, host=page.host, path=page.path, secure=page.secure)
+    visit = visit_of(page)
     replies: list[Reply] = []
     now = time.monotonic()
     deadline = Deadline.after(min(STEP_S, end.left(now)), now)
