@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests wait for servers and deadlines more than they compute: more of them at once than there are processors.
 WORKERS ?= 4
 
-.PHONY: demo test lint types types-pyright matrix faults isolation fuzz soak bulk chaos bench clean
+.PHONY: demo test lint types types-pyright versions matrix faults isolation fuzz soak bulk chaos bench clean
 .PHONY: official-clients official-clients-adobe official-clients-contentstack browser-test
 .DEFAULT_GOAL := test
 
@@ -31,11 +31,15 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typing/adobe_admin.py
+	$(BIN)/mypy tests/typing
 
 # The other type checker's view of what users see; needs node.
 types-pyright: $(READY)
 	npx --yes pyright@1.1.414 --pythonpath $(BIN)/python tests/typing
+
+# The tests on every Python from 3.11 that this machine has, with the lowest and the newest dependencies.
+versions: $(READY)
+	@$(BIN)/python -m tests.versions.run $(ARGS)
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.servers.matrix.run

@@ -6,7 +6,7 @@ from typing import Annotated
 
 try:
     from fastapi import Depends, FastAPI
-    from starlette.requests import HTTPConnection
+    from starlette.requests import HTTPConnection, Request
 except ImportError as error:
     raise ImportError("flagmw.fastapi needs FastAPI: pip install 'flagmw[fastapi]'") from error
 
@@ -14,7 +14,13 @@ from flagmw import asgi
 from flagmw.asgi import FlagsMiddleware
 from flagmw.flags.flags import Flags
 
-__all__ = ["FlagsDep", "FlagsMiddleware", "flags_from", "install"]
+__all__ = ["FlagsDep", "FlagsMiddleware", "FlagsRequest", "flags_from", "install"]
+
+
+class FlagsRequest(Request):
+    """The type of requests after `install`, for annotations: `def view(request: FlagsRequest)`."""
+
+    flags: Flags
 
 
 def flags_from(request: HTTPConnection) -> Flags:

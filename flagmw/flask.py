@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 try:
+    import flask
     from flask import Flask
     from werkzeug.wrappers import Request
 except ImportError as error:
@@ -16,7 +17,17 @@ from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.wsgi import FlagsMiddleware
 
-__all__ = ["FlagsMiddleware", "flags_from", "init_app"]
+__all__ = ["FlagsMiddleware", "FlagsRequest", "flags_from", "init_app", "request"]
+
+
+class FlagsRequest(flask.Request):
+    """The type of requests after `init_app`, for annotations and type checkers."""
+
+    flags: Flags
+
+
+request = cast(FlagsRequest, flask.request)
+"""`flask.request`, with the type that has `flags`."""
 
 
 def init_app(app: Flask, flagmw: Flagmw) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from flagmw._decide.decider import Decider
 from flagmw._decide.refresh import Refresher
@@ -26,6 +27,8 @@ from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
 from flagmw.config.config import Config, build, from_mapping, matcher
+from flagmw.config.options import Options
+from flagmw.config.sources import warn_of_ignored
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
@@ -52,7 +55,8 @@ class Flagmw:
 
     config: Config
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[Options]) -> None:
+        warn_of_ignored(os.environ, (option.name for option in fields(Config)))
         self._init(build(options))
 
     @classmethod

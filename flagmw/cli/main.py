@@ -192,9 +192,12 @@ def doctor(
     site: Annotated[
         str | None, typer.Option(metavar="URL", help="A page as visitors see it, to check cookies and proxies against.")
     ] = None,
+    no_decide: Annotated[
+        bool, typer.Option("--no-decide", help="Ask no vendor that records a page view with each decision (Monetate).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine the set-up: options, vendors, cookies, proxies. Exit code 1 when anything fails."""
+    """Examine the set-up: options, vendors, outbox, cookies, proxies. Exit code 1 when anything fails."""
     from flagmw.doctor import Finding, examine, exit_code, render, to_json
 
     try:
@@ -202,7 +205,7 @@ def doctor(
     except ConfigError as error:
         findings = [Finding("FAIL", "configuration", str(error))]
     else:
-        findings = examine(fm, site=site)
+        findings = examine(fm, site=site, recorded=not no_decide)
         fm.close(1.0)
     if as_json:
         say_json(to_json(findings))

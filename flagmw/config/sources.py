@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from flagmw.exceptions import ConfigError
 from flagmw.vendors.base import Vendor
+
+logger = logging.getLogger("flagmw")
 
 # By the type that a table names: the module and the class. Imported when one is made.
 VENDOR_TYPES: Mapping[str, str] = MappingProxyType(
@@ -87,9 +90,12 @@ def read_file(path: Path, table: str) -> dict[str, Any]:
 
 
 def apply_environment(
-    options: dict[str, Any], vendors: Sequence[Any], environ: Mapping[str, str], defaults: Mapping[str, Any]
+    options: dict[str, Any], vendors: list[Any], environ: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> None:
     """Put what `FLAGMW_*` variables say into *options* and into the tables among *vendors*.
+
+    `FLAGMW_VENDORS__WT__TYPE` adds a vendor named "wt" where none has that name. Such vendors follow the others, in
+    the order of their names, since an environment has no order.
 
     Args:
         defaults: every option with its default, whose type says how a variable's text is read.
@@ -97,6 +103,9 @@ def apply_environment(
     Raises:
         ConfigError: a variable names no option, or its text is no value of it. The text is not repeated.
     """
+    for name, kind in sorted(_types_in(environ).items()):
+        if not any(_name_in_variables(entry) == name for entry in vendors):
+            vendors.append({"type": kind, "name": name})
     for variable, text in environ.items():
         if not variable.startswith(ENV_PREFIX) or variable == FILE_VARIABLE:
             continue
@@ -114,20 +123,53 @@ def apply_environment(
 def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]) -> None:
     name, _, option = rest.partition("__")
     for entry in vendors:
-        entry_name = entry.get("name", entry.get("type")) if isinstance(entry, dict) else getattr(entry, "name", "")
-        if str(entry_name).lower().replace("-", "_") != name:
+        if _name_in_variables(entry) != name:
             continue
         if not isinstance(entry, dict):
             raise ConfigError(
-                f"{variable} cannot change vendor {entry_name!r}, which was built in code: give it as a table"
+                f"{variable} cannot change vendor {entry.name!r}, which was built in code: give it as a table"
             )
-        kind = entry.get("type")
+        if option == "type":
+            entry["type"] = text.strip()
+            return
+        kind, entry_name = entry.get("type"), entry.get("name", entry.get("type"))
         accepted = _parameters(_vendor_type(kind)) if isinstance(kind, str) and kind in VENDOR_TYPES else {}
         if accepted and option not in accepted:
             raise ConfigError(f"{variable} names no option of vendor {entry_name!r}{nearest(option, accepted)}")
         entry[option] = _from_text(variable, text, accepted.get(option), option)
         return
-    raise ConfigError(f"{variable} names a vendor {name!r} that is not configured")
+    raise ConfigError(
+        f"{variable} names a vendor {name!r} that is not configured: set {ENV_PREFIX}VENDORS__{name.upper()}__TYPE as "
+        f"well ({', '.join(VENDOR_TYPES)}), or correct the name"
+    )
+
+
+def _types_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the types that variables give to vendors, by the vendor's name in the variable."""
+    types: dict[str, str] = {}
+    for variable, text in environ.items():
+        option, _, rest = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        name, _, key = rest.partition("__")
+        if variable.startswith(ENV_PREFIX) and option == "vendors" and key == "type" and name:
+            types[name] = text.strip()
+    return types
+
+
+def _name_in_variables(entry: Any) -> str:
+    """Return the name of a vendor, or of a table that describes one, in the spelling of variables."""
+    name = entry.get("name", entry.get("type")) if isinstance(entry, dict) else getattr(entry, "name", "")
+    return str(name).lower().replace("-", "_")
+
+
+def warn_of_ignored(environ: Mapping[str, str], options: Iterable[str]) -> None:
+    """Log the `FLAGMW_*` variables that would be options, because `Flagmw(...)` in code reads none of them."""
+    known = {f"{ENV_PREFIX}{option.upper()}" for option in options} | {FILE_VARIABLE}
+    ignored = sorted(name for name in environ if name in known or name.startswith(f"{ENV_PREFIX}VENDORS__"))
+    if ignored:
+        logger.warning(
+            "Flagmw(...) takes its options from code alone and ignores %s; use Flagmw.from_mapping({...}) to read them",
+            ", ".join(ignored),
+        )
 
 
 def _from_text(variable: str, text: str, default: Any, option: str) -> Any:

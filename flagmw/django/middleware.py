@@ -39,10 +39,16 @@ from flagmw.flags.current import current, known_current, set_current, swap_curre
 from flagmw.flags.flags import Flags
 from flagmw.runtime import edge_of
 
-__all__ = ["FlagsMiddleware", "flags_from", "from_settings"]
+__all__ = ["FlagsMiddleware", "FlagsRequest", "flags_from", "from_settings"]
 
 logger = logging.getLogger("flagmw.django")
 register = template.Library()
+
+
+class FlagsRequest(HttpRequest):
+    """The type of requests below the middleware, for annotations: `def view(request: FlagsRequest)`."""
+
+    flags: Flags
 
 
 class FlagsMiddleware:

@@ -1,6 +1,7 @@
 """Checks of a set-up: options, vendors, cookies, proxies and delivery.
 
-Nothing is counted or left behind: vendors are asked with views switched off and without any visitor's cookies.
+Vendors are asked with views switched off and without any visitor's cookies. Monetate records a page view with every
+decision, so `recorded=False` leaves its decision out. A probe event is written to the outbox and removed.
 A finding never holds a token or a cookie's value, nor more of an unexpected error than the name of its type.
 """
 
@@ -19,11 +20,12 @@ from flagmw.runtime import Flagmw
 __all__ = ["SAMPLE_TOKEN", "Finding", "Level", "examine", "exit_code", "render", "to_json"]
 
 
-def examine(fm: Flagmw, *, site: str | None = None) -> list[Finding]:
+def examine(fm: Flagmw, *, site: str | None = None, recorded: bool = True) -> list[Finding]:
     """Return what is right and wrong with the set-up of *fm*, after a few seconds at most.
 
     Args:
         site: the public URL of a page of the site, to check cookies, paths and proxies against.
+        recorded: ask for a decision also where the vendor records a page view with it, as Monetate does.
     """
     config, page = fm.config, page_of(site)
     findings: list[Finding] = []
@@ -33,7 +35,7 @@ def examine(fm: Flagmw, *, site: str | None = None) -> list[Finding]:
         findings += run_check(subject, check(config, page))
     # All vendors at once: one that hangs must not use up the others' time.
     with ThreadPoolExecutor(max(1, len(config.vendors)), "flagmw-doctor") as pool:
-        asked = list(pool.map(lambda vendor: examine_vendor(vendor, config, page), config.vendors))
+        asked = list(pool.map(lambda vendor: examine_vendor(vendor, config, page, recorded=recorded), config.vendors))
     findings += [finding for found, _ in asked for finding in found]
     findings += run_check("defaults", defaults_known(config, {alias for _, aliases in asked for alias in aliases}))
     return findings + run_check("running", lanes(fm)) + run_check("delivery", delivery(fm))

@@ -38,7 +38,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class HelpPage:
+class SitePage:
     """The page of the site that visitors are thought to be on."""
 
     host: str
@@ -60,7 +60,7 @@ def unchecked(subject: str, error: Exception) -> Finding:
     return Finding("FAIL", subject, f"this could not be checked: {type(error).__name__}")
 
 
-def page_of(site: str | None) -> HelpPage | None:
+def page_of(site: str | None) -> SitePage | None:
     """Return the page at *site*, or None if it is no URL."""
     try:
         parts = urlsplit(site or "")
@@ -70,7 +70,7 @@ def page_of(site: str | None) -> HelpPage | None:
         return None
     if parts.scheme not in ("http", "https") or not host:
         return None
-    return HelpPage(host, clean_path(parts.path or "/"), parts.scheme == "https")
+    return SitePage(host, clean_path(parts.path or "/"), parts.scheme == "https")
 
 
 def is_local(vendor: Vendor) -> bool:
@@ -99,7 +99,7 @@ def shown_span(seconds: float) -> str:
     return f"{timedelta(seconds=round(seconds))} h" if seconds < 86400 else f"{seconds / 86400:.0f} days"
 
 
-def domain_verdict(wish: str, page: HelpPage, level: Level, cure: str) -> tuple[Level, str, str | None]:
+def domain_verdict(wish: str, page: SitePage, level: Level, cure: str) -> tuple[Level, str, str | None]:
     """Return the verdict on *wish* as the Domain of cookies of the page."""
     domain, named = cookie_domain(wish, page.host), canonical_domain(wish)
     if domain is not None:

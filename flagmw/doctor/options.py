@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 
 from flagmw.config.config import Config, matcher
 from flagmw.doctor.finding import (
-    HelpPage,
+    SitePage,
     Verdicts,
     domain_verdict,
     is_local,
     listed,
 )
+from flagmw.doctor.outbox import outbox
 from flagmw.runtime import Flagmw
 from flagmw.vendors.base import VendorTraits
 
@@ -23,7 +24,7 @@ WAITING_S = 60.0
 _DIGITS = re.compile(r"[0-9]+")
 
 
-def _vendors(config: Config, page: HelpPage | None) -> Verdicts:
+def _vendors(config: Config, page: SitePage | None) -> Verdicts:
     if not config.vendors:
         yield "FAIL", "there are none, so every flag is its default", "add one to vendors="
         return
@@ -36,7 +37,7 @@ def _vendors(config: Config, page: HelpPage | None) -> Verdicts:
             yield "WARN", f"{vendor.name} asks for the evaluation log, which is slow", "leave debug=True out"
 
 
-def _deadline(config: Config, page: HelpPage | None) -> Verdicts:
+def _deadline(config: Config, page: SitePage | None) -> Verdicts:
     text, (low, high) = f"a page waits {config.deadline_ms} ms at most", DEADLINE_MS
     if config.deadline_ms < low:
         yield "WARN", f"{text}: hardly any answer is so fast", f"set deadline_ms to {low} or more"
@@ -46,7 +47,7 @@ def _deadline(config: Config, page: HelpPage | None) -> Verdicts:
         yield "OK", text, None
 
 
-def _paths(config: Config, page: HelpPage | None) -> Verdicts:
+def _paths(config: Config, page: SitePage | None) -> Verdicts:
     everything = {"/*", "*"}
     if everything & {*config.exclude}:
         yield "FAIL", "exclude leaves out every page", "name in exclude only what needs no flag"
@@ -59,22 +60,7 @@ def _paths(config: Config, page: HelpPage | None) -> Verdicts:
         yield "OK", f"vendors are asked on {listed(config.paths)}, but not on {listed(config.exclude)}", None
 
 
-def _outbox(config: Config, page: HelpPage | None) -> Verdicts:
-    if config.outbox is None and any(not is_local(vendor) for vendor in config.vendors):
-        text = "events wait in a directory that flagmw has chosen, under the user's state folder"
-        yield "WARN", text, 'name one that outlives deployments, such as outbox="sqlite:///var/lib/shop/flagmw"'
-    elif isinstance(config.outbox, str) and config.outbox != "memory://":
-        yield "OK", "events wait on disk", None
-    elif config.outbox is not None and not isinstance(config.outbox, str):
-        yield "OK", f"events wait in {type(config.outbox).__name__}", None
-    elif all(is_local(vendor) for vendor in config.vendors):
-        yield "OK", "events wait in memory, for a vendor on this machine", None
-    else:
-        text = "events wait in memory: a killed process loses what it had not delivered"
-        yield "WARN", text, "let processes end by SIGTERM with some seconds left, and call Flagmw.close() at shutdown"
-
-
-def _cookies(config: Config, page: HelpPage | None) -> Verdicts:
+def _cookies(config: Config, page: SitePage | None) -> Verdicts:
     if page is None:
         yield "OK", "not compared with the site, which was not given", None
         return
@@ -90,7 +76,7 @@ def _cookies(config: Config, page: HelpPage | None) -> Verdicts:
         )
 
 
-def _proxies(config: Config, page: HelpPage | None) -> Verdicts:
+def _proxies(config: Config, page: SitePage | None) -> Verdicts:
     if any(network.prefixlen <= 1 for network in config.trusted_proxies):
         text = "trusted_proxies trusts everybody: any visitor can claim any address, and https"
         yield "FAIL", text, "name only the networks of your own proxies"
@@ -107,11 +93,11 @@ def _proxies(config: Config, page: HelpPage | None) -> Verdicts:
         yield "WARN", text, cure
 
 
-OPTIONS: Mapping[str, Callable[[Config, HelpPage | None], Verdicts]] = {
+OPTIONS: Mapping[str, Callable[[Config, SitePage | None], Verdicts]] = {
     "vendors": _vendors,
     "deadline": _deadline,
     "paths": _paths,
-    "outbox": _outbox,
+    "outbox": outbox,
     "cookies": _cookies,
     "proxies": _proxies,
 }

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
 from flagmw._support.limits import Deadline
-from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
+from flagmw.doctor.decision import driver_for, examine_decision, records_decisions, visit_of
 from flagmw.doctor.finding import (
     Finding,
-    HelpPage,
+    SitePage,
     Verdicts,
     domain_verdict,
     exit_code,
@@ -63,8 +62,14 @@ class _Said:
         return self.reply is not None and (code is None or code.startswith("VENDOR_"))
 
 
-def examine_vendor(vendor: Vendor, config: Config, page: HelpPage | None) -> tuple[list[Finding], set[str]]:
-    """Return the findings about *vendor*, and the aliases it knows."""
+def examine_vendor(
+    vendor: Vendor, config: Config, page: SitePage | None, *, recorded: bool = True
+) -> tuple[list[Finding], set[str]]:
+    """Return the findings about *vendor*, and the aliases it knows.
+
+    Args:
+        recorded: ask for a decision also where the vendor keeps a record of it.
+    """
     aliases: set[str] = set()
     base_url = VendorTraits.of(vendor).base_url
     if isinstance(vendor, Static):
@@ -74,7 +79,14 @@ def examine_vendor(vendor: Vendor, config: Config, page: HelpPage | None) -> tup
     end = Deadline.after(VENDOR_S, time.monotonic())
     reached = run_check(f"{vendor.name} connection", connection(base_url, config, end))
     if not isinstance(vendor, Webtrends):
-        return reached, aliases
+        if exit_code(reached):
+            return reached, aliases
+        if records_decisions(vendor) and not recorded:
+            return [
+                *reached,
+                Finding("OK", f"{vendor.name} answer", "not asked for, since it would be recorded"),
+            ], aliases
+        return reached + examine_decision(vendor, config, page, end, aliases), aliases
     found = run_check(f"{vendor.name} credentials", _credentials(vendor)) + reached
     if not exit_code(reached):
         found += _conversation(vendor, config, page, end, aliases)
@@ -113,17 +125,11 @@ def _credentials(vendor: Webtrends) -> Verdicts:
 
 
 def _conversation(
-    vendor: Webtrends, config: Config, page: HelpPage | None, end: Deadline, aliases: set[str]
+    vendor: Webtrends, config: Config, page: SitePage | None, end: Deadline, aliases: set[str]
 ) -> list[Finding]:
     """Ask for a decision, and for another with a compressed request where the API answered the first."""
     name = vendor.name
-    driver = BlockingDriver(
-        pool_size=1,
-        limits=Limits(connect_s=STEP_S),
-        transport=config.transport[0],
-        trust_env=config.trust_env,
-        ca_file=config.ca_file,
-    )
+    driver = driver_for(config)
     try:
         driver.prepare()
         said = _ask(driver, vendor, page, end, compress=False)
@@ -145,13 +151,10 @@ def _conversation(
     return findings
 
 
-def _ask(driver: BlockingDriver, vendor: Webtrends, page: HelpPage | None, end: Deadline, *, compress: bool) -> _Said:
+def _ask(driver: BlockingDriver, vendor: Webtrends, page: SitePage | None, end: Deadline, *, compress: bool) -> _Said:
     # A copy, so that nothing it learns changes how pages are decided. No view is counted.
     silent = uncounted(vendor, compress=compress)
-    visit = Visit(url="https://localhost/")
-    if page is not None:
-        url = f"{'https' if page.secure else 'http'}://{in_url(page.host)}{page.path}"
-        visit = Visit(url=url, host=page.host, path=page.path, secure=page.secure)
+    visit = visit_of(page)
     replies: list[Reply] = []
     now = time.monotonic()
     deadline = Deadline.after(min(STEP_S, end.left(now)), now)
@@ -253,7 +256,7 @@ def _clock(reply: Reply, now: float) -> Verdicts:
         yield "FAIL" if apart_s > CLOCK_FAIL_S else "WARN", text, "set it from the network (NTP)"
 
 
-def _vendor_domain(decision: Decision, page: HelpPage) -> Verdicts:
+def _vendor_domain(decision: Decision, page: SitePage) -> Verdicts:
     wish = next((change.domain for change in decision.cookies if change.domain), None)
     if wish is None:
         yield "OK", "the vendor names none, so cookies are for the one host", None

@@ -73,6 +73,7 @@ class Monetate:
         ConfigError: An option is wrong.
     """
 
+    records_decisions = True  # a page view, which the API cannot leave out
     batch_max = 20
 
     def __init__(

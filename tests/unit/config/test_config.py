@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 import flagmw
+from flagmw import Flagmw
 from flagmw.config import (
     FILE_VARIABLE,
     VENDOR_TYPES,
@@ -25,6 +27,8 @@ from flagmw.config import (
     matcher,
     nearest,
 )
+from flagmw.config.checks import CHECKS
+from flagmw.config.options import Options
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.vendors.adobe import AdobeTarget
@@ -584,6 +588,74 @@ def test_vendor_variables() -> None:
     assert vendor.staging is True
     assert second.prefix == "x:"
     assert "key_token" not in table and "prefix" not in other
+
+
+def test_environment_alone() -> None:
+    """Variables alone describe vendors; those that they add follow those that are configured, by name."""
+    environ = {
+        "FLAGMW_VENDORS__WT__TYPE": "webtrends",
+        "FLAGMW_VENDORS__WT__DOMAIN_ID": "2490593",
+        "FLAGMW_VENDORS__WT__KEY_TOKEN": CANARY,
+        "FLAGMW_VENDORS__WT__URL": "https://www.mysite.com",
+        "FLAGMW_VENDORS__A_FILE__TYPE": "static",
+        "FLAGMW_VENDORS__A_FILE__FLAGS": '{"ta_Hero": "b"}',
+        "FLAGMW_DEFAULTS": '{"ta_Checkout": "old"}',
+    }
+    config = from_mapping(environ=environ)
+    assert [vendor.name for vendor in config.vendors] == ["a_file", "wt"]
+    assert config.defaults == {"ta_Checkout": "old"}
+    configured = from_mapping({"vendors": [{**TABLE, "name": "zz"}]}, environ=environ)
+    assert [vendor.name for vendor in configured.vendors] == ["zz", "a_file", "wt"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "cure"),
+    [
+        ({"FLAGMW_VENDORS__WT__TYPE": "webtrend"}, "did you mean 'webtrends'"),
+        ({"FLAGMW_VENDORS__WT__TYPE": ""}, "unknown"),
+        ({"FLAGMW_VENDORS__WT__TYPE": "webtrends"}, "domain_id, key_token, url must be given"),
+        ({"FLAGMW_VENDORS__WT__URL": "https://www.mysite.com"}, "set FLAGMW_VENDORS__WT__TYPE as well"),
+        ({"FLAGMW_VENDORS__TYPE": "static"}, "names a vendor 'type'"),
+    ],
+)
+def test_wrong_environment_alone(environ: dict[str, str], cure: str) -> None:
+    """A vendor that variables describe badly is refused with the variable or the option that is missing."""
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(environ=environ)
+    assert cure in str(caught.value)
+
+
+def test_a_type_in_the_environment_replaces_the_tables_type() -> None:
+    """As with every other option, the environment is the stronger one."""
+    table = {"type": "static", "name": "wt", "flags": {"a": "b"}}
+    with pytest.raises(ConfigError, match="vendor 'wt': unknown option 'flags'"):
+        from_mapping({"vendors": [table]}, environ={"FLAGMW_VENDORS__WT__TYPE": "webtrends"})
+
+
+def test_ignored_variables_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """`Flagmw(...)` in code names the variables that it does not read, without their texts."""
+    monkeypatch.setenv("FLAGMW_DEADLINE_MS", CANARY)
+    monkeypatch.setenv("FLAGMW_VENDORS__WT__KEY_TOKEN", CANARY)
+    monkeypatch.setenv("FLAGMW_BULK_ROWS", "5")
+    Flagmw()
+    (record,) = caplog.records
+    assert "ignores FLAGMW_DEADLINE_MS, FLAGMW_VENDORS__WT__KEY_TOKEN; use Flagmw.from_mapping" in record.getMessage()
+    assert CANARY not in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("FLAGMW_DEADLINE_MS", "400")
+    monkeypatch.delenv("FLAGMW_VENDORS__WT__KEY_TOKEN")
+    monkeypatch.delenv("FLAGMW_BULK_ROWS")
+    assert Flagmw.from_mapping().config.deadline_ms == 400
+    assert not caplog.records
+
+
+def test_typed_options_are_those_of_the_configuration() -> None:
+    """Type checkers see the options that there are, and the words that each of them takes."""
+    hints = get_type_hints(Options)
+    assert list(hints) == [option.name for option in fields(Config)]
+    for option, hint in hints.items():
+        for word in get_args(hint) if get_origin(hint) is Literal else ():
+            assert CHECKS[option](option, word) == word
 
 
 @pytest.mark.parametrize(
