@@ -35,6 +35,18 @@ class BadRow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that is not sent.
+
+    Attributes:
+        row: its number in the source, from 1, without the header.
+    """
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of one source.
 
