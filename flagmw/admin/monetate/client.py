@@ -17,6 +17,8 @@ from flagmw.admin.http.exchange import Exchange, Policy
 from flagmw.admin.http.library import Options
 from flagmw.admin.http.notes import CallNote
 from flagmw.admin.limits.window import Limiter
+from flagmw.admin.monetate.datasets.spot_checks import SpotChecks
+from flagmw.admin.monetate.resources.data import Data, DefaultCatalogs, Schemas, SchemaTypes, Uploads
 from flagmw.admin.monetate.resources.lookup import Lookup
 from flagmw.admin.monetate.resources.metadata import Accounts, CustomTargets, Experiences, PageEvents, Variants
 from flagmw.admin.monetate.wire import BASE_URL, checked_root, fault_of
@@ -95,12 +97,18 @@ class MonetateCore(Generic[M]):
         shared: dict[str, Any] = {"policy": policy, "on_call": on_call, "clock": clock}
         self.exchange = Exchange("monetate", fault_of, auth, limiter=limiter, **shared)
         self.options = Options(verify=verify, trust_env=trust_env, transport=transport)
+        self.spot_checks = SpotChecks(clock)
         self.lookups = {kind: Lookup(clock) for kind in KINDS}
         self.page_events: PageEvents[M] = PageEvents(self)
         self.experiences: Experiences[M] = Experiences(self)
         self.variants: Variants[M] = Variants(self)
         self.custom_targets: CustomTargets[M] = CustomTargets(self)
         self.accounts: Accounts[M] = Accounts(self)
+        self.data: Data[M] = Data(self)
+        self.schemas: Schemas[M] = Schemas(self)
+        self.schema_types: SchemaTypes[M] = SchemaTypes(self)
+        self.uploads: Uploads[M] = Uploads(self)
+        self.default_catalogs: DefaultCatalogs[M] = DefaultCatalogs(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.retailer!r})"

@@ -69,7 +69,6 @@ _TABLE = (
     Endpoint("uploads.list", "GET", "data", "upload/{schema}/", lists=True),
     Endpoint("default_catalogs.list", "GET", "data", "defaultcatalog/", lists=True),
     Endpoint("default_catalogs.set", "POST", "data", "defaultcatalog/"),
-    Endpoint("default_catalogs.set_many", "POST", "data", "bulk-defaultcatalog/"),
 )
 
 ENDPOINTS = {endpoint.name: endpoint for endpoint in _TABLE}

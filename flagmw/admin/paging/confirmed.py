@@ -36,11 +36,11 @@ class ConfirmedPager:
     def __init__(self, fetch: FetchNext, key: str = "id", *, limit: int | None = None) -> None:
         self._fetch, self._key, self._left = fetch, key, limit
         self._over = limit == 0
-        self._before: str | None = None
         self._at: str | None = None
+        self._read_at: list[str | None] = []
         self._pages = 0
         self._last: Page | None = None
-        self._seen: set[Hashable] = set()
+        self._seen: dict[Hashable, int] = {}
         self._visited: set[str] = set()
         self.total: int | None = None
         self.shifted = 0
@@ -54,7 +54,8 @@ class ConfirmedPager:
             rows = self._fresh(page)
             if self._last is not None:
                 rows = [*(yield from self._confirmed(page, repeats)), *rows]
-            self._last, self._before = page, self._at
+            self._last = page
+            self._read_at.append(self._at)
             rows = rows if self._left is None else rows[: self._left]
             if self._left is not None:
                 self._left -= len(rows)
@@ -70,7 +71,8 @@ class ConfirmedPager:
         found: list[Row] = []
         shifted, count = repeats, 0
         while True:
-            again = yield from self._fetch(self._before)
+            again = yield from self._fetch(self._read_at[-1])
+            found += yield from self._rows_before(again)
             found += self._fresh(again)
             moved = self._last is None or self._ids(again) != self._ids(self._last)
             shifted, self._last = shifted or moved, again
@@ -86,12 +88,25 @@ class ConfirmedPager:
             logger.warning("the list changed while it was read: rows may be missing; read it again when nobody edits")
         return found
 
+    def _rows_before(self, again: Page) -> Flow[list[Row]]:
+        """Return new rows of the pages before *again*, where it begins with none that an earlier page had.
+
+        Then more rows than a page has were deleted, and what followed may stand further in front by now.
+        """
+        found: list[Row] = []
+        for address in reversed(self._read_at[:-1]):
+            if again.rows and self._seen.get(self._identity(again.rows[0]), self._pages) < self._pages:
+                break
+            found += self._fresh(again)
+            again = yield from self._fetch(address)
+        return [*found, *self._fresh(again)]
+
     def _fresh(self, page: Page) -> list[Row]:
         rows = []
         for row in page.rows:
             identity = self._identity(row)
             if identity not in self._seen:
-                self._seen.add(identity)
+                self._seen[identity] = self._pages
                 rows.append(row)
         return rows
 

@@ -61,15 +61,15 @@ class MonetateResource(Resource[M]):
         self,
         name: str,
         *,
-        page_size: int,
         limit: int | None,
+        page_size: int | None = None,
         key: str = "id",
         query: Sequence[tuple[str, str]] = (),
         values: Mapping[str, object] | None = None,
     ) -> Any:
-        """Return the pager of a list."""
-        checked_page(page_size, limit)
-        given = [*query, ("page_size", str(page_size))]
+        """Return the pager of a list; lists of the Data API have pages, and no parameter for their size."""
+        check_page(page_size, limit)
+        given = [*query] if page_size is None else [*query, ("page_size", str(page_size))]
 
         def fetch(address: str | None) -> Flow[Page]:
             # Of the next page's address only the query is used: the token goes nowhere but to the configured host.
@@ -88,13 +88,14 @@ class MonetateResource(Resource[M]):
         return ConfirmedPager(fetch, key, limit=limit)
 
 
-def checked_page(page_size: int, limit: int | None) -> None:
+def check_page(page_size: int | None, limit: int | None) -> None:
     """Refuse a size of pages that Monetate would silently lower.
 
     Raises:
         InvalidError: a number is out of its range.
     """
-    if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= PAGE_SIZE:
+    whole = isinstance(page_size, int) and not isinstance(page_size, bool)
+    if page_size is not None and not (whole and 1 <= page_size <= PAGE_SIZE):
         raise InvalidError(f"must be a whole number from 1 to {PAGE_SIZE}; Monetate sends no more", field="page_size")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidError("must be a whole number that is not negative, or None for all", field="limit")
