@@ -105,7 +105,8 @@ def test_wrong_key(box: SandboxServer, clock: boxed.Clock) -> None:
 
 def test_a_clock_that_is_off(box: SandboxServer, clock: boxed.Clock) -> None:
     """Five minutes off: the error says by how much and which way."""
-    for off, words in ((300, "300 s ahead of|299 s ahead of|301 s ahead of"), (-300, "(299|30[01]) s behind")):
+    # The server's Date header is a few seconds old when the machine is busy.
+    for off, words in ((300, "(29|30)[0-9] s ahead of"), (-300, "(29|30)[0-9] s behind")):
         auth = boxed.key(box, lambda off=off: time.time() + off)
         with boxed.admin(box, clock, auth=auth) as admin, pytest.raises(AuthError, match=words) as refused:
             admin.page_events.get(132)
