@@ -21,6 +21,7 @@ from flagmw.admin.monetate.datasets.spot_checks import SpotChecks
 from flagmw.admin.monetate.resources.data import Data, DefaultCatalogs, Schemas, SchemaTypes, Uploads
 from flagmw.admin.monetate.resources.lookup import Lookup
 from flagmw.admin.monetate.resources.metadata import Accounts, CustomTargets, Experiences, PageEvents, Variants
+from flagmw.admin.monetate.resources.sessions import Sessions
 from flagmw.admin.monetate.wire import BASE_URL, checked_root, fault_of
 from flagmw.exceptions import ConfigError
 
@@ -109,6 +110,7 @@ class MonetateCore(Generic[M]):
         self.schema_types: SchemaTypes[M] = SchemaTypes(self)
         self.uploads: Uploads[M] = Uploads(self)
         self.default_catalogs: DefaultCatalogs[M] = DefaultCatalogs(self)
+        self.sessions: Sessions[M] = Sessions(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.retailer!r})"
