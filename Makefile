@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 		{ echo "flagmw needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[admin,adobe,cli,django,fastapi,flask,sandbox,valkey]' --group dev
+	$(BIN)/pip install --quiet --editable '.[admin,adobe,cli,django,fastapi,flask,parquet,plot,sandbox,sftp,valkey]' --group dev
 	@touch $(READY)
 
 demo: $(READY)

@@ -19,7 +19,7 @@ from benchmarks.support.harness import ROOT, Settings, Stub
 from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw.admin.adobe.profiles.encode import RowEncoder
 from flagmw.admin.adobe.profiles.parts import PartBuilder
-from flagmw.admin.adobe.profiles.sources import Source, open_rows
+from flagmw.admin.bulk.sources import Source, open_rows
 
 COLUMNS = ("thirdPartyId", "level", "region", "orders", "email", "active")
 HAND, SEQUENCES, MAPPINGS, TABLE = "quote and join by hand", "sequences", "mappings", "CSV file"

@@ -30,6 +30,8 @@ if _typing.TYPE_CHECKING:
     from flagmw.admin.http.notes import CallNote
     from flagmw.admin.http.planned import PlannedRequest
     from flagmw.admin.limits.shared import SharedLimiter
+    from flagmw.admin.monetate.auth import MonetateKey
+    from flagmw.admin.monetate.client import AsyncMonetateAdmin, MonetateAdmin
 
 __all__ = [
     "AdminError",
@@ -37,6 +39,7 @@ __all__ = [
     "AmbiguousError",
     "AnswerError",
     "AsyncAdobeAdmin",
+    "AsyncMonetateAdmin",
     "AuthError",
     "Batch",
     "Between",
@@ -45,6 +48,8 @@ __all__ = [
     "GivenToken",
     "InvalidError",
     "LegacyJWT",
+    "MonetateAdmin",
+    "MonetateKey",
     "Not",
     "NotFoundError",
     "OAuthServerToServer",
@@ -63,11 +68,14 @@ __all__ = [
 _PLACES = {
     "AdobeAdmin": "adobe.client",
     "AsyncAdobeAdmin": "adobe.client",
+    "AsyncMonetateAdmin": "monetate.client",
     "Batch": "adobe.batch.builder",
     "Between": "adobe.filters",
     "CallNote": "http.notes",
     "GivenToken": "auth.given",
     "LegacyJWT": "adobe.auth.legacy_jwt",
+    "MonetateAdmin": "monetate.client",
+    "MonetateKey": "monetate.auth",
     "Not": "adobe.filters",
     "OAuthServerToServer": "adobe.auth.oauth",
     "PlannedRequest": "http.planned",

@@ -76,13 +76,13 @@ def error_of(
         "request_id": fault.request_id,
     }
     says = f'; the vendor says: "{fault.message}"' if fault.message else ""
+    if status in (401, 403) and fault.cure:
+        return AuthError(f"{fault.cure}{says}", **details)
     if status == 401:
         return AuthError(
             f"the vendor does not accept the credentials; check them, and that they are for this account{says}",
             **details,
         )
-    if status == 403 and fault.cure:
-        return AuthError(f"{fault.cure}{says}", **details)
     if status == 403:
         needed = f"the right {request.right} for it" if request.right else "the right for it"
         text = f"the credentials may not do this; ask an administrator for {needed}{says}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.monetate_admin.settings import ManagementSettings
 from flagmw.sandbox.segments import Segment
 
 Action = Literal[
@@ -112,6 +113,7 @@ class Retailer:
         channel: account, instance and domain, with slashes between; requests must name this one.
         page_events: the keys of page events that exist; all where omitted.
         manage_impressions: heed the deprecated field of a request that leaves all its impressions to the caller.
+        admin: how its management APIs behave.
     """
 
     retailer: str
@@ -119,6 +121,7 @@ class Retailer:
     experiences: tuple[Experience, ...] = ()
     page_events: tuple[str, ...] = ()
     manage_impressions: bool = True
+    admin: ManagementSettings = field(default_factory=ManagementSettings)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.retailer):

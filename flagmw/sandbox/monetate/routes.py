@@ -22,6 +22,7 @@ from flagmw.sandbox.monetate.lint import lint
 from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.monetate.request import MAX_BODY, EngineRequest, Refused, read
 from flagmw.sandbox.monetate.response import document, render
+from flagmw.sandbox.monetate_admin import routes as management
 from flagmw.sandbox.state import Sandbox
 
 NAME = "monetate"
@@ -31,8 +32,11 @@ _DECISIONS = ("decision:DecisionRequest", "decision:ServerSideRequest", "decisio
 
 
 def route_of(path: str) -> str | None:
-    """Return "decide" for a path of this vendor (the name that fault rules use); else None."""
-    return "decide" if path.startswith(f"{BASE}/decide/") else None
+    """Return the name of a path of this vendor, as fault rules use it; else None.
+
+    The management APIs have names of their own: "auth", "metadata", "data".
+    """
+    return "decide" if path.startswith(f"{BASE}/decide/") else management.route_of(path)
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -44,7 +48,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
             return PlainTextResponse("the body is too large\n", 413)
         return _Exchange(sandbox, request).run(body)
 
-    return [Route(f"{BASE}/decide/{{retailer}}", endpoint, methods=["POST"])]
+    return [Route(f"{BASE}/decide/{{retailer}}", endpoint, methods=["POST"]), *management.routes(sandbox)]
 
 
 class _Exchange:

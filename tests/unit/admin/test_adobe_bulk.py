@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from flagmw.admin import AmbiguousError, ConflictError, InvalidError
 from flagmw.admin.adobe.profiles.encode import RowEncoder, encoded
-from flagmw.admin.adobe.profiles.ids import SeenIds
-from flagmw.admin.adobe.profiles.parts import PartBuilder, Rejected
+from flagmw.admin.adobe.profiles.parts import PartBuilder
 from flagmw.admin.adobe.profiles.upload import BulkResult, Progress
+from flagmw.admin.bulk.ids import SeenIds
+from flagmw.admin.bulk.sources import Rejected
 from tests.support.http_vendor import Answer, HttpVendor, Request
 from tests.unit.admin.adobe import SAMPLES, Clock, async_client, client
 

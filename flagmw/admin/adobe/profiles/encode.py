@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
-from flagmw.admin.adobe.profiles.sources import BadRow
+from flagmw.admin.bulk.sources import BadRow
 from flagmw.admin.errors import InvalidError
 
 IdKind = Literal["pcId", "thirdPartyId"]

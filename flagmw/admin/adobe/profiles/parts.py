@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flagmw.admin.adobe.profiles.encode import RowEncoder
-from flagmw.admin.adobe.profiles.ids import SeenIds
-from flagmw.admin.adobe.profiles.sources import BadRow
+from flagmw.admin.bulk.ids import SeenIds
+from flagmw.admin.bulk.sources import BadRow, Rejected
 from flagmw.admin.errors import InvalidError
 
 # "Less than 50 MB" and "should not exceed 500,000".
@@ -23,18 +23,6 @@ LARGE_ROW = 64_000
 MAX_MERGED = 50_000
 KEPT_REJECTIONS = 1000
 WRITE_ROWS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that is not sent.
-
-    Attributes:
-        row: its number in the source, from 1, without the header.
-    """
-
-    row: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

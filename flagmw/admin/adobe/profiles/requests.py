@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 from flagmw.admin.adobe.profiles.encode import encoded
-from flagmw.admin.adobe.profiles.sources import BadRow
 from flagmw.admin.adobe.wire import quoted, segment
+from flagmw.admin.bulk.sources import BadRow
 from flagmw.admin.errors import InvalidError
 from flagmw.admin.http.call import FileCall
 from flagmw.admin.http.request import ApiRequest

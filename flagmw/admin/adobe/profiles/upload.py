@@ -10,10 +10,10 @@ from pathlib import Path
 
 from flagmw.admin.adobe.profiles.answers import BatchStatus, accepted, batch_status, checked_status_url
 from flagmw.admin.adobe.profiles.encode import RowEncoder, id_kind_of
-from flagmw.admin.adobe.profiles.journal import Journal
-from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, PartTally, Rejected
+from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, PartTally
 from flagmw.admin.adobe.profiles.requests import status_request, upload_request
-from flagmw.admin.adobe.profiles.sources import Format, Source, open_rows
+from flagmw.admin.bulk.journal import Journal
+from flagmw.admin.bulk.sources import Format, Rejected, Source, open_rows
 from flagmw.admin.errors import AdminError, AmbiguousError, AnswerError, InvalidError
 from flagmw.admin.flow.effects import Flow, Sleep, Work
 from flagmw.admin.http.exchange import Exchange

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from flagmw.admin.adobe.profiles.answers import Accepted, BatchStatus, accepted
 from flagmw.admin.adobe.profiles.encode import IdKind
-from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Rejected
+from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS
 from flagmw.admin.adobe.profiles.requests import Profile, checked_client, fetch_request, update_request
-from flagmw.admin.adobe.profiles.sources import Format, Source
 from flagmw.admin.adobe.profiles.upload import BulkOptions, BulkResult, Progress, Upload, state_of
+from flagmw.admin.bulk.sources import Format, Rejected, Source
 from flagmw.admin.errors import AmbiguousError, AnswerError, InvalidError
 from flagmw.admin.flow.effects import Flow
 from flagmw.admin.flow.operation import M, Resource, operation

@@ -35,7 +35,19 @@ class BadRow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileRows:
+class Rejected:
+    """A row that is not sent.
+
+    Attributes:
+        row: its number in the source, from 1, without the header.
+    """
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRows:
     """Rows of one source.
 
     Attributes:
@@ -49,7 +61,7 @@ class ProfileRows:
     encoded: bool = False
 
 
-def open_rows(source: Source, stack: ExitStack, *, format: Format | None, columns: Sequence[str] | None) -> ProfileRows:
+def open_rows(source: Source, stack: ExitStack, *, format: Format | None, columns: Sequence[str] | None) -> SourceRows:
     """Return the rows of *source*; what has to be closed is put on *stack*.
 
     Args:
@@ -77,16 +89,16 @@ def open_rows(source: Source, stack: ExitStack, *, format: Format | None, column
     return _of_iterable(iter(source), columns)
 
 
-def _of_iterable(rows: Iterator[Any], columns: Sequence[str] | None) -> ProfileRows:
+def _of_iterable(rows: Iterator[Any], columns: Sequence[str] | None) -> SourceRows:
     first = next(rows, None)
     if first is None:
-        return ProfileRows(columns, iter(()))
+        return SourceRows(columns, iter(()))
     everything = itertools.chain([first], rows)
     if isinstance(first, Mapping):
-        return ProfileRows(None, (row if isinstance(row, Mapping) else BadRow("is no mapping") for row in everything))
+        return SourceRows(None, (row if isinstance(row, Mapping) else BadRow("is no mapping") for row in everything))
     if columns is None:
         raise InvalidError("name the columns of rows that are sequences", field="columns")
-    return ProfileRows(columns, (_checked(row, len(columns)) for row in everything))
+    return SourceRows(columns, (_checked(row, len(columns)) for row in everything))
 
 
 def _checked(row: Any, width: int) -> Sequence[Any] | BadRow:
@@ -95,10 +107,10 @@ def _checked(row: Any, width: int) -> Sequence[Any] | BadRow:
     return row if len(row) <= width else BadRow(f"has {len(row)} values for {width} columns")
 
 
-def _of_file(file: Any, format: Format, columns: Sequence[str] | None) -> ProfileRows:
+def _of_file(file: Any, format: Format, columns: Sequence[str] | None) -> SourceRows:
     if format == "jsonl":
         lines = (line.encode(errors="surrogatepass") if isinstance(line, str) else line for line in _lines(file))
-        return ProfileRows(None, (_object(line.removeprefix(BOM)) for line in lines if not line.isspace()))
+        return SourceRows(None, (_object(line.removeprefix(BOM)) for line in lines if not line.isspace()))
     text = _decoded(file)
     if format == "batch":
         return _batch(text)
@@ -109,8 +121,8 @@ def _of_file(file: Any, format: Format, columns: Sequence[str] | None) -> Profil
         except csv.Error as error:
             raise InvalidError(f"the header cannot be read: {error}", field="source") from None
         if columns is None:
-            return ProfileRows((), iter(()))
-    return ProfileRows(columns, _csv_rows(reader, len(columns)))
+            return SourceRows((), iter(()))
+    return SourceRows(columns, _csv_rows(reader, len(columns)))
 
 
 def _lines(file: Any) -> Iterator[Any]:
@@ -144,7 +156,7 @@ def _csv_rows(reader: Iterator[list[str]], width: int) -> Iterator[Sequence[str]
             yield row if len(row) <= width else BadRow(f"has {len(row)} values for {width} columns")
 
 
-def _batch(text: Iterator[str]) -> ProfileRows:
+def _batch(text: Iterator[str]) -> SourceRows:
     """Read the vendor's own form: `batch=pcId,a,b`, and rows that are encoded already."""
     header = next(text, "").strip()
     if not header.startswith("batch="):
@@ -153,7 +165,7 @@ def _batch(text: Iterator[str]) -> ProfileRows:
     rows: Iterator[Any] = (
         _checked([cell.strip() for cell in line.strip().split(",")], len(columns)) for line in text if line.strip()
     )
-    return ProfileRows(columns, rows, encoded=True)
+    return SourceRows(columns, rows, encoded=True)
 
 
 def _object(line: bytes) -> Mapping[str, Any] | BadRow:

@@ -7,14 +7,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from flagmw.admin.adobe.profiles.parts import Part
 from flagmw.admin.errors import ConflictError, InvalidError
 
 NAME = "journal.jsonl"
+
+
+class Part(Protocol):
+    """What the journal notes of a part."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def last_row(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -102,7 +118,7 @@ class Journal:
         self.entries[part.number].attempts -= 1
         self._write({"part": part.number, "not_sent": True})
 
-    def taken(self, part: Part, status_url: str | None) -> None:
+    def taken(self, part: Part, status_url: str | None = None) -> None:
         """Note that the vendor has accepted *part*."""
         entry = self.entries[part.number]
         entry.taken, entry.status_url = True, status_url

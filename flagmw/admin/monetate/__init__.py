@@ -1,0 +1,1 @@
+"""Management of Monetate: metadata, datasets, Session Stream."""

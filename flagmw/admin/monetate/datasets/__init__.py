@@ -1,0 +1,1 @@
+"""Datasets: checks of schemas and records, uploads of records."""

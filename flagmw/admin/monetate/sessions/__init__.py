@@ -1,0 +1,1 @@
+"""Session Stream: sessions read line by line, with names beside ids."""

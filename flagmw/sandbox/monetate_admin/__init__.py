@@ -1,0 +1,1 @@
+"""Monetate's management APIs, emulated over the account that the engine serves."""
