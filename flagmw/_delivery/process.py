@@ -63,6 +63,10 @@ class DeliveryProcess:
             max_rate=config.max_rate,
             on_outcome=on_outcome,
         )
+        # One clock for whoever stores and for whoever hands on: the machine's may be set between the two.
+        go_by = getattr(self.outbox, "go_by", None)
+        if callable(go_by):
+            go_by(self.worker.now)
         if self.owned and hasattr(self.outbox, "on_work"):
             self.outbox.on_work = lambda: self.worker.wake() if self.delivers else None
         if self.owned and hasattr(self.outbox, "at_most_once"):

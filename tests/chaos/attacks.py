@@ -57,6 +57,10 @@ class Field:
 Attack = Callable[[Field], None]
 
 
+class NotNow(Exception):
+    """The attack was not made: it would not be fair at this moment, or not on this shop."""
+
+
 # Processes
 
 
@@ -124,29 +128,30 @@ def clock_jump(field: Field) -> None:
 def remove_directory(field: Field) -> None:
     """Remove the outbox under living processes: they have the open files, and no other attack kills them meanwhile."""
     if field.keeper is not None:
-        return
-    # Files of processes that were killed before are held open by nobody, so what is in them is to be delivered first.
-    end = time.monotonic() + 15
-
-    def waiting() -> bool:
-        return any(order.startswith("o-") and order not in field.vendor.took for order in field.shop.promised)
-
-    while time.monotonic() < end and waiting():
-        time.sleep(0.1)
-    if waiting():
-        return  # removing the only copy of an event that no process has open would be no fault of the outbox
+        raise NotNow
+    # Files of processes that ended before are held open by nobody, so what is in them is to be delivered first. What is
+    # sold from here on is in files of living processes.
+    end = time.monotonic() + 30
+    while field.shop.forks_alive():
+        if time.monotonic() > end:
+            raise NotNow
+        time.sleep(0.05)
+    earlier = list(field.shop.promised)
+    while not field.shop.settled(earlier):
+        if time.monotonic() > end:
+            raise NotNow  # removing the only copy of an event that no process has open would be no fault of the outbox
+        time.sleep(0.2)
     field.shop.directory_removed = True
     field.vendor.mood = "down"
     field.for_a_while(0.2, 0.6)
-    # An order of a visitor for whom the vendor fails would wait in any case.
-    before = {order for order in [*field.shop.sold] if order.startswith("o-") and order not in field.vendor.took}
+    before = list(field.shop.sold)
     shutil.rmtree(field.shop.directory, ignore_errors=True)
     field.for_a_while(0.2, 0.6)
     field.vendor.mood = "well"
     end = time.monotonic() + 20
     # No other attack begins until they are there. The account at the end says what is missing, and why.
-    while time.monotonic() < end and not all(order in field.vendor.took for order in before):
-        time.sleep(0.1)
+    while time.monotonic() < end and not field.shop.settled(before):
+        time.sleep(0.2)
 
 
 def clean_locks(field: Field) -> None:
@@ -167,7 +172,7 @@ def strange_slot(field: Field) -> None:
 def fill_disk(field: Field) -> None:
     """Fill the outbox's file system to the last byte, and make room again."""
     if field.disk is None:
-        return
+        raise NotNow
     filler = field.disk / "filler"
     try:
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

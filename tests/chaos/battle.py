@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.attacks import ATTACKS, EXCLUSIVE, ON_FILES, ON_SERVER, Field, small_disk
+from tests.chaos.attacks import ATTACKS, EXCLUSIVE, ON_FILES, ON_SERVER, Field, NotNow, small_disk
 from tests.chaos.keeper import Keeper
-from tests.chaos.shop import Shop, Visitors
+from tests.chaos.shop import Shop, Visitors, is_end
 from tests.chaos.vendor import Vendor
 
 # What an operator can act on, for an honest visitor's order that the vendor may not have: sent, and no answer known.
@@ -32,6 +32,7 @@ class Report:
 
     seed: int
     attacks: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     promised: int = 0
     arrived: int = 0
     poisoned: int = 0
@@ -45,9 +46,11 @@ class Report:
 
     def text(self) -> str:
         attacks = ", ".join(f"{name} {n}" for name, n in sorted(self.attacks.items()))
-        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items())) or "none"
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items()) if n) or "none"
+        left_out = "".join(f"; left out: {name} {n}" for name, n in sorted(self.left_out.items()))
         lines = [
-            f"chaos run, --seed {self.seed}: {sum(self.attacks.values())} attacks in {self.load_s:.0f} s ({attacks})",
+            f"chaos run, --seed {self.seed}: {sum(self.attacks.values())} attacks in {self.load_s:.0f} s "
+            f"({attacks}{left_out})",
             f"  {self.promised} orders promised, {self.arrived} at the vendor, {self.repeats} of them again; "
             f"ended otherwise: {reasons}; settled {self.settled_s:.0f} s after the load",
             f"  {self.pages} pages of honest visitors, {self.decided} with the vendor's decision",
@@ -62,7 +65,7 @@ def run(
     *,
     only: Sequence[str] = (),
     server: bool = True,
-    settle_s: float = 60.0,
+    settle_s: float = 90.0,
     sweep_s: float = 90.0,
     visitors: int = 3,
     at_once: int = 3,
@@ -73,9 +76,9 @@ def run(
     Args:
         only: the attacks to choose from; all where empty.
         server: have a second shop, whose events go through a Valkey server.
-        settle_s: how long the shops have to deliver what is left when the attacks are over.
-        sweep_s: how long the operator's `flagmw deliver --once` then has for what ended processes left: longer than a
-            lease lasts, since what a killed process may have sent is known only then.
+        settle_s: how long the shops have at most to deliver what is left when the attacks are over: longer than a lease
+            lasts, since what a killed process had is free only then.
+        sweep_s: how long the operator's `flagmw deliver --once` then has at most for what ended processes left.
         at_once: how many attacks go on at a time, on each shop.
         vendors: to which vendor each order goes, in turn.
     """
@@ -98,11 +101,12 @@ def run(
             fields = _attacked(shops, vendor, keeper, disk, seed, seconds, names, report, visitors, at_once, vendors)
             report.load_s = time.monotonic() - begun
             _put_right(shops, vendor)
-            _settle(shops, vendor, settle_s, report)
+            _settle(shops, settle_s, report)
         for each in fields:
             report.trouble += each.trouble
+        _sweep(shops, sweep_s)
         for shop in shops:
-            _account(shop, vendor, sweep_s, report)
+            _account(shop, vendor, report)
     return report
 
 
@@ -182,6 +186,8 @@ def _one_after_the_other(field: Field, names: Sequence[str], end: float, gate: _
                 return
             ATTACKS[name](field)
             report.attacks[name] += 1
+        except NotNow:
+            report.left_out[name] += 1
         except Exception as error:
             field.trouble.append(f"the attack {name} itself failed: {type(error).__name__}: {error}")
         finally:
@@ -195,60 +201,61 @@ def _put_right(shops: Sequence[Shop], vendor: Vendor) -> None:
         shop.thaw()
 
 
-def _settle(shops: Sequence[Shop], vendor: Vendor, settle_s: float, report: Report) -> None:
-    """Wait until every promised order of an honest visitor is at the vendor, or its end was noted."""
+def _settle(shops: Sequence[Shop], settle_s: float, report: Report) -> None:
+    """Wait until every promised order of an honest visitor is at the vendor, or at an end that has a reason."""
     begun = time.monotonic()
-    while time.monotonic() - begun < settle_s and any(_open_orders(shop, vendor) for shop in shops):
-        time.sleep(0.2)
+    left = list(shops)
+    while left and time.monotonic() - begun < settle_s:
+        time.sleep(0.5)
+        left = [shop for shop in left if not shop.settled()]
     report.settled_s = max(report.settled_s, time.monotonic() - begun)
 
 
-def _open_orders(shop: Shop, vendor: Vendor, *, poison: bool = False) -> int:
-    """Return how many promised orders are neither at the vendor nor at an end that was noted."""
-    ended = shop.outcomes()
-    return sum(
-        order not in vendor.took and ended.get(track, ("Retry", ""))[0] in ("Retry", "Suspend")
-        for order, track in shop.promised.items()
-        if poison or not order.startswith("p-")
-    )
+def _sweep(shops: Sequence[Shop], sweep_s: float) -> None:
+    """Deliver, as the operator does, what ended processes left."""
+    sweeps = [threading.Thread(target=shop.sweep, args=(sweep_s,)) for shop in shops if not shop.settled()]
+    for each in sweeps:
+        each.start()
+    for each in sweeps:
+        each.join()
 
 
-def _account(shop: Shop, vendor: Vendor, sweep_s: float, report: Report) -> None:
+def _account(shop: Shop, vendor: Vendor, report: Report) -> None:
     """Compare, when the shop's processes have ended, what was promised with what the vendor got and the files say."""
-    letters: dict[str, str] = {}
-    if _open_orders(shop, vendor, poison=True):
-        # What ended processes left is the operator's to deliver, and what was laid aside theirs to see.
-        shop.command("deliver", "--once", "--timeout", str(sweep_s), timeout_s=sweep_s + 60)
-        letters = shop.letters()
-    parts, ended = shop.parts(), shop.outcomes()
+    letters, parts, ended = shop.letters(), shop.parts(), shop.outcomes()
     lanes = [lane for part in parts for lane in part["vendors"].values()]
     accepted, queued, leased = (sum(lane[name] for lane in lanes) for name in ("accepted", "queued", "in_flight"))
     report.pages += shop.honest[0]
     report.decided += shop.honest[1]
     promised = shop.promised
-    missing = []
+    missing, poisoned = [], []
     for order, track in promised.items():
         report.promised += 1
         if order in vendor.took:
             report.arrived += 1
             continue
         kind, code = ended.get(track, ("", ""))
-        reason = letters.get(track) or (code if kind in ("Dead", "Dropped", "Ambiguous") else "")
+        reason = letters.get(track) or (code if is_end(order in shop.at_most_once, kind, code) else "")
         is_poison = order.startswith("p-")
         if reason and (is_poison or reason in KNOWN_HONEST):
             report.reasons[reason] += 1
-        elif is_poison and queued:
-            report.reasons["waits, the vendor fails for it"] += 1
         else:
-            missing.append(f"{order} ({reason or kind or 'nothing is known of it'})")
-    # What a full disk refuses is counted, by reason; the page had its answer before that.
+            (poisoned if is_poison else missing).append(f"{order} ({reason or kind or 'nothing is known of it'})")
+    # What the store ended because the process that had it was gone is counted, by reason; so is what a full disk
+    # refuses, whose page had its answer before that. Which events those were nobody knows.
+    in_doubt = shop.ended_in_doubt(parts)
+    unknown = [each for each in missing if each.partition(" ")[0] in shop.at_most_once][:in_doubt]
+    missing = [each for each in missing if each not in unknown]
+    report.reasons["AMBIGUOUS, as its process was gone"] += len(unknown)
+    waiting = poisoned[:queued]
+    report.reasons["waits, the vendor fails for it"] += len(waiting)
+    missing += poisoned[queued:]
     refused = Counter[str]()
     for part in parts:
         refused.update(part["refused"])
-    if 0 < len(missing) - queued <= refused.total():
-        for reason, n in refused.items():
-            report.reasons[f"{reason}, refused"] += n
-        missing = missing[:queued]
+    if missing and len(missing) <= refused.total():
+        report.reasons[f"refused ({', '.join(sorted(refused))})"] += len(missing)
+        missing = []
     if missing:
         report.trouble.append(
             f"{shop.name}: {len(missing)} orders of {len(promised)} are nowhere: {', '.join(missing[:5])}; "

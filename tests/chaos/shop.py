@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +131,16 @@ class Shop:
             return [int(pid) for pid in children.split()]
         return []
 
+    def forks_alive(self) -> int:
+        """Return how many children of the serving processes have not ended."""
+        alive = 0
+        for worker in self.workers():
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{worker}/task").iterdir():
+                    for pid in (task / "children").read_text().split():
+                        alive += Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return alive
+
     def thaw(self) -> None:
         """Let every process run that an attack has stopped."""
         for pid in self.workers():
@@ -186,17 +196,65 @@ class Shop:
         for path in (self.folder / "notes").iterdir():
             for line in path.read_text().splitlines():
                 track, _, kind, code = line.split()
-                if found.get(track, ("Retry", ""))[0] == "Retry":
+                # Files of several processes, so the last line is not the last attempt.
+                if found.get(track, ("", ""))[0] not in ("Delivered", "Dead", "Dropped"):
                     found[track] = kind, code
         return found
 
+    def undelivered(self, orders: Iterable[str] | None = None) -> list[str]:
+        """Return the promised *orders* of honest visitors that are neither at the vendor nor at a noted end."""
+        ended, promised = self.outcomes(), self.promised
+        return [
+            order
+            for order in (promised if orders is None else orders)
+            if not order.startswith("p-")
+            and order not in self.vendor.took
+            and not is_end(order in self.at_most_once, *ended.get(promised[order], ("", "")))
+        ]
+
+    def settled(self, orders: Iterable[str] | None = None) -> bool:
+        """Say whether the promised *orders* of honest visitors are at the vendor, or at an end that has a reason.
+
+        The store itself ends what must not be sent twice when the one who had it is gone, and counts it: no process is
+        left to note which event that was.
+        """
+        left = self.undelivered(orders)
+        return not left or (self.at_most_once.issuperset(left) and len(left) <= self.ended_in_doubt(self.parts()))
+
+    def ended_in_doubt(self, parts: Sequence[dict[str, Any]]) -> int:
+        """Return how many events the store has ended as `AMBIGUOUS` without a process that noted it, at most."""
+        lanes = [lane for part in parts for lane in part["vendors"].values()]
+        counted: int = sum(lane["dropped"].get("AMBIGUOUS", 0) for lane in lanes)
+        once = {track for order, track in self.promised.items() if order in self.at_most_once}
+        noted = sum(kind == "Ambiguous" for track, (kind, _) in self.outcomes().items() if track in once)
+        return max(0, counted - noted)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flagmw.cli", *arguments, "--config", str(self.config)],
+            cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
     def command(self, *arguments: str, timeout_s: float = 120.0) -> str:
         """Run the operator's command; return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "flagmw.cli", *arguments, "--config", str(self.config)],
-            cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
-        return done.stdout
+        with self._start(*arguments) as process:
+            try:
+                return process.communicate(timeout=timeout_s)[0]
+            finally:
+                process.kill()
+
+    def sweep(self, timeout_s: float) -> None:
+        """Have the operator's command deliver what ended processes left, until it is or *timeout_s* are over."""
+        with self._start("deliver", "--once", "--timeout", str(timeout_s)) as process:
+            end = time.monotonic() + timeout_s + 30
+            # Events of visitors for whom the vendor fails would keep the command for the whole time.
+            while process.poll() is None and time.monotonic() < end and not self.settled():
+                time.sleep(0.5)
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def letters(self) -> dict[str, str]:
         """Return the dead letters' codes by track id, as the operator sees them."""
@@ -207,6 +265,11 @@ class Shop:
         """Return the account of every part of the outbox."""
         found: list[dict[str, Any]] = json.loads(self.command("outbox", "status", "--json") or "[]")
         return found
+
+
+def is_end(at_most_once: bool, kind: str, code: str) -> bool:
+    """Say whether an attempt that came to this was an event's last."""
+    return kind in ("Delivered", "Dead", "Dropped") or (kind == "Ambiguous" and at_most_once)
 
 
 class Visitors:

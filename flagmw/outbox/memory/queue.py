@@ -265,10 +265,10 @@ class MemoryQueue:
         self._keys.give_up(row.event, self._now, remember=remember_key)
 
     def _rewind(self, now: float) -> None:
-        """Follow a clock that jumped back to *now*: nothing waits longer than it would have, nothing is younger."""
+        """Follow a clock that jumped back to *now*: everything waits as long as it would have."""
         for row in self._rows.values():
             row.created = min(row.created, now)
-            row.due = self._policy.clamp(row.due, now) if row.attempts or row.refusals else min(row.due, now)
+            row.due = self._policy.clamp(row.due - (self._now - now), now)
             row.refused_at = None if row.refused_at is None else min(row.refused_at, now)
         for lane in self._lanes.values():
             lane.reorder()

@@ -40,18 +40,18 @@ class Clock:
         """Take *now* for what is read or changed beside the process that has the file; its clock goes on as it is."""
         self.started, self.now = True, now
 
-    def advance(self, now: float) -> bool:
-        """Go on to *now*; return whether due times and leases must follow a clock that is behind."""
+    def advance(self, now: float) -> float:
+        """Go on to *now*; return by how many seconds due times and leases must follow a clock that is behind."""
         first, self.started = not self.started, True
         if self.now <= 0:
             self.now = now
-        behind = now < self.now - JUMP_S
-        if behind or (first and now > self.now):
+        behind_s = self.now - now if now < self.now - JUMP_S else 0.0
+        if behind_s or (first and now > self.now):
             # The file keeps whole seconds.
             self.unseen += float(int(now - self.now))
             self.now = now
         self.now = max(self.now, now)
-        return behind
+        return behind_s
 
     def note(self, *, waiting: bool) -> None:
         """Have the time written with what has changed, and now and then while events are *waiting*."""

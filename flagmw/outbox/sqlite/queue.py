@@ -96,10 +96,10 @@ class SlotQueue:
         """Set the clock, take back what leases that ran out held, and forget what is past its age."""
         if not self._owner:
             return self._clock.look(now)
-        first, behind = not self._clock.started, self._clock.advance(now)
-        if behind:
-            self._follow_clock()
-        if first or behind:
+        first, behind_s = not self._clock.started, self._clock.advance(now)
+        if behind_s:
+            self._follow_clock(behind_s)
+        if first or behind_s:
             # Leases end by the clock that is counted with from now on.
             self._leases.clip(self.now)
             self._counts.save(self.connection)
@@ -267,11 +267,10 @@ class SlotQueue:
     def _bury(self, row: SlotRow, code: ErrorCode) -> None:
         self._settlement.bury(row, code, self.now)
 
-    def _follow_clock(self) -> None:
-        """Follow a clock that is behind: nothing waits longer than it would have."""
+    def _follow_clock(self, behind_s: float) -> None:
+        """Follow a clock that is *behind_s* behind: everything waits as long as it would have."""
         self.connection.execute(
-            "UPDATE event SET due = min(due, CASE WHEN attempts OR refusals THEN ?2 ELSE ?1 END)",
-            (self.now, self._policy.clamp(float("inf"), self.now)),
+            "UPDATE event SET due = min(due - ?, ?)", (behind_s, self._policy.clamp(float("inf"), self.now))
         )
 
     def _row(self, seq: int) -> SlotRow | None:

@@ -44,7 +44,8 @@ class ValkeyOutbox:
         seal: encrypts what is stored; by default with the keys that the URL's `key_env` names, if it does.
         poison: an event whose holder died or stalled more often than this is laid aside as `POISON`.
         audit_idle_s: how long an entry that the consumer group holds is left alone before it is looked at.
-        clock: the clock that callers read *now* from, seconds since the epoch; by default one that never jumps.
+        clock: the clock that callers read *now* from, seconds since the epoch; by default one that never jumps, until
+            `go_by` names another.
         shared_clock: go by the server's clock, as machines whose clocks differ must.
 
     Attributes:
@@ -79,11 +80,12 @@ class ValkeyOutbox:
         self.on_work: Callable[[], None] | None = None
         self.at_most_once = False
         self._keys = ServerKeys(self.address, seal)
-        if clock is time.time:
-            clock = steady_clock()
+        self._clock = steady_clock() if clock is time.time else clock
 
         def make_process() -> ValkeyProcess:
-            process = ValkeyProcess(self.address, local, rules, jitter, seal, poison, audit_idle_s, clock, shared_clock)
+            process = ValkeyProcess(
+                self.address, local, rules, jitter, seal, poison, audit_idle_s, lambda: self._clock(), shared_clock
+            )
             process.link.at_most_once = self.at_most_once
             return process
 
@@ -91,6 +93,10 @@ class ValkeyOutbox:
 
     def __repr__(self) -> str:
         return f"ValkeyOutbox({self.address.name!r})"
+
+    def go_by(self, clock: Callable[[], float]) -> None:
+        """Take *clock* for the one that the callers' *now* is from: a second one would make events older or younger."""
+        self._clock = clock
 
     def open(self) -> None:
         """Take the machine's own store, look at the server if it answers, and start forwarding.

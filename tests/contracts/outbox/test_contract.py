@@ -725,6 +725,19 @@ def test_nothing_is_stuck_when_the_clock_jumps_back(store, clock, make_event, cl
     assert store.stats(clock.now).dead == 0
 
 
+@pytest.mark.parametrize("back_s", [90, HOUR, YEAR])
+@pytest.mark.parametrize("wait_s", [None, 120])
+def test_a_wait_is_as_long_as_before_when_the_clock_jumps_back(store, clock, make_event, claim, back_s, wait_s):
+    """A retry that was due in a second is due in a second, however far the clock jumps."""
+    store.put_many([make_event()], clock.now)
+    retry = Retry(ErrorCode.CONNECT) if wait_s is None else Retry(ErrorCode.RATE_LIMITED, after_s=wait_s)
+    store.ack(claim(), [retry], clock.now)
+    due_s = store.next_due(clock.now)
+    clock.now -= back_s
+    assert store.claim(clock.now, 1, LEASE_S) is None
+    assert store.next_due(clock.now) == pytest.approx(due_s, abs=0.1)
+
+
 def test_an_hour_forward_loses_nothing(store, clock, make_event, claim):
     """A jump forward ends leases and waits early, no more."""
     store.put_many([make_event(), make_event(), make_event()], clock.now)

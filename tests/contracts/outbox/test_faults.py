@@ -542,6 +542,23 @@ def test_P14_the_clock_jumps_while_no_process_runs(folder, open_store, make_even
     assert store.stats(now + due_s).dead == 0
 
 
+@pytest.mark.parametrize("jump_s", [-3600, -72 * 3600])
+def test_P14_a_short_wait_stays_short_when_the_clock_jumps_while_no_process_runs(
+    folder, open_store, make_event, jump_s
+):
+    """The next process tries again when the last one would have, and not after the longest wait there is."""
+    now = 1_800_000_000.0
+    store = open_store()
+    store.put_many([make_event()], now)
+    store.ack(store.claim(now, 1, LEASE_S), [Retry(ErrorCode.CONNECT)], now)
+    due_s = store.next_due(now)
+    store.close()
+    store, now = open_store(), now + jump_s
+    store.put_many([], now)
+    lease = store.claim(now, 1, LEASE_S)
+    assert lease is not None or store.next_due(now) <= due_s + 1
+
+
 # Processes
 
 

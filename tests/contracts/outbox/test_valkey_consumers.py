@@ -134,6 +134,25 @@ def test_an_application_delivers_over_a_server(tmp_path):
     flagmw.close()
 
 
+@pytest.mark.parametrize("hours", [80, -80])
+def test_a_clock_that_is_set_between_storing_and_forwarding_makes_no_event_older(tmp_path, hours):
+    """The machine's clock is set while a process runs: what it stores then is as young as it is, and delivered."""
+    ahead_s, vendor = [0.0], FakeVendor({"banner": "blue"})
+    outbox = ValkeyOutbox(
+        address(), SqliteOutbox(tmp_path, LocalPolicy(), full_sync=False), clock=lambda: time.time() + ahead_s[0]
+    )
+    flagmw = Flagmw(vendors=[vendor], outbox=outbox)
+    flagmw.start()
+    for n in range(2):
+        flagmw.track("purchase", visitor=Visit(url="https://shop.example/"), data={"n": n})
+        assert flagmw.flush(10)
+        ahead_s[0] = hours * 3600.0
+    stats = flagmw.outbox_stats()
+    flagmw.close()
+    assert (stats.accepted, stats.delivered, stats.dead, stats.dropped) == (2, 2, 0, {})
+    outbox.close()
+
+
 def test_a_machine_that_dies_while_it_forwards_loses_nothing(make_event, tmp_path):
     """Whether the server has an event may be in doubt, never the vendor: an at-most-once event is forwarded again."""
     events = [make_event(at_most_once=True), make_event(), make_event(visitor="ann")]

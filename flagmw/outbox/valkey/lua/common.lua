@@ -216,8 +216,8 @@ local function run_out(token)
   call('ZREM', P .. 'leases', token)
 end
 
--- Follow a clock that jumped back: nothing waits longer than it would have.
-local function rewind()
+-- Follow a clock that jumped back by so many seconds: everything waits as long as it would have.
+local function rewind(behind_s)
   for _, v in ipairs(vendors()) do
     call('HDEL', P .. 'count:' .. v, 'due')
     local visitors = call('HKEYS', P .. 'heads:' .. v)
@@ -226,8 +226,7 @@ local function rewind()
       local waiting = call('ZRANGE', wait_key(v, visitor), 0, -1, 'WITHSCORES')
       for i = 1, #waiting, 2 do
         local known = fields(call('HGETALL', row_key(v, waiting[i])))
-        local tried = tonumber(known.attempts) > 0 or tonumber(known.refusals) > 0
-        local due = math.min(tonumber(waiting[i + 1]), tried and now + policy.longest_s or now)
+        local due = math.min(tonumber(waiting[i + 1]) - behind_s, now + policy.longest_s)
         call('ZADD', wait_key(v, visitor), text(due), waiting[i])
         call('HSET', row_key(v, waiting[i]), 'due', text(due))
         if known.refused_at and tonumber(known.refused_at) > now then
@@ -253,7 +252,7 @@ end
 -- Set the clock, end leases that ran out, forget what is past its age. Small steps back are none: machines differ. A
 -- caller in the background may have read its clock a while ago: its steps back are none, either.
 local last = tonumber(call('GET', P .. 'clock') or 0)
-if now < last - 60 and not policy.background then rewind() elseif now < last then now = last end
+if now < last - 60 and not policy.background then rewind(last - now) elseif now < last then now = last end
 -- Nobody ran a script for more than a minute: nobody was there, or the clock jumped.
 if policy.shared_clock and last > 0 and now > last + 60 then extend(now - last) end
 call('SET', P .. 'clock', text(now))
