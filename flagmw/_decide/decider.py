@@ -15,8 +15,9 @@ from flagmw._exchange.admission import ADMITTED, admit
 from flagmw._exchange.exchange import Context, Exchange, Stage
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._exchange.visitor import RequestVisitor
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import Bucket, Deadline
+from flagmw._support.limits import Bucket
 from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks

@@ -14,7 +14,8 @@ from flagmw._decide.suspects import KNOWN, SUSPECT, Suspects, without_cookies
 from flagmw._exchange.context import Context
 from flagmw._exchange.exchange import failed
 from flagmw._exchange.remembered import Key, RememberedDecision
-from flagmw._support.limits import LATE_S, Breaker, Deadline
+from flagmw._support.breaker import Breaker
+from flagmw._support.deadline import LATE_S, Deadline
 from flagmw._support.places import Places, Turn, hand_on
 from flagmw._support.waiting import task_done
 from flagmw.codes import ErrorCode

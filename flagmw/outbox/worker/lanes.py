@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
-from flagmw._support.limits import LATE_S, Deadline
+from flagmw._support.deadline import LATE_S, Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError
