@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from flagmw._edge.edge import Edge
-from flagmw._exchange.protocol import RequestExchange
+from flagmw._exchange.protocol import RequestExchange, RequestRecorder
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
@@ -94,15 +94,18 @@ class FlagsMiddleware:
             if exchange is None:
                 await self.app(scope, receive, send)
                 return
-            responder = _Responder(edge, exchange, flags, send, plain=kind == "http")
+            recorder = exchange.recorder
+            responder = _Responder(edge, exchange, recorder, flags, send, kind == "http")
             try:
                 await self.app(scope, receive, responder.send)
-                await responder.release()
+                if responder.held is not None:
+                    await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
-                if exchange.recorder.pending:
+                if recorder.pending:
                     await edge.acommit(exchange)
-                responder.over()
+                if responder.unread and flags.touched:
+                    edge.touched_late()
             if edge.shadows and kind == "http":
                 edge.ask_shadow(exchange, flags, on_loop=True)
         finally:
@@ -135,22 +138,28 @@ class _Responder:
 
     The start of a response that caches may store waits for the body's first message: what the view reads in
     between still makes the response private.
+
+    Attributes:
+        held: the start that waits.
+        unread: whether the headers left before any flag was read: a later read cannot make the response private.
     """
 
-    __slots__ = ("_edge", "_exchange", "_flags", "_held", "_plain", "_recorder", "_send", "_unread")
+    __slots__ = ("_edge", "_exchange", "_flags", "_plain", "_recorder", "_send", "held", "unread")
 
-    def __init__(self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, *, plain: bool) -> None:
-        self._edge, self._exchange, self._flags, self._send = edge, exchange, flags, send
-        self._recorder, self._plain = exchange.recorder, plain
-        self._held: Message | None = None
-        self._unread = False
+    def __init__(
+        self, edge: Edge, exchange: RequestExchange, recorder: RequestRecorder, flags: Flags, send: Send, plain: bool
+    ) -> None:
+        self._edge, self._exchange, self._recorder = edge, exchange, recorder
+        self._flags, self._send, self._plain = flags, send, plain
+        self.held: Message | None = None
+        self.unread = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start" and not self._flags.touched and self._may_wait(message):
-            self._held = message
+            self.held = message
             return
-        if self._held is not None:
+        if self.held is not None:
             await self.release()
         if kind in ("http.response.start", "websocket.accept"):
             message = self._start(message)
@@ -163,14 +172,9 @@ class _Responder:
 
     async def release(self) -> None:
         """Send the start that waits, if any, with the headers that it has now."""
-        if self._held is not None:
-            held, self._held = self._held, None
+        if self.held is not None:
+            held, self.held = self.held, None
             await self._send(self._start(held))
-
-    def over(self) -> None:
-        """Note whether flags were looked at too late to make the response private."""
-        if self._unread and self._flags.touched:
-            self._edge.touched_late()
 
     def _may_wait(self, message: Message) -> bool:
         try:
@@ -190,7 +194,7 @@ class _Responder:
     def _start(self, message: Message) -> Message:
         """Return the start of the response as it leaves; the application's own message may serve others too."""
         cookies, no_store, touched = self._exchange.set_cookies, self._exchange.no_store, self._flags.touched
-        self._unread = self._plain and not touched
+        self.unread = self._plain and not touched
         if not touched and not cookies and not no_store:
             return message
         try:

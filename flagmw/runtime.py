@@ -23,7 +23,7 @@ from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Report
 from flagmw._shadow.shadow import Shadow
 from flagmw._support.counters import Counters, Label
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
 from flagmw.config.config import Config, build, from_mapping, matcher

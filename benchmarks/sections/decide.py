@@ -27,7 +27,7 @@ from benchmarks.support.clients import (
 from benchmarks.support.harness import Settings, Stub
 from benchmarks.support.table import Column, Goal, Section, Table, interleave
 from flagmw._drivers.aio import AsyncDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.config.checks import ASYNC_TRANSPORTS, BLOCKING_TRANSPORTS
 from flagmw.types import Call, Flow
 

@@ -11,11 +11,13 @@ from flagmw._decide.refresh import Refresher
 from flagmw._decide.vendor_client import VendorClient
 from flagmw._decide.visitor_loader import VisitorLoader
 from flagmw._delivery.delivery import Delivery
+from flagmw._exchange.admission import ADMITTED, admit
 from flagmw._exchange.exchange import Context, Exchange, Stage
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._exchange.visitor import RequestVisitor
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import Bucket, Deadline
+from flagmw._support.limits import Bucket
 from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks
@@ -68,10 +70,14 @@ class Decider:
         if incoming.rejected:
             for code in incoming.rejected:
                 self._counts.add("visitor_cookie_rejected", "", code)
-        exchange = Exchange(context, RequestVisitor(context, None, incoming.states, inbound, incoming))
-        exchange.asks = self._asks(inbound)
+        visitor = RequestVisitor(context, None, incoming.states, inbound, incoming)
+        exchange = Exchange(context, visitor)
+        if not self._asks(inbound):
+            exchange.asks = False
         if self._gated:
-            exchange.admit()
+            admission = admit(context, visitor)
+            if admission is not ADMITTED:
+                exchange.apply(admission)
         return exchange
 
     def defer(self, inbound: Inbound) -> DeferredExchange | None:
@@ -113,15 +119,49 @@ class Decider:
         """Return the flags if nothing has to be waited for, else None."""
         if self._visitors is not None and self._visitors.must_load(exchange):
             return None
-        return self._without_vendors(exchange)
+        return self.without_vendors(exchange)
+
+    def without_vendors(self, exchange: Exchange) -> Flags | None:
+        """Return the flags if no vendor has to be asked, else None and the stage `ASKING`.
+
+        The visitor's cookies are loaded already, where there is a visitor store.
+        """
+        if exchange.stage is _ASKING:
+            return None
+        test_override = testing_hooks.override()
+        if test_override is not None:
+            return exchange.overridden_by_test(test_override)
+        if not exchange.asks:
+            return exchange.undecided(ErrorCode.EXCLUDED)
+        kept_from = exchange.visitor.kept_from
+        if kept_from is None:
+            flags = exchange.reuse_ready()
+            if flags is not None:
+                self._count_reused()
+                return flags
+        elif kept_from is not ErrorCode.PREFETCH:
+            self._counts.add("undecided", "", kept_from)
+            return exchange.undecided(kept_from)
+        decisions = exchange.recall()
+        if None not in decisions:
+            self._count_reused()
+            return exchange.resolve([decision for decision in decisions if decision is not None], ())
+        if kept_from is not None:
+            self._counts.add("undecided", "", kept_from)
+            return exchange.undecided(kept_from)
+        if not self._within_new_visitors(exchange):
+            return exchange.undecided(ErrorCode.NEW_VISITORS)
+        exchange.ask(decisions)
+        return None
 
     def decide(self, exchange: Exchange) -> Flags:
         """Ask the vendors, each in its own pool of threads, and return the flags by the deadline."""
-        deadline = Deadline.after(self._deadline_s, time.monotonic())
+        began = time.monotonic()
         if self._visitors is not None:
-            self._visitors.load(exchange, deadline)
-        flags = self._without_vendors(exchange)
+            self._visitors.load(exchange, Deadline.after(self._deadline_s, began))
+        flags = self.without_vendors(exchange)
         if flags is None:
+            deadline = Deadline.after(self._deadline_s, began)
             self._in_this_process()
             visit, states = exchange.visitor.visit, exchange.visitor.states
             places = exchange.unknown
@@ -139,7 +179,7 @@ class Decider:
         deadline = self._deadline()
         if self._visitors is not None:
             await self._visitors.aload(exchange, deadline)
-        flags = self._without_vendors(exchange)
+        flags = self.without_vendors(exchange)
         if flags is None:
             self._in_this_process()
             visit, states = exchange.visitor.visit, exchange.visitor.states
@@ -194,36 +234,6 @@ class Decider:
             exchange = self._empty_exchange()
             exchange.asks = False
             return exchange
-
-    def _without_vendors(self, exchange: Exchange) -> Flags | None:
-        """Return the flags if no vendor has to be asked, else None and the stage `ASKING`."""
-        if exchange.stage is _ASKING:
-            return None
-        test_override = testing_hooks.override()
-        if test_override is not None:
-            return exchange.overridden_by_test(test_override)
-        if not exchange.asks:
-            return exchange.undecided(ErrorCode.EXCLUDED)
-        kept_from = exchange.visitor.kept_from
-        if kept_from is None:
-            flags = exchange.reuse_ready()
-            if flags is not None:
-                self._count_reused()
-                return flags
-        elif kept_from is not ErrorCode.PREFETCH:
-            self._counts.add("undecided", "", kept_from)
-            return exchange.undecided(kept_from)
-        decisions = exchange.recall()
-        if None not in decisions:
-            self._count_reused()
-            return exchange.resolve([decision for decision in decisions if decision is not None], ())
-        if kept_from is not None:
-            self._counts.add("undecided", "", kept_from)
-            return exchange.undecided(kept_from)
-        if not self._within_new_visitors(exchange):
-            return exchange.undecided(ErrorCode.NEW_VISITORS)
-        exchange.ask(decisions)
-        return None
 
     def _resolve(self, exchange: Exchange, places: Sequence[int], answers: Sequence[Decision]) -> Flags:
         """Return the flags of what was remembered, and of the *answers* of the vendors at *places*."""

@@ -12,8 +12,8 @@ from flagmw._exchange.exchange import Exchange
 from flagmw._exchange.stored_visitor import LoadStage, StoredVisitor
 from flagmw._support.bounded_pool import BoundedPool
 from flagmw._support.counters import Counters
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.base import LIFE_S, VisitorStore
 from flagmw.codes import ErrorCode

@@ -17,8 +17,8 @@ from flagmw._delivery.process import DeliveryProcess
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.recorder import EventRecorder
 from flagmw._support.counters import Counters
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import OncePerProcess, PerProcess
-from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagmw._delivery.business_keys import Reserve
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.config.config import Config
 from flagmw.outbox.base import Leased, Outbox
 from flagmw.outbox.factory import make

@@ -8,8 +8,8 @@ from typing import Any, Unpack
 from flagmw._drivers.hedge_threads import Race
 from flagmw._drivers.options import DriverArguments, DriverOptions
 from flagmw._support.daemon_threads import Workers
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import PerProcess
-from flagmw._support.limits import Deadline
 from flagmw._transports import factory as transport_factory
 from flagmw._transports import http as wire_http
 from flagmw._transports.attempt import Attempt

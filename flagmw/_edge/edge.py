@@ -48,7 +48,7 @@ class Edge:
         self.defaults: Mapping[str, str] = context.config.defaults
         self.leaves_alone = leaves_alone
         self.take: Callable[[Inbound], Exchange] = decider.take
-        self.ready: Callable[[Exchange], Flags | None] = decider.ready
+        self.ready: Callable[[Exchange], Flags | None] = decider.ready if context.on_server else decider.without_vendors
         self.decide: Callable[[Exchange], Flags] = decider.decide
         self.adecide: Callable[[Exchange], Awaitable[Flags]] = decider.adecide
         self.excluded: Callable[[], Flags] = decider.excluded

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from flagmw._cookies.own import DECISION
-from flagmw._exchange.admission import ADMITTED, admit
+from flagmw._exchange.admission import ADMITTED, Admission
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, ReadyFlags
 from flagmw._exchange.merge import merge, overridden
@@ -87,7 +87,9 @@ class Exchange:
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
-        return self.visitor.set_cookies
+        visitor = self.visitor
+        # Most responses set no cookie.
+        return visitor.set_cookies if visitor.outgoing is not None or visitor.own_lines else ()
 
     @property
     def no_store(self) -> bool:
@@ -96,12 +98,10 @@ class Exchange:
 
     # Before vendors are asked
 
-    def admit(self) -> None:
-        """Check consent, bots and overrides."""
-        admission = admit(self._context, self.visitor)
-        if admission is not ADMITTED:
-            self.admission, self.page = admission, admission.page
-            self.asks = self.asks and admission.asks
+    def apply(self, admission: Admission) -> None:
+        """Take over the outcome of consent, bots and overrides."""
+        self.admission, self.page = admission, admission.page
+        self.asks = self.asks and admission.asks
 
     def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> None:
         """Set the visitor's id and attributes; decisions of another visitor do not count any more.
@@ -115,11 +115,10 @@ class Exchange:
     def reuse_ready(self) -> Flags | None:
         """Return the flags that were made for this very Cookie header before, None if there are none to reuse."""
         visitor = self.visitor
-        incoming = visitor.incoming
-        if incoming is None or not incoming.ready or not visitor.is_ordinary:
+        incoming, inbound = visitor.incoming, visitor.inbound
+        if incoming is None or inbound is None or not incoming.ready or not visitor.is_ordinary:
             return None
-        assert visitor.inbound is not None
-        ready = incoming.ready.get((visitor.inbound.header("host"), visitor.inbound.scheme))
+        ready = incoming.ready.get((inbound.header("host"), inbound.scheme))
         if ready is None or not ready.since <= visitor.now < ready.until:
             return None
         visitor.outgoing = ready.after

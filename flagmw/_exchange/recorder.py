@@ -107,9 +107,9 @@ class EventRecorder:
     def pending(self) -> bool:
         """Whether there is something for the delivery to take or to wait for."""
         # What went to the sink may still be on its way.
-        if self._sink is not None and self._sink.last is not None:
+        if self._events or (self._sink is not None and self._sink.last is not None):
             return True
-        return bool(self._events) or (self._context.reports_reads and self.has_reads)
+        return self._context.reports_reads and len(self._exposed) > self._reported
 
     @property
     def has_reads(self) -> bool:

@@ -19,8 +19,9 @@ from flagmw._exchange.visitor import RequestVisitor
 from flagmw._shadow.report import Document, Outcome, Report
 from flagmw._shadow.report_file import write
 from flagmw._support.cache import TwoGenerationCache
+from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import Lock, PerProcess
-from flagmw._support.limits import Deadline, Gate
+from flagmw._support.limits import Gate
 from flagmw._web.consent import Consent
 from flagmw.codes import ErrorCode
 from flagmw.flags.flags import Flags, content_of, failure_of

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from flagmw._support.limits import LATE_S, Breaker
+from flagmw._support.breaker import Breaker
+from flagmw._support.deadline import LATE_S
 from flagmw._support.places import Places, in_turn
 
 THREADS = 4

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._transports.body import Limits
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._transports import http as wire_http
 from flagmw._transports import httpcore, resolver
 from flagmw._transports import proxies as transports_proxies

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.doctor.decision import driver_for, examine_decision, records_decisions, visit_of

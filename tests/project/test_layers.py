@@ -42,7 +42,8 @@ ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("cli", "sandbox", "testing"), False),
 )
 # Modules of the other folders that are free of input and output as well.
-PURE = frozenset({"_support.limits", "_support.tokens", "_valkey.url", "_visitor_store.base", "_shadow.report"})
+PURE = frozenset({f"_support.{name}" for name in ("breaker", "deadline", "limits", "tokens")})
+PURE |= {"_valkey.url", "_visitor_store.base", "_shadow.report"}
 PURE |= {f"outbox.{name}" for name in ("base", "location", "policy", "purge", "worker.batches", "worker.pace")}
 
 ADAPTERS, TOOLS = len(ORDER) - 2, len(ORDER) - 1

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, Scenario, load_scenario
 from flagmw.sandbox.contentstack.visitors import CONVERSION_WINDOW_S, Visitors

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ProtocolError, TransportError

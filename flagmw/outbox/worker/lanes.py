@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from flagmw._support.limits import LATE_S, Deadline
+from flagmw._support.deadline import LATE_S, Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.outbox.base import Leased

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from cachetools import LRUCache
 
+from flagmw._support.breaker import Breaker
 from flagmw._support.forksafe import Lock
-from flagmw._support.limits import Breaker
 
 SIZE = 64
 # The account's own host can replace a cluster, so a cluster is left alone soon.

@@ -16,7 +16,7 @@ import pytest
 
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.exceptions import TransportError
 from flagmw.types import Call, Flow, Reply, T
 from tests.support.authority import Authority

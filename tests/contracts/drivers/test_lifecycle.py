@@ -22,7 +22,7 @@ import pytest
 
 from flagmw._drivers.aio import AsyncDriver
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._transports import connection as link
 from flagmw._transports import resolver as net
 from flagmw._transports.body import Limits
@@ -55,7 +55,7 @@ def script(code: str, *arguments: str) -> Any:
     """Run *code* in a new interpreter and return the JSON that it prints."""
     prelude = """
         import json, os, sys, time
-        from flagmw._support.limits import Deadline
+        from flagmw._support.deadline import Deadline
         from flagmw.types import Call
         from flagmw.exceptions import TransportError
         def soon(seconds=5.0): return Deadline.after(seconds, time.monotonic())

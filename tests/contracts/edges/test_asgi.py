@@ -29,7 +29,7 @@ from flagmw import Flags, Static, Visit, current
 from flagmw._decide.vendor_client import VendorClient
 from flagmw._exchange.context import Context
 from flagmw._support.counters import Counters
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw.asgi import FlagsMiddleware, flags_from
 from flagmw.codes import ErrorCode

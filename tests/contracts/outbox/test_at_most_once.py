@@ -13,7 +13,7 @@ import pytest
 
 from flagmw import AdobeTarget, Contentstack, Monetate, Webtrends
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError

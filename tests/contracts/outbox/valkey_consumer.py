@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox

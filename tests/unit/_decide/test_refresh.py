@@ -15,7 +15,7 @@ import pytest
 
 from flagmw._decide.refresh import Refresher
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer

@@ -11,7 +11,7 @@ import pytest
 
 from flagmw import AdobeTarget, Flagmw, Visit
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Reply, VisitorState
 from tests.contracts.vendors.official_clients.conftest import Official, Process

@@ -16,7 +16,7 @@ import pytest
 
 from flagmw import Contentstack, Flagmw, Visit
 from flagmw._drivers.blocking import BlockingDriver
-from flagmw._support.limits import Deadline
+from flagmw._support.deadline import Deadline
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Decision, VisitorState
 from tests.contracts.edges.driver import BROWSER, EDGES, Answer, Edge, Sent
