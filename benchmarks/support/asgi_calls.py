@@ -61,7 +61,7 @@ def loop(
     keeps: bool = True,
     kind: str = "http",
 ) -> Callable[[int], Mapping[str, float]]:
-    """Return what measures the microseconds of CPU that one call takes.
+    """Return a function that measures the microseconds of CPU of one call.
 
     Args:
         cookies: the visitor's, if not those of one who was here before.

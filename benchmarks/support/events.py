@@ -21,7 +21,7 @@ def event() -> Event:
 
 
 def plain(one: Event) -> dict[str, Any]:
-    """Return what an event says as a plain dictionary, which is what somebody would encode who writes it by hand."""
+    """Return an event as a plain dictionary, as somebody would encode it by hand."""
     said: dict[str, Any] = orjson.loads(to_bytes(one))["event"]
     return said
 

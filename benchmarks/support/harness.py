@@ -46,7 +46,7 @@ def pin(cpu: int | None) -> None:
 
 
 def runner() -> asyncio.Runner:
-    """Return what runs a measuring process: on uvloop where it is installed."""
+    """Return the runner of a measuring process: on uvloop where it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -68,7 +68,7 @@ class Stub:
         self._ask(f"/_mode?{urlencode(options)}")
 
     def count(self) -> int:
-        """Return how many calls came since the mode was set."""
+        """Return the number of calls since the mode was set."""
         return int(self._ask("/_count"))
 
     def _ask(self, path: str) -> bytes:

@@ -68,7 +68,7 @@ def ready(names: Iterable[str], stub: Stub) -> list[tuple[str, str]]:
 
 
 def refused(name: str, stub: Stub) -> str | None:
-    """Return why a peer does not work with the stub, or None."""
+    """Return the reason why a peer does not work with the stub, or None."""
     try:
         ask(name, stub, "--calls", "1", "--callers", "1")
     except subprocess.CalledProcessError as error:

@@ -47,7 +47,7 @@ class Table:
         return all(row in self.rounds for row in rows)
 
     def ratio(self, row: str, against: str, column: str) -> float:
-        """Return how much more of *column* the first row takes."""
+        """Return the factor by which the first row takes more of *column*."""
         under = self.median(against, column)
         return self.median(row, column) / under if under else math.nan
 

@@ -70,7 +70,7 @@ def flagmw(url: str, *, domains: tuple[int, ...] = (11,), **options: Any) -> Fla
 
 
 def has(option: str) -> bool:
-    """Say whether this version of flagmw has an option."""
+    """True when this version of flagmw has an option."""
     return any(field.name == option for field in fields(Config))
 
 

@@ -62,7 +62,7 @@ def loop(
     cookies: dict[str, str] | None = None,
     keeps: bool = True,
 ) -> Callable[[int], Mapping[str, float]]:
-    """Return what measures the microseconds of CPU that one call takes; arguments as for `asgi_calls.loop`."""
+    """Return a function that measures the microseconds of CPU of one call; arguments as for `asgi_calls.loop`."""
     jar = visitor.Jar(cookies)
 
     def keep(status: str, headers: Any, exc_info: Any = None) -> None:

@@ -79,7 +79,7 @@ def _until(
 
 
 def _left(fm: Flagmw, directory: Directory, *, taking_over: bool) -> int:
-    """Return how many events this process has to deliver, with those of dead processes while it takes these over.
+    """Return the number of events that this process has to deliver, with those of dead processes it takes over.
 
     What it has not taken over by then it leaves alone: a copy, say, or another machine's.
     """

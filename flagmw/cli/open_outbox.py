@@ -61,7 +61,7 @@ def opened(config: Path | None) -> Iterator[Opened]:
 
 
 def looked_up(fm: Flagmw) -> tuple[Location, Directory | None]:
-    """Return where the outbox is, and its files; None for one that is in memory."""
+    """Return the outbox's location and its files; None for one that is in memory."""
     location_option = fm.config.outbox
     location = located(
         None if location_option is None else parse(location_option), [vendor.name for vendor in fm.config.vendors]

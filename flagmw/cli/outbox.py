@@ -212,7 +212,7 @@ def _letter_document(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _event_document(event: Event, *, reveal: bool) -> dict[str, Any]:
-    """Return what an operator may see: without *reveal* the names of cookies and data, and no value of either."""
+    """Return an event as an operator may see it: without *reveal* only the names of cookies and data, no values."""
     visit, track = event.visit, event.track
     document: dict[str, Any] = {
         "occurred_at": _when(track.occurred_at),

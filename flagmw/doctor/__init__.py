@@ -21,7 +21,7 @@ __all__ = ["SAMPLE_TOKEN", "Finding", "Level", "examine", "exit_code", "render",
 
 
 def examine(fm: Flagmw, *, site: str | None = None, recorded: bool = True) -> list[Finding]:
-    """Return what is right and wrong with the set-up of *fm*, after a few seconds at most.
+    """Return the findings about the set-up of *fm*, after a few seconds at most.
 
     Args:
         site: the public URL of a page of the site, to check cookies, paths and proxies against.

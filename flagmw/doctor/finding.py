@@ -47,7 +47,7 @@ class SitePage:
 
 
 def run_check(subject: str, verdicts: Verdicts) -> list[Finding]:
-    """Return what a check says. Its own failure is a finding too."""
+    """Return the findings of a check. Its own failure is a finding too."""
     findings: list[Finding] = []
     try:
         findings.extend(Finding(level, subject, text, cure) for level, text, cure in verdicts)
@@ -74,7 +74,7 @@ def page_of(site: str | None) -> SitePage | None:
 
 
 def is_local(vendor: Vendor) -> bool:
-    """Say whether *vendor* has no service, or one on this machine."""
+    """True when *vendor* has no service, or one on this machine."""
     base_url = VendorTraits.of(vendor).base_url
     host = urlsplit(base_url).hostname or "" if isinstance(base_url, str) else "localhost"
     return is_loopback(host)

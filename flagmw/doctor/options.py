@@ -120,7 +120,7 @@ def defaults_known(config: Config, aliases: set[str]) -> Verdicts:
 
 
 def lanes(fm: Flagmw) -> Verdicts:
-    """Say which vendors are left alone, where this process has asked any."""
+    """Report the vendors that are left alone, where this process has asked any."""
     health = fm.health()
     if health["delivery"] is None:
         return

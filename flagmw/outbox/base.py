@@ -87,7 +87,7 @@ class EventCounts:
     oldest_s: float = 0.0
 
     def balanced(self) -> bool:
-        """Say whether every accepted event is accounted for."""
+        """True when every accepted event is accounted for."""
         return self.accepted == self.delivered + self.queued + self.dead + sum(self.dropped.values())
 
 

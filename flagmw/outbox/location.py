@@ -17,7 +17,7 @@ MEMORY = "memory://"
 
 
 def is_shared(text: str | None) -> bool:
-    """Say whether *text* names a server that processes on several machines share."""
+    """True when *text* names a server that processes on several machines share."""
     return text is not None and text.partition("://")[0] in url.SCHEMES
 
 
@@ -53,7 +53,7 @@ class Location:
 
 
 def parse(text: str) -> Location:
-    """Return what *text* says.
+    """Return the location that *text* names.
 
     Raises:
         ConfigError: it is no such text; the error says what one looks like.
@@ -91,7 +91,7 @@ def _checked(options: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def default_directory(environ: Mapping[str, str], home: str, working: str, vendors: Iterable[str]) -> str:
-    """Return where an application keeps its events when nobody has said where.
+    """Return the directory of an application's events when no option names one.
 
     That is the state folder of the XDG Base Directory Specification. What comes after it is the same for every
     process of an application, and another for each other one: it is made of the working directory and the vendors.

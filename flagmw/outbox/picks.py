@@ -38,7 +38,7 @@ def others(lease: Lease, kept_ids: Collection[str]) -> Lease:
 
 
 def is_empty(outbox: Outbox, now: float) -> bool:
-    """Say whether nothing waits in *outbox*, in whatever state; False as well where that cannot be found out."""
+    """True when nothing waits in *outbox*, in whatever state; False as well where that cannot be found out."""
     try:
         # Counts may be a moment old where a store is busy, so it is asked for its events, too.
         if outbox.stats(now).queued or outbox.next_due(now) is not None:

@@ -98,7 +98,7 @@ class Policy:
     exposure_share: float = 0.8
 
     def rule(self, outcome: Outcome, row: Leased, now: float, rng: random.Random) -> Disposition:
-        """Say what becomes of *row* after *outcome*.
+        """Return the disposition of *row* after *outcome*.
 
         Raises:
             TypeError: *outcome* is none of the known ones.
@@ -121,13 +121,13 @@ class Policy:
         raise TypeError(f"not an outcome: {type(outcome).__name__}")
 
     def doubt(self, row: Leased, now: float, due_at: float) -> Disposition:
-        """Say what becomes of *row*, which the vendor may or may not have: of a lease that ran out, too."""
+        """Return the disposition of *row*, which the vendor may or may not have; also for a lease that ran out."""
         if row.event.at_most_once:
             return Discard(ErrorCode.AMBIGUOUS)
         return self._later(row, now, Requeue(due_at=due_at))
 
     def too_old(self, created: float, now: float) -> bool:
-        """Say whether an event that was accepted at *created* is past the age limit."""
+        """True when an event that was accepted at *created* is past the age limit."""
         return now - created >= self.max_age_s
 
     def backoff_s(self, attempts: float, rng: random.Random) -> float:
@@ -177,7 +177,7 @@ class Policy:
 
 
 def _open_aliases(outcome: Retry, event: Event) -> tuple[str, ...] | None:
-    """Return which of the event's aliases are open, None for all, () when the vendor left none open."""
+    """Return the event's open aliases, None for all, () when the vendor left none open."""
     if outcome.aliases is None or outcome.aliases == ():
         return outcome.aliases
     left = tuple(alias for alias in event.aliases if alias in outcome.aliases)

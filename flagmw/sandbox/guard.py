@@ -45,7 +45,7 @@ PROGRAMS_AND_OWN_PAGES = Access()
 
 
 def access(hosts: Iterable[str] = (), *, remote: bool = False, token: str | None = None) -> Access:
-    """Return who may talk to a sandbox with these options.
+    """Return the senders that a sandbox with these options answers.
 
     Raises:
         ConfigError: a host is no name, or the token is empty or no header's value.
@@ -82,7 +82,7 @@ class Guard:
         await send({"type": "http.response.body", "body": body})
 
     def _refusal(self, scope: Scope) -> str | None:
-        """Return why a request is refused, None for one that is not."""
+        """Return the reason why a request is refused, None for one that is not."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             # A second line of a name adds to the first: what is two hosts, or two origins, is no good one.
@@ -110,7 +110,7 @@ class Guard:
         return None
 
     def _sender(self, scope: Scope, headers: Mapping[str, str], host: str | None, server: str) -> str:
-        """Return who sends: a "program", the "same origin", another "page" of this machine, or one "elsewhere"."""
+        """Return the kind of sender: "program", "same origin", another "page" of this machine, or one "elsewhere"."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is None and site is None:
             # Old browsers send neither, but say which page a form is on.
@@ -135,7 +135,7 @@ class Guard:
         return "page" if followed and scope["method"] == "GET" and scope["path"] in _SHOWN else "elsewhere"
 
     def _is_own(self, authority: str, server: str) -> bool:
-        """Say whether a host, with or without a port, is a name of this sandbox or of this machine."""
+        """True when a host, with or without a port, is a name of this sandbox or of this machine."""
         name = host_name(authority)
         if not name:
             return False

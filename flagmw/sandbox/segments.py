@@ -50,7 +50,7 @@ class VisitFacts:
 
 
 def in_segments(segments: Iterable[Segment], facts: VisitFacts) -> bool:
-    """Say whether any segment matches; no segments match everybody."""
+    """True when any segment matches; no segments match everybody."""
     segments = tuple(segments)
     return not segments or any(_matches(segment, facts) for segment in segments)
 
@@ -72,7 +72,7 @@ def _within(address: str, networks: Iterable[str]) -> bool:
 
 
 def has_data(data: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
-    """Say whether *data* has all values *wanted*."""
+    """True when *data* has all values *wanted*."""
     return all(key in data and _word(data[key]) == _word(value) for key, value in wanted.items())
 
 

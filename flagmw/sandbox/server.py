@@ -96,7 +96,7 @@ class SandboxServer:
         return self.url
 
     def adobe_artifact_url(self, client: str = "demo", property_token: str | None = None) -> str:
-        """Return what stands in for the address of an account's rules at https://assets.adobetarget.com."""
+        """Return the sandbox's address of an account's rules, in place of https://assets.adobetarget.com."""
         place = "" if property_token is None else f"{property_token}/"
         return f"{self.url}{ASSETS}/{client}/production/v1/{place}rules.json"
 
@@ -150,7 +150,7 @@ class SandboxServer:
     def ledger(
         self, *, alias: str | None = None, metric: str | None = None, system_uid: str | None = None
     ) -> dict[str, Any]:
-        """Return what was received, as `GET /__sandbox__/ledger` does."""
+        """Return the ledger of received requests, as `GET /__sandbox__/ledger` does."""
         return self.sandbox.ledger.read(alias=alias, metric=metric, system_uid=system_uid)
 
     def clear_ledger(self) -> None:

@@ -20,7 +20,7 @@ from flagmw.codes import ErrorCode
 from flagmw.outbox.memory import MemoryOutbox
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.valkey import ValkeyOutbox
-from flagmw.outbox.worker import worker
+from flagmw.outbox.worker import claimer
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Dead
 from tests.contracts.outbox import on_valkey
@@ -229,8 +229,8 @@ def test_dead_letters_are_settled(site: Site) -> None:
 
 def test_letters_of_a_living_process_are_settled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters in a slot that is in use are settled beside its owner, who delivers what is queued again."""
-    assert worker._IDLE_S == 30
-    monkeypatch.setattr(worker, "_IDLE_S", 0.5)  # nobody tells the owner: it looks for itself
+    assert claimer._IDLE_S == 30
+    monkeypatch.setattr(claimer, "_IDLE_S", 0.5)  # nobody tells the owner: it looks for itself
     ids = site.bury(2)
     with living(site) as fm:
         wait_for(lambda: fm.outbox_stats().dead == 2)

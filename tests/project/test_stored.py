@@ -17,7 +17,7 @@ import pytest
 from flagmw import ErrorCode, Flagmw, Flags, Reason
 from flagmw._support.encryption import cipher_from_environment
 from flagmw.outbox.sqlite import SqliteOutbox
-from flagmw.outbox.sqlite.identity import Identity
+from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.types import Delivered, Event
 from flagmw.wsgi import FlagsMiddleware
 
@@ -43,7 +43,7 @@ def stored(
     slot = tmp_path / "slot-0.db"
     shutil.copy(sample / "slot-0.sqlite3", slot)
     # An update leaves the file where it was made, and this machine stands for the one that made it: no copy.
-    marks = Identity.of(slot).marks()
+    marks = FileIdentity.of(slot).marks()
     with closing(sqlite3.connect(slot, isolation_level=None)) as connection:
         known = [(marks[name], name) for name in ("host", "inode")]
         connection.executemany("UPDATE meta SET value = ? WHERE name = ?", known)

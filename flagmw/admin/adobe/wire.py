@@ -124,7 +124,7 @@ def segment(value: object, field: str) -> str:
 
 
 def fault_of(reply: Reply) -> Fault:
-    """Return what Adobe says of a failure: the API's own shape, or the gateway's.
+    """Return the fault in Adobe's answer: in the API's own shape, or the gateway's.
 
     The API answers `{"httpStatus", "requestId", "errors": [{"errorCode", "message", "meta"}]}`, the gateway
     `{"error_code", "message"}`, the token service `{"error", "error_description"}`.

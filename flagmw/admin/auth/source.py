@@ -45,7 +45,7 @@ class TokenSource:
 
     @property
     def cache_key(self) -> str:
-        """Return what the token belongs to, for the cache file; nothing secret."""
+        """Return the token's owner, for the cache file; nothing secret."""
         return type(self).__name__
 
     def obtain(self, ask: Any, old: Token | None) -> Flow[Token]:

@@ -19,7 +19,7 @@ class Token:
 
     @property
     def renew_at(self) -> float | None:
-        """Return when a new one is due.
+        """Return the time at which a new one is due.
 
         At 90 % of its life or five minutes before the end, whichever is later, but at least a minute before the end.
         Of a token that lives for less than two minutes, at half of its life.
@@ -31,5 +31,5 @@ class Token:
         return self.obtained_at + after
 
     def due(self, now: float) -> bool:
-        """Say whether a new one is due at *now*."""
+        """True when a new one is due at *now*."""
         return self.renew_at is not None and now >= self.renew_at

@@ -27,7 +27,7 @@ class SeenIds:
 
     @property
     def full(self) -> bool:
-        """Say whether no more ids are to be added."""
+        """True when no more ids are to be added."""
         return self._used >= self._most
 
     def add(self, identity: str, part: int, *, move: bool = False) -> int:

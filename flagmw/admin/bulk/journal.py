@@ -86,7 +86,7 @@ class Journal:
 
     @property
     def resumed(self) -> bool:
-        """Say whether there was something to go on with."""
+        """True when there was something to go on with."""
         return bool(self.entries)
 
     def made(self, part: Part) -> Entry:

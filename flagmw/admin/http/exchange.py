@@ -189,7 +189,7 @@ class Exchange:
                 return reply
 
     def _timeout_s(self, call: Call) -> float:
-        """Return how long *call* may take; an upload gets the time that two megabits a second take besides."""
+        """Return the seconds that *call* may take; an upload gets the time that two megabits a second take besides."""
         upload = int(call.headers.get("Content-Length", "0")) if isinstance(call, FileCall) else 0
         return self.policy.timeout_s + upload / SLOWEST_UPLOAD
 

@@ -51,7 +51,7 @@ def load() -> Any:
 
 
 def reading(call: Call) -> bool:
-    """Say whether *call* may go over a connection that was used before, since it can be made again."""
+    """True when *call* may go over a connection that was used before, since it can be made again."""
     return call.replay_safe
 
 
@@ -169,7 +169,7 @@ def translated(error: Exception) -> TransportError:
 
 
 def _cause(error: BaseException) -> ErrorCode | None:
-    """Return why no connection was made, where the system says more than that."""
+    """Return the reason why no connection was made, where the system gives one."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLError):

@@ -108,7 +108,7 @@ class DirectoryKeys:
         return True
 
     def identity(self) -> str:
-        """Return what tells the file from one that replaced it.
+        """Return the file's identity: a file that replaces it has another one.
 
         Raises:
             OutboxError: the file cannot be used.

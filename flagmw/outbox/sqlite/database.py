@@ -94,18 +94,18 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Say whether *error* means that the file is destroyed, rather than busy, full or out of reach."""
+    """True when *error* means that the file is destroyed, rather than busy, full or out of reach."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def lacks_room(error: sqlite3.Error) -> bool:
-    """Say whether *error* may mean that the disk has no room: that of the index is told as a failure to write."""
+    """True when *error* may mean that the disk has no room: that of the index is told as a failure to write."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def sound(connection: sqlite3.Connection, go_on: Callable[[], bool]) -> bool | None:
-    """Say whether the file's structure holds; None when *go_on* ended the search before anything was found."""
+    """True when the file's structure holds; None when *go_on* ended the search before anything was found."""
     connection.set_progress_handler(lambda: not go_on(), 10_000)
     try:
         verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -91,7 +91,7 @@ class Directory:
             after = last
 
     def _in(self, number: int, do: Callable[[SlotQueue], T]) -> T:
-        """Return what *do* makes of slot *number*'s book, in one transaction.
+        """Return the result of *do* for slot *number*'s book, in one transaction.
 
         Raises:
             OutboxError: the file is locked for too long, or damaged.

@@ -26,7 +26,7 @@ _IMAGES = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs", "fuse-overlayfs"}
 
 
 def is_low(directory: Path, more: int = 0) -> bool:
-    """Say whether the disk has less free than the smaller of 512 MiB and 5 %; False when it does not tell.
+    """True when the disk has less free than the smaller of 512 MiB and 5 %; False when it does not tell.
 
     Args:
         more: bytes that are to be free beside that.
@@ -45,7 +45,7 @@ def reserve_bytes(directory: Path) -> int:
 
 
 def log_bytes(directory: Path) -> int:
-    """Return how far a log grows before it is written back: 3 MiB, on a small disk a sixteenth of it.
+    """Return the size at which a log is written back: 3 MiB, on a small disk a sixteenth of it.
 
     What it holds may all be new pages of the database: on a full disk the reserve must have room for them.
     """
@@ -61,7 +61,7 @@ def _at_most(size: int, directory: Path, part: int) -> int:
 
 
 def status(path: Path) -> os.stat_result | None:
-    """Return what the disk says of the file at *path*; None when there is none, or no way to it."""
+    """Return the status of the file at *path*; None when there is none, or no way to it."""
     try:
         return path.stat()
     except OSError:
@@ -98,7 +98,7 @@ def remote_type(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
 
 
 def is_of_image(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Say whether the file at *path* belongs to the image of a container, which is replaced with each build."""
+    """True when the file at *path* belongs to the image of a container, which is replaced with each build."""
     try:
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

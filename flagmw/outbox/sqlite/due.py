@@ -123,7 +123,7 @@ class DueRows:
         return chosen
 
     def first_at(self, vendor: str) -> float | None:
-        """Return when the first row that could be had is due; None when there is none."""
+        """Return the due time of the first row that a claim could take; None when there is none."""
         stride = 1
         while True:
             parked = False

@@ -18,7 +18,7 @@ _HEADER_BYTES = 100
 
 
 def fits(path: Path) -> bool:
-    """Say whether the header of the closed database at *path* is one of ours, as far as it is the same in all."""
+    """True when the header of the closed database at *path* is one of ours, as far as it is the same in all."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)

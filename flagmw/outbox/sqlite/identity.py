@@ -44,7 +44,7 @@ class FileIdentity:
         return {"host": self.host, "inode": self.inode, "made": self.made, "boot": self.boot}
 
     def is_of(self, known: dict[str, object]) -> bool:
-        """Say whether the file that has kept *known* is this one, on the same machine or come here with its volume."""
+        """True when the file that has kept *known* is this one, on the same machine or come here with its volume."""
         known_made = known.get("made")
         if known.get("inode") != self.inode or (known_made and self.made and known_made != self.made):
             return False
@@ -53,7 +53,7 @@ class FileIdentity:
 
 
 def host_id() -> str:
-    """Return what tells this machine from others, "" where nothing does, as in most containers."""
+    """Return this machine's identity, "" where it has none, as in most containers."""
     for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
         text = _read(path)
         if text:
@@ -65,7 +65,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def _made(path: Path) -> str:
-    """Return what the file system says of the making of the file; "" where it says nothing."""
+    """Return the file's time of creation as text; "" where the file system does not keep it."""
     if fcntl is None:
         return ""
     try:

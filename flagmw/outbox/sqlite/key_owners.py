@@ -35,7 +35,7 @@ class OwnerLock:
         return self._name
 
     def lives(self, name: str) -> bool:
-        """Say whether the process *name* is alive, as far as can be told."""
+        """True when the process *name* is alive, as far as can be told."""
         if fcntl is None or name == self._name:
             return True
         try:

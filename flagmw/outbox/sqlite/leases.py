@@ -83,7 +83,7 @@ class Leases:
             held.until += seconds
 
     def shortest_s(self) -> float | None:
-        """Return how long the shortest lease lasts from its beginning; None when there is none."""
+        """Return the length of the shortest lease in seconds; None when there is none."""
         return min((held.lease_s for held in self._held.values()), default=None)
 
     def take(self, vendor: str, rows: Sequence[tuple[SlotRow, Leased]], lease_s: float, now: float) -> Lease:
@@ -144,7 +144,7 @@ class Leases:
             self._unsent = []
 
     def is_busy(self, vendor: str, visitor: str) -> bool:
-        """Say whether an event of *visitor* is leased, so that no later one may be."""
+        """True when an event of *visitor* is leased, so that no later one may be."""
         busy = self._busy.get(vendor)
         return busy is not None and visitor in busy
 
@@ -154,11 +154,11 @@ class Leases:
         self._parked.add((vendor, visitor))
 
     def ends(self, skip: Collection[str]) -> list[float]:
-        """Return when the leases on events of vendors that are not in *skip* run out."""
+        """Return the ends of the leases on events of vendors that are not in *skip*."""
         return [held.until for held in self._held.values() if held.vendor not in skip]
 
     def by_vendor(self) -> Counter[str]:
-        """Return how many rows of each vendor are held."""
+        """Return the number of leased rows by vendor."""
         leased: Counter[str] = Counter()
         for held in self._held.values():
             leased[held.vendor] += len(held.rows)

@@ -15,7 +15,7 @@ _HEADER, _FRAME_HEADER = 32, 24
 
 
 def lost_commits(connection: sqlite3.Connection, path: Path) -> bool:
-    """Say whether the log of the database *path*, which *connection* has read, holds commits that were not read.
+    """True when the log of the database *path*, which *connection* has read, holds commits that were not read.
 
     A commit that was cut off by a power failure looks the same: it was promised to nobody, but cannot be told apart.
     """
@@ -47,7 +47,7 @@ def lost_commits(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _sound(header: bytes) -> bool:
-    """Say whether the log's header has the checksum that it says."""
+    """True when the log's header has the checksum that it says."""
     order: Literal["big", "little"] = "big" if header[3] & 1 else "little"
     first = second = 0
     for start in range(0, 24, 8):

@@ -222,7 +222,7 @@ class SlotQueue:
         return self._due.unreadable
 
     def took_proof(self) -> bool:
-        """Say whether an event that must not be sent twice was handed out since this was last asked."""
+        """True when an event that must not be sent twice was handed out since this was last asked."""
         taken, self._leases.handed_out_once = self._leases.handed_out_once, False
         return taken
 
@@ -238,11 +238,11 @@ class SlotQueue:
         self._leases.extend(seconds)
 
     def shortest_lease_s(self) -> float | None:
-        """Return how long the shortest lease lasts; None when nothing is leased."""
+        """Return the length of the shortest lease in seconds; None when nothing is leased."""
         return self._leases.shortest_s()
 
     def idle(self) -> bool:
-        """Say whether nothing is left that this process could deliver."""
+        """True when nothing is left that this process could deliver."""
         return self._queue.rows <= self.unreadable
 
     # Parts

@@ -75,7 +75,7 @@ class PackedEvent:
     body: bytes = field(repr=False)
 
     def values(self, seen: float, now: float) -> tuple[object, ...]:
-        """Return what is inserted at *now*, which is *seen* for what ages, in the order of the statement."""
+        """Return the values to insert at *now*, which is *seen* for ages, in the order of the statement."""
         return (self.id, self.vendor, self.kind, self.visitor, self.key, self.once, seen, now, self.size, self.body)
 
 

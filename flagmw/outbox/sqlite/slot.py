@@ -89,7 +89,7 @@ class OpenSlot:
 
 
 def vanished(slot_file: OpenSlot, *, sure: bool) -> bool:
-    """Say whether somebody has removed a file of *slot_file*; looked at now and then only, unless it must be *sure*."""
+    """True when somebody has removed a file of *slot_file*; looked at now and then only, unless it must be *sure*."""
     now = time.monotonic()
     if not sure and now < slot_file.seen_at + _LOOK_S:
         return False

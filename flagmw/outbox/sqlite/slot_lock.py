@@ -103,7 +103,7 @@ class Slot:
             return None if lock is None else _slot(self.path.parent, self.number, lock)
 
     def linked(self) -> bool:
-        """Say whether the database has a name still, so that its events outlive this process."""
+        """True when the database has a name still, so that its events outlive this process."""
         return self._database < 0 or os.fstat(self._database).st_nlink > 0
 
 
@@ -125,7 +125,7 @@ def take(directory: Path, number: int) -> Slot | None:
 
 
 def is_free(directory: Path, number: int) -> bool:
-    """Say whether no process has slot *number*; looking makes it busy for a moment."""
+    """True when no process has slot *number*; looking makes it busy for a moment."""
     path = file_of(directory, number)
     with _forking:
         if fcntl is None or _is_held(path):
@@ -205,7 +205,7 @@ def _locked(path: Path, flags: int = _FLAGS) -> int | None:
 
 
 def _locks_database(directory: Path) -> bool:
-    """Say whether flock(2) on a database leaves SQLite's own locks alone: on Linux, and not over a network."""
+    """True when flock(2) on a database leaves SQLite's own locks alone: on Linux, and not over a network."""
     try:
         return sys.platform == "linux" and _is_local(str(directory), directory.stat().st_dev)
     except OSError:
@@ -218,7 +218,7 @@ def _is_local(directory: str, device: int) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """Say whether this process has the slot of the database at *path*, under whatever name."""
+    """True when this process has the slot of the database at *path*, under whatever name."""
     return any(_is(path, slot.file) for slot in _held)
 
 

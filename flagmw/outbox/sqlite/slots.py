@@ -210,7 +210,7 @@ class OpenSlots:
         return self.salvages()
 
     def salvages(self) -> bool:
-        """Say whether rows of damaged files are not here yet."""
+        """True when rows of damaged files are not here yet."""
         return any(slot_file.salvage is not None for slot_file in self.held())
 
     def stood_still(self, seconds: float) -> None:
@@ -221,7 +221,7 @@ class OpenSlots:
         self.commit()
 
     def pulse_s(self) -> float:
-        """Return how often one must look at the time to notice that it stood still."""
+        """Return the seconds between two looks at the time that notice when it stood still."""
         leases = [lease_s for slot_file in self.held() if (lease_s := slot_file.book.shortest_lease_s()) is not None]
         return max(0.05, min(leases, default=float("inf")) / _PULSES)
 

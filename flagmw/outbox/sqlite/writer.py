@@ -77,7 +77,7 @@ class Writer:
             self._do(jobs)
 
     def ask(self, call: Callable[[], T], timeout_s: float = ANSWER_S) -> T:
-        """Return what *call* returns, made where the store may be used.
+        """Return the result of *call*, made where the store may be used.
 
         Raises:
             OutboxError: the store is out of reach, or busy for longer than *timeout_s* seconds.

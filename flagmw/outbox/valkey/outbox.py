@@ -271,7 +271,7 @@ class ValkeyOutbox:
             raise OutboxError(f"{self.address.name} does not answer ({trouble})") from None
 
     def health(self) -> dict[str, object]:
-        """Return whether the server can be used, and what to know about it."""
+        """Return the server's state, with its trouble and warnings."""
         process = self._process.get()
         trouble = process.trouble
         return {

@@ -39,7 +39,7 @@ def by_visitor(lease: Lease, until: float) -> list[VisitorBatch]:
 
 
 def parcel_size(rows: Sequence[Leased], batch_max: int) -> int:
-    """Return how many of *rows*, from the first on, go into one attempt.
+    """Return the number of *rows*, from the first on, that go into one attempt.
 
     An event that must not arrive twice goes alone, so that only its own answer decides; so does one that the vendor
     refused before, for it may be what spoils the others' answer. Repeats are not mixed with what is sent first. What

@@ -47,19 +47,19 @@ class Health:
         self.suspended: ErrorCode | None = None
 
     def on_trial(self) -> bool:
-        """Say whether one attempt has to show first that the vendor takes events again."""
+        """True when one attempt has to show first that the vendor takes events again."""
         return self.suspended is not None or self._down_until is not None
 
     def doubtful(self, now: float) -> bool:
-        """Say whether something failed lately, so that it matters whose event is tried next."""
+        """True when something failed lately, so that it matters whose event is tried next."""
         return self.on_trial() or self.refuses_some() or now - self._failure_at < DOUBT_S
 
     def refuses_some(self) -> bool:
-        """Say whether the vendor refused somebody's event and has taken nobody's since."""
+        """True when the vendor refused somebody's event and has taken nobody's since."""
         return bool(self._refused)
 
     def alive(self, now: float) -> bool:
-        """Say whether the vendor took somebody's event just now."""
+        """True when the vendor took somebody's event just now."""
         return now - self._success_at < ALIVE_S
 
     def rest_s(self, now: float) -> float:
@@ -68,11 +68,11 @@ class Health:
         return max(0.0, self._held_until - now, 0.0 if down_until is None else down_until - now)
 
     def is_suspect(self, visitor: str) -> bool:
-        """Say whether the last attempt for *visitor* failed."""
+        """True when the last attempt for *visitor* failed."""
         return visitor in self._suspects
 
     def suspected_at(self, visitor: str) -> float:
-        """Return when the last attempt for *visitor* failed."""
+        """Return the time at which the last attempt for *visitor* failed."""
         return self._suspects.get(visitor, -math.inf)
 
     def set_back(self, visitor: str, until: float) -> None:
@@ -88,7 +88,7 @@ class Health:
         return max(0.0, self._set_back.get(visitor, now) - now)
 
     def allow(self, now: float) -> bool:
-        """Say whether an attempt may begin; the caller must make it then, for it may be a probe.
+        """True when an attempt may begin; the caller must make it then, for it may be a probe.
 
         The next probe may begin after a pause even if this one hangs: it may be this event that hangs the vendor.
         """

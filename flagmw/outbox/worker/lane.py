@@ -32,10 +32,10 @@ class Lane:
     begun: dict[object, float] = field(default_factory=dict)
 
     def stuck_after_s(self) -> float:
-        """Return how long an attempt may take before it is held to hang."""
+        """Return the seconds after which an attempt counts as hanging."""
         return max(_STUCK_S, 8 * self.width.answer_s)
 
     def stuck(self, now: float) -> int:
-        """Return how many attempts seem to hang."""
+        """Return the number of attempts that seem to hang."""
         after_s = self.stuck_after_s()
         return sum(now - at > after_s for at in list(self.begun.values()))

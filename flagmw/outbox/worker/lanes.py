@@ -69,7 +69,7 @@ class Lanes:
         return frozenset(self._unknown)
 
     def under_way(self, vendor: str) -> int:
-        """Return how many attempts are being made."""
+        """Return the number of attempts under way."""
         return len(self._lanes[vendor].begun)
 
     def resting(self, now: float) -> dict[str, float]:
@@ -92,11 +92,11 @@ class Lanes:
         )
 
     def on_trial(self, vendor: str) -> bool:
-        """Say whether one attempt has to show first that the vendor takes events again."""
+        """True when one attempt has to show first that the vendor takes events again."""
         return self._lanes[vendor].health.on_trial()
 
     def doubtful(self, vendor: str, now: float) -> bool:
-        """Say whether something fails or hangs, so that it matters whose event is tried next."""
+        """True when something fails or hangs, so that it matters whose event is tried next."""
         lane = self._lanes[vendor]
         return lane.health.doubtful(now) or lane.stuck(now) > 0
 
@@ -106,12 +106,12 @@ class Lanes:
         return min(queues, key=lambda queue: health.suspected_at(queue.visitor))
 
     def width(self, vendor: str) -> int:
-        """Return how many attempts may be under way at once."""
+        """Return the limit of attempts under way at once."""
         lane = self._lanes[vendor]
         return 1 if lane.health.on_trial() else lane.width.limit
 
     def places(self, vendor: str, now: float) -> int:
-        """Return how many attempts may be under way now, those that seem to hang among them."""
+        """Return the limit of attempts under way now, those that seem to hang included."""
         lane = self._lanes[vendor]
         if lane.health.on_trial():
             return len(lane.begun) + 1
@@ -125,15 +125,15 @@ class Lanes:
         return lane.width.limit + min(stuck, STUCK_MAX, int((now - oldest) / self._search_s))
 
     def oldest_one_in(self, vendor: str, now: float) -> int:
-        """Return of how many turns the oldest events have one, while something fails."""
+        """Return the number of turns of which the oldest events have one, while something fails."""
         return 4 if self._lanes[vendor].stuck(now) else 2
 
     def picks_newest(self, vendor: str, now: float) -> bool:
-        """Say whether the newest events are to have turns."""
+        """True when the newest events are to have turns."""
         return not self.on_trial(vendor) and self.doubtful(vendor, now)
 
     def batch_max(self, vendor: str) -> int:
-        """Return how many events of one visitor the vendor takes at once."""
+        """Return the number of events of one visitor that the vendor takes at once."""
         return self._lanes[vendor].batch_max
 
     def hold_s(self, vendor: str, rows: Sequence[Leased], now: float) -> float:
@@ -153,7 +153,7 @@ class Lanes:
         return 0.0
 
     def book(self, vendor: str, events: int, now: float) -> float:
-        """Return from when on *events* may be sent: a vendor that answers slowly is not pressed."""
+        """Return the time from which *events* may be sent: a vendor that answers slowly is not pressed."""
         return self._lanes[vendor].pace.book(events, now)
 
     def give_back(self, vendor: str, rows: Sequence[Leased]) -> None:
@@ -164,7 +164,7 @@ class Lanes:
             lane.budget.refund()
 
     def is_slow(self, vendor: str) -> bool:
-        """Say whether the vendor takes long to answer."""
+        """True when the vendor takes long to answer."""
         return self._lanes[vendor].width.answer_s > SLOW_S
 
     def live(self, vendor: str, rate: float) -> None:
@@ -172,7 +172,7 @@ class Lanes:
         self._lanes[vendor].pace.rate = max(SLOW_RATE, SLOW_FACTOR * rate) if self.is_slow(vendor) else None
 
     def allow(self, vendor: str, now: float) -> bool:
-        """Say whether an attempt may be made now; the caller must make it then, for it may be the only probe."""
+        """True when an attempt may be made now; the caller must make it then, for it may be the only probe."""
         return self._lanes[vendor].health.allow(now)
 
     def attempt(self, vendor: str, rows: Sequence[Leased]) -> tuple[list[Outcome], list[Outcome]]:
@@ -257,7 +257,7 @@ class Lanes:
         return with_waits(rows, outcomes, self._policy, own_s=own_s, short_s=short_s, alone=alone)
 
     def health(self, now: float) -> dict[str, object]:
-        """Return which vendors refuse us, which fail, and which are not configured."""
+        """Return the vendors that refuse us, that fail, and that are not configured."""
         open_for = {
             name: lane.health.rest_s(now) for name, lane in self._lanes.items() if lane.health.suspended is None
         }

@@ -36,7 +36,7 @@ class Pace:
         self._next = -math.inf
 
     def book(self, count: int, now: float) -> float:
-        """Return from when on *count* events may be sent; the caller waits until then."""
+        """Return the time from which *count* events may be sent; the caller waits until then."""
         with self._lock:
             if self.rate is None:
                 return now
@@ -111,7 +111,7 @@ class RetryBudget:
         self._left, self._at = most, -math.inf
 
     def take(self, now: float) -> bool:
-        """Say whether a repeat may be made now, and count it."""
+        """True when a repeat may be made now, and count it."""
         with self._lock:
             self._add(max(0.0, now - self._at) * self._per_s if self._at > -math.inf else 0.0)
             self._at = now
@@ -167,7 +167,7 @@ class Chance:
         self._share += (failed - self._share) / 16
 
     def explains(self) -> float:
-        """Return how many failures in a row the vendor's state explains: more have a chance below one in a hundred."""
+        """Return the failures in a row that the vendor's state explains: more have a chance below one in a hundred."""
         return math.log(0.01) / math.log(min(max(self._share, 0.02), 0.97))
 
 

@@ -35,7 +35,7 @@ FAILURES = frozenset(
 
 
 def is_trouble(outcome: Outcome) -> TypeGuard[Ambiguous | Retry]:
-    """Say whether *outcome* speaks of trouble at the vendor, or on the way there."""
+    """True when *outcome* speaks of trouble at the vendor, or on the way there."""
     if isinstance(outcome, Ambiguous):
         return outcome.code is not ErrorCode.INTERNAL
     return isinstance(outcome, Retry) and outcome.code in FAILURES

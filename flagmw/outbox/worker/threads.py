@@ -40,11 +40,11 @@ class LaneThreads:
     asks: bool = False
 
     def idle(self) -> bool:
-        """Say whether nothing waits to be begun."""
+        """True when nothing waits to be begun."""
         return not self.waiting and not self.newest
 
     def is_newests_turn(self, one_in: int) -> bool:
-        """Say whether the newest events are next: the oldest have one turn of *one_in*."""
+        """True when the newest events are next: the oldest have one turn of *one_in*."""
         return self.turn % one_in != 0
 
     def take(self, one_in: int) -> VisitorBatch:
@@ -99,7 +99,7 @@ class WorkerProcess:
                 crew.ready.notify_all()
 
     def over(self) -> bool:
-        """Say whether the interpreter is shutting down, and count it: a start would hang before Python 3.12.
+        """True when the interpreter is shutting down, and count it: a start would hang before Python 3.12.
 
         A thread that the shutdown froze may hold a lock for ever, so nothing may be waited for either.
         """
@@ -111,7 +111,7 @@ class WorkerProcess:
         return self.turn is not None and self.turn.thread.is_alive() and not self.turn.stop.is_set()
 
     def started(self, thread: threading.Thread) -> bool:
-        """Start *thread*; say whether it could be."""
+        """Start *thread*; return whether it could be."""
         try:
             thread.start()
         except RuntimeError:

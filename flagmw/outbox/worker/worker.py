@@ -106,7 +106,7 @@ class Worker:
         return self._epoch + self._monotonic()
 
     def start(self) -> bool:
-        """Start the thread unless it runs; say whether it runs. Raises nothing, at interpreter shutdown either."""
+        """Start the thread unless it runs; return whether it runs. Raises nothing, at interpreter shutdown either."""
         process = self._process.get()
         if process.over():
             return False
@@ -182,7 +182,7 @@ class Worker:
         return False
 
     def health(self) -> dict[str, object]:
-        """Return whether the threads run, what they did, and which vendors are in trouble.
+        """Return the state of the threads, their counts, and the vendors in trouble.
 
         `repeats` counts the events that were not sent for the first time: what a vendor may have twice is among them.
         """

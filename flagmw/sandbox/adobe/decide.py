@@ -46,7 +46,7 @@ def browser_of(user_agent: str) -> str:
 
 
 def decide(account: TargetAccount, mbox: str, asking: Asking) -> list[tuple[ModelActivity, Experience]]:
-    """Return what *asking* gets at *mbox*: the first activity that takes them, all of them for the page's load."""
+    """Return the activities of *asking* at *mbox*: the first that takes them, all of them for the page's load."""
     if account.properties and asking.property_token not in account.properties:
         return []
     chosen = []
@@ -102,7 +102,7 @@ def event_token(account: TargetAccount, activity: ModelActivity, experience: Exp
 
 
 def opened(account: TargetAccount, token: str, kind: str) -> tuple[ModelActivity, Experience] | None:
-    """Return what *token* counts for, None when it is not of this account or kind."""
+    """Return the display that *token* counts, None when it is not of this account or kind."""
     try:
         raw = base64.urlsafe_b64decode(token.encode())
         payload, tag = raw[:-12], raw[-12:]

@@ -94,11 +94,11 @@ class ModelActivity:
 
     @property
     def running(self) -> bool:
-        """Say whether it is on; what the scenario has is."""
+        """True when it is on; what the scenario has is."""
         return True
 
     def open_to(self, asking: Asking) -> bool:
-        """Say whether it takes a visitor, beside its properties, parameters, browsers and countries."""
+        """True when it takes a visitor, beside its properties, parameters, browsers and countries."""
         return True
 
     def chosen(self, asking: Asking, place: float) -> list[Experience]:

@@ -33,7 +33,7 @@ class Visitors:
             return known
 
     def first(self, key: Hashable) -> bool:
-        """Say whether *key* is seen for the first time."""
+        """True when *key* is seen for the first time."""
         with self._lock:
             if key in self._seen:
                 return False

@@ -45,7 +45,7 @@ def run(call: AdminCall) -> Document:
 
 
 def size(body: Mapping[str, Any]) -> int:
-    """Return how many calls a batch counts for."""
+    """Return the number of calls that a batch counts for."""
     operations = body.get("operations")
     return max(1, len(operations)) if isinstance(operations, list) else 1
 

@@ -35,7 +35,7 @@ class AdminCall:
 
     @property
     def settings(self) -> AdminSettings:
-        """Return how the account's management behaves."""
+        """Return the settings of the account's management."""
         return self.account.admin
 
     @property
@@ -93,7 +93,7 @@ class ApiRoute:
 
     @property
     def right(self) -> Right:
-        """Return what an integration needs for it."""
+        """Return the right that an integration needs for it."""
         if self.method == "GET":
             return "Observer"
         return "Approver" if self.path.endswith(("/state", "/schedule")) else "Editor"

@@ -40,7 +40,7 @@ def changes_between(before: Document, after: Document, offers: Mapping[int, Docu
 
 
 def uses(body: Document, offer: int) -> bool:
-    """Say whether an activity shows an offer."""
+    """True when an activity shows an offer."""
     return any(offer in offer_ids(body, one).values() for one in body.get("experiences") or ())
 
 

@@ -31,7 +31,7 @@ def meet(sandbox: Sandbox, client: str, device: str, delivery: DeliveryRequest) 
 
 
 def facts_of(attributes: Mapping[str, str], context: Mapping[str, Any], parameters: Mapping[str, str]) -> Facts:
-    """Return what rules compare: profile, place, page, referrer, mbox, browser."""
+    """Return the facts that rules compare: profile, place, page, referrer, mbox, browser."""
     from flagmw.sandbox.adobe.decide import browser_of
 
     address = context.get("address") if isinstance(context.get("address"), dict) else {}

@@ -40,7 +40,7 @@ def page(rows: Iterable[Row], query: Query, collection: str, fields: Sequence[st
 
 
 def limit_of(query: Query) -> int:
-    """Return how many are wanted at most."""
+    """Return the limit of the request."""
     return _number(query, "limit", ALL)
 
 

@@ -14,7 +14,7 @@ class Rate:
         self._left.clear()
 
     def take(self, client: str, per_minute: int, now: float, cost: int = 1) -> bool:
-        """Say whether *cost* more calls are within the limit, and count them if so.
+        """True when *cost* more calls are within the limit, and count them if so.
 
         More calls at once than the limit has, which only a batch makes, need a full bucket and leave it in debt.
         """

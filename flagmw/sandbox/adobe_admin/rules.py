@@ -59,7 +59,7 @@ def check_rule(rule: Any, field: str, *, audiences: bool, depth: int = 0) -> Non
 
 
 def holds(rule: Any, facts: Facts, audience_of: Audiences, depth: int = 0) -> bool:
-    """Say whether *rule* holds; one that goes in circles through audiences does not."""
+    """True when *rule* holds; one that goes in circles through audiences does not."""
     if depth > 2 * MAX_DEPTH:
         return False
     if isinstance(rule, list):
@@ -79,7 +79,7 @@ def holds(rule: Any, facts: Facts, audience_of: Audiences, depth: int = 0) -> bo
 
 
 def member(audience_id: int, facts: Facts, audience_of: Audiences, depth: int = 0) -> bool:
-    """Say whether a visitor is in an audience; nobody is in one that is not there."""
+    """True when a visitor is in an audience; nobody is in one that is not there."""
     audience = audience_of(audience_id)
     if audience is None:
         return False

@@ -43,7 +43,7 @@ class ServedActivity(ModelActivity):
     audience_of: Audiences = field(default=lambda own: None, compare=False)
 
     def open_to(self, asking: Asking) -> bool:
-        """Say whether the activity takes a visitor."""
+        """True when the activity takes a visitor."""
         if not self.running:
             return False
         if self.entry < 100 and allocation(self.client, self.id, asking.visitor, "entry") >= self.entry:
@@ -105,7 +105,7 @@ def served(sandbox: Sandbox, account: TargetAccount) -> TargetAccount:
 
 
 def is_live(body: Document, now: float) -> bool:
-    """Say whether an activity is approved and within its schedule."""
+    """True when an activity is approved and within its schedule."""
     begin, end = moment(body.get("startsAt")), moment(body.get("endsAt"))
     return body.get("state") == "approved" and (begin is None or begin <= now) and (end is None or now < end)
 

@@ -40,7 +40,7 @@ class AudienceFacts:
 
 
 def in_audiences(project: Project, names: Sequence[str], combination: Combination, facts: AudienceFacts) -> bool:
-    """Tell whether the visitor is in all or in any of the audiences; in none if there are none."""
+    """True when the visitor is in all or in any of the audiences; in none if there are none."""
     matched = [_matches(project.audience(name), facts) for name in names]
     return bool(matched) and (all(matched) if combination == "AND" else any(matched))
 

@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 def is_robot(headers: Mapping[str, str]) -> bool:
-    """Say whether the content delivery network in front of the edge takes the caller for a robot."""
+    """True when the content delivery network in front of the edge takes the caller for a robot."""
     return _ROBOT.search(headers.get("user-agent", "")) is not None
 
 
@@ -93,7 +93,7 @@ def merged(body: bytes) -> tuple[str, str]:
 
 
 def lint(action: str, query: bytes, headers: Mapping[str, str], body: bytes) -> list[str]:
-    """Return what a careful client would not have sent; an empty list for what the documentation asks for."""
+    """Return the faults of a request that a careful client would not send; none for a documented one."""
     notes = [f"{name}: must not be sent to the vendor" for name in ("cookie", "authorization") if name in headers]
     uid = headers.get(USER_UID)
     if uid is not None and (not _UID.fullmatch(uid) or uid in ("null", "undefined")):

@@ -88,7 +88,7 @@ def _candidates(retailer: Retailer, question: DecisionEvent) -> Iterator[ShownAc
 
 
 def qualifies(experience: Experience, situation: Situation) -> bool:
-    """Say whether the experience is for this visitor on this page."""
+    """True when the experience is for this visitor on this page."""
     facts = VisitFacts(situation.url, situation.variables, situation.user_agent, situation.ip, situation.referer)
     return (
         in_segments(experience.segments, facts)
@@ -198,7 +198,7 @@ def _signature(payload: bytes, visitor: str) -> bytes:
 
 
 def situation(events: Callable[[str], list[Mapping[str, Any]]], ip: str) -> Situation:
-    """Return what a request's context *events* (by type) say; *ip* is where it came from, if nothing else says."""
+    """Return the situation in a request's context *events* (by type); *ip* is its address, if no event has one."""
 
     def last(kind: str, field: str, otherwise: str = "") -> str:
         matching = events(f"context:{kind}")

@@ -190,7 +190,7 @@ class _Exchange:
 
 
 def _shown(sent: EngineRequest) -> dict[str, Any]:
-    """Return what the ledger keeps of a request that could be read."""
+    """Return the ledger's entry of a request that could be read."""
     ids = {"deviceId": sent.device_id, "mt.v": sent.monetate_id, "customerId": sent.customer_id}
     recorded = [key for event in sent.of("record:PageEvents") for key in event["pageEvents"]]
     bought = ["purchase" for _ in sent.of("context:Purchase")]
@@ -204,5 +204,5 @@ def _shown(sent: EngineRequest) -> dict[str, Any]:
 
 
 def _short(visitor: str) -> str | None:
-    """Return what the ledger calls a visitor: enough to tell one from another, and no id."""
+    """Return the ledger's name of a visitor: enough to tell one from another, and no id."""
     return hashlib.sha256(visitor.encode()).hexdigest()[:12] if visitor else None

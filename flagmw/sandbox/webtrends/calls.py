@@ -57,7 +57,7 @@ class ApiCall:
         return f"{self.account.domain_id}-{alias}"
 
     def held(self, alias: str) -> Control | None:
-        """Return what the visitor's control cookie says; None when none was sent.
+        """Return the content of the visitor's control cookie; None when none was sent.
 
         Raises:
             Refused: 104 for a cookie made under a replaced key, 300 for one that cannot be decrypted.

@@ -52,7 +52,7 @@ class CookieCodec:
         return _wrap(nonce + self._ciphers[0].encrypt(nonce, orjson.dumps(payload), name.encode()))
 
     def open(self, name: str, value: str) -> dict[str, Any]:
-        """Return what *value* holds; plain values (made with `_wt.encrypted: false`) are read too.
+        """Return the content of *value*; plain values (made with `_wt.encrypted: false`) are read too.
 
         Raises:
             BadCookie: it is malformed, changed, of another cookie or account, or of a replaced key.

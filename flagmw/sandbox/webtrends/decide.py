@@ -125,7 +125,7 @@ def decide(
 
 
 def _held(tests: Sequence[Test], held: Control, note: Note, rethrottle: bool) -> Hit | Miss | None:
-    """Return what the control cookie decides; None when the visitor is to be evaluated."""
+    """Return the decision of the control cookie; None when the visitor is to be evaluated."""
     test = next((test for test in tests if test.run_id == held.run_id), None)
     if test is None or test.state == "published":
         return None  # another run by now, or the same for everyone

@@ -12,7 +12,7 @@ _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([^/?#]*)(.*)", re.S)
 
 
 def located(locations: Iterable[ModelLocation], facts: VisitFacts) -> bool:
-    """Say whether any location matches; no locations match everything."""
+    """True when any location matches; no locations match everything."""
     locations = tuple(locations)
     return not locations or any(_at(location, facts) for location in locations)
 

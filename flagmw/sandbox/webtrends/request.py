@@ -150,7 +150,7 @@ def read_params(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Params
 
 
 def illegal_path_octets(raw_path: bytes) -> bool:
-    """Say whether a path holds anything that should have been percent-encoded, or an encoded comma."""
+    """True when a path holds anything that should have been percent-encoded, or an encoded comma."""
     tail = raw_path[len(BASE) :]
     bare = bytes(b for b in tail if not (chr(b).isascii() and (chr(b).isalnum() or b in b"-._~,/%")))
     return bool(bare) or b"%2c" in tail.lower() or b"\xff" in unquote_to_bytes(tail)

@@ -154,7 +154,7 @@ class _Exchange:
             raise Refused(603, target.guid)
 
     def _meet(self, account: Account, codec: CookieCodec, params: Params) -> tuple[Visitor, str, Refused | None]:
-        """Return who is asking and in which mode; a new visitor and the refusal when their cookies are bad."""
+        """Return the visitor and the mode; a new visitor and the refusal when their cookies are bad."""
         user, mode = (params.cookies.get(f"_wt.{kind}-{account.domain_id}") for kind in ("user", "mode"))
         now_ms, rng = int(self._sandbox.clock() * 1000), self._sandbox.rng
         try:

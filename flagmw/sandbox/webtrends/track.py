@@ -24,12 +24,12 @@ class Converted:
 
 
 def metric_ok(metric: str | None) -> bool:
-    """Say whether a metric has a name that the product can hold."""
+    """True when a metric has a name that the product can hold."""
     return metric is not None and _METRIC.fullmatch(metric) is not None and metric.strip() == metric
 
 
 def judge(account: Account, alias: str, control: Control | None, *, already: bool) -> Converted | int:
-    """Return what a conversion counts for, or the error code that says why it does not.
+    """Return the conversion's count, or the error code of a conversion that does not count.
 
     Args:
         control: what the visitor's control cookie says; None when it was not sent.

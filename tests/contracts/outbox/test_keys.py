@@ -158,9 +158,9 @@ def test_a_killed_process_leaves_no_key_without_its_event(shops, tmp_path: Path)
             sys.executable,
             "-c",
             "import sys, time; from pathlib import Path\n"
-            "from flagmw.outbox.sqlite.business_keys import KeyHolder, BusinessKeys\n"
+            "from flagmw.outbox.sqlite.business_keys import DirectoryKeys, KeyHolder\n"
             "from flagmw.outbox.policy import Policy\n"
-            "print(BusinessKeys(Path(sys.argv[1]), Policy()).reserve([KeyHolder(b'k', 'e1')]), flush=True)\n"
+            "print(DirectoryKeys(Path(sys.argv[1]), Policy()).reserve([KeyHolder(b'k', 'e1')]), flush=True)\n"
             "time.sleep(60)",
             str(tmp_path),
         ],

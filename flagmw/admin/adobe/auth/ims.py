@@ -71,7 +71,7 @@ def token_of(reply: Reply, now: float, *, milliseconds: bool) -> Token:
 
 
 def life_s(expires_in: Any, token: str, *, milliseconds: bool) -> float:
-    """Return how long a token lives, in seconds.
+    """Return the lifetime of a token in seconds.
 
     `expires_in` is in milliseconds at one endpoint and in seconds at the other. The token, where it is a JWT, says it
     too, in milliseconds and as text: the reading that fits it better counts.

@@ -29,7 +29,7 @@ class BatchOperation:
 
     @property
     def created_id(self) -> Any:
-        """Return what stands for the id that this operation will create, in the bodies and paths of others."""
+        """Return the placeholder of the id that this operation will create, for bodies and paths of others."""
         return f"{{operationIdResponse:{self.id}}}"
 
 

@@ -35,7 +35,7 @@ class BatchResult:
 
     @property
     def ok(self) -> bool:
-        """Say whether it was done."""
+        """True when it was done."""
         return not self.skipped and self.status is not None and 200 <= self.status < 300
 
     @property

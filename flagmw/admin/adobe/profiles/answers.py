@@ -54,12 +54,12 @@ class BatchStatus:
 
     @property
     def done(self) -> bool:
-        """Say whether the state will not change any more."""
+        """True when the state will not change any more."""
         return self.state in ("complete", "stuck")
 
 
 def accepted(reply: Reply) -> Accepted:
-    """Return what the answer to an update says.
+    """Return the result of an update from its answer.
 
     Raises:
         AnswerError: it says nothing that this client understands.

@@ -58,7 +58,7 @@ def check_encoded(value: Any) -> str:
 
 
 def id_kind_of(given: str | None, columns: Sequence[str] | None) -> str:
-    """Return what identifies a row: as *given*, or as the first column says.
+    """Return the kind of id of the rows: as *given*, or as the first column says.
 
     Raises:
         InvalidError: the first column is neither, or rows have no columns in an order.
@@ -131,7 +131,7 @@ class RowEncoder:
 
     @property
     def name_count(self) -> int:
-        """Return how many names have been collected."""
+        """Return the number of collected names."""
         return len(self._names)
 
     def forget_names(self, keep: int) -> None:

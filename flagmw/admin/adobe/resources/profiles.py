@@ -144,7 +144,7 @@ class Profiles(Resource[M]):
 
     @operation
     def bulk_status(self, status_url: str) -> Flow[BatchStatus]:
-        """Return how far the vendor is with an upload.
+        """Return the vendor's progress with an upload.
 
         Args:
             status_url: from a `SentPart`.

@@ -43,7 +43,7 @@ class ReportKind(AdobeResource[M]):
 
     @operation
     def performance(self, activity_id: int, *, parameters: Mapping[str, str] | None = None) -> Flow[PerformanceReport]:
-        """Return how often each experience was entered and converted, by visitors, visits, impressions, landings.
+        """Return each experience's entries and conversions, by visitors, visits, impressions, landings.
 
         Args:
             parameters: sent as the query; the vendor documents none, so that its defaults decide which time and

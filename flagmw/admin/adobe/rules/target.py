@@ -94,7 +94,7 @@ def profile(name: str) -> Attribute:
 
 
 def geo(name: str) -> Attribute:
-    """Return where the visitor is: "country", "region", "city", ..."""
+    """Return a place of the visitor: "country", "region", "city", ..."""
     return attribute("geo", name)
 
 
