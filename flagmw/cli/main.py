@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -213,11 +215,22 @@ def doctor(
 
 def main() -> None:
     """Run the command; a wrong configuration is one line, not a traceback."""
+    _mend_streams()
     try:
         app()
     except FlagmwError as error:
         say(f"flagmw: {shown(error)}", sys.stderr)
         sys.exit(WRONG)
+
+
+def _mend_streams() -> None:
+    """Let no closed stream, and no character that a terminal's encoding lacks, make a command fail."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:

@@ -76,9 +76,9 @@ def bulk(
     ] = None,
 ) -> None:
     """Set attributes of many visitors. Exit code 1 when rows were not sent or an upload is stuck."""
-    source: Any = sys.stdin.buffer if file == "-" else Path(file)
-    if file == "-" and format is None:
+    if file == "-" and (format is None or sys.stdin is None):
         raise InvalidError("say what standard input holds: csv, jsonl or batch", field="--format")
+    source: Any = sys.stdin.buffer if file == "-" else Path(file)
     options: dict[str, Any] = {
         "id_kind": None if id_kind is None else id_kind.value,
         "id_column": id_column,

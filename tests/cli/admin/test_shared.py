@@ -1,4 +1,4 @@
-"""What every management command has: credentials, output, dry runs, errors and exit codes."""
+"""Credentials, output, dry runs, errors and exit codes of every management command."""
 
 from __future__ import annotations
 
@@ -93,6 +93,47 @@ def test_file_that_is_not_there(bare: Typed, tmp_path: Path) -> None:
     """A file that is named must be there."""
     done = bare("adobe", "environments", "--credentials", tmp_path / "none.toml")
     assert done.code == 2 and "none.toml cannot be read: No such file" in done.err
+
+
+def test_usual_file_that_cannot_be_reached(bare: Typed, tmp_path: Path) -> None:
+    """A configuration folder that is a file is no folder with credentials; one that is closed is an error."""
+    (tmp_path / ".config").write_text("")
+    done = bare("adobe", "environments")
+    assert done.code == 2 and "client_id is missing" in done.err
+
+
+@pytest.mark.parametrize("option", ["--sandbox", "--base-url", "--tenant", "--client-code", "--profile-url"])
+def test_option_without_a_value(bare: Typed, adobe_box: SandboxServer, tmp_path: Path, option: str) -> None:
+    """An empty value, of a variable that is not set, does not mean the vendor's own address."""
+    path = credentials(tmp_path / "own.toml", adobe_box)
+    done = bare("adobe", "environments", "--credentials", path, option, "")
+    assert done.code == 2 and f"{option} has no value" in done.err
+    assert adobe_box.ledger()["requests"] == []
+    assert bare("adobe", "environments", "--credentials", path, "--timeout", "nan").code == 2
+
+
+def test_home_that_cannot_be_written(bare: Typed, adobe_box: SandboxServer, tmp_path: Path) -> None:
+    """Without a place for tokens the command says so and works."""
+    (tmp_path / ".cache").write_text("")
+    done = bare("adobe", "environments", "--json", "--sandbox", adobe_box.url)
+    assert done.code == 0 and "no token is kept for the next command" in done.err
+    assert len(done.json) == 3
+
+
+def test_streams_that_are_closed_or_narrow(adobe: Typed, adobe_box: SandboxServer, tmp_path: Path) -> None:
+    """Closed standard streams and an encoding without the characters are no tracebacks."""
+    assert adobe("adobe", "offers", "create", "-", stdin=json.dumps({"name": "Grün 色", "content": "x"})).code == 0
+    reached = f"--sandbox {adobe_box.url}"
+    script = f"""
+    flagmw() {{ {sys.executable} -m flagmw.cli adobe "$@" {reached}; }}
+    PYTHONIOENCODING=ascii flagmw offers list --name 'Grün 色' --csv
+    flagmw environments >&-
+    flagmw offers create - <&- ; echo "code $?"
+    """
+    environ = {**os.environ, "HOME": str(tmp_path), "PYTHONUTF8": "1"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, env=environ)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert "Gr\\xfcn \\u8272" in done.stdout and "code 2" in done.stdout
 
 
 def test_secret_is_no_argument(bare: Typed) -> None:
