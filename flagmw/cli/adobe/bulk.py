@@ -160,7 +160,6 @@ def _print(session: Session[AdobeAdmin], result: BulkResult) -> None:
     columns: Columns = {
         **{name: itemgetter(name) for name in ("number", "rows", "bytes", "earlier", "maybe_twice")},
         "state": lambda row: (row.get("status") or {}).get("state") or row.get("trouble"),
-        "status_url": lambda row: row.get("status_url"),
     }
     session.rows(parts, columns)
     session.note(", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flagmw import cli
 from flagmw.sandbox import SandboxServer
+from tests.cli.test_cli import Done
 from tests.sandbox.adobe_admin import boxed
 
+__all__ = ["Done"]
+
 PREFIXES = ("FLAGMW_", "ADOBE_", "MONETATE_", "CONTENTSTACK_", "XDG_")
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 class Typed:
