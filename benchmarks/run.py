@@ -22,7 +22,7 @@ from benchmarks.support.table import Section, summary
 
 SECTIONS = (
     *("edge", "decide", "stall", "reuse", "vendors", "endtoend", "peers", "tail", "codec"),
-    *("outbox", "track", "recovery", "valkey", "footprint", "profiles"),
+    *("outbox", "track", "recovery", "valkey", "footprint", "profiles", "sessions"),
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

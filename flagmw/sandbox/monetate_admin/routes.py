@@ -82,7 +82,7 @@ class Management:
     async def _api(self, request: Request, api: str) -> Response:
         name, headers = api, {}
         try:
-            retailer, token = admitted(self._sandbox, request.headers)
+            retailer, token = admitted(self._sandbox, request.headers, request.path_params["retailer"])
             raw = await read_body(request, MAX_BODY)
             self._fail_on_demand(request)
             rest, named = request.path_params["rest"], request.path_params["retailer"]

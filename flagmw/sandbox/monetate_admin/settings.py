@@ -77,6 +77,7 @@ class ManagementSettings:
 
     Attributes:
         users: the API users.
+        token: one that is always accepted, known to everybody; "" for none.
         shortest_ttl_s: of a token; the portal's text names 900, its description 600.
         page_events, custom_targets: those that exist. Without page events, the account's keys are numbered from 1.
         datasets: those that exist at the start.
@@ -86,6 +87,7 @@ class ManagementSettings:
     """
 
     users: tuple[ApiUser, ...] = ()
+    token: str = "sandbox-token"  # noqa: S105 - the emulator's
     shortest_ttl_s: int = 600
     page_events: tuple[MetadataSetting, ...] = ()
     custom_targets: tuple[MetadataSetting, ...] = ()

@@ -10,7 +10,7 @@ import httpx2
 import jwt
 import pytest
 
-from flagmw.admin import AuthError, InvalidError, MonetateAdmin, MonetateKey, TokenCache
+from flagmw.admin import AuthError, GivenToken, InvalidError, MonetateAdmin, MonetateKey, TokenCache
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer
 from tests.sandbox.monetate_admin import boxed
@@ -190,3 +190,15 @@ def test_two_threads_obtain_one_token(box: SandboxServer, clock: boxed.Clock) ->
         titles = list(pool.map(lambda _: admin.page_events.get(132)["title"], range(16)))
     assert titles == ["Added to cart"] * 16
     assert [one["action"] for one in box.ledger()["requests"]].count("refresh") == 1
+
+
+def test_the_sandboxs_own_token(box: SandboxServer, clock: boxed.Clock) -> None:
+    """It needs no key, is for the retailer whose it is alone, and can be switched off."""
+    own = GivenToken("sandbox-token", scheme="Token")
+    with boxed.admin(box, clock, auth=own) as admin:
+        assert admin.page_events.get(132)["title"] == "Added to cart"
+    with boxed.admin(box, clock, auth=own, retailer="other") as admin, pytest.raises(AuthError):
+        admin.page_events.get(132)
+    box.sandbox.replace(boxed.scenario(token=""))
+    with boxed.admin(box, clock, auth=own) as admin, pytest.raises(AuthError):
+        admin.page_events.get(132)

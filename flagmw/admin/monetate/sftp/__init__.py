@@ -1,0 +1,1 @@
+"""Files for and from Monetate over SFTP."""
