@@ -215,11 +215,15 @@ class Shop:
     def settled(self, orders: Iterable[str] | None = None) -> bool:
         """Say whether the promised *orders* of honest visitors are at the vendor, or at an end that has a reason.
 
-        The store itself ends what must not be sent twice when the one who had it is gone, and counts it: no process is
-        left to note which event that was.
+        The store itself ends what must not be sent twice when the one who had it is gone: it counts that, or lays the
+        event aside. No process is left to note it.
         """
         left = self.undelivered(orders)
-        return not left or (self.at_most_once.issuperset(left) and len(left) <= self.ended_in_doubt(self.parts()))
+        if not left:
+            return True
+        promised, letters = self.promised, self.letters()
+        left = [order for order in left if promised[order] not in letters]
+        return self.at_most_once.issuperset(left) and len(left) <= self.ended_in_doubt(self.parts())
 
     def ended_in_doubt(self, parts: Sequence[dict[str, Any]]) -> int:
         """Return how many events the store has ended as `AMBIGUOUS` without a process that noted it, at most."""
