@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.chaos.keeper import Keeper
-from tests.chaos.shop import ROOT, Shop, _signal
+from tests.chaos.shop import ROOT, Shop, _signal, dropped_in_doubt
 from tests.chaos.vendor import Vendor
 
 
@@ -141,7 +141,9 @@ def remove_directory(field: Field) -> None:
         if time.monotonic() > end:
             raise NotNow  # removing the only copy of an event that no process has open would be no fault of the outbox
         time.sleep(0.2)
-    field.shop.directory_removed = True
+    shop = field.shop
+    shop.directory_removed, shop.letters_gone = True, shop.letters()
+    counted = dropped_in_doubt(shop.parts())
     field.vendor.mood = "down"
     field.for_a_while(0.2, 0.6)
     before = list(field.shop.sold)
@@ -150,8 +152,9 @@ def remove_directory(field: Field) -> None:
     field.vendor.mood = "well"
     end = time.monotonic() + 20
     # No other attack begins until they are there. The account at the end says what is missing, and why.
-    while time.monotonic() < end and not field.shop.settled(before):
+    while time.monotonic() < end and not shop.settled(before):
         time.sleep(0.2)
+    shop.doubt_gone += max(0, counted - dropped_in_doubt(shop.parts()))
 
 
 def clean_locks(field: Field) -> None:

@@ -206,7 +206,7 @@ def _settle(shops: Sequence[Shop], settle_s: float, report: Report) -> None:
     begun = time.monotonic()
     left = list(shops)
     while left and time.monotonic() - begun < settle_s:
-        time.sleep(0.5)
+        time.sleep(1.0)
         left = [shop for shop in left if not shop.settled()]
     report.settled_s = max(report.settled_s, time.monotonic() - begun)
 

@@ -61,6 +61,8 @@ class Shop:
         at_most_once: orders that were to be reported to a vendor that cannot tell a repeat.
         honest: how many pages honest visitors got, and how many of them were the vendor's.
         directory_removed: whether files of dead processes, and the counts in them, were removed.
+        letters_gone: dead letters that were in them.
+        doubt_gone: how many events that were dropped as `AMBIGUOUS` were counted in them.
     """
 
     name: str
@@ -73,6 +75,8 @@ class Shop:
     honest: list[int] = field(default_factory=lambda: [0, 0])
     at_most_once: set[str] = field(default_factory=set)
     directory_removed: bool = False
+    letters_gone: dict[str, str] = field(default_factory=dict)
+    doubt_gone: int = 0
 
     def __enter__(self) -> Self:
         for name in ("notes", "forks"):
@@ -215,16 +219,19 @@ class Shop:
     def settled(self, orders: Iterable[str] | None = None) -> bool:
         """Say whether the promised *orders* of honest visitors are at the vendor, or at an end that has a reason.
 
-        The store itself ends what must not be sent twice when the one who had it is gone, and counts it: no process is
-        left to note which event that was.
+        The store itself ends what must not be sent twice when the one who had it is gone: it counts that, or lays the
+        event aside. No process is left to note it.
         """
         left = self.undelivered(orders)
-        return not left or (self.at_most_once.issuperset(left) and len(left) <= self.ended_in_doubt(self.parts()))
+        if not left:
+            return True
+        promised, letters = self.promised, self.letters()
+        left = [order for order in left if promised[order] not in letters]
+        return self.at_most_once.issuperset(left) and len(left) <= self.ended_in_doubt(self.parts())
 
     def ended_in_doubt(self, parts: Sequence[dict[str, Any]]) -> int:
         """Return how many events the store has ended as `AMBIGUOUS` without a process that noted it, at most."""
-        lanes = [lane for part in parts for lane in part["vendors"].values()]
-        counted: int = sum(lane["dropped"].get("AMBIGUOUS", 0) for lane in lanes)
+        counted = self.doubt_gone + dropped_in_doubt(parts)
         once = {track for order, track in self.promised.items() if order in self.at_most_once}
         noted = sum(kind == "Ambiguous" for track, (kind, _) in self.outcomes().items() if track in once)
         return max(0, counted - noted)
@@ -259,12 +266,17 @@ class Shop:
     def letters(self) -> dict[str, str]:
         """Return the dead letters' codes by track id, as the operator sees them."""
         listed = json.loads(self.command("outbox", "dead", "list", "--limit", "1000000", "--json") or "[]")
-        return {letter["track_id"]: letter["code"] for letter in listed}
+        return self.letters_gone | {letter["track_id"]: letter["code"] for letter in listed}
 
     def parts(self) -> list[dict[str, Any]]:
         """Return the account of every part of the outbox."""
         found: list[dict[str, Any]] = json.loads(self.command("outbox", "status", "--json") or "[]")
         return found
+
+
+def dropped_in_doubt(parts: Sequence[dict[str, Any]]) -> int:
+    """Return how many events were dropped as `AMBIGUOUS`, by the accounts of *parts*."""
+    return sum(lane["dropped"].get("AMBIGUOUS", 0) for part in parts for lane in part["vendors"].values())
 
 
 def is_end(at_most_once: bool, kind: str, code: str) -> bool:
