@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from logging import ERROR
+from logging import ERROR, WARNING
 
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
@@ -17,7 +17,8 @@ from flagmw._support.counters import Counts
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
-from flagmw.types import Event, VisitorState
+from flagmw.flags.fit import Changes
+from flagmw.types import Event, Scalar, VisitorState
 from flagmw.vendors.base import Vendor
 
 REFRESH_S = 86_400.0
@@ -50,9 +51,20 @@ class VendorTraits:
         decides_by: the part of the page's address that a decision depends on.
         refreshes: whether it fetches in the background what it decides by.
         reports_reads: whether it gets an exposure for every variant that a view reads.
+        spell_list: returns entries of data for a list in data; None if it takes commas between.
     """
 
-    __slots__ = ("decides_by", "identity", "names_visitor", "prefix", "refreshes", "remote", "reports_reads", "vendor")
+    __slots__ = (
+        "decides_by",
+        "identity",
+        "names_visitor",
+        "prefix",
+        "refreshes",
+        "remote",
+        "reports_reads",
+        "spell_list",
+        "vendor",
+    )
 
     def __init__(self, vendor: Vendor) -> None:
         self.vendor, self.prefix = vendor, vendor.prefix
@@ -61,6 +73,9 @@ class VendorTraits:
         self.names_visitor: Callable[[str], bool] | None = getattr(vendor, "names_visitor", None)
         self.decides_by: DecidesBy = getattr(vendor, "decides_by", "url")
         self.refreshes = hasattr(vendor, "refresh")
+        self.spell_list: Callable[[str, Sequence[str]], Mapping[str, Scalar]] | None = getattr(
+            vendor, "spell_list", None
+        )
         self.reports_reads = getattr(vendor, "exposure", "off") == "read" and hasattr(vendor, "exposes")
 
     def identity_of(self, state: VisitorState) -> str:
@@ -126,6 +141,13 @@ class Context:
             and self.config.identify is None
             and all(key is not None and key.by == "site" for key in self.reuse_keys)
         )
+
+    def fitted(self, what: str, vendor: str, changes: Changes) -> None:
+        """Count and log what was changed in the details of a track or an identity."""
+        for (code, argument), times in changes.items():
+            self.counts.add(f"{what}_fitted", vendor, code, times)
+            where = {"vendor": vendor} if vendor else {}
+            self.throttle.log(WARNING, code, f"a detail of {what} was made fit", argument=argument, **where)
 
     def gate_failed(self, error: Exception) -> None:
         """Count and log that the site's own function for consent or bots has failed."""

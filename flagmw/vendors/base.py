@@ -30,6 +30,12 @@ class Vendor(Protocol):
             the allowed part of the query), which is the default.
         names_visitor: a function of a cookie's name that says whether its value tells visitors apart. Without it, two
             events belong to one visitor if all of `identity` is equal.
+        spell_list: a function of the name and the entries of a list in the data of a track or a visit; it returns the
+            entries of data that stand for it. Without it, the vendor gets a text with commas between.
+        fit_items: a function of a track, called if `participation` raises; it returns the cart lines that the vendor
+            takes, and an `ErrorCode` for each change.
+        sum_items: a function of cart lines and the track's currency that returns one line for all of them, or None;
+            called where a track has more than 100. Without it, further lines are left out.
         __fingerprint__: a method that returns the options that decisions depend on, as a mapping. Decisions in cookies
             are read only under equal options. Without it, all attributes of the vendor count as options.
     """
