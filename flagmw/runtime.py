@@ -6,8 +6,9 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, Unpack
 
 from flagmw._decide.decider import Decider
@@ -26,7 +27,7 @@ from flagmw._support.counters import Counters, Label
 from flagmw._support.deadline import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
-from flagmw.config.config import Config, build, from_mapping, matcher
+from flagmw.config.config import Config, Identity, build, from_mapping, matcher
 from flagmw.config.options import Options
 from flagmw.config.sources import warn_of_ignored
 from flagmw.flags.flags import Flags
@@ -230,9 +231,20 @@ class Flagmw:
             VisitorState({name: value for name, value in visit.cookies.items() if rule.reads(name)})
             for rule in (vendor.cookies for vendor in self._context.config.vendors)
         ]
+        if type(visit.user_id) not in (str, NoneType) or visit.data:
+            visit = self._fit(visit)
         exchange = Exchange(self._context, RequestVisitor(self._context, visit, states))
         exchange.recorder.open_sink()
         return exchange
+
+    def _fit(self, visit: Visit) -> Visit:
+        """Return *visit*, which the application may have made itself, with an identity that can be sent."""
+        identity = Identity(visit.user_id, visit.data)
+        if identity.changes is None and (identity.user_id, identity.data) == (visit.user_id, visit.data):
+            return visit
+        if identity.changes is not None:
+            self._context.fitted("identity", "", identity.changes)
+        return replace(visit, user_id=identity.user_id, data=identity.data)
 
     async def _leave_loop(self) -> None:
         """End what belongs to the running event loop: tasks and connections."""

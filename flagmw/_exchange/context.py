@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from logging import ERROR
+from logging import ERROR, WARNING
 
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
@@ -17,6 +17,7 @@ from flagmw._support.counters import Counters
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
+from flagmw.flags.fit import Changes
 from flagmw.types import Event
 from flagmw.vendors.base import VendorTraits
 
@@ -98,6 +99,13 @@ class Context:
             and self.config.identify is None
             and all(key is not None and key.by == "site" for key in self.reuse_keys)
         )
+
+    def fitted(self, what: str, vendor: str, changes: Changes) -> None:
+        """Count and log what was changed in the details of a track or an identity."""
+        for (code, argument), times in changes.items():
+            self.counts.add(f"{what}_fitted", vendor, code, times)
+            where = {"vendor": vendor} if vendor else {}
+            self.throttle.log(WARNING, code, f"a detail of {what} was made fit", argument=argument, **where)
 
     def gate_failed(self, error: Exception) -> None:
         """Count and log that the site's own function for consent or bots has failed."""

@@ -107,7 +107,7 @@ class Exchange:
         """Set the visitor's id and attributes; decisions of another visitor do not count any more.
 
         Raises:
-            ValueError: vendors cannot take the id or the attributes, see `Identity`.
+            ValueError: the id or the attributes cannot be sent as they are, and the configuration says `debug`.
         """
         self.visitor.identify(user_id, data)
         self.stage, self.decisions = _NEW, ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from logging import ERROR, WARNING
 from typing import Any
@@ -16,10 +16,11 @@ from flagmw._support.ids import uuid7, visitor_key
 from flagmw._support.log import own_words
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks
+from flagmw.flags.fit import Changes, fit_items, fit_track, spelled
 from flagmw.flags.flags import Flags, exposed_of
-from flagmw.flags.track import make_track
+from flagmw.flags.track import ITEMS, make_track
 from flagmw.types import EMPTY, Event, Track, Variant, VisitorState
-from flagmw.vendors.base import Participation
+from flagmw.vendors.base import Participation, VendorTraits
 
 
 class EventRecorder:
@@ -60,10 +61,8 @@ class EventRecorder:
 
     def track(self, metric: str, **arguments: Any) -> str | None:
         """Make events of a track; return its id, None if no vendor takes it."""
-        try:
-            track = make_track(metric, now=self._context.clock(), **arguments)
-        except Exception as error:
-            self._refuse("", ErrorCode.BAD_DATA, error)
+        track = self._made(metric, arguments)
+        if track is None:
             return None
         capture = testing_hooks.capture()
         if capture is not None:
@@ -141,6 +140,29 @@ class EventRecorder:
 
     # Inside
 
+    def _made(self, metric: str, arguments: dict[str, Any]) -> Track | None:
+        """Return the track, with its details made fit where they are not; None if it is refused."""
+        names = arguments.get("aliases"), arguments.get("vendors")
+        if names != (None, None):
+            # The check below would use an iterator up.
+            arguments |= {
+                n: [*v] for n, v in zip(("aliases", "vendors"), names, strict=True) if isinstance(v, Iterator)
+            }
+        now = self._context.clock()
+        try:
+            return make_track(metric, now=now, **arguments)
+        except Exception as error:
+            changes = Changes()
+            try:
+                if self._context.config.debug:
+                    raise
+                track = fit_track(metric, changes, now=now, **arguments)
+            except Exception:
+                self._refuse("", ErrorCode.BAD_DATA, error)
+                return None
+            self._context.fitted("track", "", changes)
+            return track
+
     def _expose_to(self, place: int, read: Sequence[Variant], read_at: float) -> None:
         if not read:
             return
@@ -206,8 +228,9 @@ class EventRecorder:
             if vendor.prefix and track.aliases is not None:
                 aliases = tuple(a.removeprefix(vendor.prefix) for a in track.aliases if a.startswith(vendor.prefix))
                 vendor_track = replace(track, aliases=aliases)
+            state = VisitorState(self._visitor.cookies_after(place))
             try:
-                part = vendor.participation(vendor_track, VisitorState(self._visitor.cookies_after(place)))
+                vendor_track, part = self._taken(self._context.traits[place], vendor_track, state)
             except Exception as error:
                 # A metric that one vendor does not take, another may take.
                 self._refuse(vendor.name, ErrorCode.BAD_METRIC, error)
@@ -219,9 +242,36 @@ class EventRecorder:
             self._context.counts.add("track_skipped", "", ErrorCode.SKIPPED)
         return events
 
+    def _taken(self, traits: VendorTraits, track: Track, state: VisitorState) -> tuple[Track, Participation]:
+        """Return *track* as the vendor takes it, and for what it counts.
+
+        Raises:
+            ValueError: the vendor does not take it.
+        """
+        vendor = traits.vendor
+        changes: Changes | None = None
+        if len(track.items) > ITEMS:
+            changes = Changes()
+            track = fit_items(track, traits.sum_items, changes)
+        try:
+            part = vendor.participation(track, state)
+        except ValueError:
+            if traits.fit_items is None or self._context.config.debug:
+                raise
+            items, codes = traits.fit_items(track)
+            track = replace(track, items=items)
+            part = vendor.participation(track, state)
+            changes = changes or Changes()
+            changes.update((code, "items") for code in codes)
+        if changes and part.aliases:
+            self._context.fitted("track", vendor.name, changes)
+        return track, part
+
     def _event(self, place: int, track: Track, part: Participation, exposed: tuple[Variant, ...] = ()) -> Event:
         traits, visit = self._context.traits[place], self._visitor.visit
         vendor = traits.vendor
+        if traits.spell_list is not None:
+            track, visit = spelled(track, traits.spell_list), spelled(visit, traits.spell_list)
         # The vendor's name for the visitor changes less often than all of their cookies.
         who = visit.user_id or traits.identity_of(VisitorState(self._visitor.cookies_after(place))) or None
         return Event(

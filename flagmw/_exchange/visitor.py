@@ -15,7 +15,7 @@ from flagmw._web.consent import Consent
 from flagmw._web.inbound import Inbound, host_of, visit_of
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode
-from flagmw.flags.track import checked_data, checked_id
+from flagmw.config.config import Identity
 from flagmw.types import EMPTY, Scalar, Visit, VisitorState
 
 # Codes of `kept_from` with which no event is reported: no person is there, or there is no consent.
@@ -69,7 +69,13 @@ class RequestVisitor:
             assert self.inbound is not None and self.incoming is not None
             site_bytes = self.incoming.site_bytes
             visit = visit_of(
-                self.inbound, self._context.config, self.states, site_bytes, self.now, self._identity_failed
+                self.inbound,
+                self._context.config,
+                self.states,
+                site_bytes,
+                self.now,
+                self._identity_failed,
+                self._fitted,
             )
             self._visit = self._as_allowed(visit)
         return self._visit
@@ -104,12 +110,15 @@ class RequestVisitor:
         """Set the visitor's id and add attributes.
 
         Raises:
-            ValueError: vendors cannot take the id or the attributes, see `Identity`.
+            ValueError: the id or the attributes cannot be sent as they are, and the configuration says `debug`.
         """
+        identity = Identity(user_id, data)  # type: ignore[arg-type]
+        if identity.changes is not None:
+            self._fitted(identity)
         visit = replace(
             self.visit,
-            user_id=checked_id("user_id", user_id) or self.visit.user_id,
-            data={**self.visit.data, **checked_data("data", data)},
+            user_id=identity.user_id or self.visit.user_id,
+            data={**self.visit.data, **identity.data},
         )
         self._visit, self.user = visit, (visit.user_id, visit.data)
 
@@ -157,6 +166,17 @@ class RequestVisitor:
             return visit
         override = self.override or Override()
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
+
+    def _fitted(self, identity: Identity) -> None:
+        """Count and log what was made fit in *identity*.
+
+        Raises:
+            ValueError: the configuration says `debug`.
+        """
+        if self._context.config.debug:
+            raise ValueError(identity.refusal)
+        if identity.changes is not None:
+            self._context.fitted("identity", "", identity.changes)
 
     def _identity_failed(self, error: Exception) -> None:
         self._context.counts.add("identify_failed")

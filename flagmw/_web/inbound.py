@@ -62,6 +62,7 @@ def visit_of(
     site_cookie_bytes: int,
     now: float,
     failed: Callable[[Exception], None],
+    fitted: Callable[[Identity], None] | None = None,
 ) -> Visit:
     """Return the visit of a request whose cookies were read already.
 
@@ -69,13 +70,14 @@ def visit_of(
         states: each vendor's own cookies.
         site_cookie_bytes: what the site's other cookies take of the header.
         failed: told when the application's `identify` raises; the visitor then has no identity.
+        fitted: called with an identity of which some details were made fit; may refuse it with a `ValueError`.
     """
     trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
     secure_now = secure in ("https", "wss")
     host, path = host_of(inbound), clean_path(inbound.raw_path)
     query = _allowed_query(inbound.query, config.send_query) if config.send_query else ""
-    identity = _identity(inbound, config, failed) if config.identify is not None else None
+    identity = _identity(inbound, config, failed, fitted) if config.identify is not None else None
     return Visit(
         url=_url("https" if secure_now else "http", host, path, query),
         host=host,
@@ -99,11 +101,18 @@ def host_of(inbound: Inbound) -> str:
     return host_name(inbound.header("host") or "") or "localhost"
 
 
-def _identity(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Identity | None:
+def _identity(
+    inbound: Inbound,
+    config: Config,
+    failed: Callable[[Exception], None],
+    fitted: Callable[[Identity], None] | None,
+) -> Identity | None:
     try:
         identity = config.identify(inbound) if config.identify is not None else None
         if identity is not None and not isinstance(identity, Identity):
             raise TypeError("identify must return an Identity or None")
+        if identity is not None and identity.changes is not None and fitted is not None:
+            fitted(identity)
     except Exception as error:
         failed(error)
         return None

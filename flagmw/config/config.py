@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from flagmw._support.log import own_words
 from flagmw._support.tokens import KEY_COMMAND
 from flagmw.config.checks import CHECKS, listed
 from flagmw.config.sources import FILE_VARIABLE, VENDOR_TYPES, apply_environment, make_vendor, nearest, read_file
 from flagmw.exceptions import ConfigError
-from flagmw.flags.track import checked_data, checked_id
+from flagmw.flags.fit import Changes, fit_data, fit_id
+from flagmw.flags.track import ID_CHARS, checked_data, checked_id
 from flagmw.outbox import location
 from flagmw.types import EMPTY, empty
 from flagmw.vendors.base import Vendor, VendorTraits
@@ -214,18 +216,32 @@ class Identity:
     """Who the visitor is, as `identify=` tells: an id of the site's own, and attributes for segments.
 
     Args:
-        user_id: 1 to 256 characters; a whole number is taken as its digits, and an empty text is none at all.
+        user_id: 1 to 256 characters; a whole number or a UUID is taken as its text, and an empty text is none at all.
+            A longer id ends in a digest of all of it.
+        data: attributes as `Flags.track` takes them. What cannot be sent is made fit or left out.
 
-    Raises:
-        ValueError: *user_id* is no such text, or *data* holds what cannot be sent (see `Flags.track`).
+    Attributes:
+        changes: what was made fit: how often, by code and argument.
+        refusal: what of it is refused while `debug` is on; None if nothing was made fit.
     """
 
     user_id: str | None = field(default=None, repr=False)
     data: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
+    changes: Changes | None = field(default=None, init=False, repr=False, compare=False)
+    refusal: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "user_id", checked_id("user_id", self.user_id))
-        object.__setattr__(self, "data", checked_data("data", self.data))
+        user_id, data = self.user_id, self.data
+        try:
+            user_id, data = checked_id("user_id", user_id), checked_data("data", data)
+        except Exception as error:
+            changes = Changes()
+            user_id = fit_id("user_id", user_id, ID_CHARS, changes)
+            data = fit_data("data", data, changes)
+            object.__setattr__(self, "changes", changes)
+            object.__setattr__(self, "refusal", own_words(error))
+        object.__setattr__(self, "user_id", user_id)
+        object.__setattr__(self, "data", data)
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

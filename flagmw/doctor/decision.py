@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from flagmw._cookies.domains import in_url
 from flagmw._drivers.blocking import BlockingDriver
@@ -13,8 +12,8 @@ from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.doctor.finding import Finding, SitePage, Verdicts, listed, run_check, shown_ms, unchecked
 from flagmw.doctor.network import CURES, STEP_S
-from flagmw.types import Decision, Flow, Visit, VisitorState
-from flagmw.vendors.base import Vendor
+from flagmw.types import Decision, Visit, VisitorState
+from flagmw.vendors.base import Vendor, VendorTraits
 
 
 def driver_for(config: Config) -> BlockingDriver:
@@ -58,11 +57,11 @@ def examine_decision(
 
 def _rules_fault(vendor: Vendor, driver: BlockingDriver, end: Deadline) -> Finding | None:
     """Fetch the rules of a vendor that decides on this machine; return why they cannot be had."""
-    refresh: Callable[[float], Flow[float]] | None = getattr(vendor, "refresh", None)
-    if refresh is None:
+    rules = VendorTraits.of(vendor).refresh
+    if rules is None:
         return None
-    driver.run(refresh(time.time()), _step(end))
-    code: ErrorCode | None = getattr(vendor, "refresh_fault", None)
+    driver.run(rules.refresh(time.time()), _step(end))
+    code = rules.refresh_fault
     if code is None:
         return None
     cure = _cure(code) or "check artifact_url, client and property_token, and that the rules are enabled there"
@@ -108,5 +107,5 @@ def _verdicts(vendor: Vendor, decision: Decision, elapsed_s: float, config: Conf
 
 
 def records_decisions(vendor: Vendor) -> bool:
-    """Say whether *vendor* keeps a record of every decision, whatever the visit asks."""
-    return bool(getattr(vendor, "records_decisions", False))
+    """True when *vendor* keeps a record of every decision, whatever the visit asks."""
+    return VendorTraits.of(vendor).records_decisions

@@ -242,7 +242,7 @@ class Flags(Mapping[str, str]):
         """Say who the visitor is, in lazy mode, before the flags are decided; return whether that still counts.
 
         Raises:
-            ValueError: this cannot be told to vendors, see `Identity`.
+            ValueError: the id or the attributes cannot be sent as they are, and the configuration says `debug`.
         """
         if self._pending is not None and self._pending.identify(user_id, data):
             return True
@@ -268,20 +268,24 @@ class Flags(Mapping[str, str]):
 
         Args:
             metric: the vendor's name for it (Webtrends: the conversion point).
-            data: custom data: up to 50 entries of str, int, float or bool, 8 KiB in all.
+            data: custom data: up to 50 entries of str, int, float or bool, 8 KiB in all. Times, ids, decimal numbers
+                and enumerations become texts, lists one text.
             aliases: the tests it counts for; all that the visitor is in when left out.
             vendors: names of the vendors to tell; all when left out.
             key: the business key, such as the order number: reported once, however often and in whichever process that
-                shares the outbox this is called.
+                shares the outbox this is called. Up to 250 characters; a longer one ends in a digest of all of it.
             value, currency: what it was worth, and in what (ISO 4217).
-            items: cart lines, for vendors that take them.
+            items: cart lines, for vendors that take them; 100 at most, the last one the sum of all further ones where
+                the vendor has such a line.
+
+        Details that cannot be sent as they are get changed or left out; the counter `track_fitted` says how often.
 
         Returns:
-            The track's id; None when it was not taken: the visitor is in no such test, the data is bad, or the key
+            The track's id; None when it was not taken: there is no metric, the visitor is in no such test, or the key
             was reported already.
 
         Raises:
-            ValueError: the data is bad and the configuration says `debug`.
+            ValueError: a detail cannot be sent as it is and the configuration says `debug`.
         """
         self._touched = True
         if self._recorder is None:

@@ -1,6 +1,6 @@
 """Checks of the arguments of `track()`.
 
-Limits: 50 data keys of 64 characters, values of 256, 8 KiB in all.
+Limits: 50 data keys of 64 characters, values of 256, 8 KiB in all. `flags.fit` changes what is beyond them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from flagmw._support.ids import uuid7
 from flagmw.types import EMPTY, Scalar, Track
 
 DATA_KEYS = 50
 KEY_CHARS = 64
+# Adobe Target takes order ids of 250 characters, and no other vendor has a lower limit.
+ORDER_KEY_CHARS = 250
 VALUE_CHARS = 256
 DATA_BYTES = 8 * 1024
 ITEMS = 100
@@ -46,12 +49,12 @@ def make_track(
     """
     return Track(
         id=uuid7(now),
-        metric=_text("metric", metric, METRIC_CHARS),
+        metric=checked_text("metric", metric, METRIC_CHARS),
         data=checked_data("data", data),
         aliases=None if aliases is None else _names("aliases", aliases),
         vendors=None if vendors is None else _names("vendors", vendors),
-        key=None if key is None else _text("key", key if isinstance(key, str) else str(key), KEY_CHARS),
-        value=None if value is None else _number("value", value),
+        key=None if key is None else checked_text("key", key if isinstance(key, str) else str(key), ORDER_KEY_CHARS),
+        value=None if value is None else checked_number("value", value),
         currency=None if currency is None else _currency(currency),
         items=() if items is None else _items(items),
         occurred_at=now,
@@ -71,10 +74,10 @@ def checked_data(field: str, data: Mapping[str, Any] | None) -> Mapping[str, Sca
     for name, value in data.items():
         if not isinstance(name, str):
             raise ValueError(f"{field} has a key that is {type(name).__name__}; keys must be str")
-        _text(f"a key of {field}", name, KEY_CHARS)
+        checked_text(f"a key of {field}", name, KEY_CHARS)
         if value is None:
             continue
-        checked[name] = _scalar(f"{field}[{name!r}]", value)
+        checked[name] = checked_scalar(f"{field}[{name!r}]", value)
         size += len(name.encode()) + len(str(value).encode())
     if size > DATA_BYTES:
         raise ValueError(f"{field} has {size} bytes; at most {DATA_BYTES} can be sent")
@@ -87,24 +90,32 @@ def checked_id(field: str, value: Any) -> str | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(int(value)) if abs(value) < 1 << 256 else ""
-    return _text(field, value, ID_CHARS)
+    elif isinstance(value, UUID):
+        value = str(value)
+    return checked_text(field, value, ID_CHARS)
 
 
-def _scalar(field: str, value: Any) -> Scalar:
+def checked_scalar(field: str, value: Any) -> Scalar:
+    """Return *value* as text, number or boolean; a decimal number as its text."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(field, value, VALUE_CHARS, empty=True)
+        return checked_text(field, value, VALUE_CHARS, empty=True)
     if isinstance(value, int):
         if abs(value) >= 1 << 63:
             raise ValueError(f"{field} is an integer beyond 64 bits")
         return int(value)
-    if isinstance(value, float | Decimal):
-        return _number(field, value)
+    if isinstance(value, float):
+        return checked_number(field, value)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError(f"{field} must be a finite number")
+        return checked_text(field, str(value), VALUE_CHARS)  # as a number it could lose digits
     raise ValueError(f"{field} is {type(value).__name__}; send str, int, float or bool")
 
 
-def _text(field: str, value: Any, limit: int, *, empty: bool = False) -> str:
+def checked_text(field: str, value: Any, limit: int, *, empty: bool = False) -> str:
+    """Return *value*, a text of up to *limit* characters without controls and broken Unicode."""
     if not isinstance(value, str):
         raise ValueError(f"{field} must be str, got {type(value).__name__}")
     if not value and not empty:
@@ -116,7 +127,8 @@ def _text(field: str, value: Any, limit: int, *, empty: bool = False) -> str:
     return str.__str__(value)  # the text itself, also of an enumeration's member
 
 
-def _number(field: str, value: Any) -> float:
+def checked_number(field: str, value: Any) -> float:
+    """Return *value* as a finite number."""
     if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
         raise ValueError(f"{field} must be a finite number")
     try:
@@ -137,7 +149,7 @@ def _currency(value: str) -> str:
 def _names(field: str, names: Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise ValueError(f"{field} must be a list of names, got one {type(names).__name__}")
-    return tuple(dict.fromkeys(_text(f"a name in {field}", name, 250) for name in names))
+    return tuple(dict.fromkeys(checked_text(f"a name in {field}", name, 250) for name in names))
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Scalar], ...]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from flagmw._cookies.rule import CookieRule as CookieRule
 from flagmw.codes import ErrorCode
-from flagmw.types import Decision, Event, Flow, Outcome, Track, Variant, Visit, VisitorState, empty
+from flagmw.types import Decision, Event, Flow, Outcome, Scalar, Track, Variant, Visit, VisitorState, empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,13 @@ class Vendor(Protocol):
         refresh_fault: the code of the last refresh's failure; None if it worked.
         debug: True if it asks its service for a log of the evaluation.
         staging: True if it decides by tests that are not live.
+        spell_list: a function of the name and the entries of a list in the data of a track or a visit; it returns the
+            entries of data that stand for it. Without it, the vendor gets a text with commas between.
+        fit_items: a function of a track, called if `participation` raises; it returns the cart lines that the vendor
+            takes, and an `ErrorCode` for each change.
+        sum_items: a function of cart lines and the track's currency that returns one line for all of them, or None;
+            called where a track has more than 100. Without it, further lines are left out.
+        records_decisions: True if it keeps a record of every decision, whatever the visit asks.
         __fingerprint__: a method that returns the options that decisions depend on, as a mapping. Decisions in cookies
             are read only under equal options. Without it, all attributes of the vendor count as options.
     """
@@ -118,6 +125,10 @@ class VendorTraits:
         identity: returns the vendor's name for a visitor, by the cookies; None if the vendor has no such names.
         names_visitor: says whether a cookie of this name tells visitors apart; None if all of `identity` does.
         refresh: the vendor as one that is refreshed in the background; None if there is nothing to refresh.
+        spell_list: returns entries of data for a list in data; None if the vendor takes commas between.
+        fit_items: returns the cart lines of a track that the vendor takes, and the codes of the changes.
+        sum_items: returns one cart line for many.
+        records_decisions: whether it keeps a record of every decision, whatever the visit asks.
     """
 
     vendor: Vendor
@@ -133,6 +144,10 @@ class VendorTraits:
     identity: Callable[[VisitorState], str] | None
     names_visitor: Callable[[str], bool] | None
     refresh: RefreshingVendor | None
+    spell_list: Callable[[str, Sequence[str]], Mapping[str, Scalar]] | None
+    fit_items: Callable[[Track], tuple[tuple[Mapping[str, Scalar], ...], Sequence[ErrorCode]]] | None
+    sum_items: Callable[[Sequence[Mapping[str, Scalar]], str | None], Mapping[str, Scalar] | None] | None
+    records_decisions: bool
 
     @classmethod
     def of(cls, vendor: Vendor) -> VendorTraits:
@@ -152,6 +167,10 @@ class VendorTraits:
             identity=getattr(vendor, "identity", None),
             names_visitor=getattr(vendor, "names_visitor", None),
             refresh=_refreshing(vendor),
+            spell_list=getattr(vendor, "spell_list", None),
+            fit_items=getattr(vendor, "fit_items", None),
+            sum_items=getattr(vendor, "sum_items", None),
+            records_decisions=bool(getattr(vendor, "records_decisions", False)),
         )
 
     def identity_of(self, state: VisitorState) -> str:

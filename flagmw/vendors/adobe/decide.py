@@ -18,6 +18,7 @@ from flagmw.vendors.common.json import blank
 VALUE_CHARS = 8 * 1024
 WORD_CHARS = 256
 ATTRIBUTES = 1_000
+REJECTED_MAX = 100
 HINT_BYTES = 4 * 1024
 LOG_CHARS = 64 * 1024
 
@@ -39,6 +40,14 @@ class DecisionBuilder:
                 advice=_ADVICE.get(answer.fault) if answer.request_refused else None,
             )
         mboxes, foreign = asked_mboxes(answer.document, self._asked)
+        if not mboxes:
+            # Target returns every mbox that it was asked for, with no options where no activity takes the visitor.
+            return Decision(
+                vendor=self._vendor,
+                error=ErrorCode.SHAPE,
+                trips=True,
+                rejected=tuple([ErrorCode.BAD_ALIAS] * min(foreign, REJECTED_MAX)),
+            )
         return self.build_from(mboxes, cookies, rejected=[ErrorCode.BAD_ALIAS] * foreign)
 
     def build_from(

@@ -19,7 +19,7 @@ from flagmw.vendors.adobe.cookies import Cookies
 from flagmw.vendors.adobe.notifications import EventPart, conversion, displays
 from flagmw.vendors.adobe.options import Options
 from flagmw.vendors.adobe.request import MAX_MBOXES, RequestBuilder, facts
-from flagmw.vendors.adobe.response import asked_mboxes
+from flagmw.vendors.adobe.response import asked_mboxes, inner_status
 from flagmw.vendors.common.http_status import status_fault
 from flagmw.vendors.common.json import loads
 from flagmw.vendors.common.outcome import unanswered
@@ -172,6 +172,9 @@ def _listed(reply: Reply, part: EventPart, request_id: str) -> Outcome:
         return Ambiguous(error.code)
     if not isinstance(document, dict) or document.get("requestId", request_id) != request_id:
         return Ambiguous(ErrorCode.PROTOCOL)
+    status = inner_status(document)
+    if status is not None:
+        return _judged(replace(reply, status=status), part, request_id)
     if part.kind == "notifications":
         listed = document.get("notifications")
         ids = {item.get("id") for item in listed if isinstance(item, dict)} if isinstance(listed, list) else set()

@@ -92,10 +92,18 @@ def read_answer(reply: Reply, request_id: str) -> Answer:
         return Answer(fault=ErrorCode.PROTOCOL)
     if not document.keys() & _ENVELOPE:
         return Answer(fault=ErrorCode.SHAPE)
-    inner = document.get("status")
-    if type(inner) is int and not 200 <= inner < 300:
-        return read_answer(replace(reply, status=inner if 300 <= inner < 600 else 500), request_id)
+    inner = inner_status(document)
+    if inner is not None:
+        return read_answer(replace(reply, status=inner), request_id)
     return Answer(document)
+
+
+def inner_status(document: Mapping[str, Any]) -> int | None:
+    """Return the status in *document*, which counts before that of HTTP; None for a success or none at all."""
+    status = document.get("status")
+    if type(status) is not int or 200 <= status < 300:
+        return None
+    return status if 300 <= status < 600 else 500
 
 
 def _blames_visitor(body: bytes) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from flagmw._support.list_text import ListText
 from flagmw.types import EMPTY, Call, Scalar, Visit
 from flagmw.vendors.common.json import BROKEN, sound
 from flagmw.vendors.common.values import is_json_scalar
@@ -153,7 +154,10 @@ def _page(visit: Visit, data: Mapping[str, Scalar]) -> dict[str, Any]:
         page["pageType"] = sound(page_type)
     for name in ("categories", "breadcrumbs"):
         text = data.get(name)
-        parts = [part.strip() for part in sound(text).split("|")] if isinstance(text, str) else []
+        if isinstance(text, ListText):
+            parts = [sound(part) for part in text.parts]
+        else:
+            parts = [part.strip() for part in sound(text).split("|")] if isinstance(text, str) else []
         if any(parts):
             page[name] = [part for part in parts if part]
     return page

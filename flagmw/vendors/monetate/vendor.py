@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Event, Flow, Outcome, Scalar, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
+from flagmw.vendors.monetate.cart_lines import fit_items, sum_items
 from flagmw.vendors.monetate.cookies import COOKIE, Cookies, new_id
 from flagmw.vendors.monetate.decide import DecisionBuilder
 from flagmw.vendors.monetate.deliver import EventDelivery, impression_tokens
@@ -155,6 +157,19 @@ class Monetate:
         return self._cookies.read(state.cookies) or ""
 
     # Tracks and exposures
+
+    def spell_list(self, name: str, parts: Sequence[str]) -> Mapping[str, Scalar]:
+        """Return the entry of data for a list: one text with `|` between, as for `categories`."""
+        return {name: "|".join(parts)}
+
+    def fit_items(self, track: Track) -> tuple[tuple[Mapping[str, Scalar], ...], Sequence[ErrorCode]]:
+        """Return lines that the engine takes, and a code for each that was changed or left out."""
+        items, codes = fit_items(track.items, track.currency)
+        return tuple(items), codes
+
+    def sum_items(self, items: Sequence[Mapping[str, Scalar]], currency: str | None) -> Mapping[str, Scalar] | None:
+        """Return one line for all of *items*; None where they have no common currency."""
+        return sum_items(items, currency)
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
         """Take every track of a visitor with an id: the engine knows which experiences it counts for.

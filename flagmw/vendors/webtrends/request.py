@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import orjson
 
+from flagmw._support.list_text import ListText
 from flagmw.types import Call, Event, Visit
 from flagmw.vendors.common.json import BROKEN, sound
 from flagmw.vendors.webtrends.cookies import Cookies
@@ -160,8 +161,8 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
     if isinstance(value, Mapping):
         for name, child in value.items():
             yield from _flat(f"{key}.{name}" if key else str(name), child)
-    elif isinstance(value, list | tuple):
-        for index, child in enumerate(value):
+    elif isinstance(value, list | tuple | ListText):
+        for index, child in enumerate(value.parts if isinstance(value, ListText) else value):
             yield from _flat(f"{key}[{index}]", child)
     elif BROKEN.search(key):
         return

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from flagmw.exceptions import TransportError
-from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Track, Variant, Visit, VisitorState
+from flagmw.types import Call, Decision, Event, Flow, Outcome, Reply, Scalar, Track, Variant, Visit, VisitorState
 from flagmw.vendors.base import Participation
 from flagmw.vendors.webtrends.cookies import Cookies
 from flagmw.vendors.webtrends.decide import DecisionBuilder, refuses_cookies
@@ -180,6 +180,10 @@ class Webtrends:
         return name == self._cookies.user
 
     # Tracks and exposures
+
+    def spell_list(self, name: str, parts: Sequence[str]) -> Mapping[str, Scalar]:
+        """Return the entries of data for a list, in the vendor's way: `name[0]`, `name[1]`."""
+        return {f"{name}[{index}]": part for index, part in enumerate(parts)}
 
     def participation(self, track: Track, state: VisitorState) -> Participation:
         """Return the projects that *track* counts for: those with a control cookie at the visitor.

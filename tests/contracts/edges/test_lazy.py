@@ -414,11 +414,10 @@ async def test_identify_after_a_read_that_loaded_nothing(amake: Make, vendor: Sa
 
 
 def test_identify_in_threads(wmake: Make, vendor: SandboxServer) -> None:
-    """The same in a blocking server; a visitor id that cannot be is the developer's error, and nothing is asked."""
+    """The same in a blocking server; an id that cannot be sent as it is ends in a digest, and nothing is asked."""
 
     def view(seen: Seen) -> Answer:
-        with pytest.raises(ValueError, match="user_id"):
-            seen.flags.identify("x" * 300)
+        assert seen.flags.identify("x" * 300)
         assert asked(vendor) == 0
         told = [seen.flags.identify(data={"tier": "gold"}), bool(seen.flags[ALIAS]), seen.flags.identify("late")]
         return Answer(f"{told}".encode())
@@ -427,7 +426,19 @@ def test_identify_in_threads(wmake: Make, vendor: SandboxServer) -> None:
     with WsgiEdge() as edge:
         assert edge.get(edge.mount(view, fm)).body == b"[True, True, False]"
     assert tier(vendor) == ["gold"]
-    assert total(fm, "identify_ignored") == 1
+    assert (total(fm, "identify_ignored"), total(fm, "identity_fitted", ErrorCode.KEY_DIGEST)) == (1, 1)
+
+
+def test_an_id_that_cannot_be_sent_in_debug(wmake: Make, vendor: SandboxServer) -> None:
+    """While debugging it is the developer's error."""
+
+    def view(seen: Seen) -> Answer:
+        with pytest.raises(ValueError, match="user_id"):
+            seen.flags.identify("x" * 300)
+        return Answer(b"raised")
+
+    with WsgiEdge() as edge:
+        assert edge.get(edge.mount(view, wmake(**lazy(vendor), debug=True))).body == b"raised"
 
 
 def test_identify_has_no_effect_in_eager_mode(edge: Edge, make: Make, vendor: SandboxServer) -> None:

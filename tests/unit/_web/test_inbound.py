@@ -392,8 +392,7 @@ def test_no_identity() -> None:
         lambda inbound: 1 / 0,
         lambda inbound: "u-1",
         lambda inbound: {"user_id": "u-1"},
-        lambda inbound: Identity(data={"a": [1]}),
-        lambda inbound: Identity(user_id="\ud800"),
+        lambda inbound: Identity(datum={"a": [1]}),  # type: ignore[call-arg]
     ],
 )
 def test_a_failing_identify(identify: Any) -> None:

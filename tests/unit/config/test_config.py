@@ -12,11 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import pytest
 
 import flagmw
 from flagmw import Flagmw
+from flagmw.codes import ErrorCode
 from flagmw.config import (
     FILE_VARIABLE,
     VENDOR_TYPES,
@@ -711,20 +713,28 @@ def test_vendors_are_imported_when_named() -> None:
 
 # Identity
 
+J, D = ErrorCode.DETAIL_JOINED, ErrorCode.DETAIL_DROPPED
+
 
 @pytest.mark.parametrize(
-    ("arguments", "field"),
+    ("arguments", "kept", "changes"),
     [
-        ({"user_id": 1.5}, "user_id"),
-        ({"user_id": "\ud800"}, "user_id"),
-        ({"data": {"a": [1]}}, "data"),
-        ({"data": 5}, "data"),
+        ({"user_id": UUID(int=7)}, ("00000000-0000-0000-0000-000000000007", {}), None),
+        ({"user_id": 1.5}, ("1.5", {}), {(ErrorCode.DETAIL_CONVERTED, "user_id"): 1}),
+        ({"user_id": object()}, (None, {}), {(ErrorCode.KEY_DROPPED, "user_id"): 1}),
+        ({"user_id": "u-1", "data": {"a": [1], "b": 2}}, ("u-1", {"a": "1", "b": 2}), {(J, "data"): 1}),
+        ({"user_id": "u-1", "data": {"a": object(), "b": 2}}, ("u-1", {"b": 2}), {(D, "data"): 1}),
+        ({"user_id": "u-1", "data": 5}, ("u-1", {}), {(D, "data"): 1}),
     ],
 )
-def test_identity_is_checked(arguments: dict[str, Any], field: str) -> None:
-    """An identity that no vendor could be told is refused where it is made."""
-    with pytest.raises(ValueError, match=field):
-        Identity(**arguments)
+def test_one_odd_attribute_keeps_the_identity(
+    arguments: dict[str, Any], kept: tuple[Any, ...], changes: dict[tuple[ErrorCode, str], int] | None
+) -> None:
+    """What cannot be sent is made fit or left out, and listed; the rest of the identity stays."""
+    identity = Identity(**arguments)
+    assert (identity.user_id, dict(identity.data)) == kept
+    assert identity.changes == changes
+    assert (identity.refusal is None) is (changes is None)
 
 
 def test_identity() -> None:

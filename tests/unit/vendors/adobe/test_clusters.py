@@ -164,6 +164,13 @@ def test_an_id_that_target_does_not_know_any_more_is_replaced() -> None:
         ({"status": 503}, ErrorCode.HTTP_STATUS, True),
         ({"status": 9}, ErrorCode.HTTP_STATUS, True),
         ({"status": 403}, ErrorCode.UNAUTHORIZED, False),
+        ({"status": 400, "message": "x"}, ErrorCode.VENDOR_400, False),
+        ({"status": 200}, ErrorCode.SHAPE, True),
+        ({"requestId": "00112233445566778899aabbccddeeff"}, ErrorCode.SHAPE, True),
+        ({"execute": {}}, ErrorCode.SHAPE, True),
+        ({"execute": {"mboxes": []}, "prefetch": {"mboxes": []}}, ErrorCode.SHAPE, True),
+        ({"execute": {"mboxes": [{"index": 0, "name": "another"}]}}, ErrorCode.SHAPE, True),
+        ({"execute": {"pageLoad": {}}, "id": {"tntId": "a.28_0"}}, ErrorCode.SHAPE, True),
     ],
 )
 def test_U14_no_envelope_or_an_error_in_it(document: Any, code: ErrorCode, trips: bool) -> None:
@@ -172,7 +179,12 @@ def test_U14_no_envelope_or_an_error_in_it(document: Any, code: ErrorCode, trips
 
 
 @pytest.mark.parametrize(
-    "document", [{"status": 200}, {"execute": {}}, {"requestId": "00112233445566778899aabbccddeeff"}]
+    "document",
+    [
+        {"status": 200, "execute": {"mboxes": [{"index": 0, "name": "hero"}]}},
+        {"execute": {"mboxes": [{"index": 0, "name": "hero", "options": []}]}},
+        {"prefetch": {"mboxes": [{"name": "another"}, {"name": "hero", "options": None}]}},
+    ],
 )
 def test_U14_with_it_and_nothing_decided(document: Any) -> None:
     decision, _ = decide(adobe(), reply(document))

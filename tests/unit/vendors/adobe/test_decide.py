@@ -172,18 +172,29 @@ def test_an_mbox_that_nobody_asked_for() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"execute": None},
-        {"execute": {"mboxes": None}},
         {"execute": {"mboxes": [None, 1, "x", {"name": ["hero"]}, {"name": "hero", "options": {"type": "json"}}]}},
         {"execute": {"mboxes": [{"name": "hero", "options": [None, 3, {}, {"type": 3}, {"type": "html"}]}]}},
         {"execute": {"mboxes": [{"name": "hero", "options": [{"type": "html", "content": {"a": 1}}]}]}},
-        {"id": None, "edgeHost": 3},
-        {"id": {"tntId": None}, "edgeHost": {"x": 1}, "prefetch": [1]},
+        {"id": {"tntId": None}, "edgeHost": {"x": 1}, "prefetch": [1], "execute": {"mboxes": [{"name": "hero"}]}},
     ],
 )
 def test_odd_shapes_decide_nothing_and_break_nothing(document: Any) -> None:
     decision, _ = decide(adobe(), reply(document))
     assert (dict(decision.variants), decision.error) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"execute": None},
+        {"execute": {"mboxes": None}},
+        {"id": None, "edgeHost": 3},
+        {"id": {"tntId": None}, "edgeHost": {"x": 1}, "prefetch": [1]},
+    ],
+)
+def test_odd_shapes_without_the_asked_mboxes_are_failures(document: Any) -> None:
+    decision, _ = decide(adobe(), reply(document))
+    assert (decision.error, decision.trips, decision.cookies) == (ErrorCode.SHAPE, True, ())
 
 
 JSON = st.recursive(

@@ -280,6 +280,12 @@ def test_a_conversion_that_the_answer_does_not_show() -> None:
     assert deliver(VENDOR, [conversion()], answer("other"))[0] == [Ambiguous(ErrorCode.SHAPE)]
 
 
+def test_an_error_status_inside_a_success() -> None:
+    """The status in the body counts before that of HTTP."""
+    for status, outcome in ((400, Dead(ErrorCode.VENDOR_400)), (403, Suspend(ErrorCode.UNAUTHORIZED))):
+        assert deliver(VENDOR, [conversion()], reply({"status": status, "message": "x"}))[0] == [outcome]
+
+
 def test_a_metric_that_is_no_mbox_any_more() -> None:
     """An event of a time with other `conversions` is laid aside, and the rest of the batch goes out."""
     outcomes, _ = deliver(VENDOR, [conversion("two words"), conversion(id="e2")], answer("purchase"))
