@@ -69,6 +69,8 @@ class Decider:
                 self._counts.add("visitor_cookie_rejected", "", code)
         exchange = Exchange(context, RequestVisitor(context, None, incoming.states, inbound, incoming))
         exchange.asks = self._asks(inbound)
+        if incoming.repeated:
+            exchange.visitor.unify_own_cookies()
         if self._gated:
             exchange.admit()
         return exchange

@@ -63,7 +63,7 @@ def _read_override(context: Context, visitor: RequestVisitor, inbound: Inbound) 
     if token == override_tokens.OFF:
         if cookie is None:
             return ADMITTED
-        visitor.own_lines = (visitor.own_line(OVERRIDE, "", 0),)
+        visitor.add_own_line(visitor.own_line(OVERRIDE, "", 0))
         return Admission(override_ended=True)
     override = override_tokens.read(token, config.signing_keys, visitor.host, visitor.now, unsigned=config.debug)
     if isinstance(override, ErrorCode):
@@ -81,7 +81,7 @@ def _open_link(visitor: RequestVisitor, inbound: Inbound, token: str, override: 
     """Set the override cookie once the visitor has confirmed the link; until then it is for this request only."""
     line = visitor.own_line(OVERRIDE, token, int(override.until - visitor.now))
     if not override.signed:
-        visitor.own_lines = (line,)
+        visitor.add_own_line(line)
         return ADMITTED
     if visitor.kept_from is not None or not link_page.is_opened(inbound):
         return ADMITTED
@@ -89,10 +89,10 @@ def _open_link(visitor: RequestVisitor, inbound: Inbound, token: str, override: 
     if visitor.own_cookie(OVERRIDE) == token:
         page = link_page.redirect(inbound)
     elif link_page.said_yes(inbound, token, asked):
-        visitor.own_lines = (line, visitor.own_line(ASKED, "", 0))
+        visitor.own_lines += (line, visitor.own_line(ASKED, "", 0))
         page = link_page.redirect(inbound)
     else:
         nonce = link_page.nonce_of(asked)
-        visitor.own_lines = (visitor.own_line(ASKED, nonce, link_page.ASKED_S),)
+        visitor.add_own_line(visitor.own_line(ASKED, nonce, link_page.ASKED_S))
         page = link_page.question(inbound, token, override, visitor.host, nonce)
     return Admission(asks=False, page=page)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from logging import ERROR
 from typing import Any
 
 from flagmw._cookies.header import format_set_cookie
+from flagmw._cookies.own import PURPOSES
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, IncomingCookies
-from flagmw._exchange.outgoing_cookies import OutgoingCookies
+from flagmw._exchange.outgoing_cookies import OutgoingCookies, deletions
 from flagmw._web.consent import Consent
 from flagmw._web.inbound import Inbound, host_of, visit_of
 from flagmw._web.overrides import Override
@@ -94,6 +95,11 @@ class RequestVisitor:
         """Whether this is no web request and the caller has named the visitor's cookies."""
         return self.inbound is None and any(state.cookies for state in self.states)
 
+    @property
+    def repeated_cookies(self) -> Collection[tuple[int, str]]:
+        """The vendor's place and the name of each cookie that the browser holds in several forms."""
+        return () if self.incoming is None or self._context.on_server else self.incoming.repeated
+
     def identity(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
         if self._visit is None and self._context.config.identify is None and self.user is None:
@@ -126,9 +132,29 @@ class RequestVisitor:
 
     def own_line(self, name: str, value: str, max_age_s: int) -> str:
         """Return the Set-Cookie value for flagmw's own cookie *name*; an age of 0 deletes it."""
-        config = self._context.config
-        secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
-        return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
+        return format_set_cookie(
+            name, value, max_age_s=max_age_s, domain=None, secure=self._is_secure(), http_only=True
+        )
+
+    def _is_secure(self) -> bool:
+        setting = self._context.config.cookie_secure
+        return self.visit.secure if setting == "auto" else bool(setting)
+
+    def unify_own_cookies(self) -> None:
+        """Leave one form of each of flagmw's own cookies that the browser holds several times."""
+        config, incoming = self._context.config, self.incoming
+        names = {name for place, name in incoming.repeated if place == len(self.states)} if incoming else None
+        if not names:
+            return
+        self.own_lines += tuple(
+            deletions(dict.fromkeys(sorted(names)), self.visit.host, self.visit.path, secure=self._is_secure())
+        )
+        for name in sorted(names & PURPOSES.keys()):
+            value = self.own_cookie(name) or ""
+            claims = config.signing_keys.read(PURPOSES[name], value, self.now) if config.signing_keys else None
+            if claims is not None:
+                # The value may have come in one of the deleted forms.
+                self.add_own_line(self.own_line(name, value, int(claims["exp"] - self.now)))
 
     def add_own_line(self, line: str) -> None:
         """Set one more cookie of flagmw's own."""

@@ -52,6 +52,7 @@ class Cookies:
             max_bytes=MANIFEST_MAX_BYTES,
             # The manifest only saves a request. The cookies of Lytics belong to the site and are never given up.
             priority=lambda name: {USER: 0, MANIFEST: 2}.get(name, -1),
+            newness=_newness,
         )
 
     def read(self, cookies: Mapping[str, str]) -> str | None:
@@ -78,6 +79,15 @@ class Cookies:
             # With an old manifest the page would show another decision than this response.
             changes.append(CookieChange(name=MANIFEST, value="", max_age_s=0))
         return tuple(changes)
+
+
+def _newness(name: str, value: str) -> float | None:
+    """Return None for a value that cannot be used; no value tells its age."""
+    if name == USER:
+        return None if usable_uid(unquoted(value)) is None else 0.0
+    if name == MANIFEST:
+        return 0.0 if _JSON.fullmatch(value) else None
+    return 0.0 if value else None
 
 
 def usable_uid(uid: Any) -> str | None:
