@@ -62,6 +62,7 @@ class FlagsMiddleware:
         if edge.leaves_alone(scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = edge.excluded
+            _order_cookies(scope, edge)
             outer = swap_current(None)
             try:
                 await self.app(scope, receive, send)
@@ -85,6 +86,7 @@ class FlagsMiddleware:
             await _send_page(send, exchange.page, exchange.set_cookies)
             return
         scope[KEY] = flags
+        _order_cookies(scope, edge)
         # Some servers give all requests of a connection the same state, some of which are served at the same time.
         server_state = scope.get("state")
         scope["state"] = own_state(server_state, flags)
@@ -120,6 +122,20 @@ class FlagsMiddleware:
         await edge.aload_visitor(exchange)
         flags = edge.lazily(exchange, on_loop=True) if exchange.asks else edge.ready(exchange)
         return exchange, await edge.adecide(exchange) if flags is None else flags
+
+
+def _order_cookies(scope: Scope, edge: Edge) -> None:
+    """Put vendors' cookies that the application may be unable to read behind the site's own."""
+    for name, value in scope["headers"]:
+        if name == b"cookie" and (b'"' in value or value.count(b" ") != value.count(b"; ")):
+            break
+    else:
+        return
+    cookies = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    ordered = edge.site_cookies_first("; ".join(cookies))
+    if ordered is not None:
+        others = [header for header in scope["headers"] if header[0] != b"cookie"]
+        scope["headers"] = [*others, (b"cookie", ordered.encode("latin-1"))]
 
 
 async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from flagmw._cookies.site_first import looks_readable
 from flagmw._edge.edge import Edge
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._web import response as response_headers
@@ -49,6 +50,9 @@ class FlagsMiddleware:
             return _send_page(start_response, exchange.page, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self._edge.excluded if flags is None else flags
+        cookies = environ.get("HTTP_COOKIE", "")
+        if cookies and not looks_readable(cookies):
+            environ["HTTP_COOKIE"] = self._edge.site_cookies_first(cookies) or cookies
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:

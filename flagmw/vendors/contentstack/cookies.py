@@ -53,6 +53,7 @@ class Cookies:
             # The manifest only saves a request. The cookies of Lytics belong to the site and are never given up.
             priority=lambda name: {USER: 0, MANIFEST: 2}.get(name, -1),
             newness=_newness,
+            namespace=("cs-personalize-",),
         )
 
     def read(self, cookies: Mapping[str, str]) -> str | None:

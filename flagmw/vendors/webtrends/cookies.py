@@ -46,6 +46,7 @@ class Cookies:
             max_bytes=1024,
             priority=lambda name: 0 if name == self.user else 1 if name == self.mode else 2,
             alias_of=self.alias_of,
+            namespace=("_wt.",),
             newness=lambda name, value: 0.0 if self._usable(value) else None,
         )
 
