@@ -13,6 +13,8 @@ _DIRECTORIES_MAX = 4
 Form = tuple[str | None, str]
 """Domain and path of a cookie; the domain is None for a cookie of the host alone."""
 
+HOST_ONLY: Form = (None, "/")
+
 
 def forms(host: str, path: str) -> Iterator[Form]:
     """Yield the forms in which a cookie can reach *path* on *host*, the usual ones first.

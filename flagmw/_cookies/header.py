@@ -173,6 +173,16 @@ def writable(name: str, value: str, rule: CookieRule) -> ErrorCode | None:
     return None if _value_ok(value, rule) else ErrorCode.COOKIE_VALUE
 
 
+def needs_secure(name: str) -> bool:
+    """Say whether browsers take a cookie of this name only with the attribute Secure."""
+    return name.lower().startswith(("__secure-", "__host-", "__http-"))
+
+
+def is_host_only(name: str) -> bool:
+    """Say whether browsers take a cookie of this name only without a domain and for the path /."""
+    return name.lower().startswith("__host-")
+
+
 def is_path(path: str) -> bool:
     """Say whether *path* can stand in a Path attribute."""
     return _PATH.fullmatch(path) is not None
@@ -195,14 +205,25 @@ def format_set_cookie(
 ) -> str:
     """Return the value of a Set-Cookie header; *name* and *value* go out raw.
 
+    A name with a prefix of RFC 6265bis leaves with what browsers demand of it: `__Host-` without a domain,
+    `__Http-` with HttpOnly.
+
     Raises:
-        ValueError: a part could break out of its place in the header. Callers check with `writable` first;
-            this is the last gate.
+        ValueError: a part could break out of its place in the header, or browsers would refuse the prefix. Callers
+            check with `writable` and `needs_secure` first; this is the last gate.
     """
     if not _NAME.fullmatch(name) or "=" in name:
         raise ValueError("cookie name has characters that cannot be sent")
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("cookie value has characters that cannot be sent")
+    if name.startswith("__"):
+        if needs_secure(name) and not secure:
+            raise ValueError("cookie name has a prefix that demands a secure connection")
+        if is_host_only(name):
+            if path != "/":
+                raise ValueError("cookie name has a prefix that demands the path /")
+            domain = None
+        http_only = http_only or name.lower().startswith(("__http-", "__host-http-"))
     return f"{name}={value}{_attributes(max_age_s, domain, secure, http_only, path)}"
 
 

@@ -24,7 +24,8 @@ def looks_readable(header: str) -> bool:
 def site_first(header: str, rules: Sequence[CookieRule]) -> str | None:
     """Return *header* with the vendors' unreadable cookies behind all others; None where there are none."""
     names = tuple(name for rule in rules for name in (*rule.prefixes, *rule.namespace))
-    others, unreadable = [], []
+    others: list[str] = []
+    unreadable: list[str] = []
     for pair in header.split(";"):
         pair = pair.strip(" \t")
         if not pair:

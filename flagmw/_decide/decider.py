@@ -79,7 +79,7 @@ class Decider:
         """Return the exchange of a lazy request, to be begun later; None if it has to begin at once.
 
         It has to where the response depends on it in any case: with overrides, which leave a mark on the response, with
-        a visitor store, and with shadow vendors.
+        a visitor store, with shadow vendors, and where a page without consent deletes cookies.
         """
         if not self._defers or not self._asks(inbound):
             return None

@@ -42,9 +42,15 @@ def admit(context: Context, visitor: RequestVisitor) -> Admission:
     config, inbound = context.config, visitor.inbound
     assert inbound is not None
     if config.consent is not None:
-        visitor.consent = consent_gate.consent(inbound, config, context.gate_failed)
+        failures: list[Exception] = []
+        visitor.consent = consent_gate.consent(inbound, config, failures.append)
         if visitor.consent is Consent.NONE:
             visitor.kept_from = ErrorCode.NO_CONSENT
+            for failure in failures:
+                context.gate_failed(failure)
+            # A failure is not the visitor's word.
+            if not failures and not config.keep_cookies:
+                visitor.delete_cookies()
             return ADMITTED
     if config.bots is not False:
         visitor.kept_from = consent_gate.nobody(inbound, config, context.gate_failed)

@@ -7,7 +7,7 @@ from logging import ERROR, WARNING
 
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
-from flagmw._cookies.forms import Form, forms
+from flagmw._cookies.forms import HOST_ONLY, Form, forms
 from flagmw._exchange.context import Context
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
@@ -15,7 +15,7 @@ from flagmw.types import CookieChange, Decision, Visit, VisitorState
 
 COOKIES_MAX = 40
 # A response's header has its limits too: proxies take 4 KiB or 8 KiB of it.
-DELETIONS_MAX = 16
+DELETIONS_MAX = 40
 COOKIE_HEADER_MAX = 7800  # gunicorn and others refuse a header field of more than about 8,190 bytes
 
 
@@ -29,24 +29,26 @@ def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
     return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
-def deletions(kept: Mapping[str, str | None], host: str, path: str, *, secure: bool) -> list[str]:
+def deletions(kept: Mapping[str, Form | None], host: str, path: str, *, secure: bool) -> list[str]:
     """Return lines that delete cookies in every form in which they can reach *path* but the one that is kept.
 
     Args:
-        kept: by the cookie's name, the domain of the form that stays; None for a cookie of the host alone.
+        kept: by the cookie's name, the form that stays; None to delete all. What comes first is deleted first.
     """
-    rows: list[tuple[int, str, Form]] = [
-        (rank, name, form)
-        for name, domain in kept.items()
-        for rank, form in enumerate(forms(host, path))
-        if form != (domain, "/")
-    ]
-    # The usual forms of all cookies come before the rare ones of any.
+    rows: list[tuple[int, str, Form]] = []
+    for name, form_kept in kept.items():
+        if cookie_header.needs_secure(name) and not secure:
+            continue
+        for rank, form in enumerate([HOST_ONLY] if cookie_header.is_host_only(name) else forms(host, path)):
+            if form != form_kept:
+                # The two usual forms of all cookies come before the rare ones of any.
+                rows.append((max(0, rank - 1), name, form))
+    rows.sort(key=lambda row: row[0])
     return [
         cookie_header.format_set_cookie(
             name, "", max_age_s=0, domain=domain, secure=secure, http_only=False, path=where
         )
-        for _, name, (domain, where) in sorted(rows, key=lambda row: row[0])[:DELETIONS_MAX]
+        for _, name, (domain, where) in rows[:DELETIONS_MAX]
     ]
 
 
@@ -91,6 +93,8 @@ class OutgoingCookies:
                         continue  # the visitor has it already, as nearly all have
                     self.lasting = False
                 fault = cookie_header.writable(change.name, change.value, vendor.cookies)
+                if cookie_header.needs_secure(change.name) and not self._is_secure():
+                    fault = ErrorCode.COOKIE_NAME
                 if fault is None:
                     wanted.append((place, change))
                     continue
@@ -167,7 +171,9 @@ class OutgoingCookies:
         """Return lines that delete the forms of repeated cookies in which *changes* do not set them."""
         self.lasting = False  # they depend on the page's path
         wish, host = self._context.config.cookie_domain, self._visit.host
-        kept = {change.name: cookie_domain(wish or change.domain, host) for _, change in changes}
+        kept: dict[str, Form | None] = {
+            change.name: (cookie_domain(wish or change.domain, host), "/") for _, change in changes
+        }
         return deletions(kept, host, self._visit.path, secure=self._is_secure())
 
     def _is_secure(self) -> bool:
@@ -186,8 +192,14 @@ class OutgoingCookies:
         wish = config.cookie_domain or change.domain
         if delete and wish is None:
             wish = registrable_domain(visit.host)
-        domain = cookie_domain(wish, visit.host)
-        if wish is not None and domain is None and "." in visit.host and not is_address(visit.host):
+        domain = None if cookie_header.is_host_only(change.name) else cookie_domain(wish, visit.host)
+        if (
+            wish is not None
+            and domain is None
+            and not cookie_header.is_host_only(change.name)
+            and "." in visit.host
+            and not is_address(visit.host)
+        ):
             context.counts.add("cookie_rejected", vendor.name, ErrorCode.COOKIE_DOMAIN)
             context.throttle.log(
                 WARNING,

@@ -7,13 +7,14 @@ from dataclasses import replace
 from logging import ERROR
 from typing import Any
 
+from flagmw._cookies.forms import HOST_ONLY, Form
 from flagmw._cookies.header import format_set_cookie
 from flagmw._cookies.own import PURPOSES
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, IncomingCookies
 from flagmw._exchange.outgoing_cookies import OutgoingCookies, deletions
 from flagmw._web.consent import Consent
-from flagmw._web.inbound import Inbound, host_of, visit_of
+from flagmw._web.inbound import Inbound, clean_path, host_of, is_secure, visit_of
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode
 from flagmw.flags.track import checked_data, checked_id
@@ -41,6 +42,7 @@ class RequestVisitor:
         override: a tester's choice of variants.
         outgoing: the vendors' cookies after the response; None if they do not change.
         own_lines: Set-Cookie values of flagmw's own cookies.
+        withdrawal_lines: Set-Cookie values that delete all cookies, of a visitor who has withdrawn consent.
         user: id and attributes that the view has given with `identify`.
     """
 
@@ -49,6 +51,7 @@ class RequestVisitor:
     override: Override | None = None
     outgoing: OutgoingCookies | CookiesAfter | None = None
     own_lines: tuple[str, ...] = ()
+    withdrawal_lines: tuple[str, ...] = ()
     user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
     def __init__(
@@ -79,6 +82,12 @@ class RequestVisitor:
     def host(self) -> str:
         """The host that the visitor asked for."""
         return self._visit.host if self._visit is not None or self.inbound is None else host_of(self.inbound)  # type: ignore[union-attr]
+
+    @property
+    def _path(self) -> str:
+        if self._visit is not None or self.inbound is None:
+            return self.visit.path
+        return clean_path(self.inbound.raw_path)
 
     @property
     def recorded(self) -> bool:
@@ -138,7 +147,12 @@ class RequestVisitor:
 
     def _is_secure(self) -> bool:
         setting = self._context.config.cookie_secure
-        return self.visit.secure if setting == "auto" else bool(setting)
+        if setting != "auto":
+            return bool(setting)
+        # The visit is not made for this: it asks the application who the visitor is.
+        if self._visit is None and self.inbound is not None:
+            return is_secure(self.inbound, self._context.config)
+        return self.visit.secure
 
     def unify_own_cookies(self) -> None:
         """Leave one form of each of flagmw's own cookies that the browser holds several times."""
@@ -147,7 +161,7 @@ class RequestVisitor:
         if not names:
             return
         self.own_lines += tuple(
-            deletions(dict.fromkeys(sorted(names)), self.visit.host, self.visit.path, secure=self._is_secure())
+            deletions(dict.fromkeys(sorted(names), HOST_ONLY), self.host, self._path, secure=self._is_secure())
         )
         for name in sorted(names & PURPOSES.keys()):
             value = self.own_cookie(name) or ""
@@ -155,6 +169,22 @@ class RequestVisitor:
             if claims is not None:
                 # The value may have come in one of the deleted forms.
                 self.add_own_line(self.own_line(name, value, int(claims["exp"] - self.now)))
+
+    def delete_cookies(self) -> None:
+        """Delete the cookies that vendors or flagmw have set: the visitor has withdrawn consent."""
+        incoming = self.incoming
+        if incoming is None or not (incoming.vendor_bytes or incoming.own):
+            return
+        rules = [vendor.cookies for vendor in self._context.config.vendors]
+        theirs = [
+            (rule.priority(name), name)
+            for rule, state in zip(rules, incoming.states, strict=True)
+            for name in state.cookies
+            if rule.writes(name)
+        ]
+        names: dict[str, Form | None] = dict.fromkeys([*incoming.own, *(name for _, name in sorted(theirs))])
+        lines = deletions(names, self.host, self._path, secure=self._is_secure())
+        self.withdrawal_lines = tuple(lines)
 
     def add_own_line(self, line: str) -> None:
         """Set one more cookie of flagmw's own."""
@@ -172,7 +202,7 @@ class RequestVisitor:
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie values that are due for this visitor."""
         if self.kept_from in UNSEEN:
-            return ()
+            return self.withdrawal_lines
         if self.outgoing is None or (self._context.on_server and not self.brings_cookies):
             return self.own_lines
         return (*self.outgoing.set_cookies, *self.own_lines)

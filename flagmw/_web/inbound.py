@@ -94,6 +94,12 @@ def visit_of(
     )
 
 
+def is_secure(inbound: Inbound, config: Config) -> bool:
+    """Say whether the visitor's connection is encrypted, as far as the server or a trusted proxy says."""
+    trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
+    return ((_forwarded_scheme(inbound) if trusted else None) or inbound.scheme) in ("https", "wss")
+
+
 def host_of(inbound: Inbound) -> str:
     """Return the host that the visitor asked for, lower case and without port; "localhost" where that is unsound."""
     return host_name(inbound.header("host") or "") or "localhost"

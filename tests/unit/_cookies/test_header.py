@@ -382,3 +382,21 @@ def test_B1_usable_beats_unusable_and_newest_beats_oldest(values: tuple[str, ...
 def test_B1_a_single_bad_one_is_not_repeated() -> None:
     """Only what comes at least twice, and once as it should, is repeated."""
     assert read(["t=a b; u=1"], [TIMED]).repeated == set()
+
+
+# Prefixes
+
+
+@pytest.mark.parametrize("name", ["__Host-x", "__HOST-x", "__Secure-x", "__Http-x", "__Host-Http-x", "__host-http-x"])
+def test_B3_prefixes_get_what_they_demand(name: str) -> None:
+    """Browsers refuse such a cookie without it (RFC 6265bis, sections 4.1.3 and 5.7)."""
+    made = line(name, domain="mysite.com", secure=True)
+    assert "; Secure" in made and "; Path=/;" in made
+    assert ("Domain=" in made) == ("host" not in name.lower())
+    assert ("HttpOnly" in made) == ("http-" in name.lower())
+    with pytest.raises(ValueError, match="secure"):
+        line(name, secure=False)
+
+
+def test_B3_other_names_with_underscores_are_as_ever() -> None:
+    assert line("__utma", domain="mysite.com") == "__utma=v; Path=/; Domain=mysite.com; SameSite=Lax"
