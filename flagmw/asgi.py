@@ -14,6 +14,7 @@ from flagmw._exchange.protocol import RequestExchange
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
+from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
 from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
@@ -59,7 +60,8 @@ class FlagsMiddleware:
             await self.app(scope, receive, send)
             return
         edge = self._edge
-        if edge.leaves_alone(scope["path"]):
+        root: str = scope.get("root_path") or ""
+        if edge.leaves_alone(mounted(scope["path"], root) if root else scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = edge.excluded
             _order_cookies(scope, edge)
@@ -287,7 +289,7 @@ _WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    __slots__ = ("_headers", "_named", "_scope", "method", "path")
+    __slots__ = ("_headers", "_named", "_root", "_scope", "method", "path")
 
     def __init__(self, scope: Scope) -> None:
         # Not the scope itself, into which flags come that know their request: circles are left to the collector.
@@ -296,7 +298,8 @@ class _Request:
         self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
         self.method: str = scope.get("method", "GET")
-        self.path: str = scope["path"]
+        self._root: str = scope.get("root_path") or ""
+        self.path: str = mounted(scope["path"], self._root) if self._root else scope["path"]
 
     @property
     def scheme(self) -> str:
@@ -306,7 +309,10 @@ class _Request:
     @property
     def raw_path(self) -> str:
         raw: bytes | None = self._scope.get("raw_path")
-        return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.path)
+        if not raw:
+            return quote(self.path)
+        path = raw.partition(b"?")[0].decode("latin-1")
+        return mounted_raw(path, self._root) if self._root else path
 
     @property
     def query(self) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from string import punctuation
 from typing import Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from flagmw._cookies.domains import host_name, in_url
 from flagmw._support import addresses
@@ -53,6 +53,18 @@ class Inbound(Protocol):
 
     def header(self, name: str) -> str | None:
         """Return the first value of header *name* (lower case), or None."""
+
+
+def mounted(path: str, root: str) -> str:
+    """Return a decoded *path* with the mount point *root*, which some servers leave in and others take out."""
+    root = "/" + root.strip("/")
+    return path if root == "/" or path == root or path.startswith(root + "/") else root + path
+
+
+def mounted_raw(path: str, root: str) -> str:
+    """As `mounted`, for a percent-encoded path, one character per byte."""
+    decoded = unquote(path)
+    return path if mounted(decoded, root) == decoded else quote("/" + root.strip("/")) + path
 
 
 def visit_of(
