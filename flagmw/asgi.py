@@ -14,6 +14,7 @@ from flagmw._exchange.protocol import RequestExchange, RequestRecorder
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
+from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
 from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
@@ -59,9 +60,11 @@ class FlagsMiddleware:
             await self.app(scope, receive, send)
             return
         edge = self._edge
-        if edge.leaves_alone(scope["path"]):
+        root: str = scope.get("root_path") or ""
+        if edge.leaves_alone(mounted(scope["path"], root) if root else scope["path"]):
             # Most excluded paths never look: flags are made for those that do.
             scope[KEY] = edge.excluded
+            _order_cookies(scope, edge)
             outer = swap_current(None)
             try:
                 await self.app(scope, receive, send)
@@ -85,6 +88,7 @@ class FlagsMiddleware:
             await _send_page(send, exchange.page, exchange.set_cookies)
             return
         scope[KEY] = flags
+        _order_cookies(scope, edge)
         # Some servers give all requests of a connection the same state, some of which are served at the same time.
         server_state = scope.get("state")
         scope["state"] = own_state(server_state, flags)
@@ -123,6 +127,20 @@ class FlagsMiddleware:
         await edge.aload_visitor(exchange)
         flags = edge.lazily(exchange, on_loop=True) if exchange.asks else edge.ready(exchange)
         return exchange, await edge.adecide(exchange) if flags is None else flags
+
+
+def _order_cookies(scope: Scope, edge: Edge) -> None:
+    """Put vendors' cookies that the application may be unable to read behind the site's own."""
+    for name, value in scope["headers"]:
+        if name == b"cookie" and (b'"' in value or value.count(b" ") != value.count(b"; ")):
+            break
+    else:
+        return
+    cookies = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    ordered = edge.site_cookies_first("; ".join(cookies))
+    if ordered is not None:
+        others = [header for header in scope["headers"] if header[0] != b"cookie"]
+        scope["headers"] = [*others, (b"cookie", ordered.encode("latin-1"))]
 
 
 async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
@@ -277,7 +295,7 @@ _WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    __slots__ = ("_headers", "_named", "_scope", "method", "path")
+    __slots__ = ("_headers", "_named", "_root", "_scope", "method", "path")
 
     def __init__(self, scope: Scope) -> None:
         # Not the scope itself, into which flags come that know their request: circles are left to the collector.
@@ -286,7 +304,8 @@ class _Request:
         self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
         self.method: str = scope.get("method", "GET")
-        self.path: str = scope["path"]
+        self._root: str = scope.get("root_path") or ""
+        self.path: str = mounted(scope["path"], self._root) if self._root else scope["path"]
 
     @property
     def scheme(self) -> str:
@@ -296,7 +315,10 @@ class _Request:
     @property
     def raw_path(self) -> str:
         raw: bytes | None = self._scope.get("raw_path")
-        return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.path)
+        if not raw:
+            return quote(self.path)
+        path = raw.partition(b"?")[0].decode("latin-1")
+        return mounted_raw(path, self._root) if self._root else path
 
     @property
     def query(self) -> str:

@@ -106,7 +106,7 @@ class Flagmw:
             self._delivery,
             self._refresher,
             decides_on=matcher(config.paths),
-            defers=lazy and not (config.overrides or config.visitor_store or shadows),
+            defers=lazy and not (config.overrides or config.visitor_store or shadows or config.deletes_cookies),
         )
         self._edge = Edge(context, self._decider, self._delivery, self._shadow, matcher(config.exclude))
 

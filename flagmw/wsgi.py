@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from flagmw._cookies.site_first import looks_readable
 from flagmw._edge.edge import Edge
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._web import response as response_headers
+from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
@@ -49,6 +51,9 @@ class FlagsMiddleware:
             return _send_page(start_response, exchange.page, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self._edge.excluded if flags is None else flags
+        cookies = environ.get("HTTP_COOKIE", "")
+        if cookies and not looks_readable(cookies):
+            environ["HTTP_COOKIE"] = self._edge.site_cookies_first(cookies) or cookies
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:
@@ -301,9 +306,22 @@ _ENVIRON = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in ("host", 
 
 def _path(environ: WSGIEnvironment) -> str:
     """Return the decoded path, with the mount point."""
-    raw: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    root: str = environ.get("SCRIPT_NAME", "")
+    path: str = environ.get("PATH_INFO", "")
+    # One that is in PATH_INFO as well is the mount point only if the server was asked for just that path.
+    if root and not (mounted(path, root) == path and unquote(_raw_path(environ) or "", "latin-1") == path):
+        path = root + path
     # One character per byte (PEP 3333, "Unicode Issues").
-    return (raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "replace")) or "/"
+    return (path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")) or "/"
+
+
+def _raw_path(environ: WSGIEnvironment) -> str | None:
+    """Return the path as it was sent, if the server tells."""
+    for name in ("RAW_URI", "REQUEST_URI"):
+        raw = environ.get(name)
+        if isinstance(raw, str) and raw.startswith("/"):
+            return raw.partition("?")[0]
+    return None
 
 
 class _Request:
@@ -324,11 +342,11 @@ class _Request:
 
     @property
     def raw_path(self) -> str:
-        for name in ("RAW_URI", "REQUEST_URI"):
-            raw = self._environ.get(name)
-            if isinstance(raw, str) and raw.startswith("/"):
-                return raw.partition("?")[0]
-        return quote(self.path)
+        raw = _raw_path(self._environ)
+        if raw is None:
+            return quote(self.path)
+        root: str = self._environ.get("SCRIPT_NAME", "")
+        return mounted_raw(raw, root.encode("latin-1", "replace").decode("utf-8", "replace")) if root else raw
 
     @property
     def query(self) -> str:

@@ -96,3 +96,13 @@ def registrable_domain(host: str) -> str | None:
 def is_public_suffix(domain: str) -> bool:
     """Say whether anyone may register names directly below *domain* ("co.uk", "github.io")."""
     return bool(_suffixes().is_public(domain))
+
+
+def domains_above(host: str) -> tuple[str, ...]:
+    """Return the domains that *host* may name in a cookie, itself first; none for an address or a single label."""
+    widest = registrable_domain(host)
+    if widest is None:
+        return ()
+    labels = host.removesuffix(widest).rstrip(".").split(".") if host != widest else []
+    domains = [".".join([*labels[place:], widest]) for place in range(len(labels))] + [widest]
+    return tuple(domains)

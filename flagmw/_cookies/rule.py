@@ -19,6 +19,9 @@ class CookieRule:
         http_only: keep these cookies from the page's scripts even where the vendor's others are open to them.
         priority: the higher, the sooner a cookie is given up when cookies take too much room.
         alias_of: the alias that loses its place in the test when this cookie is given up, if any.
+        newness: a number that is greater for the newer of two values of a cookie, as far as the values tell; None for a
+            value that the vendor cannot use. It is called only when a visitor sends the same name more than once.
+        namespace: what the names of the vendor's other cookies start with, such as those of its script in the page.
     """
 
     prefixes: tuple[str, ...]
@@ -29,3 +32,5 @@ class CookieRule:
     http_only: bool = False
     priority: Callable[[str], int] = lambda name: 0
     alias_of: Callable[[str], str | None] = lambda name: None
+    newness: Callable[[str, str], float | None] = lambda name, value: 0.0
+    namespace: tuple[str, ...] = ()

@@ -74,6 +74,8 @@ class Decider:
         exchange = Exchange(context, visitor)
         if not self._asks(inbound):
             exchange.asks = False
+        if incoming.repeated:
+            visitor.unify_own_cookies()
         if self._gated:
             admission = admit(context, visitor)
             if admission is not ADMITTED:
@@ -84,7 +86,7 @@ class Decider:
         """Return the exchange of a lazy request, to be begun later; None if it has to begin at once.
 
         It has to where the response depends on it in any case: with overrides, which leave a mark on the response, with
-        a visitor store, and with shadow vendors.
+        a visitor store, with shadow vendors, and where a page without consent deletes cookies.
         """
         if not self._defers or not self._asks(inbound):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from flagmw._cookies.site_first import site_first
 from flagmw._decide.decider import Decider
 from flagmw._decide.lazy import DeferredExchange
 from flagmw._delivery.delivery import Delivery
@@ -45,6 +46,7 @@ class Edge:
         self._context, self._decider, self._delivery, self._shadow = context, decider, delivery, shadow
         self.lazy = context.config.mode == "lazy"
         self.shadows = shadow is not None
+        self._cookie_rules = [vendor.cookies for vendor in context.config.vendors]
         self.defaults: Mapping[str, str] = context.config.defaults
         self.leaves_alone = leaves_alone
         self.take: Callable[[Inbound], Exchange] = decider.take
@@ -71,6 +73,16 @@ class Edge:
     def defective(self) -> Flags:
         """Return the flags of a request that met a defect of flagmw: the defaults."""
         return Flags(defaults=self.defaults, error_code=ErrorCode.INTERNAL)
+
+    # For the view
+
+    def site_cookies_first(self, header: str) -> str | None:
+        """Return the Cookie header for the application; None if it stays as it is. See `site_first`."""
+        try:
+            return site_first(header, self._cookie_rules)
+        except Exception as error:
+            self.internal_error(error)
+            return None
 
     # After the view
 

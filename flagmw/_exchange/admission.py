@@ -42,9 +42,15 @@ def admit(context: Context, visitor: RequestVisitor) -> Admission:
     config, inbound = context.config, visitor.inbound
     assert inbound is not None
     if config.consent is not None:
-        visitor.consent = consent_gate.consent(inbound, config, context.gate_failed)
+        failures: list[Exception] = []
+        visitor.consent = consent_gate.consent(inbound, config, failures.append)
         if visitor.consent is Consent.NONE:
             visitor.kept_from = ErrorCode.NO_CONSENT
+            for failure in failures:
+                context.gate_failed(failure)
+            # A failure is not the visitor's word.
+            if not failures and not config.keep_cookies:
+                visitor.delete_cookies()
             return ADMITTED
     if config.bots is not False:
         visitor.kept_from = consent_gate.nobody(inbound, config, context.gate_failed)
@@ -63,7 +69,7 @@ def _read_override(context: Context, visitor: RequestVisitor, inbound: Inbound) 
     if token == override_tokens.OFF:
         if cookie is None:
             return ADMITTED
-        visitor.own_lines = (visitor.own_line(OVERRIDE, "", 0),)
+        visitor.add_own_line(visitor.own_line(OVERRIDE, "", 0))
         return Admission(override_ended=True)
     override = override_tokens.read(token, config.signing_keys, visitor.host, visitor.now, unsigned=config.debug)
     if isinstance(override, ErrorCode):
@@ -81,7 +87,7 @@ def _open_link(visitor: RequestVisitor, inbound: Inbound, token: str, override: 
     """Set the override cookie once the visitor has confirmed the link; until then it is for this request only."""
     line = visitor.own_line(OVERRIDE, token, int(override.until - visitor.now))
     if not override.signed:
-        visitor.own_lines = (line,)
+        visitor.add_own_line(line)
         return ADMITTED
     if visitor.kept_from is not None or not link_page.is_opened(inbound):
         return ADMITTED
@@ -89,10 +95,10 @@ def _open_link(visitor: RequestVisitor, inbound: Inbound, token: str, override: 
     if visitor.own_cookie(OVERRIDE) == token:
         page = link_page.redirect(inbound)
     elif link_page.said_yes(inbound, token, asked):
-        visitor.own_lines = (line, visitor.own_line(ASKED, "", 0))
+        visitor.own_lines += (line, visitor.own_line(ASKED, "", 0))
         page = link_page.redirect(inbound)
     else:
         nonce = link_page.nonce_of(asked)
-        visitor.own_lines = (visitor.own_line(ASKED, nonce, link_page.ASKED_S),)
+        visitor.add_own_line(visitor.own_line(ASKED, nonce, link_page.ASKED_S))
         page = link_page.question(inbound, token, override, visitor.host, nonce)
     return Admission(asks=False, page=page)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from logging import ERROR, WARNING
 
+from flagmw._cookies.own import PURPOSES, RULE
 from flagmw._exchange.event_sink import EventSink
 from flagmw._exchange.exposures import MemoryExposures, ReportedExposures
 from flagmw._exchange.incoming_cookies import CookieReader
@@ -89,7 +90,8 @@ class Context:
             self.config.memory_mb, seen=self.reports_reads, known=self.config.new_visitors_per_s is not None
         )
         self.known_visitors = KnownVisitors(self.traits, shares.known) if shares.known else None
-        self.cookie_reader = CookieReader(self.config.vendors, shares.headers)
+        own_rule = replace(RULE, newness=self._newness_of_own)
+        self.cookie_reader = CookieReader(self.config.vendors, shares.headers, own_rule)
         self.memory = memory(shares.decisions)
         self.tracks = PerMinute(self.config.tracks_per_visitor, shares.tracks)
         self.refreshed, self.exposures = Refreshed(shares.refreshed), MemoryExposures(shares.seen)
@@ -106,6 +108,14 @@ class Context:
             self.counts.add(f"{what}_fitted", vendor, code, times)
             where = {"vendor": vendor} if vendor else {}
             self.throttle.log(WARNING, code, f"a detail of {what} was made fit", argument=argument, **where)
+
+    def _newness_of_own(self, name: str, value: str) -> float | None:
+        """Return when one of flagmw's own cookies was signed; None if it does not hold."""
+        purpose = PURPOSES.get(name)
+        if purpose is None or not self.config.signing_keys:
+            return 0.0
+        claims = self.config.signing_keys.read(purpose, value, self.clock())
+        return None if claims is None else float(claims["iat"])
 
     def gate_failed(self, error: Exception) -> None:
         """Count and log that the site's own function for consent or bots has failed."""

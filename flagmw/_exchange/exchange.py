@@ -46,6 +46,8 @@ class Stage(Enum):
     SERVED = "the flags needed no vendor"
 
 
+_UNIFY_S = 120  # `Refreshed` counts half a life
+
 # Names of the module are found faster than members of an enumeration.
 _NEW, _ASKING, _DECIDED, _SERVED = Stage.NEW, Stage.ASKING, Stage.DECIDED, Stage.SERVED
 
@@ -156,6 +158,9 @@ class Exchange:
             life_s = config.reuse_s if remembered.error is None else config.hold_s
             if remembered.within(life_s, visitor.now):
                 decisions[place] = remembered.decision
+        if visitor.repeated_cookies:
+            for place in self._to_unify():
+                decisions[place] = None
         return decisions
 
     def ask(self, decisions: Sequence[Decision | None]) -> None:
@@ -232,7 +237,9 @@ class Exchange:
         ]
         evicted: set[tuple[int, str]] = set()
         changes = any(decision.cookies for decision in served) or not self._has_room()
-        outgoing = OutgoingCookies(context, visitor.visit, visitor.states) if changes else None
+        outgoing = (
+            OutgoingCookies(context, visitor.visit, visitor.states, visitor.repeated_cookies) if changes else None
+        )
         if outgoing is not None:
             evicted = outgoing.change(served)
             visitor.outgoing = outgoing
@@ -255,6 +262,22 @@ class Exchange:
             self.recorder.watch(flags)
 
     # Inside
+
+    def _to_unify(self) -> list[int]:
+        """Return the vendors that are asked although they need not be: their answer sets a repeated cookie anew.
+
+        Only once a minute for the same cookies, as it may be that the other form cannot be deleted.
+        """
+        context, visitor = self._context, self.visitor
+        header = "" if visitor.incoming is None else visitor.incoming.header
+        places = []
+        for place, name in visitor.repeated_cookies:
+            if place >= len(visitor.states) or not context.config.vendors[place].cookies.writes(name):
+                continue
+            if context.refreshed.due(f"; unify {place}", header, visitor.now, _UNIFY_S):
+                context.refreshed.sent(f"; unify {place}", header, visitor.now)
+                places.append(place)
+        return places
 
     def _serve(self, flags: Flags) -> Flags:
         self.stage = _SERVED

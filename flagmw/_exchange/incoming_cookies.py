@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
 from typing import Any, NamedTuple
 
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.own import DECISION, RULE
+from flagmw._cookies.rule import CookieRule
 from flagmw._exchange.memory_shares import weight_of
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._support.cache import TwoGenerationCache
@@ -59,6 +60,8 @@ class IncomingCookies:
         own: flagmw's own cookies, by name.
         site_bytes: how much of the header belongs to the site.
         rejected: why cookies were left out.
+        repeated: the place of the vendor and the name of each cookie that was sent more than once; flagmw's own cookies
+            have the place after the last vendor.
         keys: keys of remembered decisions, by vendor's place, address, and whether the visit is counted.
         verified: the host and the decisions in its token, once that was verified.
         given: digests of the vendors' names for the visitor, from the token; see `KnownVisitors`.
@@ -75,6 +78,7 @@ class IncomingCookies:
         "own",
         "ready",
         "rejected",
+        "repeated",
         "site_bytes",
         "size",
         "states",
@@ -90,7 +94,9 @@ class IncomingCookies:
         site_bytes: int,
         rejected: list[ErrorCode],
         header: str = "",
+        repeated: Collection[tuple[int, str]] = (),
     ) -> None:
+        self.repeated = repeated
         self.states, self.own, self.site_bytes, self.rejected, self.header = states, own, site_bytes, rejected, header
         self.size = _OBJECTS + getsizeof(header) + weight_of(own) + _UNPACKED * len(own.get(DECISION, ""))
         self.size += sum([weight_of(state.cookies) for state in states])
@@ -109,8 +115,8 @@ class CookieReader:
         memory_bytes: how much may be kept of headers already read.
     """
 
-    def __init__(self, vendors: Sequence[Vendor], memory_bytes: int) -> None:
-        self._rules = [*(vendor.cookies for vendor in vendors), RULE]
+    def __init__(self, vendors: Sequence[Vendor], memory_bytes: int, own_rule: CookieRule = RULE) -> None:
+        self._rules = [*(vendor.cookies for vendor in vendors), own_rule]
         self._cache: TwoGenerationCache[str, IncomingCookies] = TwoGenerationCache(
             memory_bytes, lambda incoming: incoming.size
         )
@@ -127,7 +133,7 @@ class CookieReader:
         parsed = cookie_header.read(headers, self._rules)
         *states, own = parsed.own
         vendor_states = [VisitorState(cookies) for cookies in states]
-        incoming = IncomingCookies(vendor_states, own, parsed.site_bytes, parsed.rejected, header)
+        incoming = IncomingCookies(vendor_states, own, parsed.site_bytes, parsed.rejected, header, parsed.repeated)
         # A header without anything of ours is quickly read again, and there are as many as visitors.
         if incoming.vendor_bytes or incoming.own:
             self._cache.put(header, incoming)

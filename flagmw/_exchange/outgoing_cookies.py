@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from logging import ERROR, WARNING
 
 from flagmw._cookies import header as cookie_header
 from flagmw._cookies.domains import cookie_domain, is_address, registrable_domain
+from flagmw._cookies.forms import HOST_ONLY, Form, forms
 from flagmw._exchange.context import Context
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
 from flagmw.types import CookieChange, Decision, Visit, VisitorState
 
 COOKIES_MAX = 40
+# A response's header has its limits too: proxies take 4 KiB or 8 KiB of it.
+DELETIONS_MAX = 40
 COOKIE_HEADER_MAX = 7800  # gunicorn and others refuse a header field of more than about 8,190 bytes
 
 
@@ -26,8 +29,35 @@ def header_bytes(jars: Iterable[Mapping[str, str]]) -> int:
     return sum(len(name) + len(value) + 3 for jar in jars for name, value in jar.items())
 
 
+def deletions(kept: Mapping[str, Form | None], host: str, path: str, *, secure: bool) -> list[str]:
+    """Return lines that delete cookies in every form in which they can reach *path* but the one that is kept.
+
+    Args:
+        kept: by the cookie's name, the form that stays; None to delete all. What comes first is deleted first.
+    """
+    rows: list[tuple[int, str, Form]] = []
+    for name, form_kept in kept.items():
+        if cookie_header.needs_secure(name) and not secure:
+            continue
+        for rank, form in enumerate([HOST_ONLY] if cookie_header.is_host_only(name) else forms(host, path)):
+            if form != form_kept:
+                # The two usual forms of all cookies come before the rare ones of any.
+                rows.append((max(0, rank - 1), name, form))
+    rows.sort(key=lambda row: row[0])
+    return [
+        cookie_header.format_set_cookie(
+            name, "", max_age_s=0, domain=domain, secure=secure, http_only=False, path=where
+        )
+        for _, name, (domain, where) in rows[:DELETIONS_MAX]
+    ]
+
+
 class OutgoingCookies:
     """One visitor's cookies, a jar per vendor.
+
+    Args:
+        repeated: the vendor's place and the name of each cookie that the visitor holds in several forms. Where a
+            decision sets it, the other forms are deleted: with the next page one of them could stand in front of it.
 
     Attributes:
         now: each vendor's cookies by name, as the visitor has them after this response.
@@ -36,8 +66,14 @@ class OutgoingCookies:
             none was dropped for want of room.
     """
 
-    def __init__(self, context: Context, visit: Visit, states: Sequence[VisitorState]) -> None:
-        self._context, self._visit, self._states = context, visit, states
+    def __init__(
+        self,
+        context: Context,
+        visit: Visit,
+        states: Sequence[VisitorState],
+        repeated: Collection[tuple[int, str]] = (),
+    ) -> None:
+        self._context, self._visit, self._states, self._repeated = context, visit, states, repeated
         self.now = [dict(state.cookies) for state in states]
         self.set_cookies: tuple[str, ...] = ()
         self.lasting = True
@@ -52,11 +88,13 @@ class OutgoingCookies:
         for place, (vendor, decision) in enumerate(zip(self._context.config.vendors, decisions, strict=True)):
             held = self._states[place].cookies
             for change in {change.name: change for change in decision.cookies}.values():
-                if held.get(change.name) == change.value:
+                if held.get(change.name) == change.value and (place, change.name) not in self._repeated:
                     if not self._due(change):
                         continue  # the visitor has it already, as nearly all have
                     self.lasting = False
                 fault = cookie_header.writable(change.name, change.value, vendor.cookies)
+                if cookie_header.needs_secure(change.name) and not self._is_secure():
+                    fault = ErrorCode.COOKIE_NAME
                 if fault is None:
                     wanted.append((place, change))
                     continue
@@ -69,6 +107,8 @@ class OutgoingCookies:
                 self.now[place][change.name] = change.value
         evicted = self._evict()
         lines: list[str] = []
+        if self._repeated:
+            lines += self._other_forms([c for c in wanted if (c[0], c[1].name) in self._repeated])
         for place, change in wanted:
             if (place, change.name) in evicted:
                 continue
@@ -127,6 +167,19 @@ class OutgoingCookies:
             )
         return evicted
 
+    def _other_forms(self, changes: Sequence[tuple[int, CookieChange]]) -> list[str]:
+        """Return lines that delete the forms of repeated cookies in which *changes* do not set them."""
+        self.lasting = False  # they depend on the page's path
+        wish, host = self._context.config.cookie_domain, self._visit.host
+        kept: dict[str, Form | None] = {
+            change.name: (cookie_domain(wish or change.domain, host), "/") for _, change in changes
+        }
+        return deletions(kept, host, self._visit.path, secure=self._is_secure())
+
+    def _is_secure(self) -> bool:
+        setting = self._context.config.cookie_secure
+        return self._visit.secure if setting == "auto" else bool(setting)
+
     def _lines(self, place: int, change: CookieChange) -> Iterable[str]:
         context, visit, config = self._context, self._visit, self._context.config
         vendor = config.vendors[place]
@@ -139,8 +192,14 @@ class OutgoingCookies:
         wish = config.cookie_domain or change.domain
         if delete and wish is None:
             wish = registrable_domain(visit.host)
-        domain = cookie_domain(wish, visit.host)
-        if wish is not None and domain is None and "." in visit.host and not is_address(visit.host):
+        domain = None if cookie_header.is_host_only(change.name) else cookie_domain(wish, visit.host)
+        if (
+            wish is not None
+            and domain is None
+            and not cookie_header.is_host_only(change.name)
+            and "." in visit.host
+            and not is_address(visit.host)
+        ):
             context.counts.add("cookie_rejected", vendor.name, ErrorCode.COOKIE_DOMAIN)
             context.throttle.log(
                 WARNING,
@@ -148,7 +207,7 @@ class OutgoingCookies:
                 "a vendor names a cookie domain foreign to the host",
                 vendor=vendor.name,
             )
-        secure = visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
+        secure = self._is_secure()
         http_only = vendor.cookies.http_only or not config.hybrid
         # A deletion has to name the domain that the cookie was set with, which is unknown: send both.
         for where in (None, domain) if delete and domain is not None else (domain,):

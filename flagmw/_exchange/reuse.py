@@ -79,8 +79,12 @@ class ReuseLookup:
             key, identified = entry
             part = remembered[place]
             if place in fresh and decision.error is None:
-                held = self._visitor.states[place].cookies
-                lacking = tuple(change for change in decision.cookies if held.get(change.name) != change.value)
+                held, repeated = self._visitor.states[place].cookies, self._visitor.repeated_cookies
+                lacking = tuple(
+                    change
+                    for change in decision.cookies
+                    if held.get(change.name) != change.value or (place, change.name) in repeated
+                )
                 part = RememberedDecision(decision, now, lacking)
                 if identified:
                     # Should the new cookies not reach the visitor, they come again with these.

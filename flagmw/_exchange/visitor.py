@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from logging import ERROR
 from typing import Any
 
+from flagmw._cookies.forms import HOST_ONLY, Form
 from flagmw._cookies.header import format_set_cookie
+from flagmw._cookies.own import PURPOSES
 from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, IncomingCookies
-from flagmw._exchange.outgoing_cookies import OutgoingCookies
+from flagmw._exchange.outgoing_cookies import OutgoingCookies, deletions
 from flagmw._web.consent import Consent
-from flagmw._web.inbound import Inbound, host_of, visit_of
+from flagmw._web.inbound import Inbound, clean_path, host_of, is_secure, visit_of
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Identity
@@ -40,6 +42,7 @@ class RequestVisitor:
         override: a tester's choice of variants.
         outgoing: the vendors' cookies after the response; None if they do not change.
         own_lines: Set-Cookie values of flagmw's own cookies.
+        withdrawal_lines: Set-Cookie values that delete all cookies, of a visitor who has withdrawn consent.
         user: id and attributes that the view has given with `identify`.
     """
 
@@ -48,6 +51,7 @@ class RequestVisitor:
     override: Override | None = None
     outgoing: OutgoingCookies | CookiesAfter | None = None
     own_lines: tuple[str, ...] = ()
+    withdrawal_lines: tuple[str, ...] = ()
     user: tuple[str | None, Mapping[str, Scalar]] | None = None
 
     def __init__(
@@ -86,6 +90,12 @@ class RequestVisitor:
         return self._visit.host if self._visit is not None or self.inbound is None else host_of(self.inbound)  # type: ignore[union-attr]
 
     @property
+    def _path(self) -> str:
+        if self._visit is not None or self.inbound is None:
+            return self.visit.path
+        return clean_path(self.inbound.raw_path)
+
+    @property
     def recorded(self) -> bool:
         """Whether vendors may count this visitor, whatever a tester's override does to this visit."""
         return self.consent is Consent.FULL if self.inbound is not None else self.visit.record
@@ -99,6 +109,11 @@ class RequestVisitor:
     def brings_cookies(self) -> bool:
         """Whether this is no web request and the caller has named the visitor's cookies."""
         return self.inbound is None and any(state.cookies for state in self.states)
+
+    @property
+    def repeated_cookies(self) -> Collection[tuple[int, str]]:
+        """The vendor's place and the name of each cookie that the browser holds in several forms."""
+        return () if self.incoming is None or self._context.on_server else self.incoming.repeated
 
     def identity(self) -> tuple[str | None, Mapping[str, Scalar]]:
         """Return the visitor's id and attributes."""
@@ -135,9 +150,50 @@ class RequestVisitor:
 
     def own_line(self, name: str, value: str, max_age_s: int) -> str:
         """Return the Set-Cookie value for flagmw's own cookie *name*; an age of 0 deletes it."""
-        config = self._context.config
-        secure = self.visit.secure if config.cookie_secure == "auto" else bool(config.cookie_secure)
-        return format_set_cookie(name, value, max_age_s=max_age_s, domain=None, secure=secure, http_only=True)
+        return format_set_cookie(
+            name, value, max_age_s=max_age_s, domain=None, secure=self._is_secure(), http_only=True
+        )
+
+    def _is_secure(self) -> bool:
+        setting = self._context.config.cookie_secure
+        if setting != "auto":
+            return bool(setting)
+        # The visit is not made for this: it asks the application who the visitor is.
+        if self._visit is None and self.inbound is not None:
+            return is_secure(self.inbound, self._context.config)
+        return self.visit.secure
+
+    def unify_own_cookies(self) -> None:
+        """Leave one form of each of flagmw's own cookies that the browser holds several times."""
+        config, incoming = self._context.config, self.incoming
+        names = {name for place, name in incoming.repeated if place == len(self.states)} if incoming else None
+        if not names:
+            return
+        self.own_lines += tuple(
+            deletions(dict.fromkeys(sorted(names), HOST_ONLY), self.host, self._path, secure=self._is_secure())
+        )
+        for name in sorted(names & PURPOSES.keys()):
+            value = self.own_cookie(name) or ""
+            claims = config.signing_keys.read(PURPOSES[name], value, self.now) if config.signing_keys else None
+            if claims is not None:
+                # The value may have come in one of the deleted forms.
+                self.add_own_line(self.own_line(name, value, int(claims["exp"] - self.now)))
+
+    def delete_cookies(self) -> None:
+        """Delete the cookies that vendors or flagmw have set: the visitor has withdrawn consent."""
+        incoming = self.incoming
+        if incoming is None or not (incoming.vendor_bytes or incoming.own):
+            return
+        rules = [vendor.cookies for vendor in self._context.config.vendors]
+        theirs = [
+            (rule.priority(name), name)
+            for rule, state in zip(rules, incoming.states, strict=True)
+            for name in state.cookies
+            if rule.writes(name)
+        ]
+        names: dict[str, Form | None] = dict.fromkeys([*incoming.own, *(name for _, name in sorted(theirs))])
+        lines = deletions(names, self.host, self._path, secure=self._is_secure())
+        self.withdrawal_lines = tuple(lines)
 
     def add_own_line(self, line: str) -> None:
         """Set one more cookie of flagmw's own."""
@@ -155,7 +211,7 @@ class RequestVisitor:
     def set_cookies(self) -> tuple[str, ...]:
         """Set-Cookie values that are due for this visitor."""
         if self.kept_from in UNSEEN:
-            return ()
+            return self.withdrawal_lines
         if self.outgoing is None or (self._context.on_server and not self.brings_cookies):
             return self.own_lines
         return (*self.outgoing.set_cookies, *self.own_lines)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from string import punctuation
 from typing import Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from flagmw._cookies.domains import host_name, in_url
 from flagmw._support import addresses
@@ -55,6 +55,18 @@ class Inbound(Protocol):
         """Return the first value of header *name* (lower case), or None."""
 
 
+def mounted(path: str, root: str) -> str:
+    """Return a decoded *path* with the mount point *root*, which some servers leave in and others take out."""
+    root = "/" + root.strip("/")
+    return path if root == "/" or path == root or path.startswith(root + "/") else root + path
+
+
+def mounted_raw(path: str, root: str) -> str:
+    """As `mounted`, for a percent-encoded path, one character per byte."""
+    decoded = unquote(path)
+    return path if mounted(decoded, root) == decoded else quote("/" + root.strip("/")) + path
+
+
 def visit_of(
     inbound: Inbound,
     config: Config,
@@ -94,6 +106,12 @@ def visit_of(
         data=identity.data if identity else EMPTY,
         now=now,
     )
+
+
+def is_secure(inbound: Inbound, config: Config) -> bool:
+    """Say whether the visitor's connection is encrypted, as far as the server or a trusted proxy says."""
+    trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
+    return ((_forwarded_scheme(inbound) if trusted else None) or inbound.scheme) in ("https", "wss")
 
 
 def host_of(inbound: Inbound) -> str:

@@ -248,6 +248,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "consent": _callable,
     "bots": _bots,
     "overrides": _flag,
+    "keep_cookies": _flag,
     "exposure_ttl_s": _seconds(30 * 86_400),
     "visitor_store": _visitor_store,
     "shadow_report": _report_path,

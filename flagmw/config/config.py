@@ -51,6 +51,8 @@ class Config:
         consent: A function of the request that returns what the visitor agreed to: `"full"` or True,
             `"functional"` (decide and set cookies, report nothing), `"none"` or False. None for a site that
             needs no consent.
+        keep_cookies: Keep the cookies of a visitor without consent. Otherwise a page without consent deletes those
+            of the vendors and of flagmw.
         bots: True keeps known crawlers from vendors. False treats them as visitors. A function of the request
             decides instead of the list.
         overrides: Allow signed tokens that choose variants, for testers.
@@ -109,6 +111,7 @@ class Config:
     memory_mb: int = 32
     signing_keys: Any = field(default=(), repr=False)
     consent: Callable[[Any], Any] | None = None
+    keep_cookies: bool = False
     bots: bool | Callable[[Any], bool] = True
     overrides: bool = False
     exposure_ttl_s: float = 1800.0
@@ -161,6 +164,11 @@ class Config:
                 )
             if traits.debug and not self.debug:
                 raise ConfigError(f"vendor {vendor.name!r}: debug needs debug=True of Flagmw as well")
+
+    @property
+    def deletes_cookies(self) -> bool:
+        """Whether pages without consent delete cookies."""
+        return self.consent is not None and not self.keep_cookies
 
     def serving(self) -> Config:
         """Return this configuration without the vendors that only shadow."""

@@ -321,10 +321,24 @@ class _Cookie(Morsel[str]):
             self[key] = text if has_value else True
         self._line, self._made = line, self.copy()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Page caches keep responses in pickles.
+        return _restored, (self._line, dict(self))
+
+    # Which of the two Django's handlers call depends on its version.
+
     def output(self, attrs: Any = None, header: str = "Set-Cookie:") -> str:
+        return f"{header} {self.OutputString(attrs)}".strip()
+
+    def OutputString(self, attrs: Any = None) -> str:
         # Somebody may have changed it, such as middleware that makes all cookies Secure.
-        text = self._line if self == self._made else self.OutputString(attrs)
-        return f"{header} {text}".strip()
+        return self._line if self == self._made and attrs is None else super().OutputString(attrs)
+
+
+def _restored(line: str, attributes: dict[str, Any]) -> _Cookie:
+    cookie = _Cookie(line)
+    cookie.update(attributes)
+    return cookie
 
 
 # Django's page caches ask this attribute of a request whether to keep its response. `cache_page` asks before any

@@ -117,7 +117,23 @@ class Cookies:
             value_ok=octets_ok,
             max_bytes=2048,
             priority=lambda name: 1 if name == CLUSTER else 0,
+            newness=self._newness,
         )
+
+    def _newness(self, name: str, value: str) -> float | None:
+        """Return when *value* was written, as far as it tells; None if there is nothing in it to use."""
+        value = unquoted(value)
+        if name == CLUSTER:
+            return 0.0 if _CLUSTER.fullmatch(value) else None
+        if name != MBOX:
+            return 0.0 if _id_service(value) else None
+        parts = _parts(value, 0.0)
+        session, until = parts.get("session", ("", 0))
+        device, device_until = parts.get("PC", ("", 0))
+        written = [until - SESSION_S] if session_ok(session) else []
+        if device_ok(device):
+            written.append(device_until - DEVICE_S)
+        return max(written, default=None)
 
     def read(self, cookies: Mapping[str, str], now: float) -> Known:
         """Return the ids in *cookies* at the time *now*; malformed parts count as missing."""

@@ -7,6 +7,7 @@ which the client in the page does not ask again (npm `@contentstack/personalize-
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from flagmw.vendors.common.values import unquoted
 
 USER = "cs-personalize-user-uid"
 MANIFEST = "cs-personalize-manifest"
+# Says that the uid is the id of a user of the site, who may log out.
+KNOWN = "cs-personalize-known-user"
 LYTICS_AUDIENCES = "cs-lytics-audiences"
 LYTICS_ID = "seerid"
 USER_LIFE_S = 365 * 86400
@@ -35,14 +38,15 @@ class Cookies:
     Args:
         manifest: the decision is kept in a cookie for the client in the page.
         lytics: the cookies of Lytics are read. They are never written.
+        known_users: ids of the site's users are uids, and marked.
     """
 
-    def __init__(self, *, manifest: bool, lytics: bool) -> None:
-        self._manifest, self._lytics = manifest, lytics
+    def __init__(self, *, manifest: bool, lytics: bool, known_users: bool = False) -> None:
+        self._manifest, self._lytics, self._known_users = manifest, lytics, known_users
 
     def rule(self) -> CookieRule:
         """Return the rule for the cookies in use."""
-        written = frozenset({USER, MANIFEST} if self._manifest else {USER})
+        written = frozenset({USER, *([MANIFEST] if self._manifest else ()), *([KNOWN] if self._known_users else ())})
         read = written | {LYTICS_AUDIENCES, LYTICS_ID} if self._lytics else written
         return CookieRule(
             prefixes=tuple(sorted(read)),
@@ -51,7 +55,9 @@ class Cookies:
             value_ok=lambda value: octets_ok(value) or _JSON.fullmatch(value) is not None,
             max_bytes=MANIFEST_MAX_BYTES,
             # The manifest only saves a request. The cookies of Lytics belong to the site and are never given up.
-            priority=lambda name: {USER: 0, MANIFEST: 2}.get(name, -1),
+            priority=lambda name: {USER: 0, KNOWN: 0, MANIFEST: 2}.get(name, -1),
+            newness=_newness,
+            namespace=("cs-personalize-",),
         )
 
     def read(self, cookies: Mapping[str, str]) -> str | None:
@@ -66,11 +72,34 @@ class Cookies:
         """Return the visitor's id at Lytics; None if it is not used."""
         return unquoted(cookies.get(LYTICS_ID, "")) if self._lytics else None
 
-    def changes(self, uid: str | None, manifest: str, cookies: Mapping[str, str]) -> tuple[CookieChange, ...]:
-        """Return the cookies after a decision for the visitor *uid*, who has *cookies*."""
+    def names_user(self, cookies: Mapping[str, str]) -> bool:
+        """Say whether the uid in *cookies* is the id of a user of the site."""
+        uid = self.read(cookies)
+        return self._known_users and uid is not None and unquoted(cookies.get(KNOWN, "")) == _mark(uid)
+
+    def forgotten(self, cookies: Mapping[str, str]) -> tuple[CookieChange, ...]:
+        """Return the changes that take a user's id from the browser."""
+        return tuple(
+            CookieChange(name=name, value="", max_age_s=0) for name in (USER, KNOWN, MANIFEST) if name in cookies
+        )
+
+    def changes(
+        self, uid: str | None, manifest: str, cookies: Mapping[str, str], *, is_user: bool = False
+    ) -> tuple[CookieChange, ...]:
+        """Return the cookies after a decision for the visitor *uid*, who has *cookies*.
+
+        Args:
+            is_user: the uid is the id of a user of the site.
+        """
+        if uid is None and self.names_user(cookies):
+            return self.forgotten(cookies)
         changes = []
         if uid is not None:
             changes.append(CookieChange(name=USER, value=uid, max_age_s=USER_LIFE_S))
+        if is_user and uid is not None:
+            changes.append(CookieChange(name=KNOWN, value=_mark(uid), max_age_s=USER_LIFE_S))
+        elif KNOWN in cookies:
+            changes.append(CookieChange(name=KNOWN, value="", max_age_s=0))
         # With a manifest but no uid the client in the page would report impressions of "undefined".
         if self._manifest and uid is not None and _fits(manifest):
             changes.append(CookieChange(name=MANIFEST, value=manifest))
@@ -78,6 +107,19 @@ class Cookies:
             # With an old manifest the page would show another decision than this response.
             changes.append(CookieChange(name=MANIFEST, value="", max_age_s=0))
         return tuple(changes)
+
+
+def _mark(uid: str) -> str:
+    return hashlib.blake2b(uid.encode(), digest_size=8).hexdigest()
+
+
+def _newness(name: str, value: str) -> float | None:
+    """Return None for a value that cannot be used; no value tells its age."""
+    if name == USER:
+        return None if usable_uid(unquoted(value)) is None else 0.0
+    if name == MANIFEST:
+        return 0.0 if _JSON.fullmatch(value) else None
+    return 0.0 if value else None
 
 
 def usable_uid(uid: Any) -> str | None:

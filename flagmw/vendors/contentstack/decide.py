@@ -18,7 +18,13 @@ class DecisionBuilder:
         self._options, self._vendor, self._cookies = options, options.name, cookies
 
     def build(
-        self, answer: Answer, sent_uid: str | None, cookies: Mapping[str, str], rejected: tuple[ErrorCode, ...]
+        self,
+        answer: Answer,
+        sent_uid: str | None,
+        cookies: Mapping[str, str],
+        rejected: tuple[ErrorCode, ...],
+        *,
+        is_user: bool = False,
     ) -> Decision:
         """Return the decision of *answer*.
 
@@ -26,6 +32,7 @@ class DecisionBuilder:
             sent_uid: the uid of the request.
             cookies: the cookies of the visitor.
             rejected: why parts were left out of the request.
+            is_user: the uid of the request is the id of a user of the site.
         """
         manifest = answer.manifest
         if manifest is None:
@@ -37,7 +44,7 @@ class DecisionBuilder:
             identity = (ErrorCode.COOKIE_VALUE,)
         elif sent_uid not in (None, uid):
             identity = (ErrorCode.IDENTITY_CHANGED,)
-        changes = self._cookies.changes(uid, manifest.text, cookies)
+        changes = self._cookies.changes(uid, manifest.text, cookies, is_user=is_user)
         active = [experience for experience in manifest.experiences if experience.variant is not None]
         return Decision(
             vendor=self._vendor,

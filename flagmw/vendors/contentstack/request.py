@@ -34,9 +34,16 @@ class RequestBuilder:
         self._options, self._cookies = options, cookies
 
     def uid(self, visit: Visit, cookies: Mapping[str, str]) -> str | None:
-        """Return the uid of the visitor of *visit*: the site's user id if the options allow it, else the cookie's."""
-        user_id = usable_uid(visit.user_id) if self._options.known_users else None
-        return user_id or self._cookies.read(cookies)
+        """Return the uid of the visitor of *visit*: the site's user id if the options allow it, else the cookie's.
+
+        A cookie with the id of a user who has logged out names nobody.
+        """
+        user_id = self.user_id(visit)
+        return user_id or (None if self._cookies.names_user(cookies) else self._cookies.read(cookies))
+
+    def user_id(self, visit: Visit) -> str | None:
+        """Return the site's user id, if it is used as a uid."""
+        return usable_uid(visit.user_id) if self._options.known_users else None
 
     def manifest(self, visit: Visit, uid: str | None, cookies: Mapping[str, str]) -> tuple[Call, bool]:
         """Return the request for the decisions of *visit*, and whether it holds all attributes of the visit.

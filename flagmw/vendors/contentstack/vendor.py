@@ -8,6 +8,7 @@ conversions, `PATCH /user-attributes` and `POST /user-attributes/actions/merge` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flagmw.codes import ErrorCode
@@ -51,7 +52,7 @@ class Contentstack:
         data: Attributes for audiences. They are sent with every decision, beside the visit's own, and not
             stored.
         known_users: Use the user id that `identify` returns as the visitor's uid, if it is 1 to 128 letters,
-            digits, `.`, `-` or `_`.
+            digits, `.`, `-` or `_`. After the log-out the visitor is a new one.
         manifest_cookie: Keep the decision in a cookie, up to 3,800 bytes, so that the vendor's client in the
             page does not ask again.
         lytics: Send the audiences and the id that Lytics keeps in cookies of the site.
@@ -106,7 +107,9 @@ class Contentstack:
         self.name, self.prefix, self.base_url = options.name, options.prefix, options.base_url
         self.exposure, self.at_most_once, self.shadow = options.exposure, options.at_most_once, options.shadow
         self.decides_by, self.project_uid = options.decides_by, options.project_uid
-        self._cookies = Cookies(manifest=options.manifest_cookie, lytics=options.lytics)
+        self._cookies = Cookies(
+            manifest=options.manifest_cookie, lytics=options.lytics, known_users=options.known_users
+        )
         self.cookies = self._cookies.rule()
         self._requests = RequestBuilder(options, self._cookies)
         self._decisions = DecisionBuilder(options, self._cookies)
@@ -122,14 +125,21 @@ class Contentstack:
 
     def decide(self, visit: Visit, state: VisitorState) -> Flow[Decision]:
         """Ask for the manifest, once. It counts nothing at the vendor."""
-        uid = self._requests.uid(visit, state.cookies)
+        uid, is_user = self._requests.uid(visit, state.cookies), self._requests.user_id(visit) is not None
         call, whole = self._requests.manifest(visit, uid, state.cookies)
         try:
             reply = yield call
         except TransportError as error:
-            return Decision(vendor=self.name, error=error.code, trips=True)
+            return self._without_user(Decision(vendor=self.name, error=error.code, trips=True), state, is_user=is_user)
         rejected = () if whole else (ErrorCode.BAD_DATA,)
-        return self._decisions.build(read_answer(reply), uid, state.cookies, rejected)
+        decision = self._decisions.build(read_answer(reply), uid, state.cookies, rejected, is_user=is_user)
+        return decision if decision.cookies else self._without_user(decision, state, is_user=is_user)
+
+    def _without_user(self, decision: Decision, state: VisitorState, *, is_user: bool) -> Decision:
+        """Return *decision*, which sets no cookie, without the cookies of a user who has logged out."""
+        if is_user or not self._cookies.names_user(state.cookies):
+            return decision
+        return replace(decision, cookies=self._cookies.forgotten(state.cookies))
 
     def identity(self, state: VisitorState) -> str:
         """Return the visitor's uid, with the audiences of Lytics: a decision holds for exactly these."""

@@ -27,6 +27,8 @@ class Cookies:
             writes=lambda name: name == COOKIE,
             value_ok=id_ok,
             max_bytes=ID_CHARS + 2,
+            # The last part is the time at which the id was made.
+            newness=lambda name, value: float(unquoted(value).rpartition(".")[2]) if id_ok(unquoted(value)) else None,
         )
 
     def read(self, cookies: Mapping[str, str]) -> str | None:

@@ -46,7 +46,13 @@ class Cookies:
             max_bytes=1024,
             priority=lambda name: 0 if name == self.user else 1 if name == self.mode else 2,
             alias_of=self.alias_of,
+            namespace=("_wt.",),
+            newness=lambda name, value: 0.0 if self._usable(value) else None,
         )
+
+    def _usable(self, value: str) -> bool:
+        value = unquoted(value)
+        return octets_ok(value) and (value.startswith("WT3") if self.encrypted else bool(value))
 
     def belongs(self, name: str) -> bool:
         """Say whether the cookie *name* is one of this account."""

@@ -11,7 +11,9 @@ from flagmw.codes import ErrorCode
 from flagmw.sandbox import SandboxServer
 from tests.contracts.edges.driver import Answer, Edge, Make, Seen, Visitor, webtrends
 from tests.contracts.edges.test_both import total
+from tests.contracts.edges.test_many_vendors import four
 from tests.contracts.edges.test_reuse import K1, asked
+from tests.support.browser import Browser
 
 ALIAS = "ta_Project1"
 
@@ -80,7 +82,7 @@ def test_none_with_tracks(edge: Edge, fm: Flagmw, vendor: SandboxServer) -> None
     before = len(vendor.ledger()["requests"])
     page = visitor.get(**level("none"))
     assert page.body == b"calm NO_CONSENT False"
-    assert page.values("set-cookie") == []
+    assert page.cookies == {}
     assert fm.flush(5)
     assert len(vendor.ledger()["requests"]) == before
     assert total(fm, "track_dropped", ErrorCode.NO_CONSENT) == 1
@@ -178,3 +180,34 @@ def test_override_does_not_go_round_consent(edge: Edge, make: Make, vendor: Sand
     )
     assert (page.body, page.values("set-cookie")) == (b"control", [])
     assert vendor.ledger()["requests"] == []
+
+
+@pytest.mark.parametrize("mode", ["eager", "lazy"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_B3_withdrawal(edge: Edge, make: Make, vendor: SandboxServer, keep: bool, mode: str) -> None:
+    """Who takes their consent back loses all cookies with the next page, read or not; unless they are to be kept."""
+    fm = make(vendors=four(vendor), consent=by_header, signing_keys=[K1], reuse_s=300, keep_cookies=keep, mode=mode)
+    app = edge.mount(lambda seen: Answer(seen.flags[ALIAS].encode() if seen.path == "/read" else b""), fm)
+    browser, site = Browser(), "site=1"
+
+    def get(path: str, said: str) -> None:
+        browser.take(
+            edge.get(app, path, headers=[("x-consent", said), ("cookie", browser.sends(path))]).values("set-cookie")
+        )
+
+    browser.put("site", "1")
+    if edge.name == "asgi" and mode == "lazy":
+        browser.take(edge.get(edge.mount(lambda seen: Answer(), make(vendors=four(vendor)))).values("set-cookie"))
+    else:
+        get("/read", "full")
+    assert len(browser.cookies) > 8
+    before = browser.sends("/")
+    get("/", "none")
+    assert browser.sends("/") == (before if keep else site)
+
+
+def test_B3_a_failure_is_no_withdrawal(edge: Edge, make: Make, vendor: SandboxServer) -> None:
+    """A bug in the site's function must not cost visitors their variants."""
+    fm = make(vendors=[webtrends(vendor.webtrends_url)], consent=lambda inbound: 1 / 0)
+    app = edge.mount(buy, fm)
+    assert edge.get(app, cookies={"_wt.user-2490593": "WT3a~"}).values("set-cookie") == []

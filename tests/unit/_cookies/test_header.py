@@ -322,3 +322,81 @@ def test_octets_by_the_book() -> None:
     """The set of octets is exactly that of RFC 6265 section 4.1.1."""
     allowed = {0x21, *range(0x23, 0x2C), *range(0x2D, 0x3B), *range(0x3C, 0x5C), *range(0x5D, 0x7F)}
     assert {n for n in range(256) if cookie_header.octets_ok(chr(n))} == allowed
+
+
+# Joined by a comma
+
+
+@pytest.mark.parametrize("joint", [",", ", ", " ,\t"])
+def test_B4_fields_joined_by_a_comma(joint: str) -> None:
+    """A comma before or after a vendor's cookie separates, as a semicolon does."""
+    header = joint.join([f"a=1; {USER}=WT3a~", f"{MODE}=WT3m; b=2", f"{control('ta_Project 1')}=WT3c", "c=3"])
+    assert own(header) == {USER: "WT3a~", MODE: "WT3m", control("ta_Project 1"): "WT3c"}
+
+
+@pytest.mark.parametrize(
+    "header", ["a=x,y=1; b=2", "a=1,2,3; b=,", f"a=1,{USER}", f'a="1,{USER.upper()}=x"', "a={1,2},b=3"]
+)
+def test_B4_commas_of_the_site(header: str) -> None:
+    """A comma in the site's own values separates nothing."""
+    assert own(header) == {}
+    assert read([header], [WT]).site_bytes == len(header)
+
+
+def test_B4_a_rule_that_allows_commas() -> None:
+    """A vendor whose values may hold commas keeps them."""
+    assert own("n=a,b=c,d", rule=OPEN) == {"n": "a,b=c,d"}
+    assert own(f"n=a; {USER}=x,y") == {}
+
+
+# The same name more than once
+
+TIMED = CookieRule(
+    prefixes=("t",),
+    reads=lambda n: True,
+    writes=lambda n: True,
+    value_ok=octets_ok,
+    newness=lambda name, value: float(value) if value.isdigit() else None,
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        (("1", "2"), "2"),
+        (("2", "1"), "2"),
+        (("x", "1"), "1"),
+        (("1", "x"), "1"),
+        (("x", "y"), "x"),
+        (("1", "a b", "3", "2"), "3"),
+        (("a b", "1"), "1"),
+    ],
+)
+def test_B1_usable_beats_unusable_and_newest_beats_oldest(values: tuple[str, ...], chosen: str) -> None:
+    """The order in which they come does not matter where their values tell; the name is noted as repeated."""
+    found = read(["; ".join(f"t={value}" for value in values)], [TIMED])
+    assert found.own == [{"t": chosen}]
+    assert found.repeated == {(0, "t")}
+
+
+def test_B1_a_single_bad_one_is_not_repeated() -> None:
+    """Only what comes at least twice, and once as it should, is repeated."""
+    assert read(["t=a b; u=1"], [TIMED]).repeated == set()
+
+
+# Prefixes
+
+
+@pytest.mark.parametrize("name", ["__Host-x", "__HOST-x", "__Secure-x", "__Http-x", "__Host-Http-x", "__host-http-x"])
+def test_B3_prefixes_get_what_they_demand(name: str) -> None:
+    """Browsers refuse such a cookie without it (RFC 6265bis, sections 4.1.3 and 5.7)."""
+    made = line(name, domain="mysite.com", secure=True)
+    assert "; Secure" in made and "; Path=/;" in made
+    assert ("Domain=" in made) == ("host" not in name.lower())
+    assert ("HttpOnly" in made) == ("http-" in name.lower())
+    with pytest.raises(ValueError, match="secure"):
+        line(name, secure=False)
+
+
+def test_B3_other_names_with_underscores_are_as_ever() -> None:
+    assert line("__utma", domain="mysite.com") == "__utma=v; Path=/; Domain=mysite.com; SameSite=Lax"

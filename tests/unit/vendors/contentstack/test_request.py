@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flagmw._cookies import header as cookie_header
 from flagmw.codes import ErrorCode
-from flagmw.exceptions import ConfigError
-from flagmw.types import Call, CookieChange, VisitorState
+from flagmw.exceptions import ConfigError, TransportError
+from flagmw.types import Call, CookieChange, Reply, VisitorState
 from flagmw.vendors.contentstack.request import LIVE_ATTRIBUTES_MAX_BYTES, live_attributes
 from tests.unit.vendors.contentstack.codec import (
     BASE,
@@ -300,3 +300,37 @@ def test_base_url_without_its_trailing_slash() -> None:
 def test_wrong_options_are_refused_with_the_cure(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         contentstack(**options)
+
+
+# A user who logs out
+
+
+def test_B3_after_the_log_out_the_visitor_is_a_new_one() -> None:
+    """The id of a user is marked, so that the next person in this browser is not that user."""
+    vendor = contentstack(known_users=True)
+    seen, _ = decide(vendor, manifest(uid="known-1"), {}, user_id="known-1")
+    jar = cookies_of(seen)
+    assert jar[USER] == "known-1"
+    assert "x-cs-personalize-user-uid" not in ask(vendor, jar).headers
+    assert ask(vendor, jar, user_id="known-2").headers["x-cs-personalize-user-uid"] == "known-2"
+    after, _ = decide(vendor, manifest(uid="fresh"), jar)
+    assert cookies_of(after)[USER] == "fresh"
+    assert ask(vendor, cookies_of(after)).headers["x-cs-personalize-user-uid"] == "fresh"
+
+
+@pytest.mark.parametrize("reply", [Reply(status=500, headers={}, body=b""), TransportError(ErrorCode.TRANSPORT)])
+def test_B3_a_failure_does_not_keep_the_user(reply: Reply | TransportError) -> None:
+    """Where the vendor does not answer, the user's id goes all the same; a user who is there keeps it."""
+    vendor = contentstack(known_users=True)
+    jar = cookies_of(decide(vendor, manifest(uid="known-1"), {}, user_id="known-1")[0])
+    after, _ = decide(vendor, reply, jar)
+    assert after.error is not None
+    assert {change.name for change in after.cookies if change.max_age_s == 0} >= {USER}
+    assert decide(vendor, reply, jar, user_id="known-1")[0].cookies == ()
+
+
+def test_B3_an_answer_without_a_uid_does_not_keep_the_user() -> None:
+    vendor = contentstack(known_users=True)
+    jar = cookies_of(decide(vendor, manifest(uid="known-1"), {}, user_id="known-1")[0])
+    after, _ = decide(vendor, manifest(uid=None), jar)
+    assert all(change.max_age_s == 0 for change in after.cookies)
