@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -80,7 +80,7 @@ class FlagsMiddleware:
             if start is not None:
                 start.release()
             return body
-        wrapped = _SizedBody(body, end) if isinstance(body, Sized) else _Body(body, end)
+        wrapped = _SizedBody(body, end) if hasattr(body, "__len__") else _Body(body, end)
         if start is not None and not start.is_settled():
             # Some servers read status and headers when the application returns, although PEP 3333 lets it call
             # start_response as late as with the first piece of the body.

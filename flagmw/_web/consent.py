@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import IntEnum
 
 from flagmw._web.bots import is_crawler
@@ -57,7 +57,7 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
     else:
         try:
             answer = config.bots(inbound)
-            if isinstance(answer, Awaitable):
+            if hasattr(answer, "__await__"):
                 raise TypeError("bots must not be async")
             if answer:
                 return ErrorCode.BOT
