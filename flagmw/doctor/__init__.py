@@ -1,4 +1,4 @@
-"""Examine a set-up: options, each vendor's credentials, connection and answer, cookies, proxies, delivery.
+"""Checks of a set-up: options, vendors, cookies, proxies and delivery.
 
 Nothing is counted or left behind: vendors are asked with views switched off and without any visitor's cookies.
 A finding never holds a token or a cookie's value, nor more of an unexpected error than the name of its type.

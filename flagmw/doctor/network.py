@@ -1,4 +1,4 @@
-"""Reach a vendor step by step: name, connection, TLS, each with its time."""
+"""Steps to a vendor: name, connection and TLS, with their times."""
 
 from __future__ import annotations
 

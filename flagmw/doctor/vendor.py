@@ -1,4 +1,4 @@
-"""Ask a vendor as the site would, without counting a view, and judge what it says."""
+"""Check of a vendor: one decision that counts no exposure."""
 
 from __future__ import annotations
 
