@@ -1,5 +1,14 @@
 """The `flagmw` command."""
 
-from flagmw.cli.main import main
+try:
+    from flagmw.cli.main import main
+except ImportError as error:
+    # Without its libraries the command says so in one line.
+    _problem = str(error)
+
+    def main() -> None:
+        """End with what is missing."""
+        raise SystemExit(f"flagmw: {_problem}")
+
 
 __all__ = ["main"]

@@ -10,7 +10,9 @@ from typing import Annotated, Any, NoReturn
 try:
     import typer
 except ImportError as error:
-    raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
+    raise ImportError(
+        "the flagmw command needs its extra: pip install 'flagmw[cli]'; to manage vendors, 'flagmw[cli,admin]'"
+    ) from error
 
 from flagmw.cli.text import say, shown
 from flagmw.config.config import FILE_VARIABLE

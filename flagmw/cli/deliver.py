@@ -16,7 +16,7 @@ import typer
 
 from flagmw.cli.common import FAILED, ConfigOption, configured, fail
 from flagmw.cli.open_outbox import looked_up
-from flagmw.cli.text import say, shown
+from flagmw.cli.text import PlainFormatter, say
 from flagmw.outbox.base import OutboxStats
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.runtime import Flagmw
@@ -43,7 +43,7 @@ def deliver(
     if directory is None:
         fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("flagmw deliver: %(message)s"))
+    handler.setFormatter(PlainFormatter("flagmw deliver: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     with _stopped() as stop:
         started = time.monotonic()
@@ -61,13 +61,6 @@ def deliver(
 
 def _rate(per_s: float | None) -> str:
     return "none" if per_s is None else f"{per_s:g}"
-
-
-class _Plain(logging.Formatter):
-    """Formats records whose texts are no commands to a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record), lines=True)
 
 
 def _until(

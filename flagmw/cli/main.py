@@ -14,7 +14,9 @@ try:
     from rich.table import Table
     from rich.text import Text
 except ImportError as error:
-    raise ImportError("the flagmw command needs its extra: pip install 'flagmw[cli]'") from error
+    raise ImportError(
+        "the flagmw command needs its extra: pip install 'flagmw[cli]'; to manage vendors, 'flagmw[cli,admin]'"
+    ) from error
 
 from flagmw._cookies import header as cookie_header
 from flagmw.cli import outbox as cli_outbox
@@ -31,6 +33,7 @@ from flagmw.cli.common import (
     fail,
 )
 from flagmw.cli.deliver import deliver
+from flagmw.cli.lazy import add_module
 from flagmw.cli.open_outbox import purge
 from flagmw.cli.text import cell, console, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
@@ -45,6 +48,9 @@ app.command()(deliver)
 app.command()(purge)
 app.add_typer(cli_outbox.app, name="outbox")
 app.add_typer(override.app, name="override")
+add_module(
+    app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
+)
 
 CookieOption = Annotated[
     list[str] | None,

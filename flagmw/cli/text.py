@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 import unicodedata
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
+
+PIPE_WIDTH = 240
 
 # Controls, invisible and direction marks, line separators, halves of surrogate pairs, unassigned and private ones.
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co"})
@@ -26,9 +30,16 @@ def shown(text: object, *, lines: bool = False) -> str:
     return "".join(char if _is_seen(char) or (lines and char == "\n") else _written_out(char) for char in plain)
 
 
-def cell(text: object) -> Text:
-    """Return *text* for a table of rich's, whose brackets are brackets."""
-    return Text(shown(text))
+class PlainFormatter(logging.Formatter):
+    """Formats log records whose texts are no commands to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), lines=True)
+
+
+def cell(text: object, *, lines: bool = False) -> Text:
+    """Return *text* for a table of rich's, whose brackets are brackets; *lines* as in `shown`."""
+    return Text(shown(text, lines=lines))
 
 
 def say(text: object, file: TextIO | None = None) -> None:
@@ -45,9 +56,14 @@ def say_json(document: Any, indent: int | None = 2) -> None:
     print(json.dumps(document, indent=indent).replace("\x7f", "\\u007f"))
 
 
-def console() -> Console:
-    """Return the console for tables; text that is printed to it is no markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+def console(*, wide: bool = False) -> Console:
+    """Return the console for tables; text that is printed to it is no markup.
+
+    Args:
+        wide: whether lines are longer where no terminal says how long they may be.
+    """
+    width = PIPE_WIDTH if wide and not sys.stdout.isatty() and "COLUMNS" not in os.environ else None
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def _is_seen(char: str) -> bool:

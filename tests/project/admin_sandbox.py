@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flagmw.admin.adobe.endpoints import ENDPOINTS, PROFILE_ENDPOINTS
+from flagmw.cli.adobe.app import commands
 from flagmw.sandbox.adobe_admin.call import Endpoint
 from flagmw.sandbox.adobe_admin.table import ENDPOINTS as SERVED
 
@@ -22,11 +23,13 @@ TESTS = ROOT / "tests"
 HEAD = """# Adobe Target: every endpoint
 
 Written by `python -m tests.project.admin_sandbox` from the code. Each row has an endpoint of the Admin API below
-`/{tenant}/target`, the client's method, the answer of the [sandbox](../sandbox.md) with its schema in
-`GET /openapi`, and the tests:
+`/{tenant}/target`, the client's method, the [command](commands-adobe.md) after `flagmw adobe`, the answer of the
+[sandbox](../sandbox.md) with its schema in `GET /openapi`, and the tests:
 
 - **operations**: `tests/sandbox/adobe_admin/test_operations.py`, both clients; statuses and schemas are those below.
 - **sample**: `tests/sandbox/adobe_admin/test_samples.py`, the request that Adobe's page prints.
+- **command**: `tests/cli/admin/test_adobe_requests.py`, whose dry run makes this request, and
+  `tests/cli/admin/test_adobe_commands.py` on the sandbox.
 - **judge**: `tests/contracts/vendors/official_clients/check_admin.py`, the method of Adobe's own client
   (`make official-clients`).
 
@@ -38,8 +41,8 @@ PROFILES = """
 
 The answers and their tests are in `tests/sandbox/adobe_admin/test_profiles.py`, and each call in **operations**.
 
-| endpoint | call | sandbox's answer |
-|---|---|---|
+| endpoint | call | command | sandbox's answer |
+|---|---|---|---|
 """
 PROFILE_ANSWERS = {
     "profiles.fetch": "200 JSON, 404 JSON",
@@ -53,10 +56,12 @@ PROFILE_ANSWERS = {
 
 def page() -> str:
     """Return the page."""
-    lines = [HEAD, "| # | endpoint | version | call | sandbox's answer | tests |", "|---|---|---|---|---|---|"]
+    titles = ("#", "endpoint", "version", "call", "command", "sandbox's answer", "tests")
+    lines = [HEAD, f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [row(name) for name in ENDPOINTS]
     profiles = [
-        f"| {_code(' or '.join(one.methods) + ' ' + one.path)} | {_code(name)} | {PROFILE_ANSWERS[name]} |"
+        f"| {_code(' or '.join(one.methods) + ' ' + one.path)} | {_code(name)} | {_code(command_of(name))} "
+        f"| {PROFILE_ANSWERS[name]} |"
         for name, one in PROFILE_ENDPOINTS.items()
     ]
     return "\n".join(lines) + "\n" + PROFILES + "\n".join(profiles) + "\n"
@@ -70,7 +75,15 @@ def row(name: str) -> str:
     listed = f", list of {_code(served.answer)}" if served.collection else f" {_code(served.answer)}"
     answer = f"{201 if served.creates else 200}{listed}"
     where = _code(f"{endpoint.method} {endpoint.path}")
-    return f"| {endpoint.number or ''} | {where} | {version} | {_code(name)} | {answer} | {', '.join(tests_of(name))} |"
+    parts = (endpoint.number or "", where, version, _code(name), _code(command_of(name)), answer)
+    return f"| {' | '.join(map(str, parts))} | {', '.join(tests_of(name))} |"
+
+
+def command_of(name: str) -> str:
+    """Return the command that calls one of the client's endpoints, with the options that make it do so."""
+    found = next((one for one in commands.registered if name in one.calls), None)
+    assert found is not None, f"no command calls {name}"
+    return f"{found.words.removeprefix('flagmw adobe ')} {found.calls[name]}".strip()
 
 
 def served_by(name: str) -> Endpoint:
@@ -82,6 +95,7 @@ def served_by(name: str) -> Endpoint:
 def tests_of(name: str) -> Iterator[str]:
     """Yield the tests of an endpoint."""
     yield "operations"
+    yield "command"
     if any((TESTS / "samples" / "adobe_admin" / f"{name}{more}" / "call.json").exists() for more in ("", "_profile")):
         yield "sample"
     method = JUDGED.get(name)

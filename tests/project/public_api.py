@@ -152,8 +152,9 @@ def commands() -> Iterator[str]:
     def walk(command: Any, path: str) -> Iterator[str]:
         options = sorted("/".join([*each.opts, *each.secondary_opts]) for each in command.params)
         yield f"{path}: {' '.join(options)}"
-        for name, inner in sorted(getattr(command, "commands", {}).items()):
-            yield from walk(inner, f"{path} {name}")
+        context = typer.Context(command)
+        for name in sorted(command.list_commands(context) if hasattr(command, "list_commands") else ()):
+            yield from walk(command.get_command(context, name), f"{path} {name}")
 
     yield from walk(typer.main.get_command(app), "flagmw")
 

@@ -250,7 +250,8 @@ class Exchange:
         logger.log(
             level,
             "%s %s status=%s attempt=%d repeat_in_s=%s",
-            self.vendor, note.operation or note.template, note.status, attempt, repeat_in_s,
+            self.vendor, note.operation or note.template, note.status, attempt,
+            None if repeat_in_s is None else round(repeat_in_s, 1),
         )  # fmt: skip
         if self._on_call is not None:
             try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -14,9 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.faults.bulk.uploader import COLUMNS
+from tests.faults.bulk.uploader import rows as rows_of
 from tests.support.http_vendor import Answer, HttpVendor, Request
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+ENVIRON = {
+    **os.environ,
+    "ADOBE_TOKEN": "t",
+    "ADOBE_CLIENT_ID": "k",
+    "ADOBE_TENANT": "acme",
+    "ADOBE_CLIENT_CODE": "acme",
+}
 TAKEN = b"<response><success>true</success><message>Batch submitted for processing</message></response>"
 
 
@@ -82,28 +93,38 @@ class Killer:
         self.killed += 1
 
 
-def run(kills: int, rows: int, part_rows: int, seed: int = 1) -> Outcome:
-    """Upload *rows* rows, kill the process *kills* times, and start it again until it comes to its end."""
+def run(kills: int, rows: int, part_rows: int, seed: int = 1, *, by_command: bool = False) -> Outcome:
+    """Upload *rows* rows, kill the process *kills* times, and start it again until it comes to its end.
+
+    Args:
+        by_command: the process is `flagmw adobe profiles bulk` with a CSV file.
+    """
     killer = Killer(kills, seed)
     with HttpVendor(killer) as vendor, tempfile.TemporaryDirectory() as folder:
         while True:
-            command = [
-                sys.executable,
-                "-m",
-                "tests.faults.bulk.uploader",
-                vendor.url,
-                folder,
-                str(rows),
-                str(part_rows),
-            ]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+            command = (
+                _command(vendor.url, folder, rows, part_rows)
+                if by_command
+                else [
+                    sys.executable,
+                    "-m",
+                    "tests.faults.bulk.uploader",
+                    vendor.url,
+                    folder,
+                    str(rows),
+                    str(part_rows),
+                ]
+            )
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRON
+            )
             killer.process = process
             output, errors = process.communicate(timeout=300)
             if process.returncode == 0:
                 break
             assert process.returncode == -9, errors
             vendor.requests.clear()
-    last = json.loads(output)
+    last = _plain(json.loads(output)) if by_command else json.loads(output)
     sent = Counter(digest for digest, _, _ in killer.bodies)
     marked = {digest for _, _, twice, digest in last["parts"] if twice}
     arrived = {identity for _, _, ids in killer.bodies for identity in ids}
@@ -118,3 +139,20 @@ def run(kills: int, rows: int, part_rows: int, seed: int = 1) -> Outcome:
         changed=len(set(sent) - {digest for *_, digest in last["parts"]}),
         last=last,
     )
+
+
+def _command(url: str, folder: str, rows: int, part_rows: int) -> list[str]:
+    """Return the command that uploads a file, which is made where it is missing."""
+    path = Path(folder) / "rows.csv"
+    if not path.exists():
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *rows_of(rows)])
+    words = ["adobe", "profiles", "bulk", str(path), "--journal", f"{folder}/journal", "--max-rows", str(part_rows)]
+    reached = ["--base-url", url, "--profile-url", url, "--max-wait", "600", "--json"]
+    return [sys.executable, "-m", "flagmw.cli", *words, *reached]
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the command prints in the form of the uploader's."""
+    parts = [[one["number"], one["earlier"], one["maybe_twice"], one["digest"]] for one in document["parts"]]
+    return {**document, "parts": parts}

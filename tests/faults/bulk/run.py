@@ -14,11 +14,13 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--part-rows", type=int, default=5_000, help="rows of one upload")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--command", action="store_true", help="upload by flagmw adobe profiles bulk")
     given = parser.parse_args()
-    outcome = kills.run(given.kills, given.rows, given.part_rows, given.seed)
+    outcome = kills.run(given.kills, given.rows, given.part_rows, given.seed, by_command=given.command)
     print(outcome.text())
     last = outcome.last
-    print(f"last run: {last['seconds']:.1f} s, {last['mib_over_start']:.1f} MiB over the start")
+    if not given.command:
+        print(f"last run: {last['seconds']:.1f} s, {last['mib_over_start']:.1f} MiB over the start")
     return 0 if not (outcome.missing or outcome.unmarked or outcome.changed) else 1
 
 

@@ -12,3 +12,12 @@ def test_nothing_is_left_out_or_sent_twice_unmarked() -> None:
     assert done.kills == 2
     assert (done.missing, done.unmarked, done.changed) == (0, 0, 0)
     assert done.last["rows"] == 2_000
+
+
+def test_command_goes_on_after_kills() -> None:
+    """The same of `flagmw adobe profiles bulk` with a file: the same command again goes on."""
+    done = kills.run(1, rows=300, part_rows=100, by_command=True)
+    print(done.text())
+    assert done.kills == 1
+    assert (done.missing, done.unmarked, done.changed) == (0, 0, 0)
+    assert done.last["rows"] == 300

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from itertools import pairwise
@@ -135,6 +138,42 @@ def test_a_limit_that_is_shared() -> None:
         thread.join()
     # A thread that does not get its turn of the processor is late, so the sum over the whole time counts.
     assert 10 < len(taken) <= 10 * (max(taken) - begun + 1) + 1
+
+
+FOUR = """
+import json, os, sys
+from flagmw.admin import SharedLimiter, ThrottledError
+from flagmw.admin.flow.blocking import BlockingDriver
+
+def tried(calls):
+    limiter, driver, made = SharedLimiter(sys.argv[1], "four", 50), BlockingDriver(), 0
+    for _ in range(calls):
+        try:
+            driver.run(limiter.acquire(1, 0.0))
+            made += 1
+        except ThrottledError:
+            pass
+    return made
+
+readers = []
+for _ in range(4):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, b"%d" % tried(20))
+        os._exit(0)
+    os.close(writer)
+    readers.append(reader)
+print(json.dumps([int(os.read(reader, 16)) for reader in readers]))
+"""
+
+
+def test_four_processes_keep_fifty_a_minute() -> None:
+    """Of eighty calls of four processes that share a server, fifty are made in the minute; no process is left out."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FOUR, address()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    made = json.loads(done.stdout)
+    assert sum(made) == 50
+    assert len(made) == 4 and max(made) == 20
 
 
 def test_a_batch_takes_turns_before_it_is_made() -> None:

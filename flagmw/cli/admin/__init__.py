@@ -1,0 +1,1 @@
+"""Parts that the management commands of all vendors share."""

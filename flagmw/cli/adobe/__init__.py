@@ -1,0 +1,1 @@
+"""`flagmw adobe`: Adobe Target's management from the command line."""
