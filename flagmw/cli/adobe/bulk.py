@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from flagmw.admin.adobe.client import AdobeAdmin
-from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Rejected
+from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS
 from flagmw.admin.adobe.profiles.upload import BulkResult, Progress, SentPart
+from flagmw.admin.bulk.sources import Rejected
 from flagmw.admin.errors import InvalidError
 from flagmw.cli.admin.exits import FAILED
 from flagmw.cli.admin.output import Columns
