@@ -102,9 +102,7 @@ def check(
     session: Session[MonetateAdmin],
     schema: SchemaArgument,
     id: Annotated[str, typer.Argument(metavar="ID", help="A unique key, else an identifier.")],
-    address: Annotated[
-        Address, typer.Option(help="Which of the two documented forms of the address.")
-    ] = Address.PORTAL,
+    address: Annotated[Address, typer.Option(help="Which documented form of the address.")] = Address.PORTAL,
 ) -> None:
     """Show one record, to see by hand whether it arrived; Monetate forbids reading many this way."""
     session.show(session.call(session.client.data.check, schema, id, address=address.value))

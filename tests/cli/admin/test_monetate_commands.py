@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from flagmw.cli.admin.exits import AMBIGUOUS, CONFLICT, FAILED, NO_ACCESS, NOT_F
 from flagmw.sandbox import SandboxServer
 from tests.cli.admin.conftest import Typed
 from tests.project.cli_reference import commands_of
+from tests.project.test_readme import ROOT, blocks
 from tests.sandbox.monetate_admin import boxed
 from tests.support.sftp_server import PASSWORD, USER, SftpServer
 
@@ -265,3 +268,21 @@ def test_session_stream_by_sftp(monetate: Typed, sftp: SftpServer, tmp_path: Pat
     assert done.code == 0 and done.json["sessions"] == 2, done.err
     assert (tmp_path / "got" / name).is_file()
     assert monetate(*words, "--account", "a-2").code == NOT_FOUND
+
+
+def test_the_commands_of_the_documentation(bare: Typed) -> None:
+    """Each line of a marked block runs on the scenario that the page names."""
+    page = ROOT / "docs" / "managing-monetate.md"
+    marked = [block for block in blocks(page, "sh") if block.note == "runs: on the sandbox"]
+    assert len(marked) == 2
+    assert [block for block in blocks(page, "sh") if "flagmw monetate" in block.code and block not in marked] == []
+    with SandboxServer("monetate", seed=7) as server:
+        bare.always = ["--sandbox", server.url]
+        for line in [line for block in marked for line in block.code.splitlines() if line.strip()]:
+            made, is_command, words = line.rpartition("flagmw ")
+            shell = made.rstrip(" |") if is_command else line
+            stdin = subprocess.run(shell or "true", shell=True, capture_output=True, check=True, timeout=20).stdout
+            if not is_command:
+                continue
+            done = bare(*shlex.split(words), stdin=stdin)
+            assert done.code == 0 and done.out, f"{line}\n{done.err}"
