@@ -61,5 +61,5 @@ def upload(
                 checked, mode, on_bytes=lambda done, size: steps.say(f"{done >> 10} of {size >> 10} KiB sent")
             )
     if not checked.compared:
-        session.note("there are more than eight million rows; their identifiers were not all compared")
+        session.note("there are more than five million rows; their identifiers were not all compared")
     session.show(shown)
