@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,11 +218,25 @@ def doctor(
 
 def main() -> None:
     """Run the command; a wrong configuration is one line, not a traceback."""
-    try:
-        app()
-    except FlagmwError as error:
-        say(f"flagmw: {shown(error)}", sys.stderr)
-        sys.exit(WRONG)
+    with _mended_streams():
+        try:
+            app()
+        except FlagmwError as error:
+            say(f"flagmw: {shown(error)}", sys.stderr)
+            sys.exit(WRONG)
+
+
+@contextmanager
+def _mended_streams() -> Iterator[None]:
+    """Let no closed stream, and no character that a terminal's encoding lacks, make a command fail."""
+    with ExitStack() as stack:
+        for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if stream is None:
+                nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+                stack.enter_context(redirected(nowhere))
+            elif isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        yield
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:

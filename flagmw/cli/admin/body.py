@@ -24,7 +24,7 @@ def text_from(file: str) -> bytes:
     """
     try:
         if file == "-":
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+            content = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
             with Path(file).open("rb") as opened:
                 content = opened.read(MAX_BYTES + 1)

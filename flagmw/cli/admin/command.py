@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,10 @@ class Commands:
                 return {one.name: given[one.name] for one in parameters if one.name in given}
 
             output, reach, options = chosen(of_output), chosen(of_reach), chosen(of_vendor)
+            for name, value in {**reach, **options}.items():
+                # "$URL" of a variable that is not set must not mean the vendor's own address.
+                if value == "" or (isinstance(value, float) and math.isnan(value)):
+                    stop(f"--{name.replace('_', '-')} has no value; give one or leave it out")
             if output.get("as_json") and output.get("as_csv"):
                 stop("--json and --csv exclude each other; choose one")
             with explained(), warnings_shown():

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.table import Table
 
 from flagmw.admin.http.planned import PlannedRequest
-from flagmw.cli.text import cell, console, say, say_json
+from flagmw.cli.text import cell, console, say, say_json, shown
 
 Row: TypeAlias = Mapping[str, Any]
 Columns: TypeAlias = "Sequence[str] | Mapping[str, Callable[[Row], Any]]"
@@ -111,6 +111,8 @@ def _values(row: Row, columns: Columns) -> list[Any]:
 def _csv_rows(rows: Iterable[Row], columns: Columns) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
+    # A terminal gets no commands; a file gets the texts as they are.
+    plain = shown if sys.stdout.isatty() else str
     for row in rows:
-        writer.writerow([text_of(value) for value in _values(row, columns)])
+        writer.writerow([plain(text_of(value)) for value in _values(row, columns)])
     sys.stdout.flush()

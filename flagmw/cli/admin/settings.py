@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tomllib
@@ -9,8 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flagmw.admin.auth.cache import TokenCache
 from flagmw.config.sources import nearest
 from flagmw.exceptions import ConfigError
+
+logger = logging.getLogger("flagmw.admin")
 
 
 class Settings:
@@ -36,10 +40,8 @@ class Settings:
     ) -> None:
         self._vendor, self._known, self._environ = vendor, known, environ
         named = environ.get(f"{vendor.upper()}_CREDENTIALS")
-        path = file or (Path(named) if named else default_file(environ))
-        asked_for = file is not None or bool(named)
-        self._path = path if asked_for or path.exists() else None
-        self._table = {} if self._path is None else _table(self._path, vendor)
+        self._path = file or (Path(named) if named else default_file(environ))
+        self._table = _table(self._path, vendor, asked_for=file is not None or bool(named))
         for name in self._table:
             if name not in known:
                 raise ConfigError(f"{self._path}: [{vendor}] {name} is no setting{nearest(name, known)}")
@@ -70,8 +72,7 @@ class Settings:
         value = self.get(name)
         if value is None:
             ways = [f"{option}"] if option else []
-            place = self._path or f"{default_file(self._environ)}, or of a file that is named with --credentials"
-            ways += [f"the environment variable {self.variable(name)}", f"{name} in [{self._vendor}] of {place}"]
+            ways += [f"the environment variable {self.variable(name)}", f"{name} in [{self._vendor}] of {self._path}"]
             raise ConfigError(f"{name} is missing; give it by {' or '.join(ways)}")
         return value
 
@@ -85,15 +86,16 @@ def default_file(environ: Mapping[str, str] = os.environ) -> Path:
     return _home(environ, "XDG_CONFIG_HOME", ".config") / "flagmw" / "credentials.toml"
 
 
-def token_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file that keeps access tokens between commands; its folder is made."""
+def token_cache(environ: Mapping[str, str] = os.environ) -> TokenCache | None:
+    """Return the file that keeps access tokens between commands; None where its folder cannot be made."""
     folder = _home(environ, "XDG_CACHE_HOME", ".cache") / "flagmw"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        text = f"{folder} cannot be made: {error.strerror}; set XDG_CACHE_HOME, or use --no-token-cache"
-        raise ConfigError(text) from None
-    return folder / "tokens.json"
+        cure = "set XDG_CACHE_HOME, or use --no-token-cache"
+        logger.warning("no token is kept for the next command: %s: %s; %s", folder, error.strerror, cure)
+        return None
+    return TokenCache(folder / "tokens.json")
 
 
 def _home(environ: Mapping[str, str], variable: str, below: str) -> Path:
@@ -101,15 +103,20 @@ def _home(environ: Mapping[str, str], variable: str, below: str) -> Path:
     return Path(named) if named.startswith("/") else Path(environ.get("HOME") or Path.home()) / below
 
 
-def _table(path: Path, vendor: str) -> dict[str, Any]:
+def _table(path: Path, vendor: str, *, asked_for: bool) -> dict[str, Any]:
+    """Return the table of a vendor; an empty one where a file is missing that nobody named."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             text = file.read()
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not asked_for:
+            return {}
         raise ConfigError(f"the credentials in {path} cannot be read: {error.strerror}") from None
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigError(f"the credentials in {path} can be read by others; run: chmod 600 {path}")
+    if os.getuid() not in (0, status.st_uid):
+        raise ConfigError(f"the credentials in {path} belong to another user; use a file of your own")
     try:
         table = tomllib.loads(text.decode()).get(vendor, {})
     except ValueError as error:

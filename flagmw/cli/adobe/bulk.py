@@ -77,9 +77,9 @@ def bulk(
     ] = None,
 ) -> None:
     """Set attributes of many visitors. Exit code 1 when rows were not sent or an upload is stuck."""
-    source: Any = sys.stdin.buffer if file == "-" else Path(file)
-    if file == "-" and format is None:
+    if file == "-" and (format is None or sys.stdin is None):
         raise InvalidError("say what standard input holds: csv, jsonl or batch", field="--format")
+    source: Any = sys.stdin.buffer if file == "-" else Path(file)
     options: dict[str, Any] = {
         "id_kind": None if id_kind is None else id_kind.value,
         "id_column": id_column,
@@ -161,7 +161,6 @@ def _print(session: Session[AdobeAdmin], result: BulkResult) -> None:
     columns: Columns = {
         **{name: itemgetter(name) for name in ("number", "rows", "bytes", "earlier", "maybe_twice")},
         "state": lambda row: (row.get("status") or {}).get("state") or row.get("trouble"),
-        "status_url": lambda row: row.get("status_url"),
     }
     session.rows(parts, columns)
     session.note(", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -19,7 +19,7 @@ from flagmw.admin.limits.shared import SharedLimiter
 from flagmw.admin.limits.window import Limiter
 from flagmw.cli.admin.command import REACH
 from flagmw.cli.admin.session import Connection
-from flagmw.cli.admin.settings import Settings, token_file
+from flagmw.cli.admin.settings import Settings, token_cache
 from flagmw.exceptions import ConfigError
 from flagmw.vendors.common.options import leaves_machine_unencrypted
 
@@ -65,7 +65,7 @@ def connect(
         ConfigError: a setting is missing or cannot work.
     """
     settings, box = connection.settings, connection.sandbox
-    cache = None if no_token_cache else TokenCache(token_file())
+    cache = None if no_token_cache else token_cache()
     auth = _sandbox_auth(box, cache) if box else _auth(settings, cache)
     limit_url = None if box else settings.get("limit_url")
     name = tenant or (SANDBOX["tenant"] if box else settings.need("tenant", "--tenant"))

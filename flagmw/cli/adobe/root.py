@@ -29,6 +29,8 @@ NoCheckOption = Annotated[
     bool, typer.Option("--no-check", help="Send what the checks of the body do not know or refuse.")
 ]
 
+# Arguments of the client's lists that filter nothing.
+OPTIONS = frozenset({"limit", "offset", "page_size", "sort_by", "sortBy"})
 DATES = frozenset({"startsAt", "endsAt", "modifiedAt", "createdAt", "lastRequestedAt"})
 
 
@@ -73,6 +75,8 @@ def filters(named: Mapping[str, Iterable[Any] | None], others: Iterable[str] | N
         field, equals, value = pair.partition("=")
         if not equals or not field.isidentifier():
             raise InvalidError(f'{pair!r} is not "field=value"', field="--filter")
+        if field in OPTIONS:
+            raise InvalidError(f"{field} is no field of a row; there is an option for it", field="--filter")
         given.setdefault(field, []).append(_filter(field, value))
     return dict(given)
 

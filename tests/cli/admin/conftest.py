@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,12 @@ import pytest
 
 from flagmw import cli
 from flagmw.sandbox import SandboxServer
+from tests.cli.test_cli import Done
 from tests.sandbox.adobe_admin import boxed
 
+__all__ = ["Done"]
+
 PREFIXES = ("FLAGMW_", "ADOBE_", "MONETATE_", "CONTENTSTACK_", "XDG_")
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 class Typed:
@@ -40,9 +28,21 @@ class Typed:
         self._capsys, self._monkeypatch = capsys, monkeypatch
         self.always: list[str] = []
 
-    def __call__(self, *words: str | int | Path, stdin: str | bytes | None = None) -> Done:
+    def __call__(self, *words: str | int | Path, stdin: str | bytes | None = None, **streams: Any) -> Done:
+        """Run a command.
+
+        Args:
+            stdin: what standard input holds.
+            streams: other streams instead, None for a closed one: `stdout`, `stderr`, and `terminal` for input.
+        """
         text = stdin.encode() if isinstance(stdin, str) else stdin
-        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text or b""), "utf-8"))
+        own = {"stdin": streams.pop("terminal", io.TextIOWrapper(io.BytesIO(text or b""), "utf-8")), **streams}
+        with self._monkeypatch.context() as patch:
+            for name, stream in own.items():
+                patch.setattr(sys, name, stream)
+            return self._run(words)
+
+    def _run(self, words: tuple[Any, ...]) -> Done:
         self._monkeypatch.setattr(sys, "argv", ["flagmw", *map(str, words), *self.always])
         self._capsys.readouterr()
         try:

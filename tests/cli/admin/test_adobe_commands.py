@@ -8,9 +8,6 @@ import io
 import json
 import os
 import pty
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +266,9 @@ def test_token_that_there_is_not(adobe: Typed) -> None:
         (("activities", "split", 12, "A=1", "A=2"), "", "SHARES: names 'A' twice"),
         (("activities", "add-experience", 12, "B", "--offer", "mbox"), "", "--offer: 'mbox' is not"),
         (("activities", "list", "--filter", "name"), "", "--filter: 'name' is not \"field=value\""),
+        (("activities", "list", "--filter", "limit=3"), "", "--filter: limit is no field of a row"),
+        (("mboxes", "list", "--filter", "sort_by=x"), "", "--filter: sort_by is no field of a row"),
+        (("activities", "name", 12, "a\udcff"), "", ""),
         (("activities", "list", "--starts-at", "now/then"), "", "startsAt: "),
         (("activities", "list", "--sort-by", "na me"), "", "sort_by: "),
         (("activities", "create", "-"), "", "FILE: standard input is no JSON"),
@@ -334,26 +334,29 @@ def test_deletion_without_a_terminal(adobe: Typed, adobe_box: SandboxServer, nam
     assert adobe_box.ledger()["requests"] == []
 
 
-@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
-def test_question_on_a_terminal(adobe_box: SandboxServer, tmp_path: Path, answer: str, code: int) -> None:
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0), ("", 1), ("yes", 0)])
+def test_question_on_a_terminal(adobe: Typed, adobe_box: SandboxServer, answer: str, code: int) -> None:
     """On a terminal the command asks, and does what the answer says."""
-    environ = {**os.environ, "HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "flagmw.cli", "adobe", "offers", "delete", "438180", "--sandbox", adobe_box.url]
+    own = made(adobe, "offers", "create", "-", stdin=OFFER)["id"]
     master, slave = pty.openpty()
-    with subprocess.Popen(command, stdin=slave, stderr=slave, stdout=subprocess.PIPE, env=environ) as process:
-        os.close(slave)
-        shown = b""
-        deadline = time.monotonic() + 20
-        while b"?" not in shown and time.monotonic() < deadline:
-            shown += os.read(master, 1024)
-        assert b"Delete offer 438180?" in shown
-        os.write(master, f"{answer}\n".encode())
-        out, _ = process.communicate(timeout=20)
+    os.write(master, f"{answer}\n".encode())
+    with open(slave, closefd=False) as reader, open(slave, "w", closefd=False) as writer:
+        done = adobe("adobe", "offers", "delete", own, terminal=reader, stderr=writer)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(master, 4096)
+    os.close(slave)
     os.close(master)
-    # There is no such offer: the answer to the question decides whether the vendor says so.
-    deleted = [one for one in adobe_box.ledger()["requests"] if one["method"] == "DELETE"]
-    assert (process.returncode, len(deleted)) == ((1, 0) if code else (3, 1))
-    assert out == b""
+    assert f"Delete offer {own}? [y/N]" in shown.decode()
+    assert done.code == code
+    assert adobe("adobe", "offers", "get", own).code == (0 if code else 3)
+
+
+def test_standard_input_that_is_closed(adobe: Typed) -> None:
+    """A body cannot come from it, and nobody can be asked."""
+    assert adobe("adobe", "offers", "create", "-", terminal=None).code == 2
+    assert adobe("adobe", "offers", "delete", 12, terminal=None).code == 2
+    assert adobe("adobe", "profiles", "bulk", "-", "--format", "csv", terminal=None).code == 2
 
 
 # Failures of the vendor

@@ -1,4 +1,4 @@
-"""What every management command has: credentials, output, dry runs, errors and exit codes."""
+"""Credentials, output, dry runs, errors and exit codes of every management command."""
 
 from __future__ import annotations
 
@@ -93,6 +93,44 @@ def test_file_that_is_not_there(bare: Typed, tmp_path: Path) -> None:
     """A file that is named must be there."""
     done = bare("adobe", "environments", "--credentials", tmp_path / "none.toml")
     assert done.code == 2 and "none.toml cannot be read: No such file" in done.err
+
+
+def test_usual_file_that_cannot_be_reached(bare: Typed, tmp_path: Path) -> None:
+    """A configuration folder that is a file is no folder with credentials; one that is closed is an error."""
+    (tmp_path / ".config").write_text("")
+    done = bare("adobe", "environments")
+    assert done.code == 2 and "client_id is missing" in done.err
+
+
+@pytest.mark.parametrize("option", ["--sandbox", "--base-url", "--tenant", "--client-code", "--profile-url"])
+def test_option_without_a_value(bare: Typed, adobe_box: SandboxServer, tmp_path: Path, option: str) -> None:
+    """An empty value, of a variable that is not set, does not mean the vendor's own address."""
+    path = credentials(tmp_path / "own.toml", adobe_box)
+    done = bare("adobe", "environments", "--credentials", path, option, "")
+    assert done.code == 2 and f"{option} has no value" in done.err
+    assert adobe_box.ledger()["requests"] == []
+    assert bare("adobe", "environments", "--credentials", path, "--timeout", "nan").code == 2
+
+
+def test_home_that_cannot_be_written(bare: Typed, adobe_box: SandboxServer, tmp_path: Path) -> None:
+    """Without a place for tokens the command says so and works."""
+    (tmp_path / ".cache").write_text("")
+    done = bare("adobe", "environments", "--json", "--sandbox", adobe_box.url)
+    assert done.code == 0 and "no token is kept for the next command" in done.err
+    assert len(done.json) == 3
+
+
+def test_streams_that_are_closed_or_narrow(adobe: Typed) -> None:
+    """Closed standard streams and an encoding without the characters are no tracebacks."""
+    offer = json.dumps({"name": "Grün 色", "content": "x"})
+    assert adobe("adobe", "offers", "create", "-", stdin=offer, stdout=None).code == 0
+    for option in ("--csv", "--json", "--verbose"):
+        narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
+        assert adobe("adobe", "offers", "list", "--name", "Grün 色", option, stdout=narrow).code == 0
+        written = narrow.buffer.getvalue()  # type: ignore[attr-defined]
+        assert b"Gr\\xfcn \\u8272" in written or option == "--json"
+    assert adobe("adobe", "environments", stderr=None).code == 0
+    assert adobe("adobe", "activities", "get", 1, stdout=None, stderr=None).code == 3
 
 
 def test_secret_is_no_argument(bare: Typed) -> None:
