@@ -16,7 +16,7 @@ from flagmw.admin.monetate.sftp.connection import HOST, PORT, MonetateSFTP
 from flagmw.admin.monetate.wire import BASE_URL
 from flagmw.cli.admin.command import REACH
 from flagmw.cli.admin.session import Connection
-from flagmw.cli.admin.settings import Settings, token_file
+from flagmw.cli.admin.settings import Settings, token_cache
 from flagmw.exceptions import ConfigError
 
 VENDOR = "monetate"
@@ -68,7 +68,7 @@ def connect(
         auth: TokenSource = GivenToken(SANDBOX["token"], scheme="Token")
         return MonetateAdmin(retailer or SANDBOX["retailer"], auth, **options)
     name = retailer or settings.need("retailer", "--retailer")
-    cache = None if no_token_cache else TokenCache(token_file())
+    cache = None if no_token_cache else token_cache()
     return MonetateAdmin(name, _auth(settings, base_url, cache), **options)
 
 

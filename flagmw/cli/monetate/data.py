@@ -68,9 +68,9 @@ def upsert(
     ] = None,
 ) -> None:
     """Update records of a dataset, or create them. Exit code 1 when some were not taken."""
-    source: Any = sys.stdin.buffer if file == "-" else Path(file)
-    if file == "-" and format is None:
+    if file == "-" and (format is None or sys.stdin is None):
         raise InvalidError("say what standard input holds: csv or jsonl", field="--format")
+    source: Any = sys.stdin.buffer if file == "-" else Path(file)
     options: dict[str, Any] = {
         "format": None if format is None else format.value,
         "columns": column,

@@ -68,6 +68,8 @@ def sessions(
     account: Annotated[str | None, typer.Option(help="For --fetch: the account's id; else $MONETATE_ACCOUNT.")] = None,
 ) -> None:
     """Count sessions by experience, page event and target, with their names."""
+    if ("-" in (files or ()) and sys.stdin is None) or (rows == "-" and sys.stdout is None):
+        raise InvalidError("is closed; name files instead", field="-")
     sources: list[Any] = [sys.stdin.buffer if one == "-" else one for one in files or ()]
     if rows == "-" and (plot == "-" or session.as_json or session.as_csv):
         raise InvalidError("rows go to standard output, so that nothing else can", field="--rows")
