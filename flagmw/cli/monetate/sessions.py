@@ -127,13 +127,13 @@ def _meter(steps: Steps, sources: list[Any]) -> Callable[[int], None]:
     """Return what shows how many bytes were read, and of how many where that is known."""
     sizes = [Path(one).stat().st_size for one in sources if isinstance(one, str | Path) and Path(one).is_file()]
     whole = sum(sizes) if len(sizes) == len(sources) else 0
-    done = told = 0
+    done = shown_at = 0
 
     def count(size: int) -> None:
-        nonlocal done, told
+        nonlocal done, shown_at
         done += size
-        if done - told >= STEP_BYTES:
-            told = done
+        if done - shown_at >= STEP_BYTES:
+            shown_at = done
             share = f" ({100 * done // whole} %)" if whole else ""
             steps.say(f"{done / 1e6:,.0f} MB read{share}")
 

@@ -80,7 +80,7 @@ class UpsertResult:
 
     Attributes:
         rows: how many records Monetate has accepted; they are loaded later.
-        tally: what became of the others.
+        tally: counts of the others.
         warnings: what stands in the way of the records' use.
     """
 

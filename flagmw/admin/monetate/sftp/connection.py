@@ -133,12 +133,12 @@ class MonetateSFTP:
         path = f"{DATASETS}/{mode}/{file.name}"
         part = f"{path}{PARTIAL}"
 
-        def told(_source: bytes, _target: bytes, done: int, size: int) -> None:
+        def report(_source: bytes, _target: bytes, done: int, size: int) -> None:
             if on_bytes is not None:
                 on_bytes(done, size)
 
         try:
-            await sftp.put(str(file.path), part, progress_handler=told)
+            await sftp.put(str(file.path), part, progress_handler=report)
             sent = (await sftp.stat(part)).size
             size = file.path.stat().st_size
             if sent != size:
