@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +35,7 @@ from flagmw.cli.common import (
 from flagmw.cli.deliver import deliver
 from flagmw.cli.lazy import add_module
 from flagmw.cli.open_outbox import purge
-from flagmw.cli.text import cell, console, say, say_json, shown
+from flagmw.cli.text import cell, console, mended_streams, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
@@ -218,25 +214,12 @@ def doctor(
 
 def main() -> None:
     """Run the command; a wrong configuration is one line, not a traceback."""
-    with _mended_streams():
+    with mended_streams():
         try:
             app()
         except FlagmwError as error:
             say(f"flagmw: {shown(error)}", sys.stderr)
             sys.exit(WRONG)
-
-
-@contextmanager
-def _mended_streams() -> Iterator[None]:
-    """Let no closed stream, and no character that a terminal's encoding lacks, make a command fail."""
-    with ExitStack() as stack:
-        for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
-            if stream is None:
-                nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-                stack.enter_context(redirected(nowhere))
-            elif isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
-        yield
 
 
 def _jar(fm: Flagmw, cookies: list[str] | None) -> dict[str, str]:

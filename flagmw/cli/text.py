@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -64,6 +68,19 @@ def console(*, wide: bool = False) -> Console:
     """
     width = PIPE_WIDTH if wide and not sys.stdout.isatty() and "COLUMNS" not in os.environ else None
     return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+@contextmanager
+def mended_streams() -> Iterator[None]:
+    """Let no closed stream, and no character that a terminal's encoding lacks, make a command fail."""
+    with ExitStack() as stack:
+        for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if stream is None:
+                nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+                stack.enter_context(redirected(nowhere))
+            elif isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        yield
 
 
 def _is_seen(char: str) -> bool:

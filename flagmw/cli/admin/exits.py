@@ -49,7 +49,7 @@ _BY_KIND = (
 )
 
 
-def exit_code_of(error: Exception) -> int:
+def exit_code_of(error: FlagmwError) -> int:
     """Return the exit code for *error*."""
     if isinstance(error, InvalidError):
         return WRONG if error.status is None else FAILED
@@ -63,7 +63,9 @@ def explained() -> Iterator[None]:
     """End the command with one line and its exit code when something known goes wrong inside."""
     try:
         yield
-    except (FlagmwError, ImportError) as error:
+    except ImportError as error:
+        stop(f"{error}; all that the commands need: pip install 'flagmw[cli,admin]'")
+    except FlagmwError as error:
         stop(str(error), exit_code_of(error))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flagmw.admin.adobe.client import AdobeAdmin
+from flagmw.admin.errors import NotFoundError
 from flagmw.cli.admin.body import BodyArgument, object_from
 from flagmw.cli.admin.command import LimitOption
 from flagmw.cli.admin.session import Session
@@ -28,9 +29,15 @@ activities = commands.group("activities", "Tests and personalizations: what is s
 COLUMNS = ("id", "type", "state", "priority", "name", "modifiedAt", "workspace")
 
 
-def kind_of(session: Session[AdobeAdmin], kind: Kind) -> Any:
-    """Return the client's resource of activities of a kind."""
-    return getattr(session.client.activities, kind.attribute)
+def of_kind(session: Session[AdobeAdmin], kind: Kind, method: str, *args: Any, **options: Any) -> Any:
+    """Call a method of the activities of a kind; where there is no such activity, the error names the other kinds."""
+    resource = getattr(session.client.activities, kind.attribute)
+    try:
+        return session.call(getattr(resource, method), *args, **options)
+    except NotFoundError as error:
+        others = " or ".join(one.value for one in Kind if one is not kind)
+        error.args = (f"{error.args[0]}; if it is of another kind, add --kind {others}",)
+        raise
 
 
 @activities.command("list", calls=["activities.list"], lists=True)
@@ -71,7 +78,7 @@ def list_(
 @activities.command("get", calls=of_kinds("activities.{}.get"))
 def get(session: Session[AdobeAdmin], id: IdArgument, kind: KindOption = Kind.AB) -> None:
     """Show an activity."""
-    session.show(session.call(kind_of(session, kind).get, id))
+    session.show(of_kind(session, kind, "get", id))
 
 
 @activities.command("create", calls=of_kinds("activities.{}.create"))
@@ -79,7 +86,7 @@ def create(
     session: Session[AdobeAdmin], file: BodyArgument, kind: KindOption = Kind.AB, no_check: NoCheckOption = False
 ) -> None:
     """Create an activity from JSON; it is inactive unless its state says otherwise."""
-    session.show(session.call(kind_of(session, kind).create, object_from(file), check=not no_check))
+    session.show(of_kind(session, kind, "create", object_from(file), check=not no_check))
 
 
 @activities.command("update", calls=of_kinds("activities.{}.update"))
@@ -91,14 +98,14 @@ def update(
     no_check: NoCheckOption = False,
 ) -> None:
     """Replace an activity by JSON; what is left out is gone."""
-    session.show(session.call(kind_of(session, kind).update, id, object_from(file), check=not no_check))
+    session.show(of_kind(session, kind, "update", id, object_from(file), check=not no_check))
 
 
 @activities.command("delete", calls=of_kinds("activities.{}.delete"), destroys=True)
 def delete(session: Session[AdobeAdmin], id: IdArgument, kind: KindOption = Kind.AB) -> None:
     """Delete an activity for good."""
     session.confirm(f"delete activity {id}")
-    session.show(session.call(kind_of(session, kind).delete, id))
+    session.show(of_kind(session, kind, "delete", id))
 
 
 @activities.command("name", calls=["activities.set_name"])

@@ -9,7 +9,7 @@ import typer
 from flagmw.admin.adobe.client import AdobeAdmin
 from flagmw.admin.errors import InvalidError
 from flagmw.cli.admin.session import Session
-from flagmw.cli.adobe.activities import activities, kind_of
+from flagmw.cli.adobe.activities import activities, of_kind
 from flagmw.cli.adobe.root import IdArgument, Kind, KindOption, numbers, of_kinds
 
 COMPARING = (Kind.AB, Kind.XT, Kind.AUTO_ALLOCATE)
@@ -28,7 +28,7 @@ def split(
 ) -> None:
     """Set which share of the visitors each experience gets; those left out get none."""
     _comparing(kind)
-    session.show(session.call(kind_of(session, kind).split, id, numbers(shares, "SHARES")))
+    session.show(of_kind(session, kind, "split", id, numbers(shares, "SHARES")))
 
 
 @activities.command("add-experience", calls=of_kinds("activities.{}.add_experience", COMPARING))
@@ -48,8 +48,10 @@ def add_experience(
     _comparing(kind)
     one = offer[0] if offer and len(offer) == 1 and offer[0].isdecimal() else None
     session.show(
-        session.call(
-            kind_of(session, kind).add_experience,
+        of_kind(
+            session,
+            kind,
+            "add_experience",
             id,
             name,
             int(one) if one is not None else numbers(offer, "--offer") or 0,
@@ -68,7 +70,7 @@ def clone(
 ) -> None:
     """Create a copy under another name; it is inactive."""
     _comparing(kind)
-    session.show(session.call(kind_of(session, kind).clone, id, name))
+    session.show(of_kind(session, kind, "clone", id, name))
 
 
 @activities.command("qa-links", calls=of_kinds("activities.{}.qa_links"))
@@ -83,8 +85,10 @@ def qa_links(
 ) -> None:
     """Show an address for each experience, which shows it to whoever opens it."""
     session.show(
-        session.call(
-            kind_of(session, kind).qa_links,
+        of_kind(
+            session,
+            kind,
+            "qa_links",
             id,
             url,
             current_activity_only=only,

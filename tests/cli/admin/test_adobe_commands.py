@@ -64,6 +64,8 @@ def test_activities_of_every_kind(adobe: Typed, kind: str) -> None:
     """Each kind is created, read, replaced, linked and deleted by --kind."""
     body = {"ap": AP, "xt": XT}.get(kind, AB)
     option = ("--kind", kind)
+    another = adobe("adobe", "activities", "get", 999_999, *option)
+    assert another.code == 3 and "add --kind" in another.err
     own = made(adobe, "activities", "create", "-", *option, stdin=body)["id"]
     assert made(adobe, "activities", "get", own, *option)["id"] == own
     assert made(adobe, "activities", "update", own, "-", *option, stdin=body)["id"] == own

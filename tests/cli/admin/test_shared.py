@@ -219,7 +219,6 @@ def test_vendor_that_does_not_answer(bare: Typed) -> None:
         (errors.ServerError("x", status=500), 8),
         (errors.AnswerError("x"), 1),
         (ConfigError("x"), 2),
-        (ImportError("x"), 2),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
@@ -250,3 +249,14 @@ def test_without_the_extra(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1 and "pip install 'flagmw[cli" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("update", "a=b", "--tnt-id", "d1"), ("bulk", "-", "--format", "csv")])
+def test_without_a_library(
+    adobe: Typed, adobe_box: SandboxServer, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A library that the answer needs is missed before anything is sent."""
+    monkeypatch.setitem(sys.modules, "defusedxml", None)
+    done = adobe("adobe", "profiles", *words, stdin="pcId,a\nd1,b\n")
+    assert done.code == 2 and "pip install 'flagmw[cli,admin]'" in done.err and done.err.count("\n") == 1
+    assert adobe_box.ledger()["requests"] == []

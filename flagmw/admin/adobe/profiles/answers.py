@@ -58,6 +58,18 @@ class BatchStatus:
         return self.state in ("complete", "stuck")
 
 
+def check_library() -> None:
+    """Make sure that answers can be read, before something is sent whose answer has to be read.
+
+    Raises:
+        ImportError: the library for XML is not installed.
+    """
+    try:
+        import defusedxml  # noqa: F401
+    except ImportError:
+        raise ImportError("answers of the Profile API need defusedxml: pip install 'flagmw[admin]'") from None
+
+
 def accepted(reply: Reply) -> Accepted:
     """Return what the answer to an update says.
 
@@ -131,11 +143,10 @@ def _fields(reply: Reply) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 def _xml(body: bytes) -> tuple[dict[str, str], list[dict[str, str]]]:
-    try:
-        from defusedxml import ElementTree
-        from defusedxml.common import DefusedXmlException
-    except ImportError:
-        raise ImportError("answers of the Profile API need defusedxml: pip install 'flagmw[admin]'") from None
+    check_library()
+    from defusedxml import ElementTree
+    from defusedxml.common import DefusedXmlException
+
     try:
         root = ElementTree.fromstring(body, forbid_dtd=True)
     except DefusedXmlException:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flagmw.admin.adobe.profiles.answers import BatchStatus, accepted, batch_status, checked_status_url
+from flagmw.admin.adobe.profiles.answers import BatchStatus, accepted, batch_status, check_library, checked_status_url
 from flagmw.admin.adobe.profiles.encode import RowEncoder, id_kind_of
 from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS, Part, PartBuilder, Tally
 from flagmw.admin.adobe.profiles.requests import status_request, upload_request
@@ -126,6 +126,7 @@ class Upload:
 
     def run(self) -> Flow[BulkResult]:
         """Send every part, then follow them for as long as the options say."""
+        check_library()
         with ExitStack() as stack:
             builder = yield Work(lambda: self._open(stack))
             while True:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flagmw.admin.adobe.profiles.answers import Accepted, BatchStatus, accepted
+from flagmw.admin.adobe.profiles.answers import Accepted, BatchStatus, accepted, check_library
 from flagmw.admin.adobe.profiles.encode import IdKind
 from flagmw.admin.adobe.profiles.parts import MAX_BYTES, MAX_ROWS
 from flagmw.admin.adobe.profiles.requests import Profile, checked_client, fetch_request, update_request
@@ -64,6 +64,7 @@ class Profiles(Resource[M]):
         client = self._client
         code = checked_client(client.client_code)
         ids = {"mboxPC": tnt_id, "mbox3rdPartyId": third_party_id}
+        check_library()
         request = update_request(client.profile_root, code, ids, attributes, method)
         reply = yield from self._sent(request)
         try:
