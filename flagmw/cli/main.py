@@ -51,6 +51,7 @@ app.add_typer(override.app, name="override")
 add_module(
     app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
 )
+add_module(app, "monetate", "flagmw.cli.monetate.app", "Manage Monetate: names of ids, datasets, Session Stream.")
 
 CookieOption = Annotated[
     list[str] | None,
