@@ -16,6 +16,7 @@ from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
 from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
+from flagmw._web.matched_route import MatchedRoutes
 from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
@@ -50,6 +51,7 @@ class FlagsMiddleware:
         self.app = app
         self.flagmw = flagmw
         self._edge = edge_of(flagmw)
+        self._routes = MatchedRoutes(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -74,7 +76,7 @@ class FlagsMiddleware:
         exchange: RequestExchange | None
         flags: Flags
         try:
-            if edge.lazy:
+            if edge.lazy or (edge.waits and self._routes.can_wait(scope)):
                 exchange, flags = await self._lazily(_Request(scope))
             else:
                 exchange = begun = edge.take(_Request(scope))

@@ -92,7 +92,6 @@ class Flagmw:
             lambda name, flow: delivery.run(name, flow, Deadline.after(REFRESH_S, time.monotonic())),
             self._throttle,
         )
-        lazy = config.mode == "lazy"
         self._decider = Decider(
             context,
             self._clients,
@@ -100,7 +99,8 @@ class Flagmw:
             self._delivery,
             self._refresher,
             decides_on=matcher(config.paths),
-            defers=lazy and not (config.overrides or config.visitor_store or shadows or config.deletes_cookies),
+            defers=config.mode != "eager"
+            and not (config.overrides or config.visitor_store or shadows or config.deletes_cookies),
         )
         self._edge = Edge(context, self._decider, self._delivery, self._shadow, matcher(config.exclude))
 

@@ -103,8 +103,13 @@ class Decider:
         """
         if self._visitors is not None and not on_loop:
             self._visitors.load(exchange.begun(), self._deadline())
-        pending: Pending = OnLoop(self, exchange, self._deadline_s) if on_loop else InThread(self, exchange)
         config = self._config
+        auto = config.mode == "auto"
+        pending: Pending = (
+            OnLoop(self, exchange, self._deadline_s, tracks_decide=auto)
+            if on_loop
+            else InThread(self, exchange, tracks_decide=auto)
+        )
         flags = Flags(defaults=config.defaults, on=config.on, recorder=exchange.recorder, pending=pending)
         if isinstance(exchange, Exchange):
             exchange.watch(flags)
