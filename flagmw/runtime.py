@@ -99,8 +99,7 @@ class Flagmw:
             self._delivery,
             self._refresher,
             decides_on=matcher(config.paths),
-            defers=config.mode != "eager"
-            and not (config.overrides or config.visitor_store or shadows or config.deletes_cookies),
+            defers=config.mode != "eager" and not (config.overrides or config.visitor_store or shadows),
         )
         self._edge = Edge(context, self._decider, self._delivery, self._shadow, matcher(config.exclude))
 

@@ -35,14 +35,16 @@ class DeferredExchange:
 
     Args:
         begin: makes the exchange.
+        has_cookies: says whether the visitor has sent cookies that a page without consent deletes, for which the
+            exchange begins with the response if it has not begun before; None where no page does so.
     """
 
-    __slots__ = ("_answered", "_begin", "_exchange", "_lock")
+    __slots__ = ("_answered", "_begin", "_exchange", "_has_cookies", "_lock")
     # Only an exchange that begins at once can have a page of its own.
     page = None
 
-    def __init__(self, begin: Callable[[], Exchange]) -> None:
-        self._begin, self._lock = begin, threading.Lock()
+    def __init__(self, begin: Callable[[], Exchange], has_cookies: Callable[[], bool] | None = None) -> None:
+        self._begin, self._has_cookies, self._lock = begin, has_cookies, threading.Lock()
         self._exchange: Exchange | None = None
         self._answered = False
 
@@ -75,6 +77,8 @@ class DeferredExchange:
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
+        if self._exchange is None and self._has_cookies is not None and self._has_cookies():
+            self.begun()
         return () if self._exchange is None else self._exchange.set_cookies
 
     @property
