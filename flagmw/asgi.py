@@ -6,7 +6,7 @@ Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass unt
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from flagmw._edge.edge import Edge
@@ -21,6 +21,9 @@ from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw, edge_of, rest
+
+if TYPE_CHECKING:
+    import asyncio
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -100,15 +103,16 @@ class FlagsMiddleware:
             if exchange is None:
                 await self.app(scope, receive, send)
                 return
-            responder = _Responder(edge, exchange, flags, send, plain=kind == "http")
+            body = _Body(receive) if kind == "http" and _may_have_body(scope) else None
+            responder = _Responder(edge, exchange, flags, send, body, plain=kind == "http")
             try:
-                await self.app(scope, receive, responder.send)
+                await self.app(scope, receive if body is None else body.receive, responder.send)
                 await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
+                responder.over()
                 if exchange.recorder.pending:
                     await edge.acommit(exchange)
-                responder.over()
             if edge.shadows and kind == "http":
                 edge.ask_shadow(exchange, flags, on_loop=True)
         finally:
@@ -150,30 +154,84 @@ async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
     await send({"type": "http.response.body", "body": page.body})
 
 
+def _may_have_body(scope: Scope) -> bool:
+    """Say whether the client may still be sending when the application answers."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return scope["method"] not in _BODILESS and not scope.get("http_version", "1.1").startswith("1")
+
+
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class _Body:
+    """The request's body on its way to the application.
+
+    Attributes:
+        arrived: whether all of it has arrived, or the client has gone.
+    """
+
+    __slots__ = ("_receive", "arrived")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.arrived = receive, False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self.arrived = True
+        return message
+
+
 class _Responder:
     """Edit one response's start and commit its tracks before its end.
 
     The start of a response that caches may store waits for the body's first message: what the view reads in
-    between still makes the response private.
+    between still makes the response private. It waits for some milliseconds at most, and not while the client still
+    sends: an application may answer before it reads on. If it leaves alone, the response is private, since the view
+    may read later.
+
+    Args:
+        body: the request's body; None if there is none.
     """
 
-    __slots__ = ("_edge", "_exchange", "_flags", "_held", "_plain", "_recorder", "_send", "_unread")
+    __slots__ = (
+        "_body",
+        "_edge",
+        "_exchange",
+        "_flags",
+        "_held",
+        "_plain",
+        "_recorder",
+        "_releasing",
+        "_send",
+        "_timer",
+        "_unread",
+    )
 
-    def __init__(self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, *, plain: bool) -> None:
+    def __init__(
+        self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, body: _Body | None, *, plain: bool
+    ) -> None:
         self._edge, self._exchange, self._flags, self._send = edge, exchange, flags, send
-        self._recorder, self._plain = exchange.recorder, plain
+        self._recorder, self._body, self._plain = exchange.recorder, body, plain
         self._held: Message | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.Task[None] | None = None
         self._unread = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
+        alone = False
         if kind == "http.response.start" and not self._flags.touched and self._may_wait(message):
-            self._held = message
-            return
-        if self._held is not None:
+            if self._body is None or self._body.arrived:
+                self._hold(message)
+                return
+            alone = True
+        if self._held is not None or self._releasing is not None:
             await self.release()
         if kind in ("http.response.start", "websocket.accept"):
-            message = self._start(message)
+            message = self._start(message, alone=alone)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
         recorder = self._recorder
         if recorder.pending:
@@ -181,14 +239,43 @@ class _Responder:
         recorder.answered = True
         await self._send(message)
 
+    def _hold(self, message: Message) -> None:
+        import asyncio
+
+        self._held = message
+        self._timer = asyncio.get_running_loop().call_later(_HOLD_S, self._waited)
+
+    def _waited(self) -> None:
+        """Send the start alone: the body has not begun in time."""
+        import asyncio
+
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._releasing = asyncio.get_running_loop().create_task(self._send_alone(held))
+
+    async def _send_alone(self, message: Message) -> None:
+        await self._send(self._start(message, alone=True))
+
     async def release(self) -> None:
         """Send the start that waits, if any, with the headers that it has now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._held is not None:
             held, self._held = self._held, None
             await self._send(self._start(held))
+        elif self._releasing is not None:
+            # What goes wrong with it is the application's to know, as if it had sent the start itself.
+            releasing, self._releasing = self._releasing, None
+            await releasing
 
     def over(self) -> None:
         """Note whether flags were looked at too late to make the response private."""
+        if self._timer is not None:
+            self._timer.cancel()  # the application has failed: its server answers
+        releasing = self._releasing
+        if releasing is not None and not releasing.cancel() and not releasing.cancelled():
+            releasing.exception()  # the application has ended without asking
         if self._unread and self._flags.touched:
             self._edge.touched_late()
 
@@ -207,9 +294,14 @@ class _Responder:
             self._edge.internal_error(error)
             return False
 
-    def _start(self, message: Message) -> Message:
-        """Return the start of the response as it leaves; the application's own message may serve others too."""
-        cookies, no_store, touched = self._exchange.set_cookies, self._exchange.no_store, self._flags.touched
+    def _start(self, message: Message, *, alone: bool = False) -> Message:
+        """Return the start of the response as it leaves; the application's own message may serve others too.
+
+        Args:
+            alone: nothing of the body has come yet, so that flags may still be read.
+        """
+        cookies, no_store = self._exchange.set_cookies, self._exchange.no_store
+        touched = alone or self._flags.touched
         self._unread = self._plain and not touched
         if not touched and not cookies and not no_store:
             return message
@@ -242,6 +334,7 @@ class _Responder:
             return message
 
 
+_HOLD_S = 0.01
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 _OF_NO_MATTER = frozenset({b"content-type", b"content-length", b"set-cookie", b"location", b"date", b"server", b"etag"})
 _CACHES = frozenset({b"cache-control", b"vary", b"expires", b"surrogate-control", b"edge-control", b"x-accel-expires"})
