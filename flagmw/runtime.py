@@ -26,6 +26,7 @@ from flagmw._support.limits import Deadline
 from flagmw._support.log import Throttle
 from flagmw._visitor_store.factory import open_store
 from flagmw.config.config import Config, build, from_mapping, matcher
+from flagmw.exceptions import ConfigError
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
@@ -35,6 +36,9 @@ REFRESH_S = 10.0
 
 
 logger = logging.getLogger("flagmw")
+
+
+NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
 
 
 class Flagmw:
@@ -163,7 +167,20 @@ class Flagmw:
                 client.blocking.prepare()
 
     async def astart(self) -> None:
-        """As `start`, for an event loop."""
+        """As `start`, for an event loop, which it does not hold up.
+
+        Raises:
+            ConfigError: the loop is not asyncio's.
+        """
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(NO_ASYNCIO) from None
+        await asyncio.to_thread(self._start_for_loop)
+
+    def _start_for_loop(self) -> None:
         self._delivery.start()
         self._refresher.start()
         for client in self._all_clients:
