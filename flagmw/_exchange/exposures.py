@@ -10,7 +10,6 @@ from flagmw._support.cache import Generations
 from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
-
 # How far the times of two requests, processes or machines that report at the same moment may differ.
 CLOCK_SLACK_S = 60.0
 
