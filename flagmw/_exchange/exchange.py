@@ -91,7 +91,9 @@ class Exchange:
     def set_cookies(self) -> tuple[str, ...]:
         visitor = self.visitor
         # Most responses set no cookie.
-        return visitor.set_cookies if visitor.outgoing is not None or visitor.own_lines else ()
+        if visitor.outgoing is None and not visitor.own_lines and not visitor.withdrawal_lines:
+            return ()
+        return visitor.set_cookies
 
     @property
     def no_store(self) -> bool:
