@@ -111,6 +111,8 @@ class Decider:
         """
         if self._visitors is not None and not on_loop:
             self._visitors.load(exchange.begun(), self._deadline())
+        # A page that reads no flag still has to deliver what dead processes have left.
+        self._delivery.ready()
         config = self._config
         auto = config.mode == "auto"
         pending: Pending = (
