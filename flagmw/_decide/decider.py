@@ -260,7 +260,7 @@ class Decider:
             return True
         exchange.visitor.kept_from = ErrorCode.NEW_VISITORS
         self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)
-        self._context.throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
+        self._context.throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors: no vendor is asked")
         return False
 
     def _leave_parent(self, inherited: object) -> None:

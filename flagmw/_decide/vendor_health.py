@@ -57,7 +57,7 @@ class VendorHealth:
         """Return the decision of a call for which there was no place before the deadline."""
         self.breaker.abandon()
         self._throttle.log(
-            logging.WARNING, ErrorCode.SHED, "no place for a call before the deadline", vendor=self._name
+            logging.WARNING, ErrorCode.SHED, "a call was not made: its turn would come too late", vendor=self._name
         )
         return failed(self._name, ErrorCode.SHED)
 
@@ -154,7 +154,7 @@ class VendorHealth:
         """Turn a defect of ours, or of a vendor written elsewhere, into a decision; its text may hold anything."""
         self._counts.add("internal_error", self._name, ErrorCode.INTERNAL)
         self._throttle.log(
-            logging.ERROR, ErrorCode.INTERNAL, "deciding failed", vendor=self._name, error=type(error).__name__
+            logging.ERROR, ErrorCode.INTERNAL, "a decision failed", vendor=self._name, error=type(error).__name__
         )
         return failed(self._name, ErrorCode.INTERNAL)
 

@@ -34,7 +34,7 @@ class Intake:
         """Store *events*; return a future that ends when they are stored and counted, None if they are already."""
         if self.ended and running.own_memory:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
-            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after shutdown and were lost")
             return None
         if running.submits:
             try:

@@ -114,5 +114,5 @@ class Edge:
         """Count and log that a view read flags after its headers had left: a cache may share what is personal."""
         self._context.counts.add("touched_late", "", ErrorCode.TOUCHED_LATE)
         self._context.throttle.log(
-            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers left: read them in the view"
+            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers were sent: read them in the view"
         )

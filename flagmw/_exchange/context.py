@@ -107,7 +107,7 @@ class Context:
         for (code, argument), times in changes.items():
             self.counts.add(f"{what}_fitted", vendor, code, times)
             where = {"vendor": vendor} if vendor else {}
-            self.throttle.log(WARNING, code, f"a detail of {what} was made fit", argument=argument, **where)
+            self.throttle.log(WARNING, code, f"a detail of {what} was changed or left out", argument=argument, **where)
 
     def _newness_of_own(self, name: str, value: str) -> float | None:
         """Return when one of flagmw's own cookies was signed; None if it does not hold."""

@@ -161,7 +161,7 @@ class OutgoingCookies:
             self._context.throttle.log(
                 WARNING,
                 ErrorCode.COOKIE_BUDGET,
-                "cookies were not set for want of room",
+                "cookies were dropped: the Cookie header would be too large",
                 cookies=len(evicted),
                 room=room,
             )
@@ -204,7 +204,7 @@ class OutgoingCookies:
             context.throttle.log(
                 WARNING,
                 ErrorCode.COOKIE_DOMAIN,
-                "a vendor names a cookie domain foreign to the host",
+                "a vendor's cookie domain does not fit the host: the cookie is for the host only",
                 vendor=vendor.name,
             )
         secure = self._is_secure()

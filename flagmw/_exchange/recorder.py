@@ -214,7 +214,7 @@ class EventRecorder:
         if not identity or context.tracks.take(hash(identity), now):
             return True
         context.counts.add("track_dropped", "", ErrorCode.TRACK_CAP)
-        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a visitor tracks too often")
+        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a track was dropped: tracks_per_visitor is reached")
         return False
 
     def _events_of(self, track: Track) -> list[Event]:

@@ -146,7 +146,7 @@ class ReuseLookup:
                 return token
         self._context.counts.add("token_skipped", "", ErrorCode.TOKEN_SIZE)
         self._context.throttle.log(
-            WARNING, ErrorCode.TOKEN_SIZE, "decisions do not fit into a cookie, they are remembered in memory only"
+            WARNING, ErrorCode.TOKEN_SIZE, "decisions do not fit into a cookie and are kept in memory only"
         )
         return None
 

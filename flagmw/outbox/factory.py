@@ -86,10 +86,10 @@ def probe(location: Location) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise ConfigError(f"outbox: {directory} cannot be written, and outbox_required=True forbids to go on without")
+        raise ConfigError(f"outbox: {directory} cannot be written; make it writable, or set outbox_required=False")
     remote = remote_type(directory)
     if remote is not None and location.options.get("network") != "allow":
-        raise ConfigError(f"outbox: {directory} lies on a network file system ({remote}); choose a local directory")
+        raise ConfigError(f"outbox: {directory} is on a network file system ({remote}); choose a local directory")
 
 
 def has_slots(location: Location) -> bool:

@@ -30,7 +30,7 @@ def is_of(
         elif identity := vendor.identity(VisitorState(cookies)):
             identities[vendor.name] = identity
     if not users and not telling and not identities:
-        raise ValueError("nothing here tells one visitor from another")
+        raise ValueError("this identifies no visitor")
     by_name = {vendor.name: vendor for vendor in vendors}
 
     def matches(event: Event) -> bool:

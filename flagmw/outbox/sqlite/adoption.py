@@ -48,7 +48,9 @@ class Adoption:
             if one_more is not None:
                 self.slots[number] = one_more
                 work = True
-                self._throttle.log(logging.INFO, "ADOPTED", "events of a process that has ended are delivered here")
+                self._throttle.log(
+                    logging.INFO, "ADOPTED", "this process delivers the events of a process that has ended"
+                )
         return work
 
     def _take(self, number: int) -> OpenSlot | None:

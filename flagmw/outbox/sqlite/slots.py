@@ -177,7 +177,9 @@ class OpenSlots:
             log = status(slot_file.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
-                    logging.WARNING, ErrorCode.OUTBOX_FAILED, "a reader keeps the outbox's log from shrinking"
+                    logging.WARNING,
+                    ErrorCode.OUTBOX_FAILED,
+                    "the outbox's log cannot shrink: another program reads the file",
                 )
         return any(not slot_file.checked for slot_file in self.held())
 
@@ -236,9 +238,7 @@ class OpenSlots:
                     raise
                 self._end(slot_file)
         except (sqlite3.Error, OSError, OutboxError) as error:
-            self.throttle.log(
-                logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {error_text(error)}"
-            )
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"closing an outbox failed: {error_text(error)}")
         drop(slot_file)
         if not slot_file.reserved and (slot_file.reserve_at > 0 or self.room.is_low()):
             # The room of the log and the index, which whoever opens the file next needs again.

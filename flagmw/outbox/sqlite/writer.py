@@ -149,7 +149,7 @@ class Writer:
     def _do(self, jobs: Sequence[Job]) -> None:
         """Do *jobs* in the calling thread."""
         if not self._use.acquire(timeout=_STUCK_S):
-            return _fail(jobs, "no thread can reach the outbox any more")
+            return _fail(jobs, "the outbox has no writer thread any more")
         try:
             again = self._run(jobs)
         finally:

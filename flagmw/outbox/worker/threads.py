@@ -116,7 +116,7 @@ class WorkerProcess:
             thread.start()
         except RuntimeError:
             self.failed_starts += 1
-            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started: events wait")
             return False
         return True
 

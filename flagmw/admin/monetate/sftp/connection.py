@@ -65,7 +65,7 @@ class MonetateSFTP:
         timeout_s: float = 30.0,
     ) -> None:
         if not isinstance(username, str) or not username or not username.isprintable():
-            raise ConfigError("MonetateSFTP: username is missing; an administrator makes one under Sites")
+            raise ConfigError("MonetateSFTP: username is missing; an administrator creates one under Sites")
         if (password is None) == (private_key is None):
             raise ConfigError("MonetateSFTP: give a password or a private_key")
         self._library = load_sftp()
@@ -142,7 +142,7 @@ class MonetateSFTP:
             sent = (await sftp.stat(part)).size
             size = file.path.stat().st_size
             if sent != size:
-                raise UnreachableError(f"{sent} of {size} bytes arrived, and nothing was put in place; send it again")
+                raise UnreachableError(f"{sent} of {size} bytes arrived, and nothing was changed; send it again")
         except BaseException:
             await self._removed(sftp, part)
             raise
