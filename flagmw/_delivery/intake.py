@@ -16,7 +16,7 @@ from flagmw.types import Event
 
 
 class Intake:
-    """Store events and note how that went. Raises nothing.
+    """Store events and count the result. Raises nothing.
 
     Attributes:
         ending: whether the process is about to end, so that nothing is kept in memory any more.

@@ -56,8 +56,8 @@ class OutgoingCookies:
     """One visitor's cookies, a jar per vendor.
 
     Args:
-        repeated: the vendor's place and the name of each cookie that the visitor holds in several forms. Where a
-            decision sets it, the other forms are deleted: with the next page one of them could stand in front of it.
+        repeated: the vendor's place and the name of each cookie that the visitor holds in several forms. If a decision
+            sets it, the other forms are deleted: browsers could send one of them first with the next page.
 
     Attributes:
         now: each vendor's cookies by name, as the visitor has them after this response.

@@ -93,7 +93,7 @@ def probe(location: Location) -> None:
 
 
 def has_slots(location: Location) -> bool:
-    """True when earlier processes have left files there: their events want to be delivered."""
+    """True when earlier processes have left files there, with events to deliver."""
     try:
         return location.scheme == "sqlite" and any(Path(location.path).glob("slot-*.db"))
     except OSError:
@@ -112,7 +112,7 @@ def start(outbox: Outbox) -> None:
 
 
 def trouble(outbox: Outbox) -> str | None:
-    """Return the reason why *outbox* does not keep events as it should, None when it does."""
+    """Return the reason why *outbox* does not keep events on disk or server as configured, None when it does."""
     trouble_text = getattr(outbox, "trouble", None)
     return trouble_text if isinstance(trouble_text, str) else None
 

@@ -15,11 +15,11 @@ def is_of(
 
     Args:
         user_ids: the site's own ids of the visitor.
-        saved: the vendors' cookies of a visitor; those that tell visitors apart are used.
-        cookies: cookies to go by as they are; each must tell visitors apart.
+        saved: the vendors' cookies of a visitor; those that identify a visitor are used.
+        cookies: cookies to compare unchanged; each must identify a visitor.
 
     Raises:
-        ValueError: nothing of this tells one visitor from another.
+        ValueError: nothing of this identifies a visitor.
     """
     users, telling, identities = frozenset(user_ids), set(cookies.items()), dict[str, str]()
     for vendor in vendors:

@@ -23,7 +23,7 @@ class DueRows:
     """The search for rows to claim. What cannot be had is parked on the way, so that no claim looks at it again.
 
     Args:
-        bury: lays a row aside for the reason that it is told.
+        bury: makes a row a dead letter, with the reason passed to it.
     """
 
     def __init__(

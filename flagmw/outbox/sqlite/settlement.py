@@ -42,7 +42,7 @@ class Settlement:
         self._removed = []
 
     def settle(self, row: SlotRow, leased: Leased, ruling: Disposition, now: float) -> None:
-        """Do with *row*, which nobody holds any more, what *ruling* says."""
+        """Apply *ruling* to *row*, which no lease holds any more."""
         match ruling:
             case Requeue():
                 self._requeue(row, leased, ruling, now)
