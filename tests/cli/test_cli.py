@@ -298,7 +298,7 @@ def test_wrong_configuration_is_one_line(run: Run, tmp_path: Path, kind: str, ac
             "no/such/folder",
         ),
         (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "gone"), "gone"),
-        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "the bytes that Flags.save() returned"),
+        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "the bytes that Flags.save()"),
         (("track", "x\ny", "--sandbox", "http://127.0.0.1:1"), "metric"),
         (("sandbox", "--scenario", "gone"), "gone"),
         (("sandbox", "--host", "0.0.0.0"), "not loopback"),
