@@ -51,9 +51,7 @@ class FlagsMiddleware:
             return _send_page(start_response, exchange.page, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self._edge.excluded if flags is None else flags
-        cookies = environ.get("HTTP_COOKIE", "")
-        if cookies and not looks_readable(cookies):
-            environ["HTTP_COOKIE"] = self._edge.site_cookies_first(cookies) or cookies
+        _order_cookies(environ, self._edge)
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:
@@ -112,6 +110,16 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             edge.internal_error(error)
             return edge.defective(), None
+
+
+def _order_cookies(environ: WSGIEnvironment, edge: Edge) -> None:
+    """Put vendors' cookies that the application may be unable to read behind the site's own.
+
+    A function, so that no traceback of the application's has the header among its locals.
+    """
+    cookies = environ.get("HTTP_COOKIE", "")
+    if cookies and not looks_readable(cookies):
+        environ["HTTP_COOKIE"] = edge.site_cookies_first(cookies) or cookies
 
 
 def _send_page(start_response: StartResponse, page: Page, cookies: Sequence[str]) -> list[bytes]:

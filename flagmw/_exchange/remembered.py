@@ -278,5 +278,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Set):
         return sorted(map(repr, map(_plain, value)))
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
+        decisive = [field.name for field in fields(value) if field.metadata.get("decisive", True)]
+        return _plain({name: getattr(value, name) for name in decisive})
     return None

@@ -21,6 +21,7 @@ LANGUAGE_CHARS = 256
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PATH = re.compile(r"/[!$-;=@-Z_a-z~\[\]]*")
 _HALF_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 _IPV4 = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
 
 
@@ -208,7 +209,7 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
         return address
     hops = ",".join(inbound.headers("x-forwarded-for"))[-4096:].split(",")
     for hop in reversed(hops):
-        hop = hop.strip()
+        hop = _without_port(hop.strip())
         try:
             ipaddress.ip_address(hop)
         except ValueError:
@@ -217,6 +218,12 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
         if not _is_trusted(hop, config):
             break
     return address
+
+
+def _without_port(hop: str) -> str:
+    """Return an address without port and brackets; some proxies write `192.0.2.1:4711` and `[2001:db8::1]:4711`."""
+    match = _WITH_PORT.fullmatch(hop)
+    return hop if match is None else match[1] or match[2]
 
 
 def _told_address(address: str | None, policy: str) -> str | None:
