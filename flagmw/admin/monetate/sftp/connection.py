@@ -253,7 +253,7 @@ class MonetateSFTP:
         except (OSError, library.Error, TimeoutError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise InvalidError(f"{error.filename} cannot be used: {error.strerror}", field="file") from None
-            text = f"no connection to {self._host}, or it broke ({type(error).__name__}); nothing was put in place"
+            text = f"no connection to {self._host}, or it broke ({type(error).__name__}); nothing was changed"
             raise UnreachableError(f"{text}: try again") from None
 
     def _hosts(self) -> str:

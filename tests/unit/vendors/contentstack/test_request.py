@@ -288,7 +288,7 @@ def test_base_url_without_its_trailing_slash() -> None:
         ({"aliases": {"b": ""}}, "printable"),
         ({"aliases": {"b_0": "hero"}}, "no short uid"),
         ({"aliases": {1: "hero"}}, "no short uid"),
-        ({"aliases": {"a": "hero", "b": "hero"}}, "alike"),
+        ({"aliases": {"a": "hero", "b": "hero"}}, "the same name"),
         ({"aliases": {"b": "exp:a"}}, "for experiences without an entry"),
         ({"aliases": ["a"]}, "mapping"),
         ({"manifest_cookie": "no"}, "True or False"),
