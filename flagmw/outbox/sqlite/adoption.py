@@ -31,7 +31,7 @@ class Adoption:
         self._nothing_in: dict[int, object] = {}
 
     def turn(self, own: OpenSlot | None) -> bool:
-        """Let go of what is empty, and take what has no process; return whether there is new work."""
+        """Free empty slots, and take slots of dead processes; return whether there is new work."""
         for number, slot_file in list(self.slots.items()):
             if slot_file.book.idle():
                 del self.slots[number]
