@@ -224,7 +224,7 @@ class RequestVisitor:
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
 
     def _fitted(self, identity: Identity) -> None:
-        """Count and log what was made fit in *identity*.
+        """Count and log what was changed or left out in *identity*.
 
         Raises:
             ValueError: the configuration says `debug`.
@@ -236,4 +236,6 @@ class RequestVisitor:
 
     def _identity_failed(self, error: Exception) -> None:
         self._context.counts.add("identify_failed")
-        self._context.throttle.log(ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)
+        self._context.throttle.log(
+            ERROR, "IDENTIFY", "identify failed: the visitor has no identity", error=type(error).__name__
+        )

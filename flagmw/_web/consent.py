@@ -28,10 +28,10 @@ _CONSENTS = {"none": Consent.NONE, "functional": Consent.FUNCTIONAL, "full": Con
 
 
 def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Consent:
-    """Return what the application's `consent` says; none where it raises or says something else.
+    """Return the result of the application's `consent`; NONE if it raises or returns anything else.
 
     Args:
-        failed: told of the exception.
+        failed: called with the exception.
     """
     if config.consent is None:
         return Consent.FULL
@@ -39,7 +39,7 @@ def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None
         answer = config.consent(inbound)
         if answer is None or isinstance(answer, bool):
             return Consent.FULL if answer else Consent.NONE
-        # Nothing else that is merely true is a visitor's consent: a coroutine that nobody awaits is true.
+        # Another true value is no consent: a coroutine that is never awaited is true, too.
         return _CONSENTS[answer]
     except Exception as error:
         failed(error)
@@ -47,7 +47,7 @@ def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None
 
 
 def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> ErrorCode | None:
-    """Return why no vendor should hear of this request: a crawler, or a page fetched before anybody asked for it."""
+    """Return why no vendor may be asked about this request: a crawler, or a page that the browser prefetches."""
     if config.bots is False:
         return None
     if config.bots is True:

@@ -41,7 +41,7 @@ def deliver(
     fm = configured(config)
     _, directory = looked_up(fm)
     if directory is None:
-        fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
+        fail('outbox="memory://" keeps events inside the application: no other process can deliver them')
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("flagmw deliver: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

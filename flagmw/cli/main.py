@@ -179,7 +179,7 @@ def track(
     if as_json:
         say_json(document)
     elif id is None:
-        say("not taken: the visitor is in no such test, or the data is bad", sys.stderr)
+        say("not tracked: the visitor is in no such test, or the data is invalid", sys.stderr)
     else:
         say("  ".join(f"{name} {value}" for name, value in document.items()))
     if not delivered or stats.delivered < stats.accepted:

@@ -167,7 +167,7 @@ def warn_of_ignored(environ: Mapping[str, str], options: Iterable[str]) -> None:
     ignored = sorted(name for name in environ if name in known or name.startswith(f"{ENV_PREFIX}VENDORS__"))
     if ignored:
         logger.warning(
-            "Flagmw(...) takes its options from code alone and ignores %s; use Flagmw.from_mapping({...}) to read them",
+            "Flagmw(...) reads no environment variables and ignores %s; use Flagmw.from_mapping({...}) to read them",
             ", ".join(ignored),
         )
 
