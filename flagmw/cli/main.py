@@ -91,21 +91,29 @@ def sandbox(
     control_token: Annotated[
         str | None, typer.Option(help="Let only those change it who send this in the header Sandbox-Token.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the address alone, nothing to paste.")] = False,
 ) -> None:
-    """Run an emulator of the vendors, to develop and test without an account."""
+    """Run an emulator of the vendors, to develop and test without an account.
+
+    It prints a configuration for each vendor, and an application for each framework, to paste.
+    """
     try:
-        from flagmw.sandbox import server
+        from flagmw.sandbox import paste, server
+        from flagmw.sandbox import scenario as scenarios
     except ImportError as error:
         fail(str(error))
+    served = scenarios.load_scenario(scenarios.QUICKSTART if scenario is None else scenario)
 
     def told(url: str) -> None:
+        if not quiet:
+            say(paste.text(served, url))
         say(f"sandbox on {url}; ledger at {url}/__sandbox__/ledger; Ctrl-C ends it")
 
     try:
         server.serve(
             host,
             port,
-            scenario,
+            served,
             seed=seed,
             allow_remote=allow_remote,
             allow_hosts=allow_host or (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 import os
 import pkgutil
@@ -12,11 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import flagmw
 from flagmw.config.config import FILE_VARIABLE
 from flagmw.config.sources import names_vendors, read_file
 from flagmw.exceptions import ConfigError
@@ -25,6 +26,8 @@ from flagmw.runtime import Flagmw
 PLACES = (Path("flagmw.toml"), Path("pyproject.toml"))
 CURES = "write flagmw.toml, name a file with --config, a Flagmw with --app module:name, or set FLAGMW_VENDORS__..."
 
+_PACKAGE = str(Path(flagmw.__file__).parent) + os.sep
+_IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 _surroundings: ContextVar[Callable[[], Flagmw] | None] = ContextVar("surroundings", default=None)
 
 
@@ -103,7 +106,7 @@ def imported(text: str) -> Flagmw:
 
 def _module(name: str) -> ModuleType:
     try:
-        return import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigError(f"--app: there is no module {error.name!r}{_siblings(error.name)}") from None
@@ -127,18 +130,23 @@ def _made(text: str, found: Any) -> Flagmw:
     if isinstance(found, Mapping):
         return Flagmw.from_mapping(found)
     if not isinstance(found, Flagmw):
-        what = "returned" if is_factory else "is"
+        what = "returned something" if is_factory else "is"
         raise ConfigError(
-            f"--app {text!r} {what} a {type(found).__name__}: name a Flagmw, its options, or a function that returns it"
+            f"--app {text!r} {what} of type {type(found).__name__}: name a Flagmw, its options, or a function that "
+            "returns either"
         )
     return found
 
 
 def _refuse(doing: str, error: BaseException) -> NoReturn:
     """Raise what a command says of a failure in the application's code, with the place in that code."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    last = frames[-1] if frames else None
-    place = f" ({Path(last.filename).name}, line {last.lineno})" if last and last.filename != __file__ else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith(("<", _PACKAGE)) and "importlib" not in frame.filename
+    ]
+    place = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
     raise ConfigError(f"--app: {doing} failed: {type(error).__name__}: {error}{place}") from None
 
 

@@ -24,7 +24,7 @@ from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.schema import build, hint
 from flagmw.sandbox.webtrends.model import Account
 
-DEFAULT = "shop"
+DEFAULT, QUICKSTART = "shop", "quickstart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
