@@ -18,6 +18,7 @@ from flagmw.cli.common import FAILED, AppOption, ConfigOption, configured, fail
 from flagmw.cli.open_outbox import looked_up
 from flagmw.cli.text import PlainFormatter, say
 from flagmw.outbox.base import OutboxStats
+from flagmw.outbox.factory import probe
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.runtime import Flagmw
 
@@ -40,9 +41,10 @@ def deliver(
     what belongs to a living process is delivered by that one. With --once the exit code is 1 when events are left.
     """
     fm = configured(config, app_path)
-    _, directory = looked_up(fm)
+    location, directory = looked_up(fm)
     if directory is None:
         fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
+    probe(location, "there is nothing else to deliver from")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("flagmw deliver: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -39,7 +39,7 @@ from flagmw.cli.deliver import deliver
 from flagmw.cli.lazy import add_module
 from flagmw.cli.open_outbox import purge
 from flagmw.cli.table import print_table
-from flagmw.cli.text import mended_streams, say, say_json, shown
+from flagmw.cli.text import cell, console, mended_streams, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
@@ -56,6 +56,8 @@ add_module(
     app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
 )
 add_module(app, "monetate", "flagmw.cli.monetate.app", "Manage Monetate: names of ids, datasets, Session Stream.")
+
+_COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 CookieOption = Annotated[
     list[str] | None,
@@ -245,7 +247,10 @@ def doctor(
     if as_json:
         say_json(to_json(findings))
     else:
-        say(render(findings))
+        out = console()
+        for line in render(findings).splitlines():
+            level = line.partition(" ")[0]
+            out.print(cell(line), style=_COLOURS.get(level), soft_wrap=True)
     raise typer.Exit(exit_code(findings))
 
 
