@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
@@ -33,7 +34,7 @@ from flagmw.config.sources import warn_of_ignored
 from flagmw.exceptions import ConfigError
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
-from flagmw.types import Visit, VisitorState
+from flagmw.types import DecisionNote, Visit, VisitorState
 
 CLOSE_S = 8.0
 REFRESH_S = 10.0
@@ -282,6 +283,23 @@ def runs_asyncio() -> bool:
 def edge_of(flagmw: Flagmw) -> Edge:
     """Return the interface of *flagmw* for the edges."""
     return flagmw._edge
+
+
+def examined(flagmw: Flagmw, note: Callable[[DecisionNote], object]) -> Flagmw:
+    """Return another `Flagmw` with the options of *flagmw*, whose decisions *note* hears of, and with `debug` on."""
+    config = copy.copy(flagmw.config)
+    site = config.on_decision
+
+    def noted(decision: DecisionNote) -> None:
+        note(decision)
+        if site is not None:
+            site(decision)
+
+    object.__setattr__(config, "debug", True)
+    object.__setattr__(config, "on_decision", noted)
+    examined = type(flagmw).__new__(type(flagmw))
+    examined._init(config)
+    return examined
 
 
 async def rest(flagmw: Flagmw) -> None:

@@ -292,6 +292,9 @@ def _syncs_always(client: Valkey, prefix: str) -> bool:
 
 
 def _of_the_library(error: Exception) -> bool:
-    from valkey.exceptions import ValkeyError
-
+    try:
+        from valkey.exceptions import ValkeyError
+    except ImportError:
+        # *error* says that the library is missing, and what to install.
+        return False
     return isinstance(error, ValkeyError | OSError)

@@ -11,7 +11,7 @@ import typer
 
 from flagmw._support.link_token import OVERRIDE
 from flagmw._web.overrides import HEADER, Override, mint
-from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
+from flagmw.cli.common import AppOption, ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Choose variants by a signed token, for quality assurance.")
@@ -34,13 +34,14 @@ def mint_token(
     ] = None,
     hours: Annotated[float, typer.Option(help="How long it works.")] = 8.0,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an override token, and show it as a link, a cookie and a header.
 
     Whoever has it sees these variants until it runs out; nothing they do is reported to vendors.
     """
-    fm = configured(config)
+    fm = configured(config, app_path)
     host = urlsplit(url).hostname
     if not host:
         fail(f"{url!r} names no host: give a page such as https://www.mysite.com/checkout")

@@ -144,6 +144,11 @@ def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]
     )
 
 
+def names_vendors(environ: Mapping[str, str]) -> bool:
+    """Return whether variables describe a vendor."""
+    return bool(_types_in(environ))
+
+
 def _types_in(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the types that variables give to vendors, by the vendor's name in the variable."""
     types: dict[str, str] = {}

@@ -71,8 +71,11 @@ def _files(location: Location, policy: Policy, required: bool) -> Outbox:
     )
 
 
-def probe(location: Location) -> None:
+def probe(location: Location, why: str = "outbox_required=True forbids to go on without") -> None:
     """Look whether the place can be used, and make its directory.
+
+    Args:
+        why: the reason why it must be.
 
     Raises:
         ConfigError: it cannot; the text says why.
@@ -86,7 +89,7 @@ def probe(location: Location) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise ConfigError(f"outbox: {directory} cannot be written; make it writable, or set outbox_required=False")
+        raise ConfigError(f"outbox: {directory} cannot be written, and {why}")
     remote = remote_type(directory)
     if remote is not None and location.options.get("network") != "allow":
         raise ConfigError(f"outbox: {directory} is on a network file system ({remote}); choose a local directory")
