@@ -279,12 +279,12 @@ def _syncs_always(client: Valkey, prefix: str) -> bool:
     """Say whether every write is on the server's disk before it is answered.
 
     The setting itself is not for a user of few rights to see: CONFIG GET shows passwords. What is synced at once counts
-    as synced right after the answer, three times in a row; otherwise a second may pass.
+    as synced right after the answer, five times in a row; otherwise a second may pass.
     """
     from valkey.exceptions import ResponseError
 
     try:
-        for _ in range(3):
+        for _ in range(5):
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.incr(f"{prefix}confirm")
             pipeline.execute_command("WAITAOF", 1, 0, 1)

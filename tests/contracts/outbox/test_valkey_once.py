@@ -146,6 +146,23 @@ def test_a_claim_is_confirmed_by_the_server_that_has_it(serve, opened, make_even
     assert sorted(sent) == sorted(ids), "each of them once"
 
 
+def test_a_failover_to_a_replica_that_is_new_leaves_no_doubt(serve, opened, make_event) -> None:
+    """A server that would lose claims by a restart lost none by a failover to who confirmed them, however new that is."""
+    primary, replica = pair(serve, appendfsync="everysec")
+    before = opened(primary, replicas=1)
+    started_at = time.time() - replica.client().info("server")["uptime_in_seconds"]
+    time.sleep(max(0.0, started_at + 2.1 - time.time()))
+    first = put(before, make_event, 2)
+    assert set(send(before)) == first
+    ids = put(before, make_event)
+    eventually(lambda: on_server(replica) == N)
+    primary.terminate()
+    replica.client().replicaof("no", "one")
+    after = opened(replica)
+    assert set(send(after)) == ids
+    assert in_doubt(after) == set()
+
+
 def test_a_failover_without_confirmation_leaves_doubt(serve, opened, make_event) -> None:
     """Without replicas=, what the new primary has may have been sent: it is laid aside, and what comes later goes."""
     primary, replica = pair(serve)
