@@ -147,7 +147,7 @@ def test_a_claim_is_confirmed_by_the_server_that_has_it(serve, opened, make_even
 
 
 def test_a_failover_to_a_replica_that_is_new_leaves_no_doubt(serve, opened, make_event) -> None:
-    """A server that would lose claims by a restart lost none by a failover to who confirmed them, however new that is."""
+    """A server that would lose claims by a restart lost none in a failover to one that confirmed them."""
     primary, replica = pair(serve, appendfsync="everysec")
     before = opened(primary, replicas=1)
     started_at = time.time() - replica.client().info("server")["uptime_in_seconds"]
