@@ -180,6 +180,7 @@ class SlotOpener:
             )
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unname_log(slot_file)
         slot = self._empty_slot(slot_file.slot)
         try:
             fresh = sqlite3.connect(slot.path, isolation_level=None)
@@ -201,6 +202,7 @@ class SlotOpener:
         with contextlib.suppress(sqlite3.Error):
             # The file may have another name now: a process that finds it must not deliver its events again.
             mark_moved(before)
+            before.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             # Only now: an event that must not be sent twice is in doubt as long as there are two files.
             undoubt(new.connection, before)
         with contextlib.suppress(sqlite3.Error):
@@ -208,6 +210,15 @@ class SlotOpener:
         old.free()
         text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
         self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
+
+    @staticmethod
+    def _unname_log(slot_file: OpenSlot) -> None:
+        """Take the names from log and index of a database that has lost its own: a new one would take them for its."""
+        slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        for path, inode in zip(slot_file.paths[1:], slot_file.files[1:], strict=True):
+            if inode_of(path) == inode:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108
 
     def _reopen(self, slot_file: OpenSlot) -> None:
         """Create log and index again; SQLite still has the old ones open."""
