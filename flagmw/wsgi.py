@@ -42,6 +42,10 @@ class FlagsMiddleware:
         self.app = app
         self.flagmw = flagmw
         self._edge = edge_of(flagmw)
+        self._edge.check_blocking()
+
+    def _request(self, environ: WSGIEnvironment, path: str) -> _Request:
+        return _Request(environ, path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:
@@ -97,7 +101,7 @@ class FlagsMiddleware:
             path = _path(environ)
             if edge.leaves_alone(path):
                 return None, None
-            request = _Request(environ, path)
+            request = self._request(environ, path)
             if edge.waits:
                 deferred = edge.defer(request)
                 if deferred is not None:
@@ -335,10 +339,17 @@ def _raw_path(environ: WSGIEnvironment) -> str | None:
 class _Request:
     """A WSGI environ as the engine reads it: as it was before the flags, which know their request, came into it."""
 
-    __slots__ = ("_environ", "path")
+    __slots__ = ("_environ", "answers", "path")
+
+    # What the site's functions have said already, by option; set where they were asked on a loop.
+    answers: dict[str, Any]
 
     def __init__(self, environ: WSGIEnvironment, path: str) -> None:
         self._environ, self.path = environ.copy(), path
+
+    @property
+    def request(self) -> Any:
+        return self._environ
 
     @property
     def method(self) -> str:

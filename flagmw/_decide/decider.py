@@ -18,11 +18,10 @@ from flagmw._exchange.visitor import RequestVisitor
 from flagmw._support.deadline import Deadline
 from flagmw._support.forksafe import PerProcess
 from flagmw._support.limits import Bucket
-from flagmw._web.inbound import Inbound
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks
 from flagmw.flags.flags import Flags, Pending
-from flagmw.types import Decision, Visit
+from flagmw.types import Decision, Inbound, Visit
 
 _UNDECIDED_METHODS = frozenset({"HEAD", "OPTIONS"})
 _ASKING = Stage.ASKING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from logging import ERROR, WARNING
+from logging import WARNING
 
 from flagmw._cookies.own import PURPOSES, RULE
 from flagmw._exchange.event_sink import EventSink
@@ -117,7 +117,16 @@ class Context:
         claims = self.config.signing_keys.read(purpose, value, self.clock())
         return None if claims is None else float(claims["iat"])
 
-    def gate_failed(self, error: Exception) -> None:
+    def gate_failed(self, option: str, error: Exception) -> None:
         """Count and log that the site's own function for consent or bots has failed."""
         self.counts.add("gate_failed")
-        self.throttle.log(ERROR, "GATE", "consent or bots failed", error=type(error).__name__)
+        self.throttle.failed("GATE", f"{option} failed", error)
+
+    def bots_failed(self, error: Exception) -> None:
+        """Count and log that the site's `bots` has failed."""
+        self.gate_failed("bots", error)
+
+    def identity_failed(self, error: Exception) -> None:
+        """Count and log that the site's `identify` has failed."""
+        self.counts.add("identify_failed")
+        self.throttle.failed("IDENTIFY", "identify failed, no identity", error)

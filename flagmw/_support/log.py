@@ -10,6 +10,7 @@ from collections.abc import Callable
 from flagmw._support.forksafe import Lock
 
 _SAID_MAX = 1000
+_TEXT_MAX = 300
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -17,7 +18,7 @@ class Throttle:
     """Log at most one line per code, vendor and *every_s* seconds; the next one says how many were held back.
 
     Safe from any thread. The fields are for enumerations, names from the configuration and counts; what a
-    visitor or a vendor wrote has no place in them.
+    visitor or a vendor wrote has no place in them. Errors of the site's functions alone come with their text.
 
     Args:
         every_s: seconds of silence after a line of the same code.
@@ -47,6 +48,12 @@ class Throttle:
             fields["suppressed"] = held_back
         self.change(level, code, message, **fields)
         return True
+
+    def failed(self, code: str, message: str, error: BaseException) -> None:
+        """Log that a function of the site has failed: the error's text as ERROR, its traceback as DEBUG."""
+        text = f"{type(error).__name__}: {error}"
+        if self.log(logging.ERROR, code, message, error=text[:_TEXT_MAX]):
+            self._logger.debug("%s code=%s", one_line(message), code, exc_info=error)
 
     def change(self, level: int, code: str, message: str, **fields: object) -> None:
         """Log a change of state without a rate limit: such changes are rare."""

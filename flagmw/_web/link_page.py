@@ -17,8 +17,9 @@ from html import escape
 from urllib.parse import parse_qsl, quote
 
 from flagmw._support.link_token import OVERRIDE, without_token_in_query
-from flagmw._web.inbound import Inbound, clean_path
+from flagmw._web.inbound import clean_path
 from flagmw._web.overrides import Override
+from flagmw.types import Inbound
 
 YES = f"{OVERRIDE}_ok"
 ASKED_S = 900
