@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flagmw.sandbox.adobe.visitors import Visitors as AdobeVisitors
 from flagmw.sandbox.adobe_admin.store import TargetState
 from flagmw.sandbox.contentstack.visitors import Visitors as ContentstackVisitors
+from flagmw.sandbox.contentstack_admin.store import PersonalizeState
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
 from flagmw.sandbox.scenario import Scenario
@@ -30,6 +31,7 @@ class Sandbox:
         self.webtrends_keys = KeyRing()
         self.contentstack_visitors = ContentstackVisitors()
         self.adobe_visitors = AdobeVisitors()
+        self.personalize = PersonalizeState()
         self.target = TargetState()
         self._first = scenario
         self._seed = seed
@@ -60,6 +62,7 @@ class Sandbox:
         self.webtrends_keys.reset()
         self.contentstack_visitors = ContentstackVisitors()
         self.adobe_visitors.clear()
+        self.personalize.clear()
         self.target.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())

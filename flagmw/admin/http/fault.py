@@ -77,10 +77,10 @@ def error_of(
     }
     says = f'; the vendor says: "{fault.message}"' if fault.message else ""
     if status == 401:
-        return AuthError(
-            f"the vendor does not accept the credentials; check them, and that they are for this account{says}",
-            **details,
+        cure = (
+            fault.cure or "the vendor does not accept the credentials; check them, and that they are for this account"
         )
+        return AuthError(f"{cure}{says}", **details)
     if status == 403 and fault.cure:
         return AuthError(f"{fault.cure}{says}", **details)
     if status == 403:
