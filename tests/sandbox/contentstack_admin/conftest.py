@@ -29,6 +29,9 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
+    async def asleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Box:
     """The sandbox, its clock, and requests by hand."""

@@ -102,7 +102,7 @@ def test_every_endpoint_blocking(admin: ContentstackAdmin) -> None:
 
 def test_every_endpoint_asynchronous(box: Any) -> None:
     async def run() -> dict[str, Any]:
-        async with AsyncContentstackAdmin(PROJECT, **box.options()) as client:
+        async with AsyncContentstackAdmin(PROJECT, **box.options(), sleep=box.clock.asleep) as client:
             return await steps(client)
 
     check(asyncio.run(run()))
