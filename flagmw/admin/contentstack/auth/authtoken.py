@@ -17,8 +17,8 @@ from flagmw.exceptions import ConfigError
 
 VARIABLE = "CONTENTSTACK_AUTHTOKEN"
 CURE = (
-    "the vendor does not accept the authtoken: a 21st log-in of the user ends the oldest token without a word, users "
-    "who log in by SSO get none, and a management token of a stack is none; make a new one, or use OAuth"
+    "the vendor does not accept the token; make a new one. Of authtokens, a 21st log-in of the user ends the oldest "
+    "without a word, users who log in by SSO get none, and a management token of a stack is none: use OAuth there"
 )
 
 
