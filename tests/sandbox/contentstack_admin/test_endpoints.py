@@ -24,6 +24,7 @@ from flagmw.admin.contentstack.endpoints import ENDPOINTS
 from flagmw.admin.contentstack.rules import Country
 from flagmw.admin.contentstack.versions import ab_test
 from flagmw.exceptions import ConfigError
+from flagmw.sandbox.contentstack_admin import places
 from flagmw.sandbox.contentstack_admin.table import ENDPOINTS as SERVED
 from tests.sandbox.contentstack_admin.conftest import PROJECT
 
@@ -262,3 +263,15 @@ def test_places_are_searched(admin: ContentstackAdmin) -> None:
     assert [one["code"] for one in admin.geolocation.countries(name="aus")] == ["AT", "AU"]
     assert [one["name"] for one in admin.geolocation.regions(codes=["US-CA", "DE-BE"])] == ["Berlin", "California"]
     assert [one["name"] for one in admin.geolocation.cities(limit=1)] == ["Sydney"]
+
+
+def test_places_that_move_between_pages_are_reported(admin: ContentstackAdmin) -> None:
+    rows = admin.geolocation.cities(page_size=2)
+    names = [next(rows)["name"], next(rows)["name"]]
+    places.CITIES.insert(0, {"code": "1", "name": "Aachen", "regionCode": "DE-NW", "countryCode": "DE"})
+    try:
+        names += [one["name"] for one in rows]
+    finally:
+        del places.CITIES[0]
+    assert rows.shifted == 1
+    assert names == ["Sydney", "Berlin", "New York City", "San Francisco"]
