@@ -93,7 +93,7 @@ def _add_experience(
         body["targeting"] = {"audience": {"audiences": audiences, "audienceCombinationType": experience.combination}}
     version = store.new(now, experience=made["uid"], **body)
     if experience.state != "draft":
-        version["activatedAt"] = now
+        store.activated[version["uid"]] = now
     store.dealt[version["uid"]] = experience.version
     made["latestVersion"] = version["uid"]
     store.experiences[made["uid"]] = made
