@@ -112,10 +112,10 @@ def delete_audience(call: AdminCall) -> None:
     call.store.revision += 1
 
 
-def referred(version: Mapping[str, Any]) -> set[str]:
-    """Return the uids of the audiences that a version refers to."""
+def referred(version: Mapping[str, Any]) -> list[str]:
+    """Return the uids of the audiences that a version refers to, each once, in the order of the version."""
     parts = [*(version.get("variants") or ()), (version.get("targeting") or {}).get("audience") or {}]
-    return {uid for part in parts for uid in part.get("audiences") or ()}
+    return list(dict.fromkeys(uid for part in parts for uid in part.get("audiences") or ()))
 
 
 def _audience(call: AdminCall) -> Document:
@@ -182,7 +182,7 @@ def shown(call: AdminCall, experience: Document) -> Document:
     return {
         **experience,
         "status": versions[-1]["status"],
-        "referredAudiences": sorted(referred(versions[-1])),
+        "referredAudiences": referred(versions[-1]),
         "_cms": {"variantGroup": cms_uid(uid), "variants": {short: cms_uid(uid, short) for short in shorts}},
     }
 
