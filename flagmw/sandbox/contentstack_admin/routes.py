@@ -13,7 +13,7 @@ from starlette.routing import Route
 from flagmw.sandbox.body import read_body
 from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.contentstack_admin.call import AdminCall
-from flagmw.sandbox.contentstack_admin.errors import ApiError
+from flagmw.sandbox.contentstack_admin.errors import ROUTE, ApiError
 from flagmw.sandbox.contentstack_admin.openapi import description
 from flagmw.sandbox.contentstack_admin.serving import store_of
 from flagmw.sandbox.contentstack_admin.store import Document, ProjectStore
@@ -100,7 +100,7 @@ def _endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
         values = endpoint.values(path) if endpoint.method == method else None
         if values is not None:
             return endpoint, values
-    raise ApiError(404, "Not Found", f"Cannot {method} {path}")
+    raise ApiError(404, ROUTE, f"Cannot {method} {path}")
 
 
 def _no_project() -> ProjectStore:

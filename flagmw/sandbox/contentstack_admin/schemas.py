@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from flagmw.sandbox.contentstack.model import Condition
 from flagmw.sandbox.contentstack_admin.definitions import PRESETS
-from flagmw.sandbox.contentstack_admin.versions import MAX_VARIANTS, SPLITS
+from flagmw.sandbox.contentstack_admin.versions import SPLITS
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -27,8 +27,8 @@ def _enum(*values: str) -> Schema:
     return {"type": "string", "enum": [*values]}
 
 
-def _array(items: Schema, **more: int) -> Schema:
-    return {"type": "array", "items": items, **more}
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
 
 
 def _object(required: str = "", /, **properties: Schema) -> Schema:
@@ -40,12 +40,16 @@ def _typed(kind: str, required: str = "", /, **properties: Schema) -> Schema:
     return _object(f"__type {required}".strip(), **{"__type": {"const": kind}, **properties})
 
 
+_OWN: Schema = {
+    **{"uid": _UID, "project": _UID},
+    **dict.fromkeys(("createdBy", "updatedBy"), TEXT),
+    **dict.fromkeys(("createdAt", "updatedAt"), _STAMP),
+}
+
+
 def _kept(required: str, /, **properties: Schema) -> Schema:
     """Return the schema of something that has a uid of its own."""
-    users = dict.fromkeys(("createdBy", "updatedBy"), TEXT)
-    times = dict.fromkeys(("createdAt", "updatedAt"), _STAMP)
-    own = {"uid": _UID, "project": _UID, **users, **times}
-    return _object(" ".join([*own, required]), **own, **properties)
+    return _object(" ".join([*_OWN, required]), **_OWN, **properties)
 
 
 _NAMED: Schema = {"name": TEXT, "key": TEXT, "description": TEXT}
@@ -53,7 +57,7 @@ _CONDITIONS = (*get_args(Condition), "IS_IN_FLOW_STATE")
 _OPTIONS = ("StringMatchOptions", "NumberMatchOptions", "DateTimeMatchOptions", "AudienceMatchOptions")
 _NESTED = ("FlowStateMatchOptions", "JSONMatchOptions")
 _AUDIENCES: Schema = {
-    "audiences": _array(_UID, maxItems=MAX_VARIANTS),
+    "audiences": _array(_UID),
     "lyticsAudiences": _array({"type": "string", "pattern": "^[0-9a-f]{32}$"}),
     "audienceCombinationType": _enum("AND", "OR"),
 }
@@ -61,10 +65,10 @@ _EXPERIENCE: Schema = {
     "name": TEXT,
     "description": TEXT,
     "__type": _enum("SEGMENTED", "AB_TEST"),
-    "tags": _array({"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,32}$"}, maxItems=10),
+    "tags": _array({"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,32}$"}),
 }
 _VERSION: Schema = {
-    "variants": _array({"anyOf": [ref("SegmentedVariant"), ref("ABTestVariant")]}, maxItems=MAX_VARIANTS),
+    "variants": _array({"anyOf": [ref("SegmentedVariant"), ref("ABTestVariant")]}),
     "variantSplit": _enum(*SPLITS),
     "metrics": _array(ref("Metric")),
     "targeting": _object("", audience=_object("", **_AUDIENCES), target=ref("RuleCombination")),
@@ -81,7 +85,7 @@ SCHEMAS: dict[str, Schema] = {
     "AttributeInput": _object("name key", **_NAMED),
     # A preset attribute belongs to no project.
     "Attribute": _object(
-        "uid name key __type", **_NAMED, **{"uid": _UID, "project": _UID, "__type": _enum("CUSTOM", "PRESET")}
+        "uid name key __type", **_NAMED, **_OWN, **{"__type": _enum("CUSTOM", "PRESET")}
     ),
     "EventInput": _object("key", key=TEXT, description=TEXT),
     "Event": _kept("key", key=TEXT, description=TEXT),
@@ -92,7 +96,7 @@ SCHEMAS: dict[str, Schema] = {
         **{
             "__type": {"const": "RuleCombination"},
             "combinationType": _enum("AND", "OR"),
-            "rules": _array({"anyOf": [ref("Rule"), ref("RuleCombination")]}, maxItems=100),
+            "rules": _array({"anyOf": [ref("Rule"), ref("RuleCombination")]}),
         },
     ),
     "Rule": _typed(
@@ -145,7 +149,7 @@ SCHEMAS: dict[str, Schema] = {
     "Error": {
         "anyOf": [
             _object("errors", errors={"type": "object", "additionalProperties": _array(ref("FieldError"))}),
-            _object("message", error=TEXT, message=TEXT),
+            _object("message", statusCode=_COUNT, error=TEXT, message=TEXT),
         ]
     },
 }  # fmt: skip
