@@ -30,7 +30,7 @@ class Shop:
     def __init__(self, box: Box, edge: Edge) -> None:
         self.short, self.edge = "", edge
         vendor = Contentstack(PROJECT, base_url=box.server.contentstack_url)
-        self.fm = Flagmw(vendors=[vendor], deadline_ms=5000, outbox="memory://")
+        self.fm = Flagmw(vendors=[vendor], deadline_ms=5000, reuse_s=0, outbox="memory://")
         self.app = edge.mount(self._page, self.fm)
 
     def _page(self, seen: Seen) -> Answer:
