@@ -28,6 +28,7 @@ from tests.support.http_vendor import Answer, HttpVendor, Request, answer
 from tests.unit.admin.adobe import Clock
 from tests.unit.admin.contentstack import EVENT, EXPERIENCE, PROJECT, TOKEN, async_client, client
 
+TWO_ERRORS = {"errors": {"variants": [{"code": "EMPTY_ARRAY", "message": "empty"}], "status": ["STATUS_REQUIRED"]}}
 NOT_LOGGED_IN = {"message": "You're not allowed in here unless you're logged in."}
 
 
@@ -98,7 +99,7 @@ async def test_statuses_of_the_page(status: int, read: Any, write: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "field", "says"),
     [
-        ({"errors": {"variants": [{"code": "EMPTY_ARRAY", "message": "empty"}], "status": ["STATUS_REQUIRED"]}}, "EMPTY_ARRAY", "variants", "variants: empty; status: STATUS_REQUIRED"),
+        (TWO_ERRORS, "EMPTY_ARRAY", "variants", "variants: empty; status: STATUS_REQUIRED"),
         ({"errors": {"key": {"code": "KEY_ALREADY_EXISTS"}}}, "KEY_ALREADY_EXISTS", "key", "key: KEY_ALREADY_EXISTS"),
         ({"errors": {"key": "is taken"}, "message": "other"}, None, "key", "key: is taken"),
         ({"error": "personalize.A.B", "message": "text"}, "personalize.A.B", None, "text"),
