@@ -22,7 +22,10 @@ from flagmw.cli.admin.exits import EXIT_CODES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 # By the word after `flagmw`: the vendor, and the page of the client's methods.
-VENDORS = {"adobe": ("Adobe Target", "adobe-target-admin.md")}
+VENDORS = {
+    "adobe": ("Adobe Target", "adobe-target-admin.md"),
+    "contentstack": ("Contentstack Personalize", "contentstack-admin.md"),
+}
 
 _NOTE = "<!-- Written by `python -m tests.project.cli_reference` from the code. Edit the code there. -->"
 HOWTO = FOLDER.parent / "management-commands.md"
