@@ -6,20 +6,24 @@ Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass unt
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from flagmw._edge.edge import Edge
-from flagmw._exchange.protocol import RequestExchange, RequestRecorder
+from flagmw._exchange.protocol import RequestExchange
 from flagmw._support.ending import ends_by_signal
 from flagmw._web import response as response_headers
 from flagmw._web.asgi_state import own_state
 from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
-from flagmw.exceptions import OutboxError
+from flagmw._web.matched_route import MatchedRoutes
+from flagmw.exceptions import ConfigError, OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw, edge_of, rest
+
+if TYPE_CHECKING:
+    import asyncio
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -50,6 +54,7 @@ class FlagsMiddleware:
         self.app = app
         self.flagmw = flagmw
         self._edge = edge_of(flagmw)
+        self._routes = MatchedRoutes(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -74,7 +79,7 @@ class FlagsMiddleware:
         exchange: RequestExchange | None
         flags: Flags
         try:
-            if edge.lazy:
+            if edge.lazy or (edge.waits and self._routes.can_wait(scope)):
                 exchange, flags = await self._lazily(_Request(scope))
             else:
                 exchange = begun = edge.take(_Request(scope))
@@ -98,18 +103,16 @@ class FlagsMiddleware:
             if exchange is None:
                 await self.app(scope, receive, send)
                 return
-            recorder = exchange.recorder
-            responder = _Responder(edge, exchange, recorder, flags, send, kind == "http")
+            body = _Body(receive) if kind == "http" and _may_have_body(scope) else None
+            responder = _Responder(edge, exchange, flags, send, body, plain=kind == "http")
             try:
-                await self.app(scope, receive, responder.send)
-                if responder.held is not None:
-                    await responder.release()
+                await self.app(scope, receive if body is None else body.receive, responder.send)
+                await responder.release()
             finally:
                 # The application may have failed, or the visitor gone: what they did before that happened all the same.
-                if recorder.pending:
+                responder.over()
+                if exchange.recorder.pending:
                     await edge.acommit(exchange)
-                if responder.unread and flags.touched:
-                    edge.touched_late()
             if edge.shadows and kind == "http":
                 edge.ask_shadow(exchange, flags, on_loop=True)
         finally:
@@ -151,36 +154,84 @@ async def _send_page(send: Send, page: Page, cookies: Sequence[str]) -> None:
     await send({"type": "http.response.body", "body": page.body})
 
 
+def _may_have_body(scope: Scope) -> bool:
+    """Say whether the client may still be sending when the application answers."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return scope["method"] not in _BODILESS and not scope.get("http_version", "1.1").startswith("1")
+
+
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class _Body:
+    """The request's body on its way to the application.
+
+    Attributes:
+        arrived: whether all of it has arrived, or the client has gone.
+    """
+
+    __slots__ = ("_receive", "arrived")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.arrived = receive, False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self.arrived = True
+        return message
+
+
 class _Responder:
     """Edit one response's start and commit its tracks before its end.
 
     The start of a response that caches may store waits for the body's first message: what the view reads in
-    between still makes the response private.
+    between still makes the response private. It waits for some milliseconds at most, and not while the client still
+    sends: an application may answer before it reads on. If it leaves alone, the response is private, since the view
+    may read later.
 
-    Attributes:
-        held: the start that waits.
-        unread: whether the headers left before any flag was read: a later read cannot make the response private.
+    Args:
+        body: the request's body; None if there is none.
     """
 
-    __slots__ = ("_edge", "_exchange", "_flags", "_plain", "_recorder", "_send", "held", "unread")
+    __slots__ = (
+        "_body",
+        "_edge",
+        "_exchange",
+        "_flags",
+        "_held",
+        "_plain",
+        "_recorder",
+        "_releasing",
+        "_send",
+        "_timer",
+        "_unread",
+    )
 
     def __init__(
-        self, edge: Edge, exchange: RequestExchange, recorder: RequestRecorder, flags: Flags, send: Send, plain: bool
+        self, edge: Edge, exchange: RequestExchange, flags: Flags, send: Send, body: _Body | None, *, plain: bool
     ) -> None:
-        self._edge, self._exchange, self._recorder = edge, exchange, recorder
-        self._flags, self._send, self._plain = flags, send, plain
-        self.held: Message | None = None
-        self.unread = False
+        self._edge, self._exchange, self._flags, self._send = edge, exchange, flags, send
+        self._recorder, self._body, self._plain = exchange.recorder, body, plain
+        self._held: Message | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.Task[None] | None = None
+        self._unread = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
+        alone = False
         if kind == "http.response.start" and not self._flags.touched and self._may_wait(message):
-            self.held = message
-            return
-        if self.held is not None:
+            if self._body is None or self._body.arrived:
+                self._hold(message)
+                return
+            alone = True
+        if self._held is not None or self._releasing is not None:
             await self.release()
         if kind in ("http.response.start", "websocket.accept"):
-            message = self._start(message)
+            message = self._start(message, alone=alone)
         # Before the visitor has any of the answer; what happens later, in a stream perhaps, is put away as it comes.
         recorder = self._recorder
         if recorder.pending:
@@ -188,11 +239,45 @@ class _Responder:
         recorder.answered = True
         await self._send(message)
 
+    def _hold(self, message: Message) -> None:
+        import asyncio
+
+        self._held = message
+        self._timer = asyncio.get_running_loop().call_later(_HOLD_S, self._waited)
+
+    def _waited(self) -> None:
+        """Send the start alone: the body has not begun in time."""
+        import asyncio
+
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._releasing = asyncio.get_running_loop().create_task(self._send_alone(held))
+
+    async def _send_alone(self, message: Message) -> None:
+        await self._send(self._start(message, alone=True))
+
     async def release(self) -> None:
         """Send the start that waits, if any, with the headers that it has now."""
-        if self.held is not None:
-            held, self.held = self.held, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._held is not None:
+            held, self._held = self._held, None
             await self._send(self._start(held))
+        elif self._releasing is not None:
+            # What goes wrong with it is the application's to know, as if it had sent the start itself.
+            releasing, self._releasing = self._releasing, None
+            await releasing
+
+    def over(self) -> None:
+        """Note whether flags were looked at too late to make the response private."""
+        if self._timer is not None:
+            self._timer.cancel()  # the application has failed: its server answers
+        releasing = self._releasing
+        if releasing is not None and not releasing.cancel() and not releasing.cancelled():
+            releasing.exception()  # the application has ended without asking
+        if self._unread and self._flags.touched:
+            self._edge.touched_late()
 
     def _may_wait(self, message: Message) -> bool:
         try:
@@ -209,10 +294,15 @@ class _Responder:
             self._edge.internal_error(error)
             return False
 
-    def _start(self, message: Message) -> Message:
-        """Return the start of the response as it leaves; the application's own message may serve others too."""
-        cookies, no_store, touched = self._exchange.set_cookies, self._exchange.no_store, self._flags.touched
-        self.unread = self._plain and not touched
+    def _start(self, message: Message, *, alone: bool = False) -> Message:
+        """Return the start of the response as it leaves; the application's own message may serve others too.
+
+        Args:
+            alone: nothing of the body has come yet, so that flags may still be read.
+        """
+        cookies, no_store = self._exchange.set_cookies, self._exchange.no_store
+        touched = alone or self._flags.touched
+        self._unread = self._plain and not touched
         if not touched and not cookies and not no_store:
             return message
         try:
@@ -244,6 +334,7 @@ class _Responder:
             return message
 
 
+_HOLD_S = 0.01
 # The tables of `_web/response.py` as ASGI has headers: in bytes.
 _PRIVATE = tuple((name.encode(), value.encode()) for name, value in response_headers.PRIVATE_HEADERS)
 _NEUTRAL_FIELDS = frozenset(name.encode() for name in response_headers.NEUTRAL_FIELDS)
@@ -281,6 +372,9 @@ class _Lifespan:
                     # Only with `outbox_required`: the server is to end instead of losing what visitors do.
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
+                except ConfigError as error:
+                    # Without asyncio every page would have its defaults, and every track would be lost.
+                    message = {"type": "lifespan.startup.failed", "message": f"{error}"}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
                 await (self._flagmw.aclose() if ends_by_signal() else rest(self._flagmw))

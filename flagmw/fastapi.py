@@ -11,6 +11,7 @@ except ImportError as error:
     raise ImportError("flagmw.fastapi needs FastAPI: pip install 'flagmw[fastapi]'") from error
 
 from flagmw import asgi
+from flagmw._web.matched_route import loaders
 from flagmw.asgi import FlagsMiddleware
 from flagmw.flags.flags import Flags
 
@@ -33,10 +34,11 @@ def flags_from(request: HTTPConnection) -> Flags:
 
 
 async def _dependency(request: HTTPConnection) -> Flags:
-    # In lazy mode this is where they are decided; otherwise it costs nothing.
+    # Unless they are decided already, this is where they are.
     return await flags_from(request).load()
 
 
+loaders.add(_dependency)
 FlagsDep = Annotated[Flags, Depends(_dependency)]
 """A parameter of a path operation that is the request's flags: `def view(flags: FlagsDep)`."""
 

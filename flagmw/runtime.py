@@ -30,6 +30,7 @@ from flagmw._visitor_store.factory import open_store
 from flagmw.config.config import Config, Identity, build, from_mapping, matcher
 from flagmw.config.options import Options
 from flagmw.config.sources import warn_of_ignored
+from flagmw.exceptions import ConfigError
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
 from flagmw.types import Visit, VisitorState
@@ -39,6 +40,9 @@ REFRESH_S = 10.0
 
 
 logger = logging.getLogger("flagmw")
+
+
+NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
 
 
 class Flagmw:
@@ -98,7 +102,6 @@ class Flagmw:
             lambda name, flow: delivery.run(name, flow, Deadline.after(REFRESH_S, time.monotonic())),
             self._throttle,
         )
-        lazy = config.mode == "lazy"
         self._decider = Decider(
             context,
             self._clients,
@@ -106,7 +109,7 @@ class Flagmw:
             self._delivery,
             self._refresher,
             decides_on=matcher(config.paths),
-            defers=lazy and not (config.overrides or config.visitor_store or shadows or config.deletes_cookies),
+            defers=config.mode != "eager" and not (config.overrides or config.visitor_store or shadows),
         )
         self._edge = Edge(context, self._decider, self._delivery, self._shadow, matcher(config.exclude))
 
@@ -170,7 +173,20 @@ class Flagmw:
                 client.blocking.prepare()
 
     async def astart(self) -> None:
-        """As `start`, for an event loop."""
+        """As `start`, for an event loop, which it does not hold up.
+
+        Raises:
+            ConfigError: the loop is not asyncio's.
+        """
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(NO_ASYNCIO) from None
+        await asyncio.to_thread(self._start_for_loop)
+
+    def _start_for_loop(self) -> None:
         self._delivery.start()
         self._refresher.start()
         for client in self._all_clients:

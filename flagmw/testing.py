@@ -1,7 +1,7 @@
 """Test helpers for applications that use flagmw, and a pytest plugin.
 
-Fixtures: `override_flags`, `capture_tracks`, `flagmw_sandbox`. The first two are also here as context managers, and
-`override_flags` as a decorator of tests.
+`override_flags` and `capture_tracks` are context managers, for unittest as well; `override_flags` is also a decorator
+of tests. Where pytest is installed, both are fixtures, too, and so is `flagmw_sandbox`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
-
-import pytest
 
 from flagmw._cookies.rule import CookieRule
 from flagmw.codes import ErrorCode, Reason
@@ -81,7 +79,8 @@ class capture_tracks:
             client.post("/buy")
         assert tracks[0].metric == "purchase"
 
-    A track counts here whether or not the visitor is in any test; bad data is dropped or raises as ever.
+    A track counts here whether or not the visitor is in any test. What consent, the list of crawlers or a tester's
+    override refuses is refused here as well, and bad data is dropped or raises as ever.
     """
 
     def __init__(self) -> None:
@@ -170,37 +169,40 @@ class Overrider(Protocol):
     def __call__(self, variants: Mapping[str, str], *, strict: bool = False) -> None: ...
 
 
-@pytest.fixture(name="override_flags")
-def _override_flags() -> Iterator[Overrider]:
-    """Give a function that serves variants instead of asking vendors, until the test ends."""
-    placed: list[override_flags] = []
+try:
+    import pytest
+except ImportError:  # the fixtures are pytest's
+    pass
+else:
 
-    def place(variants: Mapping[str, str], *, strict: bool = False) -> None:
-        placed.append(override_flags(variants, strict=strict).__enter__())
+    @pytest.fixture(name="override_flags")
+    def _override_flags() -> Iterator[Overrider]:
+        """Give a function that serves variants instead of asking vendors, until the test ends."""
+        placed: list[override_flags] = []
 
-    yield place
-    for each in reversed(placed):
-        each.__exit__()
+        def place(variants: Mapping[str, str], *, strict: bool = False) -> None:
+            placed.append(override_flags(variants, strict=strict).__enter__())
 
+        yield place
+        for each in reversed(placed):
+            each.__exit__()
 
-@pytest.fixture(name="capture_tracks")
-def _capture_tracks() -> Iterator[list[Track]]:
-    """Give the list of tracks made during the test, none of which is delivered."""
-    with capture_tracks() as tracks:
-        yield tracks
+    @pytest.fixture(name="capture_tracks")
+    def _capture_tracks() -> Iterator[list[Track]]:
+        """Give the list of tracks made during the test, none of which is delivered."""
+        with capture_tracks() as tracks:
+            yield tracks
 
+    @pytest.fixture(scope="session")
+    def _flagmw_sandbox_server() -> Iterator[SandboxServer]:
+        # Imported late: the plugin is loaded by every pytest run on the machine, which may not need a server.
+        from flagmw.sandbox import SandboxServer
 
-@pytest.fixture(scope="session")
-def _flagmw_sandbox_server() -> Iterator[SandboxServer]:
-    # Imported late: the plugin is loaded by every pytest run on the machine, which may not need a server.
-    from flagmw.sandbox import SandboxServer
+        with SandboxServer(seed=1) as server:
+            yield server
 
-    with SandboxServer(seed=1) as server:
-        yield server
-
-
-@pytest.fixture
-def flagmw_sandbox(_flagmw_sandbox_server: SandboxServer) -> SandboxServer:
-    """Give a running sandbox of the vendors on a port of its own, as new for each test."""
-    _flagmw_sandbox_server.reset()
-    return _flagmw_sandbox_server
+    @pytest.fixture
+    def flagmw_sandbox(_flagmw_sandbox_server: SandboxServer) -> SandboxServer:
+        """Give a running sandbox of the vendors on a port of its own, as new for each test."""
+        _flagmw_sandbox_server.reset()
+        return _flagmw_sandbox_server

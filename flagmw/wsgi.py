@@ -100,12 +100,12 @@ class FlagsMiddleware:
             if edge.leaves_alone(path):
                 return None, None
             request = _Request(environ, path)
-            if edge.lazy:
+            if edge.waits:
                 deferred = edge.defer(request)
                 if deferred is not None:
                     return edge.lazily(deferred, on_loop=False), deferred
             exchange = edge.take(request)
-            if edge.lazy and exchange.asks:
+            if edge.waits and exchange.asks:
                 return edge.lazily(exchange, on_loop=False), exchange
             return edge.decide(exchange), exchange
         except Exception as error:

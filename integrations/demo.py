@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -59,13 +60,45 @@ class Visitor:
 
 
 def main(serve: bool) -> int:
-    port = 8000 if serve else free_port()
-    with SandboxServer(seed=3, port=8765 if serve else 0) as vendor, running_shop(port, vendor) as shop:
-        if serve:
-            return wait(shop, vendor.url)
-        if common.chosen() == ("webtrends",):
-            return report(walk(shop, vendor))
-        return report(many_vendors.walk(shop, vendor, BROWSER, title, say))
+    port = int(os.environ.get("SHOP_PORT", 8000)) if serve else free_port()
+    vendor_port = int(os.environ.get("SANDBOX_PORT", 8765)) if serve else 0
+    signal.signal(signal.SIGTERM, ended)
+    for name, taken in (("SHOP_PORT", port), ("SANDBOX_PORT", vendor_port)):
+        if serve and not is_free(taken):
+            print(
+                f"port {taken} is in use: end what listens there, or choose another one with {name}=", file=sys.stderr
+            )
+            return 1
+    shop_server = None
+    try:
+        with SandboxServer(seed=3, port=vendor_port) as vendor, (shop_server := running_shop(port, vendor)) as shop:
+            if serve:
+                return wait(shop, vendor.url, shop_server)
+            return tour(shop, vendor)
+    except KeyboardInterrupt:
+        say("ended")
+        return 0 if serve else 130
+
+
+def ended(*_: object) -> None:
+    """End as by Ctrl-C: shop and sandbox are stopped on the way out."""
+    raise KeyboardInterrupt
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def tour(shop: str, vendor: SandboxServer) -> int:
+    if common.chosen() == ("webtrends",):
+        return report(walk(shop, vendor))
+    return report(many_vendors.walk(shop, vendor, BROWSER, title, say))
 
 
 def walk(shop: str, vendor: SandboxServer) -> dict[str, bool]:
@@ -112,16 +145,15 @@ def report(checks: dict[str, bool]) -> int:
     return 0 if all(checks.values()) else 1
 
 
-def wait(shop: str, vendor: str) -> int:
+def wait(shop: str, vendor: str, server: running_shop) -> int:
     title("Running until Ctrl-C")
     say(f"shop:    {shop}/  (then /checkout, buy, /stream, /health)")
     say(f"ledger:  {vendor}/__sandbox__/ledger")
     say(f'faults:  curl -X PUT {vendor}/__sandbox__/faults -d \'{{"rules": [{{"kind": "hang"}}]}}\'')
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
+    while server.runs():
+        time.sleep(0.5)
+    print("the shop has ended; its own message is above", file=sys.stderr)
+    return 1
 
 
 class running_shop:
@@ -137,17 +169,25 @@ class running_shop:
 
     def __enter__(self) -> str:
         self._process = subprocess.Popen(self._command, env=self._environ)  # noqa: S603 - our own command line
-        url = f"http://127.0.0.1:{self._port}"
+        try:
+            return self._started()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _started(self) -> str:
         for _ in range(150):
-            if self._process.poll() is not None:
+            if not self.runs():
                 sys.exit("the shop did not start; its own message is above")
             try:
                 socket.create_connection(("127.0.0.1", self._port), 0.2).close()
-                return url
+                return f"http://127.0.0.1:{self._port}"
             except OSError:
                 time.sleep(0.1)
-        self.__exit__()
         sys.exit("the shop did not start within 15 seconds")
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

@@ -53,7 +53,9 @@ def run(settings: Settings, stub: Stub) -> Section:
     columns = [Column("time", "ms a MB", 2), Column("rate", "MB a second", 0)]
     table = Table("read a file", columns, rounds, PARSE, note=note)
     section.tables.append(table)
-    section.goals.append(Goal("-", f"{COUNT}: MB a second on one core", table.median(COUNT, "rate"), at_least=100))
+    section.goals.append(
+        Goal("-", f"{COUNT}: MB a second on one core", table.median(COUNT, "rate"), at_least=100, unit="")
+    )
     grown = float(json.loads(done.stdout))
     section.goals.append(Goal("-", f"{size / 1e6:,.0f} MB: memory over the start", grown, at_most=32, unit=" MiB"))
     return section

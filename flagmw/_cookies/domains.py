@@ -25,6 +25,12 @@ def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()
 
 
+def public_suffix(name: str) -> str | None:
+    """Return the public suffix of *name*, lower-case labels; None if its top level is not on the list."""
+    suffix = _suffixes().publicsuffix(name, accept_unknown=False)
+    return suffix or None
+
+
 def host_name(host: str) -> str:
     """Return *host* in lower case without port, brackets and a trailing dot; empty if it is no host name."""
     host = host.strip().lower()

@@ -86,11 +86,12 @@ class Decider:
         """Return the exchange of a lazy request, to be begun later; None if it has to begin at once.
 
         It has to where the response depends on it in any case: with overrides, which leave a mark on the response, with
-        a visitor store, with shadow vendors, and where a page without consent deletes cookies.
+        a visitor store, and with shadow vendors.
         """
         if not self._defers or not self._asks(inbound):
             return None
-        return DeferredExchange(lambda: self._take_or_default(inbound))
+        has_cookies = (lambda: self._has_cookies(inbound)) if self._config.deletes_cookies else None
+        return DeferredExchange(lambda: self._take_or_default(inbound), has_cookies)
 
     def excluded(self) -> Flags:
         """Return the flags of an excluded request: the defaults, or those of a test's override."""
@@ -110,8 +111,13 @@ class Decider:
         """
         if self._visitors is not None and not on_loop:
             self._visitors.load(exchange.begun(), self._deadline())
-        pending: Pending = OnLoop(self, exchange, self._deadline_s) if on_loop else InThread(self, exchange)
         config = self._config
+        auto = config.mode == "auto"
+        pending: Pending = (
+            OnLoop(self, exchange, self._deadline_s, tracks_decide=auto)
+            if on_loop
+            else InThread(self, exchange, tracks_decide=auto)
+        )
         flags = Flags(defaults=config.defaults, on=config.on, recorder=exchange.recorder, pending=pending)
         if isinstance(exchange, Exchange):
             exchange.watch(flags)
@@ -223,6 +229,10 @@ class Decider:
     def _asks(self, inbound: Inbound) -> bool:
         """Say whether vendors are asked about a request like this."""
         return inbound.method not in _UNDECIDED_METHODS and self._decides_on(inbound.path)
+
+    def _has_cookies(self, inbound: Inbound) -> bool:
+        incoming = self._context.cookie_reader(inbound.headers("cookie"))
+        return bool(incoming.vendor_bytes or incoming.own)
 
     def _empty_exchange(self) -> Exchange:
         return Exchange(self._context, RequestVisitor(self._context, Visit(url="https://localhost/"), []))

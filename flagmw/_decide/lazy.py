@@ -35,14 +35,16 @@ class DeferredExchange:
 
     Args:
         begin: makes the exchange.
+        has_cookies: says whether the visitor has sent cookies that a page without consent deletes, for which the
+            exchange begins with the response if it has not begun before; None where no page does so.
     """
 
-    __slots__ = ("_answered", "_begin", "_exchange", "_lock")
+    __slots__ = ("_answered", "_begin", "_exchange", "_has_cookies", "_lock")
     # Only an exchange that begins at once can have a page of its own.
     page = None
 
-    def __init__(self, begin: Callable[[], Exchange]) -> None:
-        self._begin, self._lock = begin, threading.Lock()
+    def __init__(self, begin: Callable[[], Exchange], has_cookies: Callable[[], bool] | None = None) -> None:
+        self._begin, self._has_cookies, self._lock = begin, has_cookies, threading.Lock()
         self._exchange: Exchange | None = None
         self._answered = False
 
@@ -75,6 +77,8 @@ class DeferredExchange:
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
+        if self._exchange is None and self._has_cookies is not None and self._has_cookies():
+            self.begun()
         return () if self._exchange is None else self._exchange.set_cookies
 
     @property
@@ -97,8 +101,14 @@ class DeferredExchange:
 
 
 class _Pending:
-    def __init__(self, decider: DecidesExchanges, source: RequestExchange) -> None:
-        self._decider, self._source = decider, source
+    """Flags that are still to be decided.
+
+    Args:
+        tracks_decide: a track of a visitor without any cookie of a vendor decides, too.
+    """
+
+    def __init__(self, decider: DecidesExchanges, source: RequestExchange, *, tracks_decide: bool = False) -> None:
+        self._decider, self._source, self._tracks_decide = decider, source, tracks_decide
         # Whether vendors are being asked.
         self._deciding = False
 
@@ -112,6 +122,16 @@ class _Pending:
             return False
         self._exchange.identify(user_id, data)
         return True
+
+    def before_track(self, flags: Flags) -> None:
+        if self._tracks_decide and self._can_wait() and not any(s.cookies for s in self._exchange.visitor.states):
+            self.read(flags)
+
+    def _can_wait(self) -> bool:
+        return True
+
+    def read(self, flags: Flags) -> None:
+        raise NotImplementedError
 
     def _decide_by(self, decide: Callable[[Exchange], Flags | None], flags: Flags) -> bool:
         """Give *flags* the decision of *decide*; return whether there was one. Raises nothing."""
@@ -133,8 +153,8 @@ class _Pending:
 class InThread(_Pending):
     """Decide in the thread that reads, under the deadline."""
 
-    def __init__(self, decider: DecidesExchanges, source: RequestExchange) -> None:
-        super().__init__(decider, source)
+    def __init__(self, decider: DecidesExchanges, source: RequestExchange, *, tracks_decide: bool = False) -> None:
+        super().__init__(decider, source, tracks_decide=tracks_decide)
         self._lock = threading.RLock()
 
     def read(self, flags: Flags) -> None:
@@ -160,14 +180,19 @@ class InThread(_Pending):
 class OnLoop(_Pending):
     """Decide on the event loop that serves the request."""
 
-    def __init__(self, decider: DecidesExchanges, source: RequestExchange, deadline_s: float) -> None:
+    def __init__(
+        self, decider: DecidesExchanges, source: RequestExchange, deadline_s: float, *, tracks_decide: bool = False
+    ) -> None:
         import asyncio
 
-        super().__init__(decider, source)
+        super().__init__(decider, source, tracks_decide=tracks_decide)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._wait_s = deadline_s + _BRIDGE_S
         self._loading: asyncio.Task[None] | None = None
+
+    def _can_wait(self) -> bool:
+        return threading.get_ident() != self._thread
 
     def read(self, flags: Flags) -> None:
         """Decide where that needs no waiting, or from a worker thread through the loop; else set `NOT_LOADED`."""

@@ -28,6 +28,11 @@ class VendorClient:
 
     A call with a *key* can be remembered. Concurrent requests of a visitor share it, and it may miss the deadline: its
     answer then serves the visitor's next page. The calls of new visitors end at the deadline.
+
+    Attributes:
+        traits: the vendor's abilities; *remote*: whether it decides by calls.
+        calls: the calls under way.
+        blocking, aio: the drivers of calls from threads and from event loops.
     """
 
     def __init__(self, vendor: Vendor, context: Context) -> None:
@@ -50,14 +55,14 @@ class VendorClient:
         }
         # Half of the deadline at most goes into one address that does not answer; another may.
         near = Limits(connect_s=max(0.1, config.deadline_ms / 2000))
-        threads, tasks = self._calls.threads.limit, self._calls.tasks.limit
+        threads, tasks = self.calls.threads.limit, self.calls.tasks.limit
         self.blocking = BlockingDriver(pool_size=threads, limits=near, transport=blocking_transport, **hedged)
         self.aio = AsyncDriver(max_connections=tasks, limits=near, transport=async_transport, **hedged)
 
     def reset(self) -> None:
         """Forget the calls of the parent process, in a forked child."""
         self._health = VendorHealth(self.traits, self._context)
-        self._calls = PendingCalls(self.vendor.name, self._health, self._context)
+        self.calls = PendingCalls(self.vendor.name, self._health, self._context)
 
     @property
     def breaker(self) -> Breaker:
@@ -80,7 +85,7 @@ class VendorClient:
         """
         if not self.remote:
             return self._locally(visit, state)
-        call = self._calls.join(key, None, deadline)
+        call = self.calls.join(key, None, deadline)
         if call is not None:
             return call
         refused = self._health.refusal()
@@ -89,17 +94,17 @@ class VendorClient:
         from concurrent.futures import Future
 
         future: Future[Decision] = Future()
-        call = self._calls.new_call(future, key, self._calls.threads, deadline, self._health.question(visit, state))
-        places, now = self._calls.threads, time.monotonic()
+        call = self.calls.new_call(future, key, self.calls.threads, deadline, self._health.question(visit, state))
+        places, now = self.calls.threads, time.monotonic()
 
         def start(turn: Turn) -> bool:
             return self._start(call, turn, visit, state)
 
         call.turn = turn = places.enter(now) or places.line_up(now, deadline.at, start)
         if turn is None:
-            self._calls.drop(call)
+            self.calls.drop(call)
             return self._health.shed()
-        self._calls.begin(call, places)
+        self.calls.begin(call, places)
         if not turn.waited:
             start(turn)
         return call
@@ -109,13 +114,13 @@ class VendorClient:
         future, call.turn = call.future, turn
         if not future.set_running_or_notify_cancel():
             return False
-        refused = self._calls.unfit(turn, self._calls.threads, call.at)
+        refused = self.calls.unfit(turn, self.calls.threads, call.at)
         if refused is not None:
             call.sent, turn.declined = False, True
             future.set_result(refused)
             return False
         try:
-            submitted = self.blocking.submit(self._health.flow(call.question, visit, state), self._calls.until(call))
+            submitted = self.blocking.submit(self._health.flow(call.question, visit, state), self.calls.until(call))
         except Exception as error:
             turn.declined = turn.waited
             future.set_exception(error)
@@ -136,7 +141,7 @@ class VendorClient:
             wait(call.future, deadline.left(started))
             decision = _checked(call.future.result(0))
         except TimeoutError:
-            decision = self._calls.missed(call, self._calls.threads)
+            decision = self.calls.missed(call, self.calls.threads)
         except TransportError as error:
             if error.code is ErrorCode.SHED:  # no thread to be had, which says nothing of the vendor
                 call.sent = False
@@ -158,25 +163,25 @@ class VendorClient:
         if not self.remote:
             return self._health.report(self._locally(visit, state), 0.0)
         loop = asyncio.get_running_loop()
-        call = self._calls.join(key, loop, deadline)
+        call = self.calls.join(key, loop, deadline)
         if call is not None:
             return await self._wait(call, deadline)
         refused = self._health.refusal()
         if refused is not None:
             return self._health.report(refused, 0.0)
-        places, now = self._calls.tasks, time.monotonic()
-        call = self._calls.new_call(None, key, places, deadline, self._health.question(visit, state))
+        places, now = self.calls.tasks, time.monotonic()
+        call = self.calls.new_call(None, key, places, deadline, self._health.question(visit, state))
         call.where = loop
         call.turn, line = places.enter(now), None
         if call.turn is None:
             line = loop.create_future()
             call.turn = places.line_up(now, deadline.at, lambda turn: self._call_up(call, turn, line))
             if call.turn is None:
-                self._calls.drop(call)
+                self.calls.drop(call)
                 return self._health.report(self._health.shed(), 0.0)
         if key is not None:
             call.future = loop.create_task(self._in_turn(call, line, visit, state))
-            return await self._wait(self._calls.begin(call, places), deadline)
+            return await self._wait(self.calls.begin(call, places), deadline)
         # Nobody can share it: no task of its own is needed.
         pulse, learn = pulse_of(loop), False
         pulse.enter(loop)
@@ -200,7 +205,7 @@ class VendorClient:
             if refused is not None:
                 call.sent = False
                 return refused
-        return await self._run(call.question, visit, state, self._calls.until(call))
+        return await self._run(call.question, visit, state, self.calls.until(call))
 
     async def _stand(self, call: PendingCall, line: Any) -> Decision | None:
         """Wait in line; return why there is no call, None when the place is there."""
@@ -208,14 +213,14 @@ class VendorClient:
 
         def look() -> None:
             now = time.monotonic()
-            left = call.at - now - self._calls.tasks.quickest(now)
+            left = call.at - now - self.calls.tasks.quickest(now)
             if left > 0:
                 waiting[0] = loop.call_later(left, look)
-            elif call.turn is not None and self._calls.tasks.give_up(call.turn) and not line.done():
+            elif call.turn is not None and self.calls.tasks.give_up(call.turn) and not line.done():
                 line.set_result(self._health.shed())
 
         now = time.monotonic()
-        waiting = [loop.call_later(max(0.0, call.at - now - self._calls.tasks.quickest(now)), look)]
+        waiting = [loop.call_later(max(0.0, call.at - now - self.calls.tasks.quickest(now)), look)]
         try:
             refused: Decision | None = await line
         finally:
@@ -226,7 +231,7 @@ class VendorClient:
         """Wake the waiter on a loop, from any thread, because there is a place; return whether it is still wanted."""
         import asyncio
 
-        refused = self._calls.unfit(turn, self._calls.tasks, call.at)
+        refused = self.calls.unfit(turn, self.calls.tasks, call.at)
 
         def end_wait() -> None:
             if not line.done():
@@ -262,14 +267,14 @@ class VendorClient:
         try:
             await task_done(call.future, deadline.left(started))
         except asyncio.CancelledError:
-            if self._calls.leave(call) and not call.future.done():
+            if self.calls.leave(call) and not call.future.done():
                 self.breaker.abandon()
                 call.future.cancel()
             raise
         finally:
             pulse.leave()
         if not call.future.done():
-            decision = self._calls.missed(call, self._calls.tasks)
+            decision = self.calls.missed(call, self.calls.tasks)
         elif call.future.cancelled():
             decision = failed(self.vendor.name, ErrorCode.DEADLINE, trips=True)
         else:
@@ -283,7 +288,7 @@ class VendorClient:
         return {
             "breaker": self.breaker.state(now),
             "next_probe_s": round(self.breaker.open_for(now), 3),
-            "in_flight": self._calls.in_flight,
+            "in_flight": self.calls.in_flight,
             "hedges": self.blocking.hedges + self.aio.hedges,
         }
 

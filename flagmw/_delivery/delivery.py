@@ -290,7 +290,8 @@ class Delivery:
         return running
 
     def _outcome(self, row: Leased, outcome: Outcome) -> None:
-        event, code = row.event, getattr(outcome, "code", None) or ""
+        event = row.event
+        code = outcome.code or ""
         self._counts.add(f"delivery_{type(outcome).__name__.lower()}", event.vendor, code)
         if self._config.on_event is not None:
             self._config.on_event(

@@ -23,7 +23,8 @@ class Edge:
     The steps of every request are attributes and not methods of their own: that saves a call each.
 
     Attributes:
-        lazy: whether flags are decided when they are first read.
+        lazy: whether flags are decided when they are first read, everywhere.
+        waits: whether flags are decided when they are first read, where a read can wait.
         shadows: whether there are shadow vendors.
         defaults: the variants of undecided aliases.
         leaves_alone: says whether requests for a path are excluded.
@@ -45,6 +46,7 @@ class Edge:
     ) -> None:
         self._context, self._decider, self._delivery, self._shadow = context, decider, delivery, shadow
         self.lazy = context.config.mode == "lazy"
+        self.waits = context.config.mode != "eager"
         self.shadows = shadow is not None
         self._cookie_rules = [vendor.cookies for vendor in context.config.vendors]
         self.defaults: Mapping[str, str] = context.config.defaults

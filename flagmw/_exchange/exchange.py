@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from flagmw._exchange.outgoing_cookies import COOKIES_MAX, OutgoingCookies, head
 from flagmw._exchange.recorder import EventRecorder
 from flagmw._exchange.remembered import Key, RememberedDecision
 from flagmw._exchange.reuse import ReuseLookup
+from flagmw._exchange.stale import stale_or_failed
 from flagmw._exchange.stored_visitor import StoredVisitor
 from flagmw._exchange.visitor import RequestVisitor
 from flagmw.codes import ErrorCode, Reason
@@ -232,7 +232,9 @@ class Exchange:
         context, visitor = self._context, self.visitor
         fresh = set(range(len(decisions))) if asked is None else {*asked}
         served = [
-            self._stale_or_failed(place, decision) if place in fresh and decision.error is not None else decision
+            stale_or_failed(context, self.remembered[place] if self.remembered else None, decision, visitor.now)
+            if place in fresh and decision.error is not None
+            else decision
             for place, decision in enumerate(decisions)
         ]
         evicted: set[tuple[int, str]] = set()
@@ -321,17 +323,6 @@ class Exchange:
             size = header_bytes(state.cookies for state in visitor.states)
             site_bytes = visitor.visit.site_cookie_bytes
         return not size or (count <= COOKIES_MAX and size <= room_for(self._context.config, site_bytes))
-
-    def _stale_or_failed(self, place: int, failure: Decision) -> Decision:
-        """Return the remembered decision that is served in place of *failure*, or *failure* if there is none."""
-        remembered = self.remembered[place] if self.remembered else None
-        assert failure.error is not None
-        if remembered is None or remembered.error is not None:
-            return failure
-        if not remembered.within(self._context.config.stale_s, self.visitor.now):
-            return failure
-        self._context.counts.add("stale", failure.vendor, failure.error)
-        return replace(remembered.stale(failure.error), cookies=(*remembered.cookies, *failure.cookies))
 
     def _is_lasting(self, outgoing: OutgoingCookies) -> bool:
         """Say whether the same Set-Cookie lines are due whenever the visitor sends these cookies."""

@@ -64,14 +64,14 @@ class EventRecorder:
         track = self._made(metric, arguments)
         if track is None:
             return None
-        capture = testing_hooks.capture()
-        if capture is not None:
-            capture.tracks.append(track)
-            return track.id
         silenced_by = self._silenced_by()
         if silenced_by is not None:
             self._context.counts.add("track_dropped", "", silenced_by)
             return None
+        capture = testing_hooks.capture()
+        if capture is not None:
+            capture.tracks.append(track)
+            return track.id
         if not self._within_cap(track.occurred_at):
             return None
         events = self._events_of(track)

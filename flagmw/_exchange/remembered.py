@@ -84,18 +84,11 @@ class RememberedDecision:
         """Return it for a visitor who has its cookies."""
         if not self.cookies:
             return self
-        twin = RememberedDecision.__new__(RememberedDecision)
-        twin.vendor, twin.error, twin.notice, twin.at = self.vendor, self.error, self.notice, self.at
-        twin.misses, twin.hints, twin._variants, twin.cookies = self.misses, self.hints, self._variants, ()
-        twin._decision, twin._size = None, 0
-        return twin
-
-    def stale(self, code: ErrorCode) -> Decision:
-        """Return it as a stale decision, served because the vendor failed with *code*."""
-        variants = {
-            alias: replace(variant, reason=Reason.STALE, error_code=code) for alias, variant in self._variants.items()
-        }
-        return replace(self.decision, variants=variants, error=code)
+        other = RememberedDecision.__new__(RememberedDecision)
+        other.vendor, other.error, other.notice, other.at = self.vendor, self.error, self.notice, self.at
+        other.misses, other.hints, other._variants, other.cookies = self.misses, self.hints, self._variants, ()
+        other._decision, other._size = None, 0
+        return other
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RememberedDecision) and (self.at, self.decision) == (other.at, other.decision)

@@ -9,6 +9,7 @@ from logging import WARNING
 from flagmw._cookies.own import DECISION
 from flagmw._exchange.context import Context
 from flagmw._exchange.remembered import Key, RememberedDecision, pack, unpack
+from flagmw._exchange.stale import may_serve
 from flagmw._exchange.visitor import RequestVisitor
 from flagmw._support.tokens import MAX_CHARS
 from flagmw.codes import ErrorCode
@@ -89,7 +90,7 @@ class ReuseLookup:
                 if identified:
                     # Should the new cookies not reach the visitor, they come again with these.
                     self._context.memory.put(key, part)
-            elif place in fresh and (part is None or part.error is not None or not self._serves(part)):
+            elif place in fresh and not may_serve(self._context, part, now):
                 part = (
                     RememberedDecision(Decision(vendor=decision.vendor, error=decision.error), now)
                     if config.hold_s
@@ -109,10 +110,6 @@ class ReuseLookup:
                 self._context.memory.put(key_after, part)
             parts.append((key_after[1], part))
         return parts
-
-    def _serves(self, part: RememberedDecision) -> bool:
-        """Say whether *part* is served in place of a failure."""
-        return part.within(self._context.config.stale_s, self._visitor.now)
 
     def token_holds(self, parts: Sequence[Part | None]) -> bool:
         """Say whether the visitor's token holds *parts* already."""

@@ -37,7 +37,8 @@ def parsed(text: str) -> Address | None:
     except ValueError:
         return None
     # A socket for both protocols shows IPv4 peers as ::ffff:10.0.0.1.
-    return getattr(address, "ipv4_mapped", None) or address
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def is_loopback(text: str) -> bool:

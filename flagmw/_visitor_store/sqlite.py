@@ -19,6 +19,12 @@ _LOAD = "SELECT value FROM visitor WHERE key = ? AND until > ?"
 _SAVE = "INSERT OR REPLACE INTO visitor (key, value, until) VALUES (?, ?, ?)"
 
 
+class _Thread(threading.local):
+    """One thread's connection."""
+
+    connection: sqlite3.Connection | None = None
+
+
 class SqliteVisitors:
     """Visitors in `visitors.db` in a directory; the next call after a fork opens a connection of its own.
 
@@ -34,8 +40,8 @@ class SqliteVisitors:
         self._clock = clock
         # A connection per thread and process: SQLite's own locks keep them apart, and none of ours is held in a fork.
         # In a child the parent's connections are kept unused: SQLite must not close them there.
-        self._inherited: list[threading.local] = []
-        self._threads = PerProcess(threading.local, self._inherited.append)
+        self._inherited: list[_Thread] = []
+        self._threads = PerProcess(_Thread, self._inherited.append)
         self._saves = 0
 
     def load(self, key: str) -> bytes | None:
@@ -51,15 +57,14 @@ class SqliteVisitors:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        local = self._threads.get()
-        connection = getattr(local, "connection", None)
-        if connection is not None:
-            connection.close()
-        local.connection = None
+        thread = self._threads.get()
+        if thread.connection is not None:
+            thread.connection.close()
+        thread.connection = None
 
     def _connection(self) -> sqlite3.Connection:
-        local = self._threads.get()
-        connection: sqlite3.Connection | None = getattr(local, "connection", None)
+        thread = self._threads.get()
+        connection = thread.connection
         if connection is None:
             import sqlite3
 
@@ -74,5 +79,5 @@ class SqliteVisitors:
                 " WITHOUT ROWID"
             )
             connection.execute("CREATE INDEX IF NOT EXISTS visitor_until ON visitor (until)")
-            local.connection = connection
+            thread.connection = connection
         return connection

@@ -35,6 +35,7 @@ if _typing.TYPE_CHECKING:
     from flagmw.admin.limits.shared import SharedLimiter
     from flagmw.admin.monetate.auth import MonetateKey
     from flagmw.admin.monetate.client import AsyncMonetateAdmin, MonetateAdmin
+    from flagmw.admin.monetate.sftp.connection import MonetateSFTP
 
 __all__ = [
     "AdminError",
@@ -57,6 +58,7 @@ __all__ = [
     "LegacyJWT",
     "MonetateAdmin",
     "MonetateKey",
+    "MonetateSFTP",
     "Not",
     "NotFoundError",
     "OAuthServerToServer",
@@ -87,6 +89,7 @@ _PLACES = {
     "LegacyJWT": "adobe.auth.legacy_jwt",
     "MonetateAdmin": "monetate.client",
     "MonetateKey": "monetate.auth",
+    "MonetateSFTP": "monetate.sftp.connection",
     "Not": "adobe.filters",
     "OAuthServerToServer": "adobe.auth.oauth",
     "PlannedRequest": "http.planned",

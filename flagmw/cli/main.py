@@ -57,6 +57,7 @@ add_module(
     "flagmw.cli.contentstack.app",
     "Manage Contentstack Personalize: attributes, audiences, events, experiences, analytics.",
 )
+add_module(app, "monetate", "flagmw.cli.monetate.app", "Manage Monetate: names of ids, datasets, Session Stream.")
 
 CookieOption = Annotated[
     list[str] | None,

@@ -237,7 +237,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "vendors": _vendors,
     "defaults": _defaults,
     "deadline_ms": _whole(10, 60_000),
-    "mode": _choice("eager", "lazy"),
+    "mode": _choice("auto", "eager", "lazy"),
     "reuse_s": _seconds(86_400),
     "stale_s": _seconds(30 * 86_400),
     "hold_s": _seconds(86_400),

@@ -36,7 +36,8 @@ class Config:
         vendors: The vendors, in order of precedence. The first one that decides an alias answers for it.
         defaults: The variant of an alias that no vendor decided. Without an entry it is `"control"`.
         deadline_ms: Milliseconds that a page may wait for all vendors together.
-        mode: `"eager"` decides before the view runs, `"lazy"` at the view's first read.
+        mode: `"auto"` decides at the view's first read where a read can wait, else before the view. `"eager"` always
+            decides before the view, `"lazy"` always at the first read.
         reuse_s: Seconds for which a decision is used again. 0 asks with every page.
         stale_s: Seconds for which a decision is served again when the vendor fails.
         hold_s: Seconds for which a visitor who got a default because of a failure keeps it.
@@ -102,7 +103,7 @@ class Config:
     vendors: tuple[Vendor, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=empty)
     deadline_ms: int = 300
-    mode: str = "eager"
+    mode: str = "auto"
     reuse_s: float = 300.0
     stale_s: float = 86_400.0
     hold_s: float = 0.0

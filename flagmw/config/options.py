@@ -19,7 +19,7 @@ class Options(TypedDict, total=False):
     vendors: Iterable[Vendor]
     defaults: Mapping[str, str]
     deadline_ms: int
-    mode: Literal["eager", "lazy"]
+    mode: Literal["auto", "eager", "lazy"]
     reuse_s: float
     stale_s: float
     hold_s: float
@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     memory_mb: int
     signing_keys: str | bytes | Iterable[str | bytes]
     consent: Hook | None
+    keep_cookies: bool
     bots: bool | Callable[[Any], bool]
     overrides: bool
     exposure_ttl_s: float

@@ -36,7 +36,7 @@ from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
 from flagmw.django.settings import examine, from_settings, misplaced
 from flagmw.flags.current import current, known_current, set_current, swap_current
-from flagmw.flags.flags import Flags
+from flagmw.flags.flags import Flags, decide_now
 from flagmw.runtime import edge_of
 
 __all__ = ["FlagsMiddleware", "FlagsRequest", "flags_from", "from_settings"]
@@ -66,8 +66,10 @@ class FlagsMiddleware:
         self.get_response, self.flagmw = get_response, from_settings()
         self._edge = edge_of(self.flagmw)
         self._is_async = iscoroutinefunction(get_response)
+        self.process_view: Callable[..., Any] = self._before_view
         if self._is_async:
             markcoroutinefunction(self)
+            self.process_view = self._abefore_view
         for found in misplaced(FlagsMiddleware):
             logger.warning("%s: %s %s", found.id, found.msg, found.hint)
         HttpRequest._cache_update_cache = property(_may_be_cached, _set_cached)  # type: ignore[attr-defined]
@@ -126,6 +128,20 @@ class FlagsMiddleware:
             self._finish(request, response, exchange)
         return response
 
+    # Reads in a coroutine cannot wait, so that the flags are decided when the view is known to be one.
+
+    def _before_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
+        flags = getattr(request, "flags", None)
+        if not self._edge.lazy and isinstance(flags, Flags) and flags.is_pending and iscoroutinefunction(view):
+            with self._ours():
+                decide_now(flags)
+
+    async def _abefore_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
+        flags = getattr(request, "flags", None)
+        if not self._edge.lazy and isinstance(flags, Flags) and flags.is_pending and iscoroutinefunction(view):
+            with self._ours():
+                await flags.load()
+
     def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
         """Return the exchange, and once more if vendors are asked now; None where the request is left alone."""
         if asgi.KEY in _holder(request):
@@ -137,7 +153,7 @@ class FlagsMiddleware:
             set_current(None)
             return None, None
         exchange = self._edge.take(inbound)
-        if self._edge.lazy and exchange.asks:
+        if self._edge.waits and exchange.asks:
             _put(request, self._edge.lazily(exchange, on_loop=on_loop))
             return exchange, None
         _put(request, exchange.undecided(ErrorCode.EXCLUDED))

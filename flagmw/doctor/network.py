@@ -1,4 +1,4 @@
-"""Check of a vendor's connection: name, connect and TLS, each with its time."""
+"""Steps to a vendor: name, connection and TLS, with their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a vendor's answer, without counting a view."""
+"""Check of a vendor: one decision that counts no exposure."""
 
 from __future__ import annotations
 

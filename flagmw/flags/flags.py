@@ -41,6 +41,9 @@ class Pending(Protocol):
     async def load(self, flags: Flags) -> None:
         """Decide, for a coroutine that waits."""
 
+    def before_track(self, flags: Flags) -> None:
+        """Decide if only that can make a track count: the visitor is in no test yet."""
+
     def identify(self, user_id: Any, data: Mapping[str, Any] | None) -> bool:
         """Say who the visitor is before anything is decided; return whether it was in time."""
 
@@ -290,6 +293,8 @@ class Flags(Mapping[str, str]):
         self._touched = True
         if self._recorder is None:
             return None
+        if self._pending is not None:
+            self._pending.before_track(self)
         return self._recorder.track(
             metric,
             data=data,
@@ -420,6 +425,12 @@ def adopt(flags: Flags, decided: Flags) -> None:
     flags._error_code, flags._notice, flags._strict = decided._error_code, decided._notice, decided._strict
     flags._recorder, flags._defaults, flags._on = decided._recorder, decided._defaults, decided._on
     flags._pending = None
+
+
+def decide_now(flags: Flags) -> None:
+    """Decide lazy *flags* in this thread, which may wait for it."""
+    if flags._pending is not None:
+        flags._pending.read(flags)
 
 
 def set_pending_code(flags: Flags, code: ErrorCode) -> None:

@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 VENDORS = {
     "adobe": ("Adobe Target", "adobe-target-admin.md"),
     "contentstack": ("Contentstack Personalize", "contentstack-admin.md"),
+    "monetate": ("Monetate", "monetate-admin.md"),
 }
 
 _NOTE = "<!-- Written by `python -m tests.project.cli_reference` from the code. Edit the code there. -->"

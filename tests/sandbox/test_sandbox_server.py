@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from flagmw.exceptions import ConfigError
 from flagmw.sandbox import SandboxServer, create_app, serve
 from flagmw.sandbox.ledger import Ledger
+from flagmw.sandbox.server import _listen
 from tests.support.busy import HELD_UP_S
 
 DOMAIN = 2490593
@@ -193,3 +195,18 @@ def test_clearing_also_forgets_what_is_still_under_way(caller: Any, vendor: Any)
         assert asked.result()
     ledger = vendor.ledger()
     assert not ledger["requests"] and not ledger["views"]
+
+
+def test_F2_a_kept_connection_is_quick() -> None:
+    """No call waits for the client's delayed acknowledgement, which takes 40 ms."""
+    with SandboxServer(seed=1) as server, httpx2.Client(base_url=server.url) as client:
+        client.get("/__sandbox__/ledger")
+        times = []
+        for _ in range(10):
+            started = time.perf_counter()
+            client.get("/__sandbox__/ledger")
+            times.append(time.perf_counter() - started)
+    assert min(times) < 0.02, times
+    listener = _listen("127.0.0.1", 0)
+    assert listener.proto == socket.IPPROTO_TCP and listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    listener.close()

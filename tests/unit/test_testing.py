@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -12,6 +14,7 @@ from flagmw import Flagmw, Reason, Visit, asgi, wsgi
 from flagmw.codes import ErrorCode
 from flagmw.testing import FakeVendor, Overrider, capture_tracks, override_flags
 from flagmw.types import Retry, Track
+from tests.contracts.edges.driver import Sent, environ, wsgi_call
 
 VISIT = Visit(url="https://www.mysite.com/")
 
@@ -138,3 +141,27 @@ def test_fake_vendor_fails_as_told(vendor: FakeVendor, fm: Flagmw) -> None:
     vendor.error = ErrorCode.CONNECT
     variant = fm.decide(VISIT).variant("ta_B")
     assert (variant.key, variant.reason, variant.error_code) == ("default", Reason.ERROR, ErrorCode.CONNECT)
+
+
+@pytest.mark.parametrize("refused", [{"consent": lambda inbound: "functional"}, {"bots": lambda inbound: True}])
+def test_F3_what_is_refused_is_not_captured(refused: dict[str, Any]) -> None:
+    """A track that consent or the list of crawlers refuses in production is refused in a test."""
+    fm = Flagmw(vendors=[FakeVendor({"ta_A": "b"})], outbox="memory://", **refused)
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        assert wsgi.flags_from(environ).track("purchase") is None
+        start_response("200 OK", [])
+        return [b""]
+
+    with capture_tracks() as tracks:
+        wsgi_call(wsgi.FlagsMiddleware(view, flagmw=fm), environ(Sent()))
+    assert tracks == []
+    assert sum(n for (what, *_), n in fm.counts().items() if what == "track_dropped") == 1
+    fm.close()
+
+
+def test_F3_without_pytest() -> None:
+    """Users of unittest need not have it."""
+    code = "import sys; sys.modules['pytest'] = None; import flagmw.testing as t; print(t.capture_tracks.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("capture_tracks", "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
-from tests.versions.run import interpreters, plan, release_of, short
+from tests.versions.run import ROOT, interpreters, plan, release_of, short
 
 PYTHONS = {(3, 11): Path("/p/3.11"), (3, 12): Path("/p/3.12"), (3, 13): Path("/p/3.13")}
 
@@ -40,3 +41,14 @@ def test_the_running_python_is_among_those_found(tmp_path: Path) -> None:
     assert release_of(broken) is None
     assert release_of(tmp_path / "none") is None
     assert release_of(Path(sys.executable)) == sys.version_info[:3]
+
+
+def test_statements_have_no_numbered_placeholders() -> None:
+    """Python 3.12.0 to 3.12.3 take `?1` for a name and warn of sequences: an error under `-W error`."""
+    numbered = re.compile(r"\?[0-9]+\b")
+    found = [
+        path.name
+        for path in (ROOT / "flagmw").rglob("*.py")
+        if "sqlite" in str(path) and numbered.search(path.read_text("utf-8"))
+    ]
+    assert found == []

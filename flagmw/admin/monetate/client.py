@@ -93,7 +93,12 @@ class MonetateCore(Generic[M]):
             raise ConfigError("retailer must be the retailer's short name: letters, digits, dots, dashes, underscores")
         self.root, self.retailer, self.dry_run = checked_root("MonetateAdmin", base_url), retailer, dry_run
         policy = Policy(
-            timeout_s=timeout_s, attempts=attempts, max_wait_s=max_wait_s, max_answer_bytes=max_answer_bytes
+            timeout_s=timeout_s,
+            attempts=attempts,
+            max_wait_s=max_wait_s,
+            # A call that is throttled was not done.
+            repeat_post=True,
+            max_answer_bytes=max_answer_bytes,
         )
         shared: dict[str, Any] = {"policy": policy, "on_call": on_call, "clock": clock}
         self.exchange = Exchange("monetate", fault_of, auth, limiter=limiter, **shared)

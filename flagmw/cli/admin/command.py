@@ -175,7 +175,11 @@ class Commands:
             if output.get("as_json") and output.get("as_csv"):
                 stop("--json and --csv exclude each other; choose one")
             with explained(), warnings_shown():
-                session: Session[Any] = Session(lambda: self._connect(self._connection(**reach), **options), **output)
+                session: Session[Any] = Session(
+                    lambda: self._connect(self._connection(**reach), **options),
+                    lambda: self._connection(**reach).settings,
+                    **output,
+                )
                 try:
                     function(session, **chosen(of_function))
                 finally:

@@ -44,11 +44,13 @@ class Session(Generic[C]):
 
     Args:
         connect: makes the client, a context manager; called when the command first needs it.
+        settings: reads the settings, for commands that need more than the client.
     """
 
     def __init__(
         self,
         connect: Callable[[], Any],
+        settings: Callable[[], Settings],
         *,
         as_json: bool = False,
         as_csv: bool = False,
@@ -56,7 +58,7 @@ class Session(Generic[C]):
         curl: bool = False,
         yes: bool = False,
     ) -> None:
-        self._connect, self._stack = connect, ExitStack()
+        self._connect, self._settings, self._stack = connect, settings, ExitStack()
         self._client: Any = None
         self.as_json, self.as_csv, self.planning = as_json, as_csv, dry_run or curl
         self._curl, self._yes = curl, yes
@@ -68,6 +70,11 @@ class Session(Generic[C]):
             self._client = self._stack.enter_context(self._connect())
         client: C = self._client
         return client
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings."""
+        return self._settings()
 
     def close(self) -> None:
         """Close the client's connections."""

@@ -147,8 +147,8 @@ class DirectoryKeys:
     def _change(self, connection: sqlite3.Connection, change: KeyChange, at: float) -> None:
         if change.state is None:
             connection.execute(
-                "DELETE FROM held WHERE key = ?1 AND (id = ?2 OR (?2 IS NULL AND state = ?3))",
-                (change.key, change.id, DONE),
+                "DELETE FROM held WHERE key = :key AND (id = :id OR (:id IS NULL AND state = :done))",
+                {"key": change.key, "id": change.id, "done": DONE},
             )
             return
         row = connection.execute("SELECT id, state FROM held WHERE key = ?", (change.key,)).fetchone()

@@ -13,7 +13,7 @@ from flagmw.outbox.sqlite.disk import log_bytes
 from flagmw.outbox.sqlite.header import fits
 from flagmw.outbox.sqlite.identity import FileIdentity
 from flagmw.outbox.sqlite.log import lost_commits
-from flagmw.outbox.sqlite.rows import DOUBT_ALL
+from flagmw.outbox.sqlite.rows import DOUBT_ALL, TAKE_BACK, UNSENT
 
 SCHEMA = 1
 _NOBODY = 1 << 30
@@ -170,6 +170,14 @@ def mark_moved(connection: sqlite3.Connection) -> None:
     mark(connection, "moved", 1)
     mark(connection, "reader", _NOBODY)
     connection.execute("COMMIT")
+
+
+def undoubt(copy: sqlite3.Connection, original: sqlite3.Connection) -> None:
+    """Note in *copy* which events nobody was given, as far as *original* says so."""
+    unsent = original.execute("SELECT seq FROM event WHERE once = ?", (UNSENT,)).fetchall()
+    copy.execute("BEGIN IMMEDIATE")
+    copy.executemany(TAKE_BACK, unsent)
+    copy.execute("COMMIT")
 
 
 def _size(path: Path) -> int:

@@ -83,7 +83,7 @@ class FinishedRows:
         """Lay a queued row aside; the caller deletes it."""
         self._connection.execute(
             "INSERT INTO dead (id, vendor, kind, visitor, key, once, attempts, code, at, size, body, seen) "
-            "SELECT id, vendor, kind, visitor, key, once, ?1, ?2, ?3, size, body, ?4 FROM event WHERE seq = ?5",
+            "SELECT id, vendor, kind, visitor, key, once, ?, ?, ?, size, body, ? FROM event WHERE seq = ?",
             (row.attempts, code, now, self._clock.seen, row.seq),
         )
         self._counts.add(row.vendor, "dead")

@@ -55,11 +55,11 @@ class PendingRows:
     def revive(self, number: int, vendor: str, key: bytes | None, size: int) -> bool:
         """Queue dead letter *n* anew; return whether there is room and its business key is free."""
         full = self.rows + 1 > self._limits.max_rows or self._bytes + size > self._limits.max_bytes
-        if full or (key is not None and self._connection.execute(KEY_TAKEN, (key,)).fetchone()[0]):
+        if full or (key is not None and self._connection.execute(KEY_TAKEN, (key, key)).fetchone()[0]):
             return False
         self._connection.execute(
             "INSERT INTO event (id, vendor, kind, visitor, key, once, created, due, attempts, size, body) "
-            "SELECT id, vendor, kind, visitor, key, min(once, 1), ?1, ?2, attempts, size, body FROM dead WHERE n = ?3",
+            "SELECT id, vendor, kind, visitor, key, min(once, 1), ?, ?, attempts, size, body FROM dead WHERE n = ?",
             (self._clock.seen, self._clock.now, number),
         )
         self._count(vendor, 1, size)
@@ -119,8 +119,8 @@ class PendingRows:
 
     def _known(self, row: PackedEvent) -> bool:
         execute = self._connection.execute
-        return bool(execute(KNOWN, (row.id,)).fetchone()[0]) or (
-            row.key is not None and bool(execute(KEY_TAKEN, (row.key,)).fetchone()[0])
+        return bool(execute(KNOWN, (row.id, row.id, row.id)).fetchone()[0]) or (
+            row.key is not None and bool(execute(KEY_TAKEN, (row.key, row.key)).fetchone()[0])
         )
 
     def _count(self, vendor: str, rows: int, size: int) -> None:

@@ -15,19 +15,21 @@ from flagmw.types import Event
 ROW_BYTES = 300
 
 _FIELDS = "id, vendor, kind, visitor, key, once, created, due, size, body"
+# Of an id, three times.
 KNOWN = """
-SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1) OR EXISTS (SELECT 1 FROM dead WHERE id = ?1)
-    OR EXISTS (SELECT 1 FROM done WHERE what = ?1)
+SELECT EXISTS (SELECT 1 FROM event WHERE id = ?) OR EXISTS (SELECT 1 FROM dead WHERE id = ?)
+    OR EXISTS (SELECT 1 FROM done WHERE what = ?)
 """
-KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1) OR EXISTS (SELECT 1 FROM done WHERE what = ?1)"
+# Of a business key, twice.
+KEY_TAKEN = "SELECT EXISTS (SELECT 1 FROM event WHERE key = ?) OR EXISTS (SELECT 1 FROM done WHERE what = ?)"
 COLUMNS = "seq, id, vendor, visitor, key, once, created, due, attempts, refusals, refused_at, size, body"
-_FREE = "event WHERE vendor = ?1 AND parked IS NULL AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.seq = event.seq)"
-DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT ?3"  # noqa: S608 - our own names
-NEWEST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND attempts = 0 ORDER BY due DESC, seq DESC LIMIT ?3"  # noqa: S608
-VISITORS_FIRST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ?2 AND visitor = ?3 ORDER BY due, seq LIMIT 1"  # noqa: S608
-FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ?2 ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
-WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?2"  # noqa: S608 - our own names
-OLDEST = "SELECT seq, created FROM event WHERE seq > ?1 AND vendor = ?2 ORDER BY seq LIMIT 1"
+_FREE = "event WHERE vendor = ? AND parked IS NULL AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.seq = event.seq)"
+DUE = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ? ORDER BY due, seq LIMIT ?"  # noqa: S608 - our own names
+NEWEST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ? AND attempts = 0 ORDER BY due DESC, seq DESC LIMIT ?"  # noqa: S608
+VISITORS_FIRST = f"SELECT {COLUMNS} FROM {_FREE} AND due <= ? AND visitor = ? ORDER BY due, seq LIMIT 1"  # noqa: S608
+FIRST = f"SELECT due, seq FROM {_FREE} AND due <= ? ORDER BY due, seq LIMIT 1"  # noqa: S608 - our own names
+WAITING = f"SELECT seq, due, visitor FROM {_FREE} ORDER BY due, seq LIMIT ?"  # noqa: S608 - our own names
+OLDEST = "SELECT seq, created FROM event WHERE seq > ? AND vendor = ? ORDER BY seq LIMIT 1"
 # What `once` says of a row that must not be sent twice. The row itself has the mark that it may have been sent, and not
 # the lease alone: a page that is lost must not take the proof and leave the event.
 UNSENT, HANDED_OUT = 1, 2
@@ -37,7 +39,7 @@ DOUBT_ALL = f"UPDATE event SET once = {HANDED_OUT} WHERE once"  # noqa: S608 - o
 # Why a row is not among those that claims look at.
 BUSY, UNREADABLE = 1, 2
 PARK = "UPDATE event SET parked = ? WHERE seq = ?"
-UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ?1 AND visitor = ?2"
+UNPARK = "UPDATE event SET parked = NULL WHERE parked = 1 AND vendor = ? AND visitor = ?"
 
 _leased_of = filler(Leased)
 

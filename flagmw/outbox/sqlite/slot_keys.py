@@ -50,7 +50,7 @@ class SlotKeys:
             OutboxError: that place cannot be used.
         """
         keys_cursor = self._connection.execute(
-            "SELECT key, id FROM event WHERE key IS NOT NULL AND (?1 OR seq > (SELECT max(seq) FROM event) - ?2)",
+            "SELECT key, id FROM event WHERE key IS NOT NULL AND (? OR seq > (SELECT max(seq) FROM event) - ?)",
             (all, _LATEST),
         )
         while held := [KeyHolder(*fields) for fields in keys_cursor.fetchmany(_STRIDE)]:

@@ -13,7 +13,7 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import slot_lock
 from flagmw.outbox.sqlite.business_keys import DirectoryKeys
-from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file
+from flagmw.outbox.sqlite.database import Damaged, is_damage, mark, mark_moved, marks, open_file, undoubt
 from flagmw.outbox.sqlite.disk import is_low
 from flagmw.outbox.sqlite.header import fits
 from flagmw.outbox.sqlite.queue import SlotQueue
@@ -201,6 +201,8 @@ class SlotOpener:
         with contextlib.suppress(sqlite3.Error):
             # It may have another name by now: whoever finds it must not deliver its events once more.
             mark_moved(before)
+            # Only now: an event that must not be sent twice is in doubt as long as there are two files.
+            undoubt(new.connection, before)
         with contextlib.suppress(sqlite3.Error):
             before.close()
         old.free()

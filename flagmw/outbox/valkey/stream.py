@@ -98,7 +98,8 @@ class Stream:
             "shared_clock": shared_clock,
         }
         self._settings = {
-            background: orjson.dumps({**settings, "background": background}) for background in (False, True)
+            background: orjson.dumps({**settings, "background": background and not shared_clock})
+            for background in (False, True)
         }
 
     def add(self, rows: Sequence[Leased], again: Callable[[Leased], bool], now: float | None) -> list[bool]:

@@ -30,29 +30,29 @@ def read_property(call: AdminCall) -> Document:
 def create_property(call: AdminCall) -> Document:
     """Create a property, with a token for pages."""
     body = _property_body(call)
-    own = call.store.next_id("property", FIRST["property"])
-    made = {
-        "id": own, "description": "", "segmentId": 410_922 + own, "workspaces": [call.settings.workspace], **body,
-        "token": str(uuid.uuid4()), "modifiedAt": stamp(call.now),
+    property_id = call.store.next_id("property", FIRST["property"])
+    document = {
+        "id": property_id, "description": "", "segmentId": 410_922 + property_id,
+        "workspaces": [call.settings.workspace], **body, "token": str(uuid.uuid4()), "modifiedAt": stamp(call.now),
     }  # fmt: skip
-    call.store.properties[own] = made
+    call.store.properties[property_id] = document
     call.store.changed()
-    return dict(made)
+    return dict(document)
 
 
 def update_property(call: AdminCall) -> Document:
     """Replace a property; its token stays."""
-    found = _property(call)
-    found.update(_property_body(call), modifiedAt=stamp(call.now))
+    document = _property(call)
+    document.update(_property_body(call), modifiedAt=stamp(call.now))
     call.store.changed()
-    return dict(found)
+    return dict(document)
 
 
 def delete_property(call: AdminCall) -> Document:
     """Delete a property."""
-    found = call.store.properties.pop(_property(call)["id"])
+    document = call.store.properties.pop(_property(call)["id"])
     call.store.changed()
-    return found
+    return document
 
 
 def list_environments(call: AdminCall) -> Document:
@@ -69,10 +69,10 @@ def list_mboxes(call: AdminCall) -> Document:
 def mbox_parameters(call: AdminCall) -> Document:
     """Answer with the parameters that came with an mbox."""
     name = call.values["name"]
-    found = call.sandbox.target.mboxes.parameters(call.account.client, name)
-    if found is None:
+    parameters = call.sandbox.target.mboxes.parameters(call.account.client, name)
+    if parameters is None:
         raise missing("mbox", name)
-    rows = [{"name": one, "parameterType": "MBOX"} for one in found]
+    rows = [{"name": parameter, "parameterType": "MBOX"} for parameter in parameters]
     return {"name": name, "mboxParameters": rows[: limit_of(call.query)]}
 
 
@@ -83,17 +83,17 @@ def profile_attributes(call: AdminCall) -> Document:
 
 def list_response_tokens(call: AdminCall) -> Document:
     """Answer with the response tokens that are switched on."""
-    return {"responseTokens": [dict(one) for one in call.store.response_tokens.values()]}
+    return {"responseTokens": [dict(token_row) for token_row in call.store.response_tokens.values()]}
 
 
 def create_response_token(call: AdminCall) -> Document:
     """Switch a response token on."""
     token = check_name(call.body.get("token"), "token")
-    if any(one["token"] == token for one in call.store.response_tokens.values()):
+    if any(token_row["token"] == token for token_row in call.store.response_tokens.values()):
         raise invalid("token", "is switched on already")
-    made = add_response_token(call.store, token, str(call.body.get("type", "SCRIPT")), call.now)
+    document = add_response_token(call.store, token, str(call.body.get("type", "SCRIPT")), call.now)
     call.store.changed()
-    return dict(made)
+    return dict(document)
 
 
 def delete_response_token(call: AdminCall) -> Document:
@@ -131,10 +131,10 @@ def _scope(call: AdminCall) -> str:
 
 
 def _property(call: AdminCall) -> Document:
-    found = call.store.properties.get(call.id)
-    if found is None:
+    document = call.store.properties.get(call.id)
+    if document is None:
         raise missing("property", call.id)
-    return found
+    return document
 
 
 def _property_body(call: AdminCall) -> Document:

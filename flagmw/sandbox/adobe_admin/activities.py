@@ -36,9 +36,9 @@ PLAIN = ("name", "state", "priority", "startsAt", "endsAt", "thirdPartyId", "wor
 def list_activities(call: AdminCall) -> Document:
     """Answer with a page of activities; deleted ones are not among them."""
     rows = [
-        {name: value for name, value in {**one.document(), "type": one.type}.items() if name in FIELDS}
-        for one in call.store.activities.values()
-        if one.body["state"] != "deleted"
+        {name: value for name, value in {**record.document(), "type": record.type}.items() if name in FIELDS}
+        for record in call.store.activities.values()
+        if record.body["state"] != "deleted"
     ]
     return page(rows, call.query, "activities", FIELDS)
 
@@ -53,10 +53,10 @@ def create(kind: str) -> Handler:
 
     def handler(call: AdminCall) -> Document:
         body = _body(call, kind, None)
-        own = call.store.next_id("activity", FIRST["activity"])
-        record = ManagedRecord(own, kind, body, call.now, call.now)
+        activity_id = call.store.next_id("activity", FIRST["activity"])
+        record = ManagedRecord(activity_id, kind, body, call.now, call.now)
         record.changes.append(_change(call, {"state": {"changedValue": body["state"]}}))
-        call.store.activities[own] = record
+        call.store.activities[activity_id] = record
         call.store.changed()
         return record.document()
 
@@ -128,12 +128,12 @@ def qa_links(kind: str) -> Handler:
         call.store.qa_tokens[token] = record.id
         call.store.changed()
         links = []
-        for number, one in enumerate(record.body.get("experiences") or ()):
+        for number, experience in enumerate(record.body.get("experiences") or ()):
             query: dict[str, Any] = {"at_preview_token": token, "at_preview_index": f"1_{number + 1}"}
             if call.body.get("currentActivityOnly"):
                 query["at_preview_listed_activities_only"] = "true"
             link = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
-            links.append({"url": link, "experienceLocalId": one["experienceLocalId"]})
+            links.append({"url": link, "experienceLocalId": experience["experienceLocalId"]})
         return {"qaModeExperiences": links}
 
     return handler
@@ -156,11 +156,11 @@ def record_of(call: AdminCall, *kinds: str) -> ManagedRecord:
 
 def _body(call: AdminCall, kind: str, record: ManagedRecord | None) -> Document:
     body = {name: value for name, value in deepcopy(call.body).items() if name not in MADE_HERE}
-    own = None if record is None else record.id
+    activity_id = None if record is None else record.id
     if kind == "abt":
-        check_automated(body, call.store, own)
+        check_automated(body, call.store, activity_id)
     else:
-        check_activity(body, call.store, own)
+        check_activity(body, call.store, activity_id)
     before = {} if record is None else record.body
     body.setdefault("state", before.get("state", "saved"))
     body.setdefault("priority", before.get("priority", 5))
@@ -178,9 +178,11 @@ def _replace(call: AdminCall, record: ManagedRecord, body: Document) -> None:
     before = record.body
     for change in changes_between(before, body, call.store.offers):
         record.changes.append({"modifiedAt": stamp(call.now), **change})
-    kept = {one.get("experienceLocalId") for one in body.get("experiences") or ()}
-    gone = [one for one in before.get("experiences") or () if one.get("experienceLocalId") not in kept]
-    record.removed += [(one, call.now) for one in gone]
+    kept = {experience.get("experienceLocalId") for experience in body.get("experiences") or ()}
+    gone = [
+        experience for experience in before.get("experiences") or () if experience.get("experienceLocalId") not in kept
+    ]
+    record.removed += [(experience, call.now) for experience in gone]
     if _without_plain(before) != _without_plain(body):
         record.origin = None
     record.body, record.modified = body, call.now

@@ -28,20 +28,20 @@ def run(call: AdminCall) -> Document:
     """Carry out the operations of a batch, each after those that it depends on."""
     operations = _operations(call.body)
     done: dict[int, Document] = {}
-    made: dict[int, Any] = {}
-    for own in _order(operations):
-        operation = operations[own]
+    created_ids: dict[int, Any] = {}
+    for number in _order(operations):
+        operation = operations[number]
         if any(not 200 <= done[other].get("statusCode", 0) < 300 for other in _needed(operation)):
-            done[own] = {"operationId": own, "skipped": True}
+            done[number] = {"operationId": number, "skipped": True}
             continue
-        status, document = _carried_out(call, operation, made)
+        status, document = _carried_out(call, operation, created_ids)
         if operation["method"] == "POST" and 200 <= status < 300:
-            made[own] = document.get("id")
+            created_ids[number] = document.get("id")
         body: Any = document if call.settings.batch_bodies == "object" else orjson.dumps(document).decode()
-        done[own] = {
-            "operationId": own, "skipped": False, "statusCode": status, "headers": _CONTENT_TYPE, "body": body
+        done[number] = {
+            "operationId": number, "skipped": False, "statusCode": status, "headers": _CONTENT_TYPE, "body": body
         }  # fmt: skip
-    return {"results": [done[own] for own in operations]}
+    return {"results": [done[number] for number in operations]}
 
 
 def size(body: Mapping[str, Any]) -> int:
@@ -50,13 +50,13 @@ def size(body: Mapping[str, Any]) -> int:
     return max(1, len(operations)) if isinstance(operations, list) else 1
 
 
-def _carried_out(call: AdminCall, operation: Document, made: Mapping[int, Any]) -> tuple[int, Document]:
+def _carried_out(call: AdminCall, operation: Document, created_ids: Mapping[int, Any]) -> tuple[int, Document]:
     method = operation["method"]
-    url, _, query = _filled(operation["relativeUrl"], made, whole=False).partition("?")
-    headers = {one["name"].lower(): str(one.get("value", "")) for one in operation.get("headers") or ()}
-    found = _VERSION.fullmatch(url)
-    version, path = (int(found[1]), found[2]) if found else (version_of(method, headers), url)
-    body = _filled(operation.get("body") or {}, made) if method in WITH_BODY else {}
+    url, _, query = _filled(operation["relativeUrl"], created_ids, whole=False).partition("?")
+    headers = {header["name"].lower(): str(header.get("value", "")) for header in operation.get("headers") or ()}
+    versioned = _VERSION.fullmatch(url)
+    version, path = (int(versioned[1]), versioned[2]) if versioned else (version_of(method, headers), url)
+    body = _filled(operation.get("body") or {}, created_ids) if method in WITH_BODY else {}
     try:
         if path.rstrip("/") == "/batch":
             raise ApiError(400, "Invalid.Value", "a batch cannot hold a batch")
@@ -69,16 +69,16 @@ def _carried_out(call: AdminCall, operation: Document, made: Mapping[int, Any]) 
     return served.status, served.document
 
 
-def _filled(value: Any, made: Mapping[int, Any], *, whole: bool = True) -> Any:
+def _filled(value: Any, created_ids: Mapping[int, Any], *, whole: bool = True) -> Any:
     """Return *value* with the ids of what earlier operations created; a number where it stands alone in a body."""
     if isinstance(value, str):
         alone = _PLACEHOLDER.fullmatch(value)
         if alone and whole:
-            return made.get(int(alone[1]))
-        return _PLACEHOLDER.sub(lambda match: str(made.get(int(match[1]))), value)
+            return created_ids.get(int(alone[1]))
+        return _PLACEHOLDER.sub(lambda match: str(created_ids.get(int(match[1]))), value)
     if isinstance(value, dict):
-        return {name: _filled(one, made) for name, one in value.items()}
-    return [_filled(one, made) for one in value] if isinstance(value, list) else value
+        return {name: _filled(part, created_ids) for name, part in value.items()}
+    return [_filled(part, created_ids) for part in value] if isinstance(value, list) else value
 
 
 def _operations(body: Document) -> dict[int, Document]:
@@ -87,35 +87,44 @@ def _operations(body: Document) -> dict[int, Document]:
         raise invalid("operations", "must hold operations")
     if len(given) > MAX_OPERATIONS:
         raise invalid("operations", f"must hold at most {MAX_OPERATIONS}")
-    found: dict[int, Document] = {}
-    for number, one in enumerate(given):
+    operations: dict[int, Document] = {}
+    for number, operation in enumerate(given):
         field = f"operations[{number}]"
-        own = one.get("operationId") if isinstance(one, dict) else None
-        if isinstance(own, bool) or not isinstance(own, int) or not 0 <= own < MAX_OPERATIONS or own in found:
+        operation_id = operation.get("operationId") if isinstance(operation, dict) else None
+        if (
+            isinstance(operation_id, bool)
+            or not isinstance(operation_id, int)
+            or not 0 <= operation_id < MAX_OPERATIONS
+            or operation_id in operations
+        ):
             raise invalid(f"{field}.operationId", "must be a number from 0 to 255 that no other operation has")
-        if not isinstance(one.get("method"), str) or one["method"] not in METHODS:
+        if not isinstance(operation.get("method"), str) or operation["method"] not in METHODS:
             raise invalid(f"{field}.method", "is no method")
-        if not isinstance(one.get("relativeUrl"), str) or not one["relativeUrl"].startswith("/"):
+        if not isinstance(operation.get("relativeUrl"), str) or not operation["relativeUrl"].startswith("/"):
             raise invalid(f"{field}.relativeUrl", "must begin with a slash")
-        headers = one.get("headers") or []
+        headers = operation.get("headers") or []
         good = isinstance(headers, list) and len(headers) <= MAX_HEADERS
-        if not good or not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in headers):
+        if not good or not all(isinstance(header, dict) and isinstance(header.get("name"), str) for header in headers):
             raise invalid(f"{field}.headers", f"must be at most {MAX_HEADERS} pairs of name and value")
-        found[own] = one
-    for number, one in enumerate(given):
-        needed = one.get("dependsOnOperationIds") or []
-        ids = isinstance(needed, list) and all(isinstance(each, int) and each in found for each in needed)
+        operations[operation_id] = operation
+    for number, operation in enumerate(given):
+        needed = operation.get("dependsOnOperationIds") or []
+        ids = isinstance(needed, list) and all(
+            isinstance(needed_id, int) and needed_id in operations for needed_id in needed
+        )
         if not ids or len(set(needed)) != len(needed):
             raise invalid(f"operations[{number}].dependsOnOperationIds", "must be ids of other operations")
-        for other in _referred(one):
-            if other not in found or found[other]["method"] != "POST":
+        for other in _referred(operation):
+            if other not in operations or operations[other]["method"] != "POST":
                 raise invalid(f"operations[{number}]", f"operation {other} creates nothing")
-    return found
+    return operations
 
 
 def _order(operations: Mapping[int, Document]) -> list[int]:
     try:
-        return list(TopologicalSorter({own: _needed(one) for own, one in operations.items()}).static_order())
+        return list(
+            TopologicalSorter({number: _needed(operation) for number, operation in operations.items()}).static_order()
+        )
     except CycleError:
         raise invalid("operations", "the operations wait for each other") from None
 

@@ -19,8 +19,8 @@ def changes_between(before: Document, after: Document, offers: Mapping[int, Docu
         if old != new:
             values = {"changedValue": new} if old is None else {"previousValue": old, "changedValue": new}
             yield {"activityParameters": {_NAMES.get(field, field): values}}
-    places = {one["locationLocalId"]: one for one in (after.get("locations") or {}).get("mboxes") or ()}
-    known = {one.get("experienceLocalId"): one for one in before.get("experiences") or ()}
+    places = {mbox["locationLocalId"]: mbox for mbox in (after.get("locations") or {}).get("mboxes") or ()}
+    known = {experience.get("experienceLocalId"): experience for experience in before.get("experiences") or ()}
     for experience in after.get("experiences") or ():
         earlier = known.get(experience.get("experienceLocalId"))
         had = {} if earlier is None else offer_ids(before, earlier)
@@ -41,7 +41,7 @@ def changes_between(before: Document, after: Document, offers: Mapping[int, Docu
 
 def uses(body: Document, offer: int) -> bool:
     """True when an activity shows an offer."""
-    return any(offer in offer_ids(body, one).values() for one in body.get("experiences") or ())
+    return any(offer in offer_ids(body, experience).values() for experience in body.get("experiences") or ())
 
 
 def _shown(offer: int, offers: Mapping[int, Document]) -> dict[str, Any]:

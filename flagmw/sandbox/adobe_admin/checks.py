@@ -55,11 +55,11 @@ def check_schedule(body: Mapping[str, Any], *, both: bool = False) -> None:
         raise invalid("endsAt", "must be later than startsAt")
 
 
-def check_common(body: Document, store: AccountStore, own: int | None) -> None:
+def check_common(body: Document, store: AccountStore, activity_id: int | None) -> None:
     """Check what every kind of activity has.
 
     Args:
-        own: the activity's id, None for a new one.
+        activity_id: the activity's id, None for a new one.
     """
     check_name(body.get("name"))
     if "state" in body:
@@ -70,16 +70,19 @@ def check_common(body: Document, store: AccountStore, own: int | None) -> None:
     third_party = body.get("thirdPartyId")
     if third_party is not None:
         check_name(third_party, "thirdPartyId")
-        if any(one.id != own and one.body.get("thirdPartyId") == third_party for one in store.activities.values()):
+        if any(
+            record.id != activity_id and record.body.get("thirdPartyId") == third_party
+            for record in store.activities.values()
+        ):
             raise invalid("thirdPartyId", "is used by another activity")
-    for number, one in enumerate(_list(body, "propertyIds")):
-        if not _among(one, store.properties):
-            raise invalid(f"propertyIds[{number}]", f"property {one} is not found")
+    for number, property_id in enumerate(_list(body, "propertyIds")):
+        if not _among(property_id, store.properties):
+            raise invalid(f"propertyIds[{number}]", f"property {property_id} is not found")
 
 
-def check_activity(body: Document, store: AccountStore, own: int | None) -> None:
+def check_activity(body: Document, store: AccountStore, activity_id: int | None) -> None:
     """Check an AB, XT or Auto-Allocate activity."""
-    check_common(body, store, own)
+    check_common(body, store, activity_id)
     if not isinstance(body.get("locations"), dict):
         raise invalid("locations", "must be an object")
     places = _check_locations(body, store)
@@ -93,9 +96,9 @@ def check_activity(body: Document, store: AccountStore, own: int | None) -> None
     _check_metrics(body)
 
 
-def check_automated(body: Document, store: AccountStore, own: int | None) -> None:
+def check_automated(body: Document, store: AccountStore, activity_id: int | None) -> None:
     """Check an Automated Personalization activity: what it shares with the others, where it is there."""
-    check_common(body, store, own)
+    check_common(body, store, activity_id)
     _check_experiences(body, store, _check_locations(body, store))
     _check_metrics(body)
 
@@ -106,21 +109,21 @@ def _check_locations(body: Document, store: AccountStore) -> set[int]:
     if not isinstance(locations, dict):
         raise invalid("locations", "must be an object")
     mboxes = _objects(locations, "mboxes", "locations.")
-    for number, one in enumerate(mboxes):
-        check_name(one.get("name"), f"locations.mboxes[{number}].name")
-        _check_audiences(one, store, f"locations.mboxes[{number}]")
+    for number, mbox in enumerate(mboxes):
+        check_name(mbox.get("name"), f"locations.mboxes[{number}].name")
+        _check_audiences(mbox, store, f"locations.mboxes[{number}]")
     return _local_ids([*mboxes, *_objects(locations, "selectors", "locations.")], "locationLocalId", "locations")
 
 
 def _check_experiences(body: Document, store: AccountStore, places: set[int]) -> None:
     options = _objects(body, "options")
     known = _local_ids(options, "optionLocalId", "options")
-    for number, one in enumerate(options):
-        _check_offer(one, store, f"options[{number}]")
+    for number, option in enumerate(options):
+        _check_offer(option, store, f"options[{number}]")
     experiences = _objects(body, "experiences")
     _local_ids(experiences, "experienceLocalId", "experiences")
-    for number, one in enumerate(experiences):
-        _check_experience(one, store, places, known, f"experiences[{number}]")
+    for number, experience in enumerate(experiences):
+        _check_experience(experience, store, places, known, f"experiences[{number}]")
 
 
 def _check_entry(body: Document, store: AccountStore) -> None:
@@ -132,15 +135,17 @@ def _check_entry(body: Document, store: AccountStore) -> None:
     share = constraint.get("visitorPercentage", 100)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         raise invalid("entryConstraint.visitorPercentage", "must be a number from 0 to 100")
-    for number, one in enumerate(_objects(constraint, "mboxes", "entryConstraint.")):
-        _check_audiences(one, store, f"entryConstraint.mboxes[{number}]")
+    for number, mbox in enumerate(_objects(constraint, "mboxes", "entryConstraint.")):
+        _check_audiences(mbox, store, f"entryConstraint.mboxes[{number}]")
 
 
-def _check_experience(one: Document, store: AccountStore, places: set[int], options: set[int], field: str) -> None:
-    check_name(one.get("name"), f"{field}.name")
-    _check_audiences(one, store, field)
+def _check_experience(
+    experience: Document, store: AccountStore, places: set[int], options: set[int], field: str
+) -> None:
+    check_name(experience.get("name"), f"{field}.name")
+    _check_audiences(experience, store, field)
     for name in ("offerLocations", "optionLocations"):
-        for number, where in enumerate(_objects(one, name, f"{field}.")):
+        for number, where in enumerate(_objects(experience, name, f"{field}.")):
             at = f"{field}.{name}[{number}]"
             if not _among(where.get("locationLocalId"), places):
                 raise invalid(f"{at}.locationLocalId", "is no location of the activity")
@@ -151,8 +156,10 @@ def _check_experience(one: Document, store: AccountStore, places: set[int], opti
 
 
 def _check_shares(experiences: list[Document]) -> None:
-    shares = [one["visitorPercentage"] for one in experiences if one.get("visitorPercentage") is not None]
-    if any(isinstance(one, bool) or not isinstance(one, int | float) or one < 0 for one in shares):
+    shares = [
+        experience["visitorPercentage"] for experience in experiences if experience.get("visitorPercentage") is not None
+    ]
+    if any(isinstance(share, bool) or not isinstance(share, int | float) or share < 0 for share in shares):
         raise invalid("visitorPercentage", "must be a number from 0 to 100")
     if shares and (len(shares) < len(experiences) or sum(shares) != 100):
         raise invalid("visitorPercentage", "must make 100 over all experiences")
@@ -161,27 +168,27 @@ def _check_shares(experiences: list[Document]) -> None:
 def _check_metrics(body: Document) -> None:
     metrics = _objects(body, "metrics")
     _local_ids(metrics, "metricLocalId", "metrics")
-    if sum(one.get("conversion") is True for one in metrics) > 1:
+    if sum(metric.get("conversion") is True for metric in metrics) > 1:
         raise invalid("metrics", "must hold one conversion metric")
-    for number, one in enumerate(metrics):
+    for number, metric in enumerate(metrics):
         field = f"metrics[{number}]"
-        action = one.get("action")
+        action = metric.get("action")
         if action is not None and (not isinstance(action, dict) or action.get("type") not in ACTIONS):
             raise invalid(f"{field}.action.type", "is no action")
         inner = _objects(action or {}, "mboxes", f"{field}.action.")
-        for place, mbox in enumerate([*_objects(one, "mboxes", f"{field}."), *inner]):
+        for place, mbox in enumerate([*_objects(metric, "mboxes", f"{field}."), *inner]):
             if mbox.get("successEvent") not in (None, "mbox_shown", "mbox_clicked"):
                 raise invalid(f"{field}.mboxes[{place}].successEvent", "must be mbox_shown or mbox_clicked")
 
 
-def _check_offer(one: Document, store: AccountStore, field: str) -> None:
-    offer = one.get("offerId", 0)
+def _check_offer(option: Document, store: AccountStore, field: str) -> None:
+    offer = option.get("offerId", 0)
     if offer != 0 and not _among(offer, store.offers):
         raise invalid(f"{field}.offerId", f"offer {offer} is not found")
 
 
-def _check_audiences(one: Document, store: AccountStore, field: str) -> None:
-    for number, audience in enumerate(_list(one, "audienceIds")):
+def _check_audiences(holder: Document, store: AccountStore, field: str) -> None:
+    for number, audience in enumerate(_list(holder, "audienceIds")):
         if not _among(audience, store.audiences):
             raise invalid(f"{field}.audienceIds[{number}]", f"audience {audience} is not found")
 
@@ -191,26 +198,26 @@ def _among(value: Any, known: Container[int]) -> bool:
 
 
 def _local_ids(objects: Iterable[Document], key: str, field: str) -> set[int]:
-    found: set[int] = set()
-    for one in objects:
-        own = one.get(key)
-        if isinstance(own, bool) or not isinstance(own, int) or own < 0 or own in found:
+    local_ids: set[int] = set()
+    for document in objects:
+        local_id = document.get(key)
+        if isinstance(local_id, bool) or not isinstance(local_id, int) or local_id < 0 or local_id in local_ids:
             raise invalid(f"{field}.{key}", "must be a number that nothing else has")
-        found.add(own)
-    return found
+        local_ids.add(local_id)
+    return local_ids
 
 
 def _objects(holder: Mapping[str, Any], name: str, before: str = "") -> list[Document]:
-    found = _list(holder, name, before)
-    if not all(isinstance(one, dict) for one in found):
+    documents = _list(holder, name, before)
+    if not all(isinstance(document, dict) for document in documents):
         raise invalid(f"{before}{name}", "must hold objects")
-    return found
+    return documents
 
 
 def _list(holder: Mapping[str, Any], name: str, before: str = "") -> list[Any]:
-    found = holder.get(name)
-    if found is None:
+    values = holder.get(name)
+    if values is None:
         return []
-    if not isinstance(found, list):
+    if not isinstance(values, list):
         raise invalid(f"{before}{name}", "must be a list")
-    return found
+    return values

@@ -19,7 +19,7 @@ MAX_AUDIENCE_NAME = 255
 
 def list_offers(call: AdminCall) -> Document:
     """Answer with a page of offers."""
-    rows = [{name: one[name] for name in OFFER_FIELDS} for one in call.store.offers.values()]
+    rows = [{name: offer[name] for name in OFFER_FIELDS} for offer in call.store.offers.values()]
     return page(rows, call.query, "offers", OFFER_FIELDS)
 
 
@@ -33,11 +33,17 @@ def create_offer(type: str) -> Handler:
 
     def handler(call: AdminCall) -> Document:
         body = _offer_body(call, type)
-        own = call.store.next_id("offer", FIRST["offer"])
-        made = {"id": own, "type": type, "workspace": call.settings.workspace, **body, "modifiedAt": stamp(call.now)}
-        call.store.offers[own] = made
+        offer_id = call.store.next_id("offer", FIRST["offer"])
+        document = {
+            "id": offer_id,
+            "type": type,
+            "workspace": call.settings.workspace,
+            **body,
+            "modifiedAt": stamp(call.now),
+        }
+        call.store.offers[offer_id] = document
         call.store.changed()
-        return _shown_offer(made)
+        return _shown_offer(document)
 
     return handler
 
@@ -76,7 +82,8 @@ def delete_offer(type: str) -> Handler:
 def list_audiences(call: AdminCall) -> Document:
     """Answer with a page of audiences, without their rules."""
     rows = [
-        {name: value for name, value in one.items() if name in AUDIENCE_FIELDS} for one in call.store.audiences.values()
+        {name: value for name, value in audience.items() if name in AUDIENCE_FIELDS}
+        for audience in call.store.audiences.values()
     ]
     return page(rows, call.query, "audiences", AUDIENCE_FIELDS)
 
@@ -89,11 +96,17 @@ def read_audience(call: AdminCall) -> Document:
 def create_audience(call: AdminCall) -> Document:
     """Create an audience."""
     body = _audience_body(call, None)
-    own = call.store.next_id("audience", FIRST["audience"])
-    made = {"id": own, "origin": "target", "workspace": call.settings.workspace, **body, "modifiedAt": stamp(call.now)}
-    call.store.audiences[own] = made
+    audience_id = call.store.next_id("audience", FIRST["audience"])
+    document = {
+        "id": audience_id,
+        "origin": "target",
+        "workspace": call.settings.workspace,
+        **body,
+        "modifiedAt": stamp(call.now),
+    }
+    call.store.audiences[audience_id] = document
     call.store.changed()
-    return dict(made)
+    return dict(document)
 
 
 def update_audience(call: AdminCall) -> Document:
@@ -102,8 +115,8 @@ def update_audience(call: AdminCall) -> Document:
     body = _audience_body(call, audience["id"])
     kept = {name: audience[name] for name in ("id", "origin", "workspace")}
     _changed_audience(call, audience["id"])
-    made = call.store.audiences[audience["id"]] = {**kept, **body, "modifiedAt": stamp(call.now)}
-    return dict(made)
+    document = call.store.audiences[audience["id"]] = {**kept, **body, "modifiedAt": stamp(call.now)}
+    return dict(document)
 
 
 def move_audience(call: AdminCall) -> Document:
@@ -121,10 +134,13 @@ def delete_audience(call: AdminCall) -> Document:
     return audience
 
 
-def _changed_audience(call: AdminCall, own: int) -> None:
+def _changed_audience(call: AdminCall, audience_id: int) -> None:
     for record in call.store.activities.values():
         mboxes = (record.body.get("locations") or {}).get("mboxes") or ()
-        if any(own in (one.get("audienceIds") or ()) for one in [*mboxes, *(record.body.get("experiences") or ())]):
+        if any(
+            audience_id in (holder.get("audienceIds") or ())
+            for holder in [*mboxes, *(record.body.get("experiences") or ())]
+        ):
             record.origin = None
     call.store.changed()
 
@@ -155,10 +171,10 @@ def _audience(call: AdminCall) -> Document:
     return audience
 
 
-def _audience_body(call: AdminCall, own: int | None) -> Document:
+def _audience_body(call: AdminCall, audience_id: int | None) -> Document:
     body = {name: value for name, value in call.body.items() if name not in ("id", "modifiedAt", "origin")}
     name = check_name(body.get("name"), longest=MAX_AUDIENCE_NAME)
-    if any(one["name"] == name and one["id"] != own for one in call.store.audiences.values()):
+    if any(audience["name"] == name and audience["id"] != audience_id for audience in call.store.audiences.values()):
         raise invalid("name", "is used by another audience")
     rules = [name for name in ("targetRule", "audienceRule") if body.get(name) is not None]
     if len(rules) != 1:

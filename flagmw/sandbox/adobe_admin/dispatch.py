@@ -55,6 +55,6 @@ def found(method: str, path: str) -> tuple[ApiRoute, dict[str, str]]:
 @cache
 def _patterns() -> Sequence[tuple[ApiRoute, re.Pattern[str]]]:
     return [
-        (one, re.compile(one.path.replace("{id}", r"(?P<id>\d{1,18})").replace("{name}", r"(?P<name>[^/]+)")))
-        for one in ENDPOINTS
+        (route, re.compile(route.path.replace("{id}", r"(?P<id>\d{1,18})").replace("{name}", r"(?P<name>[^/]+)")))
+        for route in ENDPOINTS
     ]

@@ -24,7 +24,7 @@ def admitted(sandbox: Sandbox, tenant: str, headers: Mapping[str, str]) -> Targe
     if scheme.lower() != "bearer" or not token:
         raise GatewayError(401, "401010", "Oauth token is missing")
     client = account_of(sandbox, token.strip())
-    account = next((one for one in sandbox.scenario.adobe if one.client == client), None)
+    account = next((account for account in sandbox.scenario.adobe if account.client == client), None)
     if account is None:
         raise GatewayError(401, "401013", "Oauth token is not valid")
     key = headers.get("x-api-key")
@@ -33,9 +33,9 @@ def admitted(sandbox: Sandbox, tenant: str, headers: Mapping[str, str]) -> Targe
     if key != account.admin.client_id:
         raise GatewayError(403, "403003", "Api Key is invalid")
     # Accounts with one integration are told apart by their tenant.
-    for one in sandbox.scenario.adobe:
-        if one.admin.client_id == account.admin.client_id and tenant == (one.admin.tenant or one.client):
-            return one
+    for sibling in sandbox.scenario.adobe:
+        if sibling.admin.client_id == account.admin.client_id and tenant == (sibling.admin.tenant or sibling.client):
+            return sibling
     raise ApiError(403, "Forbidden", f"the credentials are not for the tenant {tenant}")
 
 

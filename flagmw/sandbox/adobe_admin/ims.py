@@ -75,7 +75,7 @@ def account_of(sandbox: Sandbox, token: str) -> str | None:
 def _account(sandbox: Sandbox, fields: Fields) -> TargetAccount:
     """Return the account of a client id; several may share one, then it is the first."""
     wanted = fields.get("client_id", "")
-    account = next((one for one in sandbox.scenario.adobe if one.admin.client_id == wanted), None)
+    account = next((account for account in sandbox.scenario.adobe if account.admin.client_id == wanted), None)
     if account is None:
         raise Refusal("invalid_client", "invalid client_id parameter")
     if not hmac.compare_digest(fields.get("client_secret", "").encode(), account.admin.client_secret.encode()):

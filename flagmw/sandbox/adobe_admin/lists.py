@@ -66,7 +66,7 @@ def _fits(field: str, value: Any, text: str) -> bool:
             raise ApiError(400, "Invalid.Value", f"{field}: {text} is no range of dates", field)
         return at is not None and first <= at <= last
     if isinstance(value, list):
-        return text in [str(one) for one in value]
+        return text in [str(part) for part in value]
     if isinstance(value, bool):
         return text == str(value).lower()
     return value is not None and text == str(value)

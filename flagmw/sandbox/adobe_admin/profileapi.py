@@ -40,7 +40,7 @@ def account_of(sandbox: Sandbox, client: str | None) -> TargetAccount:
     Raises:
         ProfileError: there is none.
     """
-    account = next((one for one in sandbox.scenario.adobe if one.client == client), None)
+    account = next((account for account in sandbox.scenario.adobe if account.client == client), None)
     if account is None:
         raise ProfileError(400, f"client {client} is unknown")
     return account
@@ -61,18 +61,18 @@ def check_token(sandbox: Sandbox, account: TargetAccount, headers: Mapping[str, 
         raise ProfileError(401, "the profile authentication token is missing or not valid")
 
 
-def fetched(sandbox: Sandbox, account: TargetAccount, kind: str, own: str) -> dict[str, Any]:
+def fetched(sandbox: Sandbox, account: TargetAccount, kind: str, visitor_id: str) -> dict[str, Any]:
     """Return a profile.
 
     Raises:
         ProfileError: there is none.
     """
-    profile = sandbox.target.profiles.find(account.client, kind, own, sandbox.clock())
+    profile = sandbox.target.profiles.find(account.client, kind, visitor_id, sandbox.clock())
     if profile is None:
-        raise ProfileError(404, f"No profile found for client {account.client} with {MISSING[kind]}={own}")
+        raise ProfileError(404, f"No profile found for client {account.client} with {MISSING[kind]}={visitor_id}")
     return {
         "client": account.client,
-        "visitorId": own,
+        "visitorId": visitor_id,
         "modifiedAt": _stamp(profile.modified),
         "profileAttributes": {
             name: {"value": value, "modifiedAt": _stamp(at)} for name, (value, at) in sorted(profile.attributes.items())
@@ -87,8 +87,8 @@ def updated(sandbox: Sandbox, account: TargetAccount, pairs: Pairs) -> str:
     if len(given) != 1:
         return answer_of(False, "either mboxPC or mbox3rdPartyId must be given")
     values = {name.removeprefix("profile."): value for name, value in pairs if name.startswith("profile.")}
-    kind, own = given[0]
-    sandbox.target.profiles.update(account.client, kind, own, values, sandbox.clock())
+    kind, visitor_id = given[0]
+    sandbox.target.profiles.update(account.client, kind, visitor_id, values, sandbox.clock())
     return answer_of(True, ACCEPTED)
 
 
@@ -106,11 +106,11 @@ def uploaded(
         url: of the sandbox.
     """
     (names, rows, kind), now = batch, sandbox.clock()
-    own = f"{account.client}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
+    batch_id = f"{account.client}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
     due = now + account.admin.bulk_s
-    sandbox.target.profiles.take(BulkUpload(own, account.client, kind, version, names, rows, due, len(rows)))
+    sandbox.target.profiles.take(BulkUpload(batch_id, account.client, kind, version, names, rows, due, len(rows)))
     host = f"http://mboxedge{account.cluster}.tt.omtrdc.net" if account.admin.edge_status else url
-    return answer_of(True, "Batch submitted for processing", f"{host}{status_path(account.client, own)}")
+    return answer_of(True, "Batch submitted for processing", f"{host}{status_path(account.client, batch_id)}")
 
 
 def status_path(client: str, batch_id: str) -> str:

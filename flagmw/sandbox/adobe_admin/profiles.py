@@ -77,21 +77,21 @@ class ProfileStore:
         profile = self._made(client, device, now)
         profile.uploaded = NOTHING
         for kind in ("thirdPartyId", "marketingCloudVisitorId"):
-            own = ids.get(kind)
-            if isinstance(own, str) and own:
-                self._known(client, kind, own, device)
+            visitor_id = ids.get(kind)
+            if isinstance(visitor_id, str) and visitor_id:
+                self._known(client, kind, visitor_id, device)
         if values:
             self._set(client, profile, values, now)
         return profile
 
-    def find(self, client: str, kind: str, own: str, now: float) -> VisitorProfile | None:
+    def find(self, client: str, kind: str, visitor_id: str, now: float) -> VisitorProfile | None:
         """Return the profile of an id.
 
         Args:
             kind: "tnt", "thirdPartyId", "marketingCloudVisitorId".
         """
         self.settle(now)
-        device = own.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, own))
+        device = visitor_id.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, visitor_id))
         return None if device is None else self._profiles.get((client, device))
 
     def device_of(self, client: str, third_party_id: str, now: float) -> str | None:
@@ -99,9 +99,9 @@ class ProfileStore:
         self.settle(now)
         return self._devices.get((client, "thirdPartyId", third_party_id))
 
-    def update(self, client: str, kind: str, own: str, values: Mapping[str, str], now: float) -> bool:
+    def update(self, client: str, kind: str, visitor_id: str, values: Mapping[str, str], now: float) -> bool:
         """Set attributes of a profile; return whether there is one."""
-        profile = self.find(client, kind, own, now)
+        profile = self.find(client, kind, visitor_id, now)
         if profile is not None:
             self._set(client, profile, values, now)
         return profile is not None
@@ -128,14 +128,14 @@ class ProfileStore:
     def _carry_out(self, upload: BulkUpload) -> None:
         kind = "tnt" if upload.kind == "pcId" else "thirdPartyId"
         shared: dict[frozenset[str], frozenset[str]] = {}
-        for own, *cells in upload.rows:
+        for visitor_id, *cells in upload.rows:
             values = {name: cell for name, cell in zip(upload.names, cells, strict=False) if cell}
-            profile = self._found(upload.client, kind, own)
+            profile = self._found(upload.client, kind, visitor_id)
             if profile is None:
                 if upload.version == 1:
                     upload.missing += 1
                     continue
-                profile = self._created(upload.client, kind, own, upload.due)
+                profile = self._created(upload.client, kind, visitor_id, upload.due)
             elif upload.version == 2 and upload.kind == "thirdPartyId":
                 # A second upload without a visit in between replaces what the first one set.
                 for name in profile.uploaded:
@@ -147,14 +147,14 @@ class ProfileStore:
             upload.updated += 1
         upload.rows, upload.done = (), True
 
-    def _found(self, client: str, kind: str, own: str) -> VisitorProfile | None:
-        device = own.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, own))
+    def _found(self, client: str, kind: str, visitor_id: str) -> VisitorProfile | None:
+        device = visitor_id.partition(".")[0] if kind == "tnt" else self._devices.get((client, kind, visitor_id))
         return None if device is None else self._profiles.get((client, device))
 
-    def _created(self, client: str, kind: str, own: str, now: float) -> VisitorProfile:
-        device = own.partition(".")[0] if kind == "tnt" else uuid.uuid4().hex
+    def _created(self, client: str, kind: str, visitor_id: str, now: float) -> VisitorProfile:
+        device = visitor_id.partition(".")[0] if kind == "tnt" else uuid.uuid4().hex
         if kind != "tnt":
-            self._known(client, kind, own, device)
+            self._known(client, kind, visitor_id, device)
         return self._made(client, device, now)
 
     def _made(self, client: str, device: str, now: float) -> VisitorProfile:
@@ -168,8 +168,8 @@ class ProfileStore:
             self._profiles.move_to_end(key)
         return profile
 
-    def _known(self, client: str, kind: str, own: str, device: str) -> None:
-        self._devices[(client, kind, own)] = device
+    def _known(self, client: str, kind: str, visitor_id: str, device: str) -> None:
+        self._devices[(client, kind, visitor_id)] = device
         if len(self._devices) > LIMIT:
             self._devices.popitem(last=False)
 

@@ -27,15 +27,19 @@ def performance(kind: str) -> Handler:
         views, conversions = _did(call, record)
         rows = [
             {
-                "experienceLocalId": own,
-                "totals": _totals([one for one in views if one["experiment_id"] == own], conversions, own),
+                "experienceLocalId": experience_id,
+                "totals": _totals(
+                    [view for view in views if view["experiment_id"] == experience_id], conversions, experience_id
+                ),
             }
-            for own in [one["experienceLocalId"] for one in _experiences(record)]
+            for experience_id in [experience["experienceLocalId"] for experience in _experiences(record)]
         ]
         totals: Document = {}
         for unit in ("visitor", "visit", "impression", "landing"):
             counts = [row["totals"][unit]["totals"] for row in rows]
-            totals[unit] = {"totals": {name: sum(one[name] for one in counts) for name in ("entries", "conversions")}}
+            totals[unit] = {
+                "totals": {name: sum(count[name] for count in counts) for name in ("entries", "conversions")}
+            }
         report = {"statistics": {"totals": totals, "experiences": rows}}
         return {**_head(call, record), "report": report}
 
@@ -48,9 +52,13 @@ def orders(kind: str) -> Handler:
     def handler(call: AdminCall) -> Document:
         record = record_of(call, *_ORDERS.get(kind, (kind,)))
         _, conversions = _did(call, record)
-        rows = [_order(one, own, record.type) for one, own in conversions if one.get("order")]
+        rows = [
+            _order(conversion, experience_id, record.type)
+            for conversion, experience_id in conversions
+            if conversion.get("order")
+        ]
         for row in rows:
-            others = [one["total"] for one in rows if one is not row]
+            others = [other["total"] for other in rows if other is not row]
             if others and row["total"] > OUTLIER * sum(others) / len(others) > 0:
                 row["outlier"] = True
         return {**_head(call, record), "orders": rows}
@@ -60,14 +68,16 @@ def orders(kind: str) -> Handler:
 
 def _head(call: AdminCall, record: ManagedRecord) -> Document:
     metrics = record.body.get("metrics") or []
-    converting = [one["metricLocalId"] for one in metrics if one.get("conversion")]
-    environment = next((one["id"] for one in call.store.environments if one["name"] == "Production"), None)
+    converting = [item["metricLocalId"] for item in metrics if item.get("conversion")]
+    environment = next((item["id"] for item in call.store.environments if item["name"] == "Production"), None)
     activity: Document = {"id": record.id, "type": record.type}
     for name in ("thirdPartyId", "state", "name", "priority"):
         if name in record.body:
             activity[name] = record.body[name]
     activity["modifiedAt"] = stamp(record.modified)
-    activity["metrics"] = [{"name": one.get("name", ""), "metricLocalId": one["metricLocalId"]} for one in metrics]
+    activity["metrics"] = [
+        {"name": metric.get("name", ""), "metricLocalId": metric["metricLocalId"]} for metric in metrics
+    ]
     activity["experiences"] = list(_experiences(record))
     return {
         "reportParameters": {
@@ -81,14 +91,14 @@ def _head(call: AdminCall, record: ManagedRecord) -> Document:
 
 
 def _experiences(record: ManagedRecord) -> Iterator[Document]:
-    for one in record.body.get("experiences") or ():
-        yield {"name": one["name"], "experienceLocalId": one["experienceLocalId"]}
-    present = {one["experienceLocalId"] for one in record.body.get("experiences") or ()}
-    for one, at in record.removed:
-        if one["experienceLocalId"] not in present:
+    for experience in record.body.get("experiences") or ():
+        yield {"name": experience["name"], "experienceLocalId": experience["experienceLocalId"]}
+    present = {experience["experienceLocalId"] for experience in record.body.get("experiences") or ()}
+    for experience, at in record.removed:
+        if experience["experienceLocalId"] not in present:
             yield {
-                "name": one["name"],
-                "experienceLocalId": one["experienceLocalId"],
+                "name": experience["name"],
+                "experienceLocalId": experience["experienceLocalId"],
                 "deletedAt": stamp(at, milliseconds=True),
             }
 
@@ -97,25 +107,25 @@ def _did(call: AdminCall, record: ManagedRecord) -> tuple[list[Entry], list[tupl
     """Return the views of an activity, and each conversion after one, with the experience that it counts for."""
     ledger = call.sandbox.ledger.read()
     mine = {"vendor": "adobe", "client": call.account.client}
-    views = [one for one in _of(ledger["views"], mine) if one["run_id"] == record.id]
+    views = [view for view in _of(ledger["views"], mine) if view["run_id"] == record.id]
     events = {name if event == "mbox_shown" else f"{name}-clicked" for name, event in goals(record.body)}
     entered: dict[str, list[Entry]] = {}
-    for one in views:
-        entered.setdefault(one["system_uid"], []).append(one)
-    found = []
-    for one in _of(ledger["conversions"], mine):
-        before = [view for view in entered.get(one["system_uid"], ()) if view["time"] <= one["time"]]
-        if one["metric"] in events and before:
-            found.append((one, before[-1]["experiment_id"]))
-    return views, found
+    for view in views:
+        entered.setdefault(view["system_uid"], []).append(view)
+    conversions = []
+    for conversion in _of(ledger["conversions"], mine):
+        before = [view for view in entered.get(conversion["system_uid"], ()) if view["time"] <= conversion["time"]]
+        if conversion["metric"] in events and before:
+            conversions.append((conversion, before[-1]["experiment_id"]))
+    return views, conversions
 
 
 def _of(entries: Iterable[Entry], wanted: Entry) -> Iterator[Entry]:
-    return (one for one in entries if all(one.get(name) == value for name, value in wanted.items()))
+    return (entry for entry in entries if all(entry.get(name) == value for name, value in wanted.items()))
 
 
-def _totals(views: list[Entry], conversions: list[tuple[Entry, int]], own: int) -> Document:
-    mine = [one for one, experience in conversions if experience == own]
+def _totals(views: list[Entry], conversions: list[tuple[Entry, int]], experience_id: int) -> Document:
+    mine = [conversion for conversion, experience in conversions if experience == experience_id]
 
     def counted(unit: str) -> Document:
         return {"totals": {"entries": _count(views, unit), "conversions": _count(mine, unit)}}
@@ -125,20 +135,20 @@ def _totals(views: list[Entry], conversions: list[tuple[Entry, int]], own: int) 
 
 def _count(entries: list[Entry], unit: str) -> int:
     if unit == "visitor":
-        return len({one["system_uid"] for one in entries})
+        return len({entry["system_uid"] for entry in entries})
     if unit == "visit":
-        return len({(one["system_uid"], one["session"]) for one in entries})
+        return len({(entry["system_uid"], entry["session"]) for entry in entries})
     return len(entries)
 
 
-def _order(one: Entry, own: int, kind: str) -> Document:
-    order = one["order"]
+def _order(conversion: Entry, experience_id: int, kind: str) -> Document:
+    order = conversion["order"]
     place, products = (
         ("decisionStackId", "productIds") if kind == "abt" else ("experienceLocalId", "productPurchasedIds")
     )
-    row: Document = {"time": stamp(one["time"], milliseconds=True), place: own}
+    row: Document = {"time": stamp(conversion["time"], milliseconds=True), place: experience_id}
     row |= {"id": order.get("id", ""), "total": order.get("total", 0)}
-    if one.get("duplicate"):
+    if conversion.get("duplicate"):
         row["duplicate"] = True
     if order.get("purchasedProductIds"):
         row[products] = list(order["purchasedProductIds"])

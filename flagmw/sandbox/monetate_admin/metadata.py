@@ -38,11 +38,17 @@ def one(rows: Rows) -> Callable[[ManagementCall], Document]:
 
 
 def page_events(call: ManagementCall) -> list[Document]:
-    """Return the page events: those of the settings, else the account's keys, numbered."""
-    events = call.retailer.admin.page_events
-    if events:
-        return [{"id": event.id, "title": event.title} for event in events]
-    return [{"id": number, "title": key} for number, key in enumerate(call.retailer.page_events, 1)]
+    """Return the page events."""
+    return page_events_of(call.retailer)
+
+
+def page_events_of(retailer: Retailer) -> list[Document]:
+    """Return the page events of the settings, and the account's keys that are none of their titles, numbered on."""
+    events = [{"id": event.id, "title": event.title} for event in retailer.admin.page_events]
+    titles = {event["title"] for event in events}
+    number = max((event.id for event in retailer.admin.page_events), default=0)
+    others = [key for key in retailer.page_events if key not in titles]
+    return [*events, *({"id": at, "title": key} for at, key in enumerate(others, number + 1))]
 
 
 def custom_targets(call: ManagementCall) -> list[Document]:

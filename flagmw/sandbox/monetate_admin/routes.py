@@ -19,6 +19,7 @@ from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.monetate_admin.call import Endpoint, ManagementCall
 from flagmw.sandbox.monetate_admin.errors import Refusal
 from flagmw.sandbox.monetate_admin.openapi import description
+from flagmw.sandbox.monetate_admin.stream import session_lines
 from flagmw.sandbox.monetate_admin.table import ENDPOINTS
 from flagmw.sandbox.monetate_admin.tokens import admitted, refreshed
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from flagmw.sandbox.state import Sandbox
 
 OPENAPI = "/openapi/monetate"
+# Session Stream comes by SFTP; this is the sandbox's own way to it.
+STREAM = "/__sandbox__/monetate/{retailer}/session-stream"
 AUTH, METADATA, DATA = "/api/auth/v0/", "/api/metadata/v1/", "/api/data/v1/"
 MAX_BODY = 32 << 20
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -45,6 +48,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     management = Management(sandbox)
     return [
         Route(OPENAPI, management.openapi, methods=["GET"]),
+        Route(STREAM, management.stream, methods=["GET"]),
         Route(f"{AUTH}refresh", management.refresh, methods=["GET"]),
         Route(f"{AUTH}refresh/", management.refresh, methods=["GET"]),
         Route(f"{METADATA}{{retailer}}/production/metadata/{{rest:path}}", management.metadata, methods=_METHODS),
@@ -61,6 +65,14 @@ class Management:
     async def openapi(self, request: Request) -> Response:
         """Answer with the description of these routes."""
         return _json(200, description(_own_url(request)))
+
+    async def stream(self, request: Request) -> Response:
+        """Answer with the sessions of a retailer's visitors, as Session Stream has them."""
+        named = request.path_params["retailer"]
+        retailer = next((one for one in self._sandbox.scenario.monetate if one.retailer == named), None)
+        if retailer is None:
+            return _json(404, Refusal(404, f"There is no retailer {named}.").document())
+        return Response(b"".join(session_lines(self._sandbox, retailer)), 200, {"content-type": "application/x-ndjson"})
 
     async def refresh(self, request: Request) -> Response:
         """Answer the Auth API."""

@@ -30,6 +30,8 @@ def checked_base_url(owner: str, base_url: str, option: str = "base_url") -> str
         raise ConfigError(f'{field} is not a URL; write it as "https://host/path"') from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f'{field} must begin with "https://" and name a host')
+    if host.endswith("."):
+        raise ConfigError(f"{field}: write the host without the dot at its end, which certificates do not have")
     if parts.username is not None or parts.password is not None:
         raise ConfigError(f"{field} must not carry a user name or password")
     if "?" in base_url or "#" in base_url:

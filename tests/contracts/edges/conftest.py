@@ -37,6 +37,8 @@ def _made(options: dict[str, Any]) -> Flagmw:
     options.setdefault("deadline_ms", 5000)
     # Most of these tests count what every page asks; reuse has tests of its own.
     options.setdefault("reuse_s", 0)
+    # Most views of these tests are coroutines or read nothing; `mode="auto"` has tests of its own.
+    options.setdefault("mode", "eager")
     return Flagmw(**options)
 
 

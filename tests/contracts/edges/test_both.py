@@ -945,7 +945,7 @@ def test_both_edges_see_the_same_visit(kind: str) -> None:
     for make_edge in EDGES.values():
         with make_edge() as edge:
             probe = Probe()
-            fm = Flagmw(vendors=[probe], trusted_proxies=["10.0.0.0/8"])
+            fm = Flagmw(vendors=[probe], trusted_proxies=["10.0.0.0/8"], mode="eager")
             edge.call(edge.wrap(edge.app(plain), fm), REQUESTS[kind])
             edge.close(fm)
         (visit,) = probe.visits

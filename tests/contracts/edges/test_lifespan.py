@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from flagmw import Flagmw, Visit
+from flagmw import Flagmw, Static, Visit
 from flagmw.asgi import FlagsMiddleware, flags_from
 from flagmw.codes import ErrorCode
+from flagmw.sandbox import SandboxServer
 from flagmw.testing import FakeVendor
 from flagmw.types import Retry
+from tests.contracts.edges.driver import webtrends
 from tests.support.busy import HELD_UP_S
 from tests.support.raw_vendor import free_port
 
@@ -251,3 +254,40 @@ def test_uvicorn_ends_with_events_in_memory_delivered(tmp_path: Path) -> None:
         finally:
             server.kill()
     assert notes.exists() and notes.read_text() == "x"
+
+
+def test_C3_a_loop_that_is_not_asyncios() -> None:
+    """Under trio the server is told to end, with what to do, instead of serving defaults."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.complete"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    fm = Flagmw(vendors=[Static(flags={"ta_A": "b"})], outbox="memory://")
+    with contextlib.suppress(StopIteration):
+        # Driven by hand: nothing of asyncio runs here, as under trio.
+        FlagsMiddleware(app, flagmw=fm)({"type": "lifespan"}, send, send).send(None)  # type: ignore[attr-defined, arg-type]
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "needs asyncio" in sent[0]["message"]
+
+
+async def test_C3_the_start_holds_up_no_loop(vendor: SandboxServer, tmp_path: Path) -> None:
+    """While the outbox is opened and certificates are read, other coroutines go on."""
+    fm = Flagmw(vendors=[webtrends(vendor.webtrends_url)], outbox=f"sqlite://{tmp_path}/outbox")
+    rounds = 0
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    await fm.astart()
+    task.cancel()
+    await fm.aclose(2.0)
+    assert rounds > 3

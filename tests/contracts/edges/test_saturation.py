@@ -64,7 +64,7 @@ def show(seen: Seen) -> Answer:
 
 
 def waiting(fm: Flagmw) -> int:
-    return sum(places.waiting for lane in fm._clients for places in {lane._threads, lane._tasks})
+    return sum(places.waiting for lane in fm._clients for places in {lane.calls.threads, lane.calls.tasks})
 
 
 def told(pages: list[Page]) -> Counter[bytes]:

@@ -20,7 +20,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.sqlite import SqliteOutbox
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.outbox.sqlite.identity import FileIdentity
-from flagmw.types import Delivered
+from flagmw.types import Delivered, Retry
 
 LEASE_S = 60.0
 
@@ -331,6 +331,24 @@ REMOVALS = {
     "slot-0.db-shm": lambda folder: (folder / "slot-0.db-shm").unlink(),
     "slot-0.lock": lambda folder: (folder / "slot-0.lock").unlink(),
 }
+
+
+# The database alone: its log goes to the new one, and the old one, wherever it is, cannot be marked.
+@pytest.mark.parametrize("what", sorted(REMOVALS.keys() - {"slot-0.db"}))
+def test_removed_files_leave_no_doubt_of_what_nobody_was_given(folder, store, make_event, what):
+    """At-most-once events that were not handed out are sent from the new files; what was is settled by who has it."""
+    now = time.time()
+    store.put_many([make_event(at_most_once=True) for _ in range(4)], now)
+    given = store.claim(now, 1, LEASE_S)
+    REMOVALS[what](folder)
+    time.sleep(0.03)
+    store.put_many([make_event()], now)
+    store.ack(given, [Retry(ErrorCode.CONNECT)], now)
+    sent: list[str] = []
+    while (lease := store.claim(now + 10, 1, LEASE_S)) is not None:
+        sent += [row.event.id for row in lease.rows]
+    assert (len(sent), len(set(sent))) == (5, 5)
+    assert list(store.dead()) == []
 
 
 @pytest.mark.parametrize("what", REMOVALS)

@@ -383,3 +383,31 @@ def test_a_server_error_while_reading(admin: MonetateAdmin, box: SandboxServer) 
     with pytest.raises(ServerError):
         admin.data.upsert("customers", ROW)
     assert posts(box) == 0
+
+
+def test_a_throttled_upload_waits(admin: MonetateAdmin, box: SandboxServer, clock: boxed.Clock) -> None:
+    """A 429 means that nothing was done: the call is made again after the time that it names, else a minute."""
+    begun = clock.now
+    box.faults([{"route": "monetate.data", "kind": "status", "status": 429, "retry_after": 7, "times": 1}])
+    assert admin.data.upsert("customers", ROW, check=False).rows == 1
+    assert clock.now - begun == 7
+    box.faults([{"route": "monetate.data", "kind": "status", "status": 429, "times": 9}])
+    with pytest.raises(ThrottledError) as many:
+        admin.data.upsert("customers", ROW, check=False)
+    assert many.value.seconds == 60
+    box.faults([])
+
+
+@pytest.mark.parametrize("text", ["1_000", "١٢", "0x10", "1e", "--1", "1.2.3", "nan", "inf", "1" * 30, " 1"])
+def test_texts_that_are_no_numbers(admin: MonetateAdmin, text: str, tmp_path: Path) -> None:
+    """What only Python takes for a number is none."""
+    (tmp_path / "a.csv").write_text(f"customer_id,points\nc1,{text}\nc2,-1.5e3\nc3,.5\nc4,+7\n")
+    result = admin.data.upsert("customers", tmp_path / "a.csv")
+    assert (result.rows, [one.row for one in result.tally.rejected]) == (3, [1])
+
+
+def test_a_time_that_is_none(admin: MonetateAdmin, box: SandboxServer) -> None:
+    """It is refused before it makes Monetate refuse every record."""
+    with pytest.raises(InvalidError, match="sent_time"):
+        admin.data.upsert("customers", ROW, sent_time="yesterday")
+    assert posts(box) == 0

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagmw._exchange.remembered import DIGEST_BYTES, Key, RememberedDecision, ReuseKey, memory, pack, unpack
+from flagmw._exchange.stale import stale
 from flagmw.codes import ErrorCode, Reason
 from flagmw.types import CookieChange, Decision, Factor, Variant, VisitorState
 from flagmw.vendors.base import VendorTraits
@@ -280,7 +281,7 @@ def test_remembered_as_it_is_served_again() -> None:
     kept = RememberedDecision(made, NOW)
     assert (kept.decision.variants["a"].reason, kept.decision.cookies) == (Reason.CACHED, (change,))
     assert (kept.decision.rejected, kept.decision.advice, kept.decision.log) == ((), None, None)
-    late = kept.stale(ErrorCode.DEADLINE)
+    late = stale(kept.decision, ErrorCode.DEADLINE)
     assert (late.error, late.variants["a"].reason) == (ErrorCode.DEADLINE, Reason.STALE)
     assert late.variants["a"].error_code is ErrorCode.DEADLINE
 

@@ -213,3 +213,17 @@ def test_errors_are_of_the_clients_kind(server: SftpServer, file: Path, tmp_path
     with pytest.raises(AdminError) as failed:
         server.client().upload(check_file(file, 1), "full")
     assert isinstance(failed.value, NotFoundError)
+
+
+def test_a_folder_that_cannot_be_written(server: SftpServer, tmp_path: Path) -> None:
+    """A problem of this machine is not taken for one of the network."""
+    name = "20170501T000000.000Z_PT15M-1.json.gz"
+    put(tmp_path, name, b"x")
+    target = tmp_path / "fetched"
+    target.mkdir()
+    (target / f"{name}.part").symlink_to(tmp_path / "missing" / "file")
+    begin, end = time_range("2017-05-01..2017-05-01")
+    with pytest.raises(InvalidError, match="cannot be used"):
+        server.client().fetch("a-1", begin, end, target)
+    with pytest.raises(InvalidError, match="cannot be made"):
+        server.client().fetch("a-1", begin, end, server.known_hosts)

@@ -140,6 +140,7 @@ def test_defaults() -> None:
         ("bots", "yes", "True, False or a function"),
         ("overrides", True, "token_urlsafe"),
         ("overrides", "yes", "True or False"),
+        ("keep_cookies", "yes", "True or False"),
         ("exposure_ttl_s", float("inf"), "seconds from 0"),
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
@@ -797,3 +798,9 @@ def test_vendor_of_the_application_by_its_path() -> None:
             from_mapping({"vendors": [{"type": kind}]}, environ={})
     with pytest.raises(ConfigError, match=r"unknown option 'nmae'; did you mean 'name'"):
         from_mapping({"vendors": [{"type": "flagmw.testing:FakeVendor", "nmae": "own"}]}, environ={})
+
+
+def test_C3_a_host_with_a_dot_at_its_end() -> None:
+    """Certificates have no such names, so that it would fail at every call."""
+    with pytest.raises(ConfigError, match="without the dot"):
+        Webtrends(1, "a" * 32, "https://www.mysite.com", base_url="https://ots.example.com./api")

@@ -21,7 +21,7 @@ State = Literal["accepted", "earlier", "rejected", "replaced"]
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """What became of one record.
+    """The result of one record.
 
     Attributes:
         row: its number in the source, from 1.
@@ -82,7 +82,7 @@ class Part:
 
 @dataclass(slots=True)
 class RecordTally:
-    """What became of the records of the source so far.
+    """Counts of the records of the source so far.
 
     Attributes:
         read: how many there were.
@@ -100,8 +100,8 @@ class PartBuilder:
     """Turns rows into parts, one after the other, in constant memory.
 
     Args:
-        on_record: is told of every record that is left out.
-        on_rejected: is told of every record that is not sent.
+        on_record: called with every record that is left out.
+        on_rejected: called with every record that is not sent.
     """
 
     def __init__(

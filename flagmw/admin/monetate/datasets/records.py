@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -98,17 +99,14 @@ class RecordEncoder:
         return value
 
     def _number(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and self._texts:
-            try:
-                number = float(value)
-                value = int(value) if value.lstrip("+-").isdecimal() else number
-            except ValueError:
-                raise BadRow(f'has {_shown(value)} as "{name}", which is a NUMBER') from None
+        if isinstance(value, str) and self._texts and _is_number(value):
+            value = int(value) if value.lstrip("+-").isdecimal() else float(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise BadRow(f'has {_shown(value)} as "{name}", which is a NUMBER')
         return value
 
 
+_is_number = re.compile(r"[+-]?(?:[0-9]{1,18}|[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?)").fullmatch
 _NEEDED = ("identifier", "unique_key", "required")
 
 

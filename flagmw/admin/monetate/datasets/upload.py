@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class UpsertResult:
 
     Attributes:
         rows: how many records Monetate has accepted; they are loaded later.
-        tally: what became of the others.
+        tally: counts of the others.
         warnings: what stands in the way of the records' use.
     """
 
@@ -133,6 +134,8 @@ class Upload:
     ) -> None:
         if not 0 < options.max_rows <= 100_000 or not 1000 <= options.max_bytes <= 50_000_000:
             raise InvalidError("from 1 to 100000 rows, and from 1000 to 50000000 bytes", field="max_rows")
+        if options.sent_time is not None and not _is_moment(options.sent_time):
+            raise InvalidError("must be a date and time of ISO 8601", field="sent_time")
         self._exchange, self._make, self._place = exchange, request, place
         self._source: Source = [source] if isinstance(source, Mapping) else source
         self._schema, self._options = schema, options
@@ -279,3 +282,11 @@ class Upload:
             return InvalidError("holds no records; nothing was sent", field="source")
         first = f"; record {tally.rejected[0].row} {tally.rejected[0].reason}" if tally.rejected else ""
         return InvalidError(f"none of its {tally.read} records was taken{first}", field="source")
+
+
+def _is_moment(text: object) -> bool:
+    try:
+        datetime.fromisoformat(str(text))
+    except ValueError:
+        return False
+    return isinstance(text, str)

@@ -54,8 +54,8 @@ class SessionFile:
 
     Args:
         source: a path, or an open binary stream such as `sys.stdin.buffer`.
-        on_problem: is told of what cannot be read.
-        on_bytes: is told how many bytes of the file were read, before they are decompressed.
+        on_problem: called with what cannot be read.
+        on_bytes: called with how many bytes of the file were read, before they are decompressed.
     """
 
     def __init__(

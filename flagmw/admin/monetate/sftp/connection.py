@@ -123,19 +123,22 @@ class MonetateSFTP:
         if not account or "/" in account or account in (".", ".."):
             raise InvalidError("must be the account's id", field="account")
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidError(f"{target} cannot be made: {error.strerror}", field="folder") from None
         return self._run(lambda sftp: self._get(sftp, account, begin, end, target, on_file))
 
     async def _put(self, sftp: Any, file: CheckedFile, mode: str, on_bytes: Callable[[int, int], object] | None) -> str:
         path = f"{DATASETS}/{mode}/{file.name}"
         part = f"{path}{PARTIAL}"
 
-        def told(_source: bytes, _target: bytes, done: int, size: int) -> None:
+        def report(_source: bytes, _target: bytes, done: int, size: int) -> None:
             if on_bytes is not None:
                 on_bytes(done, size)
 
         try:
-            await sftp.put(str(file.path), part, progress_handler=told)
+            await sftp.put(str(file.path), part, progress_handler=report)
             sent = (await sftp.stat(part)).size
             size = file.path.stat().st_size
             if sent != size:
@@ -145,6 +148,9 @@ class MonetateSFTP:
             raise
         try:
             await sftp.rename(part, path)
+        except (self._library.SFTPConnectionLost, self._library.SFTPNoConnection):
+            text = f"the connection broke while {path} got its name; look whether it is there before you send it again"
+            raise AmbiguousError(text) from None
         except self._library.SFTPError as error:
             await self._removed(sftp, part)
             text = f"{path} may be there from an earlier upload that Monetate has not taken yet ({error.reason})"
@@ -245,6 +251,8 @@ class MonetateSFTP:
         except library.SFTPNoSuchFile as error:
             raise NotFoundError(f"the folder or file is not there: {error.reason}; check the account") from None
         except (OSError, library.Error, TimeoutError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise InvalidError(f"{error.filename} cannot be used: {error.strerror}", field="file") from None
             text = f"no connection to {self._host}, or it broke ({type(error).__name__}); nothing was put in place"
             raise UnreachableError(f"{text}: try again") from None
 

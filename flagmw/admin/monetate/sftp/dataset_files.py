@@ -21,8 +21,8 @@ MAX_COLUMNS = 30
 MAX_BYTES = 10_000_000_000
 MAX_ROWS = 100_000_000
 MAX_LINE = 1 << 20
-# Of so many identifiers repeats are found; it takes up to 120 MB.
-MAX_COMPARED = 8_000_000
+# Of so many identifiers repeats are found; it takes up to 84 MB.
+MAX_COMPARED = 5_000_000
 NAME = re.compile(r"\d+-[A-Za-z0-9._-]+\.(?:csv|tsv)(?:\.gz|\.zip)?|\d+-[A-Za-z0-9._-]+\.(?:gz|zip)")
 
 
@@ -33,7 +33,7 @@ class CheckedFile:
     Attributes:
         name: what it will be called there: the dataset's id, a hyphen, its name.
         bytes: decompressed.
-        compared: whether all identifiers were compared; of more than eight million they are not.
+        compared: whether all identifiers were compared; of more than five million they are not.
     """
 
     path: Path

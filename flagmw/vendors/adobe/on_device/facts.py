@@ -6,27 +6,34 @@ each text has a copy in lower case, under its name with `_lc`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
+from flagmw._cookies.domains import public_suffix
 from flagmw.types import Visit
 from flagmw.vendors.adobe.request import Facts
 
-# The first that matches names the browser; the group holds its version.
-_BROWSERS = (
-    ("edge", re.compile(r"\bEdg(?:e|iOS|A)?/(\d+)", re.IGNORECASE)),
-    ("mobile safari", re.compile(r"\bVersion/(\d+).+?\bMobile/\w+ Safari", re.IGNORECASE)),
-    ("safari", re.compile(r"\bVersion/(\d+).+?Safari", re.IGNORECASE)),
-    ("chrome", re.compile(r"\bChrome/v?(\d+)", re.IGNORECASE)),
-    ("firefox", re.compile(r"\bFirefox/(\d+)[\w.-]*$", re.IGNORECASE)),
-    ("ie", re.compile(r"\bMSIE (\d+)|Trident/.+?\brv[: ](\d+)", re.IGNORECASE)),
+# The first that matches names the browser; the group holds its version. A name may stand anywhere in a word:
+# HeadlessChrome is chrome.
+_BROWSERS = tuple(
+    (name, re.compile(pattern, re.IGNORECASE | re.ASCII))
+    for name, pattern in (
+        ("edge", r"Edg(?:e|iOS|A)?/([\w.]+)"),
+        ("mobile safari", r"Version/([\w.]+).+?Mobile/\w+\sSafari"),
+        ("safari", r"Version/([\w.]+).+?Safari"),
+        ("chrome", r"Chrome/v?([\w.]+)"),
+        ("firefox", r"Firefox/([\w.-]+)\Z"),
+        ("ie", r"(?:MS|\()IE\s([\w.]+)"),
+        ("ie", r"Trident.+rv[:\s]([\w.]+).+like\sGecko"),
+    )
 )
 _HINTED = tuple(
-    (name.lower(), re.compile(rf'{name}";v="(\d+)', re.IGNORECASE)) for name in ("Chrome", "Edge", "Safari", "Firefox")
+    (name.lower(), re.compile(rf'{name}";v="([0-9.]+)"', re.IGNORECASE))
+    for name in ("Chrome", "Edge", "Safari", "Firefox")
 )
 _SYSTEMS = (
     ("iOS", re.compile(r"iPhone|iPad|iPod")),
@@ -35,6 +42,15 @@ _SYSTEMS = (
     ("Unix", re.compile(r"FreeBSD|OpenBSD|CrOS")),
     ("windows", re.compile(r"[( ]Windows ")),
     ("mac", re.compile(r"Macintosh;")),
+)
+# A label of at most 63 characters, in ASCII: what a browser sends of an international name is punycode.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_DIGITS = re.compile(r"[0-9]+")
+# RFC 3986, appendix B, with the parts of the authority.
+_URL = re.compile(
+    r"(?:[^:/?#]+:)?(?://(?:[^/?#@]*@)?(?P<host>[^:/?#]*)(?::[0-9]*)?)?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:\#(?P<fragment>.*))?",
+    re.DOTALL,
 )
 _SPOKEN = {"Windows": "windows", "Macintosh": "mac", "Mac OS": "mac", "macOS": "mac", "Linux": "linux"}
 
@@ -63,7 +79,8 @@ def user(user_agent: str, hints: Mapping[str, Any]) -> dict[str, Any]:
     hinted = str(hints.get("browserUAWithFullVersion") or hints.get("browserUAWithMajorVersion") or "")
     named = _first(_HINTED, hinted)
     if named is not None:
-        browser, version = named
+        browser = named[0]
+        version = named[1] if named[1] >= 0 else version
     platform = hints.get("platform")
     return {
         "browserType": browser,
@@ -74,40 +91,55 @@ def user(user_agent: str, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=512)
-def _agent(user_agent: str) -> tuple[str, int, str]:
+def _agent(user_agent: str) -> tuple[str, float, str]:
     browser, version = _first(_BROWSERS, user_agent) or ("unknown", -1)
     system = next((name for name, pattern in _SYSTEMS if pattern.search(user_agent)), "unknown")
     return browser, version, system
 
 
-def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> tuple[str, int] | None:
+def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> tuple[str, float] | None:
     for name, pattern in patterns:
         match = pattern.search(text)
         if match:
-            return name, int(next(filter(None, match.groups())))
+            digits = _DIGITS.match(match[1])
+            return name, int(digits[0]) if digits else math.nan  # as parseInt says
     return None
 
 
 @lru_cache(maxsize=64)
 def _page(url: str) -> Mapping[str, Any]:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        url, parts, host = "", urlsplit(""), ""
-    labels = host.split(".")
-    sub = labels[0] if len(labels) in (3, 4) and labels[0] != "www" else ""
-    top = {1: "", 4: ".".join(labels[2:])}.get(len(labels), labels[-1])
+    match = _URL.match(url)
+    assert match is not None  # every part may be missing
+    host, path, query, fragment = (part or "" for part in match.group("host", "path", "query", "fragment"))
+    domain, sub, top = _domain(host)
     page = {
         "url": url,
-        "path": parts.path,
-        "query": parts.query,
-        "fragment": parts.fragment,
-        "domain": host,
+        "path": path,
+        "query": query,
+        "fragment": fragment,
+        "domain": domain,
         "subdomain": sub,
         "topLevelDomain": top,
     }
     return {**page, **{f"{name}_lc": text.lower() for name, text in page.items()}}
+
+
+def _domain(host: str) -> tuple[str, str, str]:
+    """Return registrable domain, subdomain and public suffix; a host under no public suffix is all domain.
+
+    Adobe's clients for servers go by the public suffix list, and those for browsers by the number of labels. Rules are
+    made for both; what decides on a server has to agree with the server's.
+    """
+    name = host.lower().removesuffix(".")
+    labels = name.split(".")
+    if len(name) > 255 or labels[-1] == "local" or not all(_LABEL.fullmatch(label) for label in labels):
+        return host, "", ""
+    suffix = public_suffix(name)
+    if suffix is None or suffix == name:
+        return host, "", ""
+    rest = name[: -len(suffix) - 1].split(".")
+    sub = ".".join(rest[:-1])
+    return f"{rest[-1]}.{suffix}", sub[4:] if sub.startswith("www") else sub, suffix
 
 
 def _nested(parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -11,33 +11,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Visit
 from flagmw.vendors.adobe.decide import variant_of
 from flagmw.vendors.adobe.on_device.facts import situation
+from flagmw.vendors.adobe.on_device.logic import Condition, LogicError, compiled
 from flagmw.vendors.adobe.request import PAGE_LOAD, Facts
 from flagmw.vendors.adobe.response import AnsweredMbox, read_mbox
 from flagmw.vendors.common.values import objects_in
 
 MAJOR_VERSION = "1"
 MAX_RULES = 10_000
-# Steps of the evaluator for one condition; real conditions take some dozens.
-BUDGET = 10_000
 
 _ALLOCATION = "allocation"
 # The form of one step of a path in a condition.
 _ACTIVITY = re.compile(r"a[A-Za-z0-9_-]{1,64}")
-_EVERYTHING = frozenset({"user", "page", "referring", "mbox", "geo", "current_timestamp"})
+_EVERYTHING = frozenset(
+    {"user", "page", "referring", "mbox", "geo", "current_timestamp", "current_time", "current_day"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
     key: str
     activity: str
-    condition: Any
+    condition: Condition
     consequence: AnsweredMbox
 
 
@@ -62,7 +61,7 @@ class Rules:
             raise ProtocolError(ErrorCode.SHAPE)
         self._client, self._vendor = client, vendor
         self._global = str(document.get("globalMbox") or PAGE_LOAD)
-        self._engine, self._handle, self._allocation = libraries()
+        self._allocation = libraries()
         self._wanted: frozenset[str] = frozenset()
         self._response_tokens = _text_set(document.get("responseTokens"))
         budget = MAX_RULES
@@ -85,30 +84,23 @@ class Rules:
         activities = {rule.activity for listed in rules.values() for rule in listed}
         places = {activity: self._allocation(self._client, activity[1:], visitor) for activity in activities}
         facts = {**situation(visit, given, self._wanted), _ALLOCATION: places}
-        handle = self._handle(orjson.dumps(facts).decode())
-        return [self._mbox(name, rules[name], handle) for name in asked]
+        return [self._mbox(name, rules[name], facts) for name in asked]
 
-    def _mbox(self, name: str, rules: Iterable[_Rule], facts: Any) -> AnsweredMbox:
+    def _mbox(self, name: str, rules: Iterable[_Rule], facts: Mapping[str, Any]) -> AnsweredMbox:
         """Return the consequence of the first rule that holds; for the page's load, of the first of each rule key."""
         if name != PAGE_LOAD:
-            return next((rule.consequence for rule in rules if self._holds(rule, facts)), None) or AnsweredMbox(
+            return next((rule.consequence for rule in rules if rule.condition.holds(facts)), None) or AnsweredMbox(
                 name, ()
             )
         held: dict[str, AnsweredMbox] = {}
         for rule in rules:
-            if rule.key not in held and self._holds(rule, facts):
+            if rule.key not in held and rule.condition.holds(facts):
                 held[rule.key] = rule.consequence
         consequences = list(held.values())
         if not consequences:
             return AnsweredMbox(name, ())
         together = tuple(offer for mbox in consequences for offer in mbox.offers)
         return replace(consequences[0], name=name, offers=together, variant=None)
-
-    def _holds(self, rule: _Rule, facts: Any) -> bool:
-        try:
-            return bool(rule.condition.evaluate_data(facts))
-        except Exception:  # raised by a library: a condition that it cannot evaluate does not hold
-            return False
 
     def _compiled(self, name: str, rule: Mapping[str, Any]) -> _Rule | None:
         meta, consequence = rule.get("meta"), rule.get("consequence")
@@ -119,12 +111,10 @@ class Rules:
         if not _ACTIVITY.fullmatch(activity):
             return None
         try:
-            condition = self._engine.compile(_placed(rule.get("condition"), activity))
-            reading = condition.facts()
-        except Exception:
+            condition = compiled(_placed(rule.get("condition"), activity))
+        except (LogicError, RecursionError):
             return None
-        reads = {path[0] for path in reading["reads"] if path} if reading["reads_complete"] else _EVERYTHING
-        self._wanted |= frozenset(reads)
+        self._wanted |= _EVERYTHING if condition.reads is None else condition.reads
         mbox = read_mbox(name, self._as_answer(consequence, meta))
         mbox = replace(mbox, variant=variant_of(mbox, self._vendor))
         return _Rule(str(rule.get("ruleKey")), activity, condition, mbox)
@@ -170,15 +160,13 @@ def _placed(condition: Any, activity: str) -> Any:
 
 
 def libraries() -> Any:
-    """Return the evaluator, the class of its documents, and the allocation; they are imported only if used.
+    """Return the allocation, whose hash is imported only if used.
 
     Raises:
-        ConfigError: they are not installed.
+        ConfigError: the hash is not installed.
     """
     try:
-        from datalogic_py import DataHandle, Engine
-
         from flagmw.vendors.adobe.on_device.allocation import allocation
     except ImportError:
         raise ConfigError("on-device decisioning needs its extra: pip install 'flagmw[adobe]'") from None
-    return Engine(families=[], config={"ops_budget": BUDGET}), DataHandle, allocation
+    return allocation

@@ -23,7 +23,13 @@ REQUEST = {"execute": {"mboxes": [{"index": 0, "name": "ta_Hero"}]}}
 
 def ours(device: str, session: str, edge_host: str | None, cookies: dict[str, str]) -> dict[str, Any]:
     """Return the cookies that the codec writes for this answer, at the frozen moment."""
-    answer = {"status": 200, "id": {"tntId": device}, **({} if edge_host is None else {"edgeHost": edge_host})}
+    mboxes = {"execute": {"mboxes": [{"index": 0, "name": "ta_Hero"}]}}
+    answer = {
+        "status": 200,
+        "id": {"tntId": device},
+        **mboxes,
+        **({} if edge_host is None else {"edgeHost": edge_host}),
+    }
     visit = Visit(url="https://www.mysite.com/", now=NOW_MS / 1000, fresh_id=session)
     flow = AdobeTarget("demo", ["ta_Hero"]).decide(visit, VisitorState(cookies))
     decision, _ = run(flow, Reply(status=200, headers={}, body=orjson.dumps(answer)))

@@ -78,7 +78,19 @@ async function many({ id, visitors, mboxes, parameters, context }) {
   return { names };
 }
 
-const operations = { create, offers, notify, attributes, many };
+// Many visits by rules: for each of them, whether each mbox has an option.
+async function rules({ id, visits, mboxes }) {
+  const { client } = clients.get(id);
+  const held = [];
+  for (const { context, parameters, tntId } of visits) {
+    const wanted = mboxes.map((name, index) => ({ index, name, parameters }));
+    const { response } = await client.getOffers({ request: { id: { tntId }, context, prefetch: { mboxes: wanted } } });
+    held.push(response.prefetch.mboxes.map(({ options = [] }) => options.length > 0));
+  }
+  return { held };
+}
+
+const operations = { create, offers, notify, attributes, many, rules };
 readline.createInterface({ input: process.stdin }).on("line", async (line) => {
   const command = JSON.parse(line);
   let answer;

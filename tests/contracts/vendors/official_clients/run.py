@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[3]
 PLACE = ROOT / "build" / "official-clients"
 
 
