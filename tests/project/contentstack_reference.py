@@ -16,6 +16,7 @@ from flagmw.admin import ContentstackAdmin
 from flagmw.admin.contentstack.endpoints import ENDPOINTS
 from flagmw.admin.flow.operation import Resource
 from flagmw.cli.contentstack.app import commands
+from flagmw.sandbox.contentstack_admin.table import ENDPOINTS as SERVED
 from tests.project.admin_reference import described, methods, signature
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +34,10 @@ ENDPOINTS_HEAD = """# Contentstack: every endpoint
 
 Written by `python -m tests.project.contentstack_reference` from the code. Each row has an endpoint of the vendor's
 page "Personalize Management API", the client's method, the [command](commands-contentstack.md) after
-`flagmw contentstack`, the answer of success, and the tests:
+`flagmw contentstack`, the answer of the [sandbox](../sandbox.md) with its schema in `GET /contentstack-admin/openapi`,
+and the tests:
 
+- **answer**: `tests/sandbox/contentstack_admin/test_endpoints.py`, both clients on the sandbox.
 - **request**: `tests/unit/admin/test_contentstack_samples.py`, the request of both clients.
 - **command**: `tests/cli/admin/test_contentstack_requests.py`, whose dry run makes this request.
 - **sample**: the request that the vendor's page prints, in the same file as **request**.
@@ -67,7 +70,7 @@ def operations() -> str:
 
 def endpoints() -> str:
     """Return the page of endpoints."""
-    titles = ("endpoint", "scope", "call", "command", "answer", "tests")
+    titles = ("endpoint", "scope", "call", "command", "sandbox's answer", "tests")
     lines = [ENDPOINTS_HEAD, f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     return "\n".join([*lines, *(row(name) for name in ENDPOINTS), ""])
 
@@ -77,7 +80,7 @@ def row(name: str) -> str:
     endpoint = ENDPOINTS[name]
     where = f"`{endpoint.method} {endpoint.path}`"
     scope = endpoint.right.replace("personalize:", "")
-    return f"| {where} | {scope} | `{name}` | `{command_of(name)}` | {endpoint.status} | {', '.join(tests_of(name))} |"
+    return f"| {where} | {scope} | `{name}` | `{command_of(name)}` | {answer_of(name)} | {', '.join(tests_of(name))} |"
 
 
 def command_of(name: str) -> str:
@@ -87,8 +90,17 @@ def command_of(name: str) -> str:
     return found.words.removeprefix("flagmw contentstack ")
 
 
+def answer_of(name: str) -> str:
+    """Return the status and the schema of the sandbox's answer."""
+    endpoint = ENDPOINTS[name]
+    served = next(one for one in SERVED if (one.method, one.path) == (endpoint.method, endpoint.path))
+    assert served.status == endpoint.status, name
+    return f"{served.status}{', list of' if served.listed else ''} `{served.answer}`" if served.answer else "204"
+
+
 def tests_of(name: str) -> Iterator[str]:
     """Yield the tests of an endpoint."""
+    yield "answer"
     yield "request"
     yield "command"
     if name in SAMPLED:

@@ -35,6 +35,7 @@ class ModelRule:
         pointer: of QUERY_PARAMETERS, a JSON pointer such as "/utm_campaign"; the condition is on what it points to.
         start, end: of the conditions on time, "2026-11-27T00:00:00", in UTC.
         invert: the opposite is wanted; then visitors without the attribute match too.
+        visitor_zone: whether start and end are in the visitor's time zone.
     """
 
     attribute: str
@@ -44,6 +45,7 @@ class ModelRule:
     start: str | None = None
     end: str | None = None
     invert: bool = False
+    visitor_zone: bool = False
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
@@ -60,6 +62,13 @@ class ModelAudience:
     name: str
     rules: tuple[ModelRule, ...] = ()
     combination: Combination = "AND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedAudience(ModelAudience):
+    """An audience whose combination holds further ones, beside its rules."""
+
+    groups: tuple[NestedAudience, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,74 @@
+"""Every endpoint of the emulated Management API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flagmw.sandbox.contentstack_admin import analytics, places, resources, versions
+from flagmw.sandbox.contentstack_admin.call import AdminCall
+
+Handler = Callable[[AdminCall], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint.
+
+    Attributes:
+        answer: the schema's name in the description; "" for an answer without a body.
+        listed: whether the answer is a list of it.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    answer: str = ""
+    listed: bool = False
+
+    @property
+    def status(self) -> int:
+        """Return the status of success."""
+        return {"POST": 201, "DELETE": 204}.get(self.method, 200)
+
+    def values(self, path: str) -> dict[str, str] | None:
+        """Return the parts of *path* that stand in braces; None when it is another path."""
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, path)
+        return None if found is None else found.groupdict()
+
+
+_VERSIONS = "/experiences/{uid}/versions"
+_ANALYTICS = "/experiences/{uid}/analytics"
+ENDPOINTS = (
+    Endpoint("POST", "/attributes", resources.create_attribute, "Attribute"),
+    Endpoint("GET", "/attributes", resources.list_attributes, "Attribute", listed=True),
+    Endpoint("PUT", "/attributes/{uid}", resources.update_attribute, "Attribute"),
+    Endpoint("DELETE", "/attributes/{uid}", resources.delete_attribute),
+    Endpoint("POST", "/audiences", resources.create_audience, "Audience"),
+    Endpoint("GET", "/audiences", resources.list_audiences, "Audience", listed=True),
+    Endpoint("PUT", "/audiences/{uid}", resources.update_audience, "Audience"),
+    Endpoint("DELETE", "/audiences/{uid}", resources.delete_audience),
+    Endpoint("POST", "/experiences", resources.create_experience, "Experience"),
+    Endpoint("GET", "/experiences", resources.list_experiences, "Experience", listed=True),
+    Endpoint("PUT", "/experiences/{uid}", resources.update_experience, "Experience"),
+    Endpoint("GET", "/experiences/{uid}", resources.get_experience, "Experience"),
+    Endpoint("DELETE", "/experiences/{uid}", resources.delete_experience),
+    Endpoint("POST", _VERSIONS, versions.create_version, "Version"),
+    Endpoint("GET", _VERSIONS, versions.list_versions, "Version", listed=True),
+    Endpoint("PUT", f"{_VERSIONS}/{{version}}", versions.update_version, "Version"),
+    Endpoint("DELETE", f"{_VERSIONS}/{{version}}", versions.delete_version),
+    Endpoint("POST", "/events", resources.create_event, "Event"),
+    Endpoint("GET", "/events", resources.list_events, "Event", listed=True),
+    Endpoint("PUT", "/events/{uid}", resources.update_event, "Event"),
+    Endpoint("DELETE", "/events/{uid}", resources.delete_event),
+    Endpoint("GET", "/experiences-priority", resources.get_priority, "Priority"),
+    Endpoint("PUT", "/experiences-priority", resources.set_priority, "Priority"),
+    Endpoint("GET", f"{_ANALYTICS}/summary", analytics.summary, "Summary"),
+    Endpoint("GET", f"{_ANALYTICS}/time-series", analytics.time_series, "TimeSeries"),
+    Endpoint("GET", "/geolocation/regions", places.listed(places.REGIONS), "Place", listed=True),
+    Endpoint("GET", "/geolocation/countries", places.listed(places.COUNTRIES), "Place", listed=True),
+    Endpoint("GET", "/geolocation/cities", places.listed(places.CITIES), "Place", listed=True),
+)
