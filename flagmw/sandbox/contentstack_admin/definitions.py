@@ -1,4 +1,4 @@
-"""ModelAudience definitions: from the vendor's JSON to rules of the decision side, and back."""
+"""Audience definitions: from the vendor's JSON to rules of the decision side, and back."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def rules_of(raw: object, keys: Mapping[str, str], name: str = "", depth: int = 
         kind = one.get("__type") if isinstance(one, dict) else None
         if kind == "RuleCombination":
             groups.append(rules_of(one, keys, depth=depth + 1))
-        elif kind == "ModelRule":
+        elif kind == "Rule":
             rules.append(_rule(one, keys))
         else:
-            raise _bad("NOT_VALID_ENUM", "__type must be ModelRule or RuleCombination")
+            raise _bad("NOT_VALID_ENUM", "__type must be Rule or RuleCombination")
     return NestedAudience(name=name, rules=tuple(rules), combination=node["combinationType"], groups=tuple(groups))
 
 
@@ -130,7 +130,7 @@ def _json(rule: ModelRule, uids: Mapping[str, str]) -> dict[str, Any]:
         options = {"__type": "JSONMatchOptions", "pointer": rule.pointer, **inner, "invertCondition": False}
         condition = "JSON_MATCH"
     return {
-        "__type": "ModelRule",
+        "__type": "Rule",
         "attribute": attribute,
         "attributeMatchCondition": condition,
         **({} if options is None else {"attributeMatchOptions": options}),
