@@ -134,6 +134,8 @@ def _moment(moment: str | datetime, field: str) -> str:
         found = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
     except (TypeError, ValueError):
         raise InvalidError(f'{moment!r} is no time; write it as "2026-11-27T00:00:00Z"', field=field) from None
+    if isinstance(moment, str) and len(moment) == len("2026-11-27"):
+        return moment
     if found.tzinfo is None:
         raise InvalidError(f'{moment!s} has no zone; write it as "2026-11-27T00:00:00Z"', field=field)
     return found.isoformat()
