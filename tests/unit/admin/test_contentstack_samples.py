@@ -197,7 +197,7 @@ def test_regions() -> None:
     """Each region has its host; those of the page and the two that came later."""
     hosts = {
         "NA": "", "EU": "eu-", "AZURE_NA": "azure-na-", "AZURE_EU": "azure-eu-", "GCP_NA": "gcp-na-",
-        "AU": "au-", "gcp-eu": "gcp-eu-",
+        "AU": "au-", "gcp-eu": "gcp-eu-", "aws-eu": "eu-",
     }  # fmt: skip
     for region, prefix in hosts.items():
         for kind in (ContentstackAdmin, AsyncContentstackAdmin):
