@@ -33,7 +33,7 @@ def summary(call: AdminCall) -> Document:
         for row, chance in zip(rows, best, strict=True):
             row["probabilityToBeBest"] = round(chance, 4)
         leader = rows[max(range(len(rows)), key=best.__getitem__)]["shortUid"] if enough else None
-        old_enough = call.now - version["activatedAt"] >= WINNING_S
+        old_enough = call.now - call.store.activated[version["uid"]] >= WINNING_S
         document["leadingVariant"] = leader
         document["winningVariant"] = leader if enough and old_enough and max(best) >= WINNING else None
     return document
@@ -63,7 +63,7 @@ def time_series(call: AdminCall) -> Document:
 def _counted(call: AdminCall, code: str) -> tuple[Document, dict[str, tuple[list[float], list[float]]], bool]:
     experience, wanted = call.experience(), call.query.get("version", "")
     version = next((one for one in call.store.versions[experience["uid"]] if one["uid"] == wanted), None)
-    if version is None or "activatedAt" not in version:
+    if version is None or wanted not in call.store.activated:
         raise ApiError(404, f"personalize.ANALYTICS.{code}", "there are no analytics of this version")
     metrics = version.get("metrics") or [{}]
     event = call.store.events.get(metrics[0].get("event", ""), {}).get("key")

@@ -9,7 +9,7 @@ from typing import Any
 from flagmw.sandbox.contentstack_admin.call import AdminCall
 from flagmw.sandbox.contentstack_admin.definitions import PRESETS, rules_of
 from flagmw.sandbox.contentstack_admin.errors import ApiError, invalid, missing
-from flagmw.sandbox.contentstack_admin.store import Document
+from flagmw.sandbox.contentstack_admin.store import Document, cms_uid
 
 MAX_OF_A_KIND = 100
 _TAG = re.compile(r"[A-Za-z0-9_:-]{1,32}")
@@ -112,10 +112,10 @@ def delete_audience(call: AdminCall) -> None:
     call.store.revision += 1
 
 
-def referred(version: Mapping[str, Any]) -> set[str]:
-    """Return the uids of the audiences that a version refers to."""
+def referred(version: Mapping[str, Any]) -> list[str]:
+    """Return the uids of the audiences that a version refers to, each once, in the order of the version."""
     parts = [*(version.get("variants") or ()), (version.get("targeting") or {}).get("audience") or {}]
-    return {uid for part in parts for uid in part.get("audiences") or ()}
+    return list(dict.fromkeys(uid for part in parts for uid in part.get("audiences") or ()))
 
 
 def _audience(call: AdminCall) -> Document:
@@ -175,9 +175,16 @@ def delete_experience(call: AdminCall) -> None:
 
 
 def shown(call: AdminCall, experience: Document) -> Document:
-    """Return an experience with the audiences and the status of its latest version."""
-    latest = call.store.versions[experience["uid"]][-1]
-    return {**experience, "status": latest["status"], "referredAudiences": sorted(referred(latest))}
+    """Return an experience with the audiences and the status of its latest version, and its names in the CMS."""
+    uid = experience["uid"]
+    versions = call.store.versions[uid]
+    shorts = dict.fromkeys(one["shortUid"] for version in versions for one in version["variants"])
+    return {
+        **experience,
+        "status": versions[-1]["status"],
+        "referredAudiences": referred(versions[-1]),
+        "_cms": {"variantGroup": cms_uid(uid), "variants": {short: cms_uid(uid, short) for short in shorts}},
+    }
 
 
 def _experience(call: AdminCall) -> Document:

@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from flagmw.sandbox.body import read_body
+from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.contentstack_admin.call import AdminCall
 from flagmw.sandbox.contentstack_admin.errors import ApiError
 from flagmw.sandbox.contentstack_admin.openapi import description
 from flagmw.sandbox.contentstack_admin.serving import store_of
 from flagmw.sandbox.contentstack_admin.store import Document, ProjectStore
-from flagmw.sandbox.contentstack_admin.table import ENDPOINTS, Endpoint
+from flagmw.sandbox.contentstack_admin.table import ENDPOINTS, TOOL_ENDPOINTS, Endpoint
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 
@@ -72,7 +73,7 @@ async def _served(sandbox: Sandbox, request: Request) -> tuple[int, Any]:
         raise ApiError(fault.code if fault.code >= 400 else 500, "", "the sandbox was told to fail")
     path = request.url.path.removeprefix(BASE)
     endpoint, values = _endpoint(request.method, path)
-    store = _store(sandbox, request, path)
+    store = _store(sandbox, request) if endpoint.of_project else _no_project()
     body = await _body(request)
     call = AdminCall(sandbox, store, values, dict(request.query_params), body)
     return endpoint.status, endpoint.handler(call)
@@ -95,17 +96,20 @@ def _admit(sandbox: Sandbox, request: Request) -> None:
 
 
 def _endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
-    for endpoint in ENDPOINTS:
+    for endpoint in (*ENDPOINTS, *TOOL_ENDPOINTS):
         values = endpoint.values(path) if endpoint.method == method else None
         if values is not None:
             return endpoint, values
     raise ApiError(404, "Not Found", f"Cannot {method} {path}")
 
 
-def _store(sandbox: Sandbox, request: Request, path: str) -> ProjectStore:
+def _no_project() -> ProjectStore:
+    uid = "0" * 24
+    return ProjectStore(uid, Project(project_uid=uid))
+
+
+def _store(sandbox: Sandbox, request: Request) -> ProjectStore:
     uid = request.headers.get("x-project-uid", "")
-    if not uid and path.startswith("/geolocation/") and sandbox.scenario.contentstack:
-        return store_of(sandbox, sandbox.scenario.contentstack[0])
     if not uid:
         raise ApiError(400, "personalize.PROJECT_UID_REQUIRED", "The header x-project-uid is required")
     project = sandbox.scenario.project(uid)

@@ -84,16 +84,17 @@ def _add_experience(
     body: Document = {"status": experience.state.upper(), "variants": variants}
     if experience.kind == "AB_TEST":
         body["variantSplit"] = "EQUALLY_SPLIT" if len(shares) == 1 else "CUSTOM"
-        body["metrics"] = [
+        metrics = [
             {"__type": "Secondary" if number else "Primary", "event": events[key], "name": key}
             for number, key in enumerate(experience.metrics)
         ]
+        body |= {"metrics": metrics} if metrics else {}
     if experience.targeting:
         audiences = [names[audience] for audience in experience.targeting]
         body["targeting"] = {"audience": {"audiences": audiences, "audienceCombinationType": experience.combination}}
     version = store.new(now, experience=made["uid"], **body)
     if experience.state != "draft":
-        version["activatedAt"] = now
+        store.activated[version["uid"]] = now
     store.dealt[version["uid"]] = experience.version
     made["latestVersion"] = version["uid"]
     store.experiences[made["uid"]] = made

@@ -24,6 +24,8 @@ class ProjectStore:
         revision: grows with every change; 0 while it is as the scenario has it.
         versions: of each experience, the oldest first.
         dealt: by the uid of a version that the scenario made, the text that deals its visitors.
+        activated: when a version became active first, by its uid.
+        content_types: of the CMS, linked to an experience.
         next_short: the next short uid of a variant by experience, and of an experience under "".
     """
 
@@ -37,6 +39,8 @@ class ProjectStore:
     versions: dict[str, list[Document]] = field(default_factory=dict)
     priority: list[str] = field(default_factory=list)
     dealt: dict[str, str] = field(default_factory=dict)
+    activated: dict[str, float] = field(default_factory=dict)
+    content_types: dict[str, list[Document]] = field(default_factory=dict)
     next_short: dict[str, int] = field(default_factory=dict)
     made: int = 0
 
@@ -79,6 +83,7 @@ class PersonalizeState:
     Attributes:
         calls_per_second: of the organisation; 0 for no limit.
         strict_lock: whether every change of an active version is refused, a pause too.
+        projects: names and stacks of projects, by their uid.
         tokens: scopes and end by an OAuth token that was issued.
     """
 
@@ -89,6 +94,7 @@ class PersonalizeState:
     def clear(self) -> None:
         """Forget everything but the settings."""
         self.stores: dict[str, ProjectStore] = {}
+        self.projects: dict[str, Document] = {}
         self.served: dict[str, tuple[int, Project, Project]] = {}
         self.tokens: dict[str, tuple[str, float]] = {}
         self.refresh_token = "sandbox-refresh-token"  # noqa: S105
@@ -104,6 +110,11 @@ class PersonalizeState:
             return False
         self.calls.append(now)
         return True
+
+
+def cms_uid(*parts: str) -> str:
+    """Return the uid that a variant or a variant group has in the CMS."""
+    return f"cs{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def stamp(now: float) -> str:

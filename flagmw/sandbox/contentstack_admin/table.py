@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flagmw.sandbox.contentstack_admin import analytics, places, resources, versions
+from flagmw.sandbox.contentstack_admin import analytics, places, resources, tool, versions
 from flagmw.sandbox.contentstack_admin.call import AdminCall
 
 Handler = Callable[[AdminCall], Any]
@@ -20,6 +20,7 @@ class Endpoint:
     Attributes:
         answer: the schema's name in the description; "" for an answer without a body.
         listed: whether the answer is a list of it.
+        of_project: whether it needs the header x-project-uid.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Endpoint:
     handler: Handler
     answer: str = ""
     listed: bool = False
+    of_project: bool = True
 
     @property
     def status(self) -> int:
@@ -68,7 +70,19 @@ ENDPOINTS = (
     Endpoint("PUT", "/experiences-priority", resources.set_priority, "Priority"),
     Endpoint("GET", f"{_ANALYTICS}/summary", analytics.summary, "Summary"),
     Endpoint("GET", f"{_ANALYTICS}/time-series", analytics.time_series, "TimeSeries"),
-    Endpoint("GET", "/geolocation/regions", places.listed(places.REGIONS), "Place", listed=True),
-    Endpoint("GET", "/geolocation/countries", places.listed(places.COUNTRIES), "Place", listed=True),
-    Endpoint("GET", "/geolocation/cities", places.listed(places.CITIES), "Place", listed=True),
+    Endpoint("GET", "/geolocation/regions", places.listed(places.REGIONS), "Place", listed=True, of_project=False),
+    Endpoint("GET", "/geolocation/countries", places.listed(places.COUNTRIES), "Place", listed=True, of_project=False),
+    Endpoint("GET", "/geolocation/cities", places.listed(places.CITIES), "Place", listed=True, of_project=False),
+)
+
+# Beside the published description: for the vendor's exporter and importer.
+_GROUP = "/experiences/{uid}/cms-integration/variant-group"
+TOOL_ENDPOINTS = (
+    Endpoint("GET", "/projects", tool.list_projects, listed=True, of_project=False),
+    Endpoint("POST", "/projects", tool.create_project, of_project=False),
+    Endpoint("PUT", "/projects/{uid}", tool.update_project, of_project=False),
+    Endpoint("GET", _GROUP, tool.get_variant_group),
+    Endpoint("POST", _GROUP, tool.set_variant_group),
+    Endpoint("GET", "/v3/variant_groups", tool.list_variant_groups, of_project=False),
+    Endpoint("PUT", "/v3/variant_groups/{uid}", tool.update_variant_group, of_project=False),
 )

@@ -75,7 +75,7 @@ def _moved(call: AdminCall, versions: list[Document], version: Document, status:
         for one in versions:
             if one is not version and one["status"] in LIVE:
                 call.changed(one, status="ARCHIVED")
-        version.setdefault("activatedAt", call.now)
+        call.store.activated.setdefault(version["uid"], call.now)
     return call.changed(version, status=status)
 
 
