@@ -18,7 +18,6 @@ from flagmw.cli.admin.command import REACH
 from flagmw.cli.admin.session import Connection
 from flagmw.cli.admin.settings import Settings, token_cache
 from flagmw.exceptions import ConfigError
-from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 VENDOR = "contentstack"
 SETTINGS = {
@@ -87,15 +86,12 @@ def _auth(settings: Settings, region: str, cache: TokenCache | None) -> TokenSou
     if refresh_token is None:
         variables = ", ".join(map(settings.variable, ("authtoken", "authtoken_file", "token", "refresh_token")))
         raise ConfigError(f"credentials are missing; set one of {variables}, or its setting in the credentials file")
-    url = settings.get("token_url")
-    if url is not None and leaves_machine_unencrypted(url):
-        raise ConfigError("token_url must be https: the secret must not cross a network in the clear")
     return ContentstackOAuth(
         refresh_token,
         settings.need("client_id"),
         settings.need("redirect_uri"),
         client_secret=settings.get("client_secret"),
         region=region,
-        token_url=url,
+        token_url=settings.get("token_url"),
         cache=cache,
     )

@@ -221,6 +221,8 @@ def test_options_that_cannot_work() -> None:
     ):
         with pytest.raises(ConfigError):
             ContentstackAdmin(PROJECT, lambda: "token", **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="token_url must be https"):
+        ContentstackOAuth("r", "app", "https://app.example/", token_url="http://developerhub.example/token")
     with pytest.raises(ConfigError, match="auth must be"):
         ContentstackAdmin(PROJECT, "token")  # type: ignore[arg-type]
 

@@ -21,6 +21,7 @@ from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Call, Reply
 from flagmw.vendors.common.json import loads
+from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 LIFE_S = 3600.0
 # The vendor does not say when a refresh token ends.
@@ -68,6 +69,8 @@ class ContentstackOAuth(TokenSource):
         self._refresh = Secret(checked_token(refresh_token))
         self._secret = None if client_secret is None else Secret(client_secret)
         self._token_url = token_url or url_of(region)
+        if leaves_machine_unencrypted(self._token_url):
+            raise ConfigError("token_url must be https: the refresh token must not cross a network in the clear")
         self._on_refresh, self._renewed = on_refresh, False
 
     @property
