@@ -77,8 +77,8 @@ __all__ = [
 _PLACES = {
     "AdobeAdmin": "adobe.client",
     "AsyncAdobeAdmin": "adobe.client",
-    "AsyncMonetateAdmin": "monetate.client",
     "AsyncContentstackAdmin": "contentstack.client",
+    "AsyncMonetateAdmin": "monetate.client",
     "Authtoken": "contentstack.auth.authtoken",
     "Batch": "adobe.batch.builder",
     "Between": "adobe.filters",

@@ -113,10 +113,9 @@ def _check_test(variants: Sequence[Mapping[str, Any]], status: str, body: Mappin
         if not good or not 0 <= share <= 100:  # type: ignore[operator]
             raise InvalidError("must be a number from 0 to 100", field=f"variants[{number}].trafficDistribution")
         shares.append(float(share))  # type: ignore[arg-type]
-    even = len(shares) > 0 and max(shares) - min(shares) < 0.015
-    # Equal parts are rounded to two places: three parts of 33.33 make 99.99.
-    slack = 0.01 * len(shares) if even else 1e-6
-    if abs(sum(shares) - 100) > slack:
+    # Equal parts are rounded to two places, up or down: three of 33.33 make 99.99.
+    even = all(abs(share - 100 / len(shares)) < 0.01 - 1e-9 for share in shares)
+    if shares and not even and abs(sum(shares) - 100) > 1e-6:
         raise InvalidError(f"the shares make {sum(shares):g}, not 100", field="variants")
     if body.get("variantSplit") == "EQUALLY_SPLIT" and not even:
         raise InvalidError("EQUALLY_SPLIT needs equal shares", field="variantSplit")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypedDict, Unpack
 
+from flagmw.admin.auth.given import GivenToken
 from flagmw.admin.auth.source import TokenSource
+from flagmw.admin.contentstack.auth import authtoken, oauth
 from flagmw.admin.contentstack.checks import checked_uid
 from flagmw.admin.contentstack.regions import management_url
-from flagmw.admin.contentstack.resources.experiences import Analytics, Experiences, Priority, Versions
+from flagmw.admin.contentstack.resources.experiences import Analytics, Experiences, Priority
 from flagmw.admin.contentstack.resources.geolocation import Geolocation
 from flagmw.admin.contentstack.resources.project import Attributes, Audiences, Events
+from flagmw.admin.contentstack.resources.versions import Versions
 from flagmw.admin.contentstack.wire import fault_of
 from flagmw.admin.errors import InvalidError
 from flagmw.admin.flow.aio import AsyncDriver
@@ -54,7 +58,8 @@ class ContentstackCore(Generic[M]):
 
     Args:
         project_uid: 24 hex digits, from the project's settings.
-        auth: `Authtoken(...)`, `ContentstackOAuth(...)`, or `GivenToken(...)` for an OAuth token made elsewhere.
+        auth: `Authtoken(...)`, `ContentstackOAuth(...)`, or a function that returns an OAuth token, which is asked
+            again when the vendor refuses one; `GivenToken(...)` for one whose life is known.
         region: NA, EU, AU, AZURE_NA, AZURE_EU, GCP_NA or GCP_EU.
         base_url: of the Management API, instead of the region's.
         limiter: decides when calls may be made; 8 a second for this client by default. The vendor's limit is 10 for
@@ -80,7 +85,7 @@ class ContentstackCore(Generic[M]):
     def __init__(
         self,
         project_uid: str,
-        auth: TokenSource,
+        auth: TokenSource | Callable[[], str],
         *,
         region: str = "NA",
         base_url: str | None = None,
@@ -116,8 +121,11 @@ class ContentstackCore(Generic[M]):
             max_answer_bytes=max_answer_bytes,
         )
         self.limiter: Limiter = limiter or Window(CALLS_PER_SECOND, 1.0, clock=clock)
+        source = auth if isinstance(auth, TokenSource) else GivenToken(_function(auth))
+        cure = authtoken.CURE if "authtoken" in source.planned_headers() else oauth.CURE
+        faults = partial(fault_of, refused=cure)
         self.exchange = Exchange(
-            "contentstack", fault_of, auth, policy=policy, limiter=self.limiter, on_call=on_call, clock=clock
+            "contentstack", faults, source, policy=policy, limiter=self.limiter, on_call=on_call, clock=clock
         )
         self.options = Options(verify=verify, trust_env=trust_env, transport=transport)
         self.attributes: Attributes[M] = Attributes(self)
@@ -144,7 +152,7 @@ class ContentstackAdmin(ContentstackCore[Blocking]):
     def __init__(
         self,
         project_uid: str,
-        auth: TokenSource,
+        auth: TokenSource | Callable[[], str],
         *,
         sleep: Callable[[float], object] = time.sleep,
         **options: Unpack[ClientOptions],
@@ -177,7 +185,7 @@ class AsyncContentstackAdmin(ContentstackCore[Async]):
     def __init__(
         self,
         project_uid: str,
-        auth: TokenSource,
+        auth: TokenSource | Callable[[], str],
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         **options: Unpack[ClientOptions],
@@ -197,3 +205,9 @@ class AsyncContentstackAdmin(ContentstackCore[Async]):
     ) -> Literal[False]:
         await self.aclose()
         return False
+
+
+def _function(auth: object) -> Callable[[], str]:
+    if not callable(auth):
+        raise ConfigError("auth must be Authtoken(...), ContentstackOAuth(...), or a function that returns a token")
+    return auth

@@ -26,8 +26,11 @@ class Endpoint:
 
     @property
     def right(self) -> str:
-        """Return the OAuth scope that the call needs."""
-        return f"{READ} or {MANAGE}" if self.method == "GET" else MANAGE
+        """Return the OAuth scope that the call needs, as the vendor's page names it."""
+        if self.method != "GET":
+            return MANAGE
+        # Of a single experience the page names this scope alone.
+        return READ if self.name == "experiences.get" else f"{READ} or {MANAGE}"
 
     @property
     def status(self) -> int:

@@ -27,7 +27,9 @@ def token_url(region: str) -> str:
 
 
 def _prefix(region: str) -> str:
-    found = PREFIXES.get(region.upper().replace("-", "_")) if isinstance(region, str) else None
+    # The decision side calls the first three aws-na, aws-eu and aws-au.
+    name = region.upper().replace("-", "_").removeprefix("AWS_") if isinstance(region, str) else ""
+    found = PREFIXES.get(name)
     if found is None:
         raise ConfigError(f"region: {region!r} is none; use one of {', '.join(PREFIXES)}, or base_url")
     return found

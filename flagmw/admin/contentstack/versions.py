@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flagmw.admin.contentstack.bodies import Joint, Metric, Variant, VersionInput
 from flagmw.admin.contentstack.checks import checked_text, checked_uid
 from flagmw.admin.errors import InvalidError
 
-Version = dict[str, Any]
 SENT = ("status", "variants", "variantSplit", "metrics", "targeting")
 _VARIANT = (
     *("__type", "name", "shortUid", "trafficDistribution", "audiences", "lyticsAudiences"),
@@ -31,8 +31,8 @@ def ab_test(
     further_metrics: Mapping[str, str] | None = None,
     shares: Sequence[float] | None = None,
     audiences: Sequence[str] = (),
-    combination: str = "AND",
-) -> Version:
+    combination: Joint = "AND",
+) -> VersionInput:
     """Return the body of an A/B test's version, without its status.
 
     Args:
@@ -47,16 +47,18 @@ def ab_test(
     given = list(shares) if shares is not None else equal_split(len(names))
     if len(given) != len(names):
         raise InvalidError(f"{len(given)} shares for {len(names)} variants", field="shares")
-    body: Version = {
-        "variants": [
-            {"__type": "ABTestVariant", "name": checked_text(name, "names"), "trafficDistribution": share}
-            for name, share in zip(names, given, strict=True)
-        ],
-        "variantSplit": "EQUALLY_SPLIT" if shares is None else "CUSTOM",
-    }
+    variants: list[Variant] = [
+        {"__type": "ABTestVariant", "name": checked_text(name, "names"), "trafficDistribution": share}
+        for name, share in zip(names, given, strict=True)
+    ]
+    body: VersionInput = {"variants": variants, "variantSplit": "EQUALLY_SPLIT" if shares is None else "CUSTOM"}
     if metric is not None:
-        first = {"__type": "Primary", "event": checked_uid(metric, "metric"), "name": metric_name or "Primary metric"}
-        more = [
+        first: Metric = {
+            "__type": "Primary",
+            "event": checked_uid(metric, "metric"),
+            "name": metric_name or "Primary metric",
+        }
+        more: list[Metric] = [
             {"__type": "Secondary", "event": checked_uid(uid, "further_metrics"), "name": name}
             for uid, name in (further_metrics or {}).items()
         ]
@@ -68,7 +70,7 @@ def ab_test(
     return body
 
 
-def segmented(variants: Mapping[str, Sequence[str]], *, combination: str = "OR") -> Version:
+def segmented(variants: Mapping[str, Sequence[str]], *, combination: Joint = "OR") -> VersionInput:
     """Return the body of a segmented experience's version: the audiences' uids by the variant's name, in order."""
     return {
         "variants": [
@@ -83,7 +85,7 @@ def segmented(variants: Mapping[str, Sequence[str]], *, combination: str = "OR")
     }
 
 
-def sendable(version: Mapping[str, Any], status: str) -> Version:
+def sendable(version: Mapping[str, Any], status: str) -> dict[str, Any]:
     """Return what of *version* is sent back, with another status."""
     body = {name: version[name] for name in SENT if version.get(name) not in (None, "")}
     body["status"] = status
@@ -93,7 +95,7 @@ def sendable(version: Mapping[str, Any], status: str) -> Version:
     return body
 
 
-def with_short_uids(body: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> Version:
+def with_short_uids(body: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return *body* with the short uids of variants that *known*, the present ones, have under the same name.
 
     Without them the vendor counts a variant as new, and every key that names it breaks.

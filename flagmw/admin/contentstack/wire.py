@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import orjson
 
-from flagmw.admin.contentstack.auth.authtoken import CURE
 from flagmw.admin.contentstack.checks import checked_uid
 from flagmw.admin.contentstack.endpoints import Endpoint
 from flagmw.admin.errors import InvalidError
@@ -91,16 +90,19 @@ def _quoted(name: str, value: str) -> str:
         raise InvalidError("has characters that are no Unicode", field=name) from None
 
 
-def fault_of(reply: Reply) -> Fault:
+def fault_of(reply: Reply, refused: str) -> Fault:
     """Return what Contentstack says of a failure.
 
     It answers `{"errors": {field: [{"code", "message"}]}}` or `{"error", "message"}`, and reads them in that order
     itself: `errors`, `error`, `error_message`, `message`.
+
+    Args:
+        refused: what to do when it does not accept the credentials.
     """
     request_id = reply.headers.get("x-request-id")
     if 200 <= reply.status < 300:
         return Fault(request_id=request_id)
-    cure = CURE if reply.status == 401 else None
+    cure = refused if reply.status == 401 else None
     try:
         document = loads(reply.body)
     except ProtocolError:

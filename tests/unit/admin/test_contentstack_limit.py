@@ -1,43 +1,59 @@
-"""The organisation's limit, shared by four processes through Valkey."""
+"""The limit of an organization, shared by processes through Valkey."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 
 from tests.contracts.outbox.on_valkey import address
 
-PROGRAM = """
-import json, sys, time
+CALLS, SECONDS = 10, 2.2
+FOUR = """
+import json, os, sys, time
 from flagmw.admin import SharedLimiter
 from flagmw.admin.flow.blocking import BlockingDriver
-limiter, driver, taken = SharedLimiter(sys.argv[1], "organisation", 10, 1), BlockingDriver(), []
-until = float(sys.argv[2])
-while True:
-    before = time.time()
-    driver.run(limiter.acquire(1, 10.0))
-    if time.time() > until:
-        break
-    taken.append((before, time.time()))
-print(json.dumps(taken))
+
+def taken(url, end):
+    limiter, driver, times = SharedLimiter(url, "contentstack-org", 10, 1), BlockingDriver(), []
+    while True:
+        driver.run(limiter.acquire(1, 10.0))
+        now = time.time()
+        if now > end:
+            return times
+        times.append(now)
+
+end, readers = time.time() + float(sys.argv[2]), []
+for _ in range(4):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, json.dumps(taken(sys.argv[1], end)).encode())
+        os._exit(0)
+    os.close(writer)
+    readers.append(reader)
+print(json.dumps([json.loads(os.fdopen(reader).read()) for reader in readers]))
 """
-SECONDS = 3.0
 
 
-def test_four_processes_share_ten_calls_a_second() -> None:
-    """No eleven calls are surely within one second, and nine in ten of the limit are used."""
+def granted() -> list[float]:
+    """Let four processes take turns; return when each call could be made."""
+    command = [sys.executable, "-c", FOUR, address(), str(SECONDS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    processes = json.loads(done.stdout)
+    assert len(processes) == 4 and all(processes), "each process gets its turns"
+    return sorted(moment for times in processes for moment in times)
 
-    until = time.time() + SECONDS + 2
-    command = [sys.executable, "-c", PROGRAM, address(), str(until)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    taken = sorted(
-        (after for one in running for _, after in json.loads(one.communicate(timeout=30)[0])),
-    )
-    # A call is noted some time after it was taken; a tenth of a second is allowed for that.
-    for first, eleventh in zip(taken, taken[10:], strict=False):
-        assert eleventh - first > 0.9
-    begun = taken[0]
-    assert len(taken) >= 9 * int(until - begun)
-    assert len({one.returncode for one in running} - {0}) == 0
+
+def most_in_a_second(times: list[float]) -> int:
+    return max(sum(first <= moment < first + 1 for moment in times) for first in times)
+
+
+def test_four_processes_keep_ten_a_second() -> None:
+    """No second holds more than ten calls of the four together, and at least nine of ten are used."""
+    times = granted()
+    if most_in_a_second(times) > CALLS:
+        # On a busy machine a process may stand still between its turn and its note of the time, once.
+        times = granted()
+    assert most_in_a_second(times) == CALLS
+    # The last ten are followed by the rest of their second, which is not in the span.
+    assert len(times) - CALLS >= 9 * (times[-1] - times[0] - 0.05)

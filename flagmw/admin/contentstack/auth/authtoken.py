@@ -17,8 +17,9 @@ from flagmw.exceptions import ConfigError
 
 VARIABLE = "CONTENTSTACK_AUTHTOKEN"
 CURE = (
-    "the vendor does not accept the token; make a new one. Of authtokens, a 21st log-in of the user ends the oldest "
-    "without a word, users who log in by SSO get none, and a management token of a stack is none: use OAuth there"
+    "Contentstack does not accept the authtoken. A user has 20 at most, and the 21st log-in ends the oldest without a "
+    "word; users who log in by SSO get none; a management token of a stack is none. Use the authtoken of the last "
+    "log-in, or OAuth"
 )
 
 
@@ -59,7 +60,7 @@ class Authtoken(TokenSource):
         """Return the token as it is now."""
         value = checked_token((yield Work(self._given)))
         if value == self._refused:
-            raise AuthError(CURE)
+            raise AuthError("the authtoken is refused, and there is no second one")
         return Token(value, self._clock(), None)
 
 

@@ -21,8 +21,15 @@ from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ConfigError, ProtocolError
 from flagmw.types import Call, Reply
 from flagmw.vendors.common.json import loads
+from flagmw.vendors.common.options import leaves_machine_unencrypted
 
 LIFE_S = 3600.0
+# The vendor does not say when a refresh token ends.
+KEPT_S = 365 * 86_400.0
+CURE = (
+    "Contentstack does not accept the OAuth token. It is good for an hour, in one region, and until the app is "
+    "uninstalled; obtain a new one, and check region= and that the app may use Personalize"
+)
 
 logger = logging.getLogger("flagmw.admin")
 
@@ -38,7 +45,7 @@ class ContentstackOAuth(TokenSource):
         client_secret: of apps that have one; None for those that log in with PKCE.
         region: whose token service is asked; *token_url* names another.
         on_refresh: called with every new refresh token, to keep it.
-        cache: a file that keeps the access token between processes.
+        cache: a file that keeps both tokens between processes.
     """
 
     def __init__(
@@ -62,7 +69,9 @@ class ContentstackOAuth(TokenSource):
         self._refresh = Secret(checked_token(refresh_token))
         self._secret = None if client_secret is None else Secret(client_secret)
         self._token_url = token_url or url_of(region)
-        self._on_refresh = on_refresh
+        if leaves_machine_unencrypted(self._token_url):
+            raise ConfigError("token_url must be https: the refresh token must not cross a network in the clear")
+        self._on_refresh, self._renewed = on_refresh, False
 
     @property
     def cache_key(self) -> str:
@@ -71,9 +80,28 @@ class ContentstackOAuth(TokenSource):
 
     def obtain(self, ask: Any, old: Token | None) -> Flow[Token]:
         """Return a new token, and keep the new refresh token."""
+        now = self._clock()
+        kept = yield from self._kept_refresh_token()
+        if kept is not None and kept != self._refresh.reveal():
+            reply: Reply = yield from ask(self._request(kept))
+            if reply.status in (400, 401):
+                # The one that was given may be newer: a person has logged in again since.
+                reply = yield from ask(self._request(self._refresh.reveal()))
+        else:
+            reply = yield from ask(self._request(self._refresh.reveal()))
+        answer = _answer(reply)
+        renewed = answer.get("refresh_token")
+        if isinstance(renewed, str) and renewed:
+            self._refresh = Secret(checked_token(renewed))
+            yield from self._keep(renewed, now)
+        life = answer.get("expires_in")
+        good = isinstance(life, int | float) and not isinstance(life, bool) and life > 0
+        return Token(checked_token(answer.get("access_token")), now, now + (float(life) if good else LIFE_S))  # type: ignore[arg-type]
+
+    def _request(self, refresh_token: str) -> ApiRequest:
         fields = {
             "grant_type": "refresh_token",
-            "refresh_token": self._refresh.reveal(),
+            "refresh_token": refresh_token,
             "client_id": self.client_id,
             "redirect_uri": self._redirect_uri,
         }
@@ -86,18 +114,23 @@ class ContentstackOAuth(TokenSource):
             body=urlencode(fields).encode(),
             replay_safe=False,
         )
-        now = self._clock()
-        reply: Reply = yield from ask(ApiRequest(operation="auth.oauth", template="/token", call=call))
-        answer = _answer(reply)
-        renewed = answer.get("refresh_token")
-        if isinstance(renewed, str) and renewed:
-            self._refresh = Secret(checked_token(renewed))
-            if self._on_refresh is not None:
-                keep = self._on_refresh
-                yield Work(lambda: _kept(keep, renewed))
-        life = answer.get("expires_in")
-        good = isinstance(life, int | float) and not isinstance(life, bool) and life > 0
-        return Token(checked_token(answer.get("access_token")), now, now + (float(life) if good else LIFE_S))  # type: ignore[arg-type]
+        return ApiRequest(operation="auth.oauth", template="/token", call=call)
+
+    def _kept_refresh_token(self) -> Flow[str | None]:
+        cache = self._cache
+        if cache is None or self._renewed:
+            return None
+        found: Token | None = yield Work(lambda: cache.read(f"{self.cache_key}:refresh"))
+        return None if found is None else found.value
+
+    def _keep(self, renewed: str, now: float) -> Flow[None]:
+        self._renewed = True
+        cache, on_refresh = self._cache, self._on_refresh
+        if cache is not None:
+            kept = Token(renewed, now, now + KEPT_S)
+            yield Work(lambda: cache.write(f"{self.cache_key}:refresh", kept))
+        if on_refresh is not None:
+            yield Work(lambda: _kept(on_refresh, renewed))
 
     def __repr__(self) -> str:
         return f"ContentstackOAuth(client_id={self.client_id!r})"

@@ -29,13 +29,11 @@ class ContentstackResource(Resource[M]):
 
     _client: ContentstackClient
 
-    def _object(self, /, name: str, **parts: Any) -> Flow[Document]:
+    def _object(self, /, name: str, **parts: Any) -> Flow[Any]:
         """Send the request of an endpoint that answers with an object; in a dry run, end with it."""
-        request = self._planned(name, **parts)
-        answer: Document = yield from self._sent(request, dict)
-        return answer
+        return (yield from self._sent(self._planned(name, **parts), dict))
 
-    def _rows(self, /, name: str, **parts: Any) -> Flow[list[Document]]:
+    def _rows(self, /, name: str, **parts: Any) -> Flow[Any]:
         """Send the request of an endpoint that answers with a list; in a dry run, end with it."""
         request = self._planned(name, **parts)
         return rows_of((yield from self._sent(request, list)), name)

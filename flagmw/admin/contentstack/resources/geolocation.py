@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flagmw.admin.contentstack.bodies import Place
 from flagmw.admin.contentstack.resources.base import ContentstackResource, rows_of
 from flagmw.admin.errors import AnswerError, InvalidError
 from flagmw.admin.flow.effects import Flow
@@ -32,7 +33,7 @@ class Geolocation(ContentstackResource[M]):
         codes: Sequence[str] = (),
         limit: int | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Pager[Any]:
+    ) -> Pager[Place]:
         """Iterate over regions whose name contains *name*, or that have one of *codes*."""
         return self._pager("geolocation.regions", name, codes, limit, page_size)
 
@@ -44,7 +45,7 @@ class Geolocation(ContentstackResource[M]):
         codes: Sequence[str] = (),
         limit: int | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Pager[Any]:
+    ) -> Pager[Place]:
         """Iterate over countries; arguments as of `regions`."""
         return self._pager("geolocation.countries", name, codes, limit, page_size)
 
@@ -56,7 +57,7 @@ class Geolocation(ContentstackResource[M]):
         codes: Sequence[str] = (),
         limit: int | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Pager[Any]:
+    ) -> Pager[Place]:
         """Iterate over cities; arguments as of `regions`."""
         return self._pager("geolocation.cities", name, codes, limit, page_size)
 

@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
+from flagmw.admin.contentstack.bodies import Attribute, Audience, Event
 from flagmw.admin.contentstack.checks import checked_definition, checked_text
 from flagmw.admin.contentstack.resources.base import ContentstackResource, Document, given
 from flagmw.admin.contentstack.rules.tree import Node
@@ -17,20 +18,23 @@ class Attributes(ContentstackResource[M]):
     """Custom attributes of visitors; preset ones are listed, and cannot be changed."""
 
     @operation
-    def list(self) -> Flow[builtins.list[Document]]:
+    def list(self) -> Flow[builtins.list[Attribute]]:
         """Return all attributes, preset ones too."""
-        return (yield from self._rows("attributes.list"))
+        answer: builtins.list[Attribute] = yield from self._rows("attributes.list")
+        return answer
 
     @operation
-    def create(self, name: str, key: str, *, description: str | None = None) -> Flow[Document]:
+    def create(self, name: str, key: str, *, description: str | None = None) -> Flow[Attribute]:
         """Create a custom attribute; *key* is what visitors' values are stored under."""
-        return (yield from self._object("attributes.create", body=_attribute(name, key, description)))
+        answer: Attribute = yield from self._object("attributes.create", body=_attribute(name, key, description))
+        return answer
 
     @operation
-    def update(self, uid: str, name: str, key: str, *, description: str | None = None) -> Flow[Document]:
+    def update(self, uid: str, name: str, key: str, *, description: str | None = None) -> Flow[Attribute]:
         """Replace an attribute and return what it is now."""
         body = _attribute(name, key, description)
-        return (yield from self._object("attributes.update", values={"uid": uid}, body=body))
+        answer: Attribute = yield from self._object("attributes.update", values={"uid": uid}, body=body)
+        return answer
 
     @operation
     def delete(self, uid: str) -> Flow[None]:
@@ -42,24 +46,28 @@ class Audiences(ContentstackResource[M]):
     """Audiences: rules by a name."""
 
     @operation
-    def list(self) -> Flow[builtins.list[Document]]:
+    def list(self) -> Flow[builtins.list[Audience]]:
         """Return all audiences."""
-        return (yield from self._rows("audiences.list"))
+        answer: builtins.list[Audience] = yield from self._rows("audiences.list")
+        return answer
 
     @operation
     def create(
         self, name: str, definition: Node | Mapping[str, Any], *, description: str | None = None
-    ) -> Flow[Document]:
+    ) -> Flow[Audience]:
         """Create an audience of rules, `Country.equals("US") & ...`, or of the vendor's JSON."""
-        return (yield from self._object("audiences.create", body=_audience(name, definition, description)))
+        body = _audience(name, definition, description)
+        answer: Audience = yield from self._object("audiences.create", body=body)
+        return answer
 
     @operation
     def update(
         self, uid: str, name: str, definition: Node | Mapping[str, Any], *, description: str | None = None
-    ) -> Flow[Document]:
+    ) -> Flow[Audience]:
         """Replace an audience and return what it is now."""
         body = _audience(name, definition, description)
-        return (yield from self._object("audiences.update", values={"uid": uid}, body=body))
+        answer: Audience = yield from self._object("audiences.update", values={"uid": uid}, body=body)
+        return answer
 
     @operation
     def delete(self, uid: str) -> Flow[None]:
@@ -71,19 +79,22 @@ class Events(ContentstackResource[M]):
     """Events, which experiences count as conversions."""
 
     @operation
-    def list(self) -> Flow[builtins.list[Document]]:
+    def list(self) -> Flow[builtins.list[Event]]:
         """Return all events."""
-        return (yield from self._rows("events.list"))
+        answer: builtins.list[Event] = yield from self._rows("events.list")
+        return answer
 
     @operation
-    def create(self, key: str, *, description: str | None = None) -> Flow[Document]:
+    def create(self, key: str, *, description: str | None = None) -> Flow[Event]:
         """Create an event; *key* is what visitors' events are sent under."""
-        return (yield from self._object("events.create", body=_event(key, description)))
+        answer: Event = yield from self._object("events.create", body=_event(key, description))
+        return answer
 
     @operation
-    def update(self, uid: str, key: str, *, description: str | None = None) -> Flow[Document]:
+    def update(self, uid: str, key: str, *, description: str | None = None) -> Flow[Event]:
         """Replace an event and return what it is now."""
-        return (yield from self._object("events.update", values={"uid": uid}, body=_event(key, description)))
+        answer: Event = yield from self._object("events.update", values={"uid": uid}, body=_event(key, description))
+        return answer
 
     @operation
     def delete(self, uid: str) -> Flow[None]:
