@@ -1,0 +1,59 @@
+"""The limit of an organization, shared by processes through Valkey."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.contracts.outbox.on_valkey import address
+
+CALLS, SECONDS = 10, 2.2
+FOUR = """
+import json, os, sys, time
+from flagmw.admin import SharedLimiter
+from flagmw.admin.flow.blocking import BlockingDriver
+
+def taken(url, end):
+    limiter, driver, times = SharedLimiter(url, "contentstack-org", 10, 1), BlockingDriver(), []
+    while True:
+        driver.run(limiter.acquire(1, 10.0))
+        now = time.time()
+        if now > end:
+            return times
+        times.append(now)
+
+end, readers = time.time() + float(sys.argv[2]), []
+for _ in range(4):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, json.dumps(taken(sys.argv[1], end)).encode())
+        os._exit(0)
+    os.close(writer)
+    readers.append(reader)
+print(json.dumps([json.loads(os.fdopen(reader).read()) for reader in readers]))
+"""
+
+
+def granted() -> list[float]:
+    """Let four processes take turns; return when each call could be made."""
+    command = [sys.executable, "-c", FOUR, address(), str(SECONDS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    processes = json.loads(done.stdout)
+    assert len(processes) == 4 and all(processes), "each process gets its turns"
+    return sorted(moment for times in processes for moment in times)
+
+
+def most_in_a_second(times: list[float]) -> int:
+    return max(sum(first <= moment < first + 1 for moment in times) for first in times)
+
+
+def test_four_processes_keep_ten_a_second() -> None:
+    """No second holds more than ten calls of the four together, and at least nine of ten are used."""
+    times = granted()
+    if most_in_a_second(times) > CALLS:
+        # On a busy machine a process may stand still between its turn and its note of the time, once.
+        times = granted()
+    assert most_in_a_second(times) == CALLS
+    # The last ten are followed by the rest of their second, which is not in the span.
+    assert len(times) - CALLS >= 9 * (times[-1] - times[0] - 0.05)
