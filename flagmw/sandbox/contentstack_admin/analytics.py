@@ -15,7 +15,7 @@ ENOUGH_IMPRESSIONS, ENOUGH_CONVERSIONS = 1000, 30
 WINNING, WINNING_S = 0.95, 14 * 86400.0
 
 
-def summary(call: AdminCall) -> Document:
+def get_summary(call: AdminCall) -> Document:
     """Return impressions and conversions by variant, and which one leads."""
     version, found, test = _counted(call, "SUMMARY_NOT_FOUND")
     rows: list[Document] = []
@@ -39,7 +39,7 @@ def summary(call: AdminCall) -> Document:
     return document
 
 
-def time_series(call: AdminCall) -> Document:
+def get_time_series(call: AdminCall) -> Document:
     """Return impressions and conversions by hour and variant."""
     version, found, test = _counted(call, "TIME_SERIES_ANALYTICS_NOT_FOUND")
     hours: dict[float, dict[str, list[int]]] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flagmw.sandbox.contentstack_admin.errors import invalid, missing
+from flagmw.sandbox.contentstack_admin.settings import Settings
 from flagmw.sandbox.contentstack_admin.store import Document, ProjectStore, stamp
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class AdminCall:
     def now(self) -> float:
         """Return the sandbox's time."""
         return self.sandbox.clock()
+
+    @property
+    def limits(self) -> Settings:
+        """Return what the API allows."""
+        return self.sandbox.personalize
 
     def text(self, name: str, *, optional: bool = False) -> str:
         """Return a text of the body.

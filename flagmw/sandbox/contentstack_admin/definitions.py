@@ -15,7 +15,7 @@ PRESETS = (
 )
 _CONDITIONS = {*get_args(Condition), "JSON_MATCH", "IS_IN_FLOW_STATE"}
 _STRINGS = {"STRING_EQUALS", "CONTAINS_SUBSTRING"}
-MAX_RULES, MAX_DEPTH = 100, 20
+MAX_DEPTH = 20
 
 
 def rules_of(raw: object, keys: Mapping[str, str], name: str = "", depth: int = 1) -> NestedAudience:
@@ -33,8 +33,8 @@ def rules_of(raw: object, keys: Mapping[str, str], name: str = "", depth: int = 
     if node.get("combinationType") not in ("AND", "OR"):
         raise _bad("NOT_VALID_ENUM", "combinationType must be AND or OR")
     inner = node.get("rules")
-    if not isinstance(inner, list) or len(inner) > MAX_RULES:
-        raise _bad("RULES_NOT_ARRAY", "rules must be an array of at most 100")
+    if not isinstance(inner, list):
+        raise _bad("RULES_NOT_ARRAY", "rules must be an array")
     rules, groups = [], []
     for one in inner:
         kind = one.get("__type") if isinstance(one, dict) else None
@@ -45,6 +45,20 @@ def rules_of(raw: object, keys: Mapping[str, str], name: str = "", depth: int = 
         else:
             raise _bad("NOT_VALID_ENUM", "__type must be Rule or RuleCombination")
     return NestedAudience(name=name, rules=tuple(rules), combination=node["combinationType"], groups=tuple(groups))
+
+
+def check_rules(audience: NestedAudience, most: int) -> None:
+    """Refuse an audience with more than *most* rules at all depths.
+
+    Raises:
+        ApiError: it has more.
+    """
+    if _counted(audience) > most:
+        raise _bad("TOO_MANY_RULES", f"at most {most} rules")
+
+
+def _counted(audience: NestedAudience) -> int:
+    return len(audience.rules) + sum(_counted(group) for group in audience.groups)
 
 
 def _rule(node: dict[str, Any], keys: Mapping[str, str]) -> ModelRule:

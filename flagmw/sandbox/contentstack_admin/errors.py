@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# The code of a path that is not there.
+ROUTE = "Not Found"
+
 
 class ApiError(Exception):
     """A refusal.
@@ -21,6 +24,8 @@ class ApiError(Exception):
         """Return the answer's body."""
         if self.field is not None:
             return {"errors": {self.field: [{"code": self.code, "message": str(self)}]}}
+        if self.code == ROUTE:
+            return {"statusCode": self.status, "message": str(self), "error": self.code}
         return {"error": self.code, "message": str(self)} if self.code else {"message": str(self)}
 
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flagmw.sandbox.contentstack_admin.schemas import SCHEMAS, TEXT, ref
 from flagmw.sandbox.contentstack_admin.table import ENDPOINTS, Endpoint
 
 Document = dict[str, Any]
-_TEXT: Document = {"type": "string"}
+_DATE: Document = {"type": "string", "description": "ISO 8601"}
+_NUMBER: Document = {"type": "integer", "minimum": 0}
+_QUERY = {"version": TEXT, "start": _DATE, "end": _DATE, "name": TEXT, "codes": TEXT, "skip": _NUMBER, "limit": _NUMBER}
+_REFUSALS = {
+    400: "The body or the query is wrong.",
+    401: "No token, or a wrong one.",
+    403: "The token lacks the scope.",
+    404: "There is none.",
+    429: "More calls in a second than the organisation has.",
+}
+# Where the vendor says nothing: the sandbox's choice.
+CHOSEN = (
+    "The vendor does not publish the names of query parameters of analytics and geolocation, the fields of analytics, "
+    "of places and of the priority, or most codes of errors: those are choices of the sandbox."
+)
 
 
 def description(url: str) -> Document:
@@ -22,9 +37,12 @@ def description(url: str) -> Document:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "flagmw sandbox: Contentstack Personalize Management API", "version": "1.0.0"},
+        "info": {
+            "title": "flagmw sandbox: Contentstack Personalize Management API",
+            "version": "1.0.0",
+            "description": f"What the sandbox emulates. {CHOSEN}",
+        },
         "servers": [{"url": url}],
-        "security": [{"authtoken": []}, {"oauth": []}],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
@@ -38,49 +56,30 @@ def description(url: str) -> Document:
 
 def _operation(endpoint: Endpoint) -> Document:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        {"name": name, "in": "path", "required": True, "schema": TEXT}
         for name in re.findall(r"\{(\w+)\}", endpoint.path)
     ]
-    if not endpoint.path.startswith("/geolocation"):
-        parameters.append({"name": "x-project-uid", "in": "header", "required": True, "schema": _TEXT})
-    if "/analytics/" in endpoint.path:
-        parameters.append({"name": "version", "in": "query", "required": True, "schema": _TEXT})
+    if endpoint.of_project:
+        parameters.append({"name": "x-project-uid", "in": "header", "required": True, "schema": TEXT})
+    parameters += [
+        {"name": name, "in": "query", "required": name == "version", "schema": _QUERY[name]} for name in endpoint.query
+    ]
     answer: Document = {"description": "Done."}
     if endpoint.answer:
-        schema: Document = {"$ref": f"#/components/schemas/{endpoint.answer}"}
-        answer["content"] = {
-            "application/json": {"schema": {"type": "array", "items": schema} if endpoint.listed else schema}
-        }
-    errors = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        schema = ref(endpoint.answer)
+        answer |= _content({"type": "array", "items": schema} if endpoint.listed else schema)
+    refusals = {str(status): {"description": text, **_content(ref("Error"))} for status, text in _REFUSALS.items()}
     operation: Document = {
-        "operationId": endpoint.handler.__name__ if endpoint.handler.__name__ != "handler" else endpoint.path[1:],
+        "operationId": endpoint.name,
+        "tags": [endpoint.path.split("/")[1]],
+        "security": [{"authtoken": []}, {"oauth": [endpoint.scope]}],
         "parameters": parameters,
-        "responses": {
-            str(endpoint.status): answer,
-            "default": {"description": "Refused.", "content": errors},
-        },
+        "responses": {str(endpoint.status): answer, **refusals},
     }
-    if endpoint.method in ("POST", "PUT"):
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+    if endpoint.takes:
+        operation["requestBody"] = {"required": True, **_content(ref(endpoint.takes))}
     return operation
 
 
-def _object(required: str, **more: Document) -> Document:
-    names = required.split()
-    return {"type": "object", "required": names, "properties": {**dict.fromkeys(names, _TEXT), **more}}
-
-
-_OWN = "uid project createdAt updatedAt createdBy updatedBy"
-_ROWS: Document = {"type": "array", "items": {"type": "object"}}
-SCHEMAS: Document = {
-    "Attribute": _object("uid name key __type"),
-    "Audience": _object(f"{_OWN} name definition", definition={"type": "object"}),
-    "Experience": _object(f"{_OWN} name __type shortUid latestVersion"),
-    "Version": _object(f"{_OWN} status variants", variants=_ROWS),
-    "Event": _object(f"{_OWN} key"),
-    "Priority": _object("priorityOrder", priorityOrder={"type": "array", "items": _TEXT}),
-    "Summary": _object("variants", variants=_ROWS),
-    "TimeSeries": _object("interval series", series=_ROWS),
-    "Place": _object("code name"),
-    "Error": {"type": "object"},
-}
+def _content(schema: Document) -> Document:
+    return {"content": {"application/json": {"schema": schema}}}

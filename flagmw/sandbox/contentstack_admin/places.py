@@ -35,7 +35,7 @@ CITIES = [
 ]
 
 
-def listed(rows: list[dict[str, str]]) -> Callable[[AdminCall], list[Document]]:
+def listed(what: str, rows: list[dict[str, str]]) -> Callable[[AdminCall], list[Document]]:
     """Return the handler of a list."""
 
     def handler(call: AdminCall) -> list[Document]:
@@ -45,6 +45,7 @@ def listed(rows: list[dict[str, str]]) -> Callable[[AdminCall], list[Document]]:
         skip, limit = _number(call, "skip", 0), _number(call, "limit", len(found))
         return [dict(one) for one in found[skip : skip + limit]]
 
+    handler.__name__ = f"list_{what}"
     return handler
 
 

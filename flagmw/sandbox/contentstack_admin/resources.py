@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagmw.sandbox.contentstack_admin.call import AdminCall
-from flagmw.sandbox.contentstack_admin.definitions import PRESETS, rules_of
+from flagmw.sandbox.contentstack_admin.definitions import PRESETS, check_rules, rules_of
 from flagmw.sandbox.contentstack_admin.errors import ApiError, invalid, missing
 from flagmw.sandbox.contentstack_admin.store import Document, cms_uid
 
-MAX_OF_A_KIND = 100
 _TAG = re.compile(r"[A-Za-z0-9_:-]{1,32}")
 
 
@@ -30,7 +29,7 @@ def list_attributes(call: AdminCall) -> list[Document]:
 
 def create_attribute(call: AdminCall) -> Document:
     """Create an attribute."""
-    _room(call.store.attributes, "attributes")
+    _room(call, call.store.attributes, "attributes")
     fields = _attribute(call, None)
     return _kept(call, call.store.attributes, {**fields, "__type": "CUSTOM"})
 
@@ -67,7 +66,7 @@ def list_events(call: AdminCall) -> list[Document]:
 
 def create_event(call: AdminCall) -> Document:
     """Create an event."""
-    _room(call.store.events, "events")
+    _room(call, call.store.events, "events")
     key = _free_key(call, call.store.events, None)
     return _kept(call, call.store.events, {"key": key, "description": call.text("description", optional=True)})
 
@@ -92,7 +91,7 @@ def list_audiences(call: AdminCall) -> list[Document]:
 
 def create_audience(call: AdminCall) -> Document:
     """Create an audience."""
-    _room(call.store.audiences, "audiences")
+    _room(call, call.store.audiences, "audiences")
     return _kept(call, call.store.audiences, _audience(call))
 
 
@@ -123,7 +122,7 @@ def _audience(call: AdminCall) -> Document:
     if not isinstance(definition, dict):
         raise invalid("definition", "DEFINITION_REQUIRED", "definition must be an object")
     keys = {uid: one["key"] for uid, one in call.store.attributes.items()}
-    rules_of(definition, keys)
+    check_rules(rules_of(definition, keys), call.limits.max_rules)
     return {
         "name": call.text("name"),
         "description": call.text("description", optional=True),
@@ -144,13 +143,13 @@ def get_experience(call: AdminCall) -> Document:
 def create_experience(call: AdminCall) -> Document:
     """Create an experience with an empty draft."""
     store = call.store
-    _room(store.experiences, "experiences")
+    _room(call, store.experiences, "experiences")
     if call.body.get("__type") not in ("SEGMENTED", "AB_TEST"):
         raise invalid("__type", "NOT_VALID_ENUM", "__type must be SEGMENTED or AB_TEST")
     fields = _experience(call)
     taken = {one["shortUid"] for one in store.experiences.values()}
     made = store.new(call.now, **fields, __type=call.body["__type"], shortUid=store.new_short_uid("", taken))
-    draft = store.new(call.now, experience=made["uid"], status="DRAFT", variants=[])
+    draft = store.new(call.now, status="DRAFT", variants=[])
     made["latestVersion"] = draft["uid"]
     store.experiences[made["uid"]], store.versions[made["uid"]] = made, [draft]
     store.priority.append(made["uid"])
@@ -192,8 +191,8 @@ def _experience(call: AdminCall) -> Document:
     if not isinstance(tags, list) or not all(isinstance(one, str) and _TAG.fullmatch(one) for one in tags):
         raise invalid("tags", "INVALID_TAG", "a tag has 1 to 32 letters, digits, _ : and -")
     unique = list(dict.fromkeys(tag.lower() for tag in tags))
-    if len(unique) > 10:
-        raise invalid("tags", "TOO_MANY_TAGS", "at most 10 tags")
+    if len(unique) > call.limits.max_tags:
+        raise invalid("tags", "TOO_MANY_TAGS", f"at most {call.limits.max_tags} tags")
     return {"name": call.text("name"), "description": call.text("description", optional=True), "tags": unique}
 
 
@@ -235,6 +234,7 @@ def _kept(call: AdminCall, kept: dict[str, Document], fields: Document) -> Docum
     return made
 
 
-def _room(kept: Mapping[str, Document], what: str) -> None:
-    if len(kept) >= MAX_OF_A_KIND:
-        raise ApiError(400, "LIMIT_EXCEEDED", f"a project has {MAX_OF_A_KIND} {what} at most")
+def _room(call: AdminCall, kept: Mapping[str, Document], what: str) -> None:
+    most = call.limits.max_of_a_kind
+    if len(kept) >= most:
+        raise ApiError(400, "LIMIT_EXCEEDED", f"a project has {most} {what} at most")

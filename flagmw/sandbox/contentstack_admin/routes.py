@@ -13,11 +13,11 @@ from starlette.routing import Route
 from flagmw.sandbox.body import read_body
 from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.contentstack_admin.call import AdminCall
-from flagmw.sandbox.contentstack_admin.errors import ApiError
+from flagmw.sandbox.contentstack_admin.errors import ROUTE, ApiError
 from flagmw.sandbox.contentstack_admin.openapi import description
 from flagmw.sandbox.contentstack_admin.serving import store_of
 from flagmw.sandbox.contentstack_admin.store import Document, ProjectStore
-from flagmw.sandbox.contentstack_admin.table import ENDPOINTS, TOOL_ENDPOINTS, Endpoint
+from flagmw.sandbox.contentstack_admin.table import ENDPOINTS, MANAGE, READ, TOOL_ENDPOINTS, Endpoint
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NAME = "contentstack"
 BASE = "/contentstack-admin"
+OPENAPI = "/openapi/contentstack"
 AUTHTOKEN = "sandbox-authtoken"
-MANAGE, READ = "personalize:manage", "personalize:read"
 TOKENS = {"sandbox-manage-token": MANAGE, "sandbox-read-token": READ}
 CLIENT_ID, LIFE_S = "sandbox-client", 3600
 MAX_BODY = 1024 * 1024
@@ -60,7 +60,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return [
-        Route(f"{BASE}/openapi", openapi, methods=["GET"]),
+        *(Route(path, openapi, methods=["GET"]) for path in (OPENAPI, f"{BASE}/openapi")),
         Route(f"{BASE}/token", token, methods=["POST"]),
         Route(f"{BASE}/{{rest:path}}", admin, methods=methods),
     ]
@@ -100,7 +100,7 @@ def _endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
         values = endpoint.values(path) if endpoint.method == method else None
         if values is not None:
             return endpoint, values
-    raise ApiError(404, "Not Found", f"Cannot {method} {path}")
+    raise ApiError(404, ROUTE, f"Cannot {method} {path}")
 
 
 def _no_project() -> ProjectStore:

@@ -92,7 +92,7 @@ def _add_experience(
     if experience.targeting:
         audiences = [names[audience] for audience in experience.targeting]
         body["targeting"] = {"audience": {"audiences": audiences, "audienceCombinationType": experience.combination}}
-    version = store.new(now, experience=made["uid"], **body)
+    version = store.new(now, **body)
     if experience.state != "draft":
         store.activated[version["uid"]] = now
     store.dealt[version["uid"]] = experience.version

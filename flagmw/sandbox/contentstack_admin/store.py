@@ -10,9 +10,9 @@ from typing import Any
 
 from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.contentstack_admin.counts import Counts
+from flagmw.sandbox.contentstack_admin.settings import Settings
 
 Document = dict[str, Any]
-CALLS_PER_SECOND = 10
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -77,18 +77,16 @@ class ProjectStore:
         }
 
 
-class PersonalizeState:
+class PersonalizeState(Settings):
     """All projects' stores, tokens, calls and counts of one sandbox.
 
     Attributes:
-        calls_per_second: of the organisation; 0 for no limit.
-        strict_lock: whether every change of an active version is refused, a pause too.
         projects: names and stacks of projects, by their uid.
         tokens: scopes and end by an OAuth token that was issued.
     """
 
     def __init__(self) -> None:
-        self.calls_per_second, self.strict_lock = CALLS_PER_SECOND, False
+        super().__init__()
         self.clear()
 
     def clear(self) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw.sandbox.contentstack_admin.call import AdminCall
-from flagmw.sandbox.contentstack_admin.definitions import rules_of
+from flagmw.sandbox.contentstack_admin.definitions import check_rules, rules_of
 from flagmw.sandbox.contentstack_admin.errors import ApiError, invalid, missing
 from flagmw.sandbox.contentstack_admin.serving import LIVE
 from flagmw.sandbox.contentstack_admin.store import Document
 
 SPLITS = ("EQUALLY_SPLIT", "CUSTOM", "MULTI_ARMED_BANDIT")
-MAX_VARIANTS = 50
 _CODE = "personalize.EXPERIENCES.VERSIONS."
 
 
@@ -28,7 +27,7 @@ def create_version(call: AdminCall) -> Document:
         raise invalid("status", f"{_CODE}CANNOT_CREATE_VERSION_AS_DRAFT_ALREADY_EXISTS", "a draft exists already")
     status = _status(call, ("DRAFT", "ACTIVE"))
     fields = _configuration(call, experience, status)
-    made = call.store.new(call.now, experience=experience["uid"], status="DRAFT", **fields)
+    made = call.store.new(call.now, status="DRAFT", **fields)
     versions.append(made)
     experience["latestVersion"] = made["uid"]
     return _moved(call, versions, made, status)
@@ -40,17 +39,17 @@ def update_version(call: AdminCall) -> Document:
     versions, found = _found(call)
     status = _status(call, ("DRAFT", "ACTIVE", "PAUSED"))
     before = found["status"]
-    if before == "ARCHIVED" or (before == "ACTIVE" and call.sandbox.personalize.strict_lock):
+    if before == "ARCHIVED" or (before == "ACTIVE" and call.limits.strict_lock):
         raise _locked()
     if before == "DRAFT":
-        if status == "PAUSED":
+        if status == "PAUSED" and not call.limits.pause_drafts:
             raise invalid("status", "INVALID_STATUS", "a draft cannot be paused")
         fields = _configuration(call, experience, status)
         for name in ("variantSplit", "metrics", "targeting"):
             found.pop(name, None)
         found.update(fields)
         return _moved(call, versions, found, status)
-    _variants(call.body, status)
+    _variants(call, status)
     if status == "DRAFT":
         raise invalid("status", f"{_CODE}CANNOT_MARK_VERSION_AS_DRAFT", "this version cannot be a draft again")
     if not _same(found, call.body):
@@ -71,10 +70,11 @@ def delete_version(call: AdminCall) -> None:
 
 
 def _moved(call: AdminCall, versions: list[Document], version: Document, status: str) -> Document:
-    if status == "ACTIVE" and version["status"] != "ACTIVE":
+    if status in LIVE and version["status"] == "DRAFT":
         for one in versions:
-            if one is not version and one["status"] in LIVE:
+            if one["status"] in LIVE:
                 call.changed(one, status="ARCHIVED")
+    if status == "ACTIVE":
         call.store.activated.setdefault(version["uid"], call.now)
     return call.changed(version, status=status)
 
@@ -100,20 +100,20 @@ def _status(call: AdminCall, allowed: tuple[str, ...]) -> str:
     return str(status)
 
 
-def _variants(body: Document, status: str) -> list[Document]:
-    variants = body.get("variants")
+def _variants(call: AdminCall, status: str) -> list[Document]:
+    variants, most = call.body.get("variants"), call.limits.max_variants
     if not isinstance(variants, list) or not all(isinstance(one, dict) for one in variants):
         raise invalid("variants", "VARIANTS_NOT_ARRAY", "variants must be an array")
     if not variants and status != "DRAFT":
         raise invalid("variants", "EMPTY_ARRAY", "variants must not be empty")
-    if len(variants) > MAX_VARIANTS:
-        raise invalid("variants", "TOO_MANY_VARIANTS", f"at most {MAX_VARIANTS} variants")
+    if len(variants) > most:
+        raise invalid("variants", "TOO_MANY_VARIANTS", f"at most {most} variants")
     return variants
 
 
 def _configuration(call: AdminCall, experience: Document, status: str) -> Document:
     body, test = call.body, experience["__type"] == "AB_TEST"
-    variants = _variants(body, status)
+    variants = _variants(call, status)
     if test and status != "DRAFT" and len(variants) < 2:
         raise invalid("variants", "TOO_FEW_VARIANTS", "an A/B test needs two variants")
     for one in variants:
@@ -156,13 +156,13 @@ def _check_audiences(call: AdminCall, part: Any, field: str) -> None:
     if not isinstance(part, dict):
         raise invalid(field, "AUDIENCES_REQUIRED", "audiences are required")
     if isinstance(part.get("target"), dict):
-        rules_of(part["target"], {})
+        check_rules(rules_of(part["target"], {}), call.limits.max_rules)
         return
     audiences, lytics = part.get("audiences") or [], part.get("lyticsAudiences") or []
     if not isinstance(audiences, list) or not isinstance(lytics, list) or not (audiences or lytics):
         raise invalid(field, "EMPTY_ARRAY", "audiences must not be empty")
-    if len(audiences) > MAX_VARIANTS:
-        raise invalid(field, "TOO_MANY_AUDIENCES", f"at most {MAX_VARIANTS} audiences")
+    if len(audiences) > call.limits.max_audiences:
+        raise invalid(field, "TOO_MANY_AUDIENCES", f"at most {call.limits.max_audiences} audiences")
     for uid in audiences:
         if not isinstance(uid, str) or len(uid) != 24:
             raise invalid(field, "NOT_VALID_OBJECT_ID", f"{str(uid)[:64]} is not a valid ObjectId")

@@ -74,6 +74,7 @@ def box(_started: Box) -> Box:
     _started.server.reset()
     _started.server.sandbox.personalize.calls_per_second = 0
     _started.server.sandbox.personalize.strict_lock = False
+    _started.server.sandbox.personalize.pause_drafts = False
     return _started
 
 

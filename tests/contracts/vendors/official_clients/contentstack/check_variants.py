@@ -67,7 +67,7 @@ def tool(sandbox: SandboxServer, place: Path, action: str, **more: str) -> str:
     own = {"CS_CLI_CONFIG_PATH": str(place), "CS_CLI_LOG_PATH": str(place / "logs"), "HOME": str(place)}
     done = subprocess.run(
         ["node", "variants.mjs"],
-        input=json.dumps(asked),
+        input=json.dumps({**asked, "action": action, **more}),
         cwd=HERE,
         env={**os.environ, **own},
         capture_output=True,
