@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from flagmw.admin.contentstack.checks import checked_uid
 from flagmw.admin.contentstack.endpoints import Endpoint
 from flagmw.admin.errors import InvalidError
+from flagmw.admin.http.encoding import encoded
 from flagmw.admin.http.fault import Fault
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
@@ -59,28 +57,6 @@ def request_of(
         right=endpoint.right,
         changes=endpoint.method != "GET",
     )
-
-
-def encoded(body: Any) -> bytes:
-    """Return *body* as JSON.
-
-    Raises:
-        InvalidError: it holds something that JSON cannot.
-    """
-    if _has_no_number(body):
-        raise InvalidError("the body holds NaN or infinity, which JSON cannot write; use a number or None")
-    try:
-        return orjson.dumps(body)
-    except TypeError as error:
-        raise InvalidError(f"the body cannot be written as JSON: {error}") from None
-
-
-def _has_no_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(_has_no_number(inner) for inner in value.values())
-    return isinstance(value, list | tuple) and any(_has_no_number(inner) for inner in value)
 
 
 def _quoted(name: str, value: str) -> str:

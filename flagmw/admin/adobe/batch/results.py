@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flagmw.admin.adobe.batch.builder import BatchOperation
-from flagmw.admin.adobe.wire import encoded, fault_of
+from flagmw.admin.adobe.wire import fault_of
 from flagmw.admin.errors import AdminError, AmbiguousError
+from flagmw.admin.http.encoding import encoded
 from flagmw.admin.http.fault import cleaned, error_of
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
