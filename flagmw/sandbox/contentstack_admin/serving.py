@@ -1,4 +1,4 @@
-"""Projects as the decision side serves them: the scenario's, with what the management side made of them."""
+"""Projects of the scenario with the changes by the Management API."""
 
 from __future__ import annotations
 
