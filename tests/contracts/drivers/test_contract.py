@@ -245,6 +245,37 @@ def test_next_address_is_tried(own: Any, vendor: RawVendor, monkeypatch: pytest.
     assert vendor.requests[0].headers["host"] == f"vendor.test:{vendor.port}"
 
 
+def test_dead_addresses_before_a_working_one(own: Any, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four silent IPv6 addresses cost one turn of the race, and nothing once they have lost."""
+    silent, fillers = [socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0) for _ in range(4)], []
+    for listener in silent:
+        for _ in range(4):
+            filler = socket.socket(socket.AF_INET6)
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            fillers.append(filler)
+    rows: list[Any] = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", listener.getsockname()) for listener in silent]
+    rows.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", vendor.port)))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
+    first = own.ask(f"http://vendor.test:{vendor.port}/", deadline_s=0.3)
+    again = own.make()
+    second = own.ask(f"http://vendor.test:{vendor.port}/", deadline_s=0.3, driver=again)
+    for sock in [*silent, *fillers]:
+        sock.close()
+    assert (first.body, second.body) == (b"{}", b"{}")
+    assert second.elapsed_s < 0.04 < first.elapsed_s, "the winner of the first race is tried first"
+
+
+def test_all_addresses_are_dead(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every address refuses the failure is that of connecting, and it comes at once."""
+    ports = [free_port() for _ in range(3)]
+    rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
+    answered = own.ask("http://vendor.test/", deadline_s=2)
+    assert (answered.code, answered.error.sent) == ("CONNECT", False)
+    assert answered.elapsed_s < HELD_UP_S
+
+
 def test_link_local_address_is_refused(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vendor's name that points to a machine's metadata service is not called."""
     row = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))
