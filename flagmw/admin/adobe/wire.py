@@ -93,7 +93,7 @@ def segment(value: object, field: str) -> str:
         raise InvalidError(f"must be a number or a text, got {type(value).__name__}", field=field)
     text = str(value)
     if not text or text in (".", ".."):
-        raise InvalidError("must name something", field=field)
+        raise InvalidError("must not be empty", field=field)
     return quoted(text, field)
 
 
