@@ -30,7 +30,7 @@ from flagmw.admin.limits.window import Limiter, Window
 from flagmw.exceptions import ConfigError
 from flagmw.vendors.common.options import checked_base_url, leaves_machine_unencrypted
 
-# The vendor allows an organisation 10; the rest is left to its other programs.
+# The vendor allows an organization 10; the rest is left to its other programs.
 CALLS_PER_SECOND = 8
 
 
@@ -63,7 +63,7 @@ class ContentstackCore(Generic[M]):
         region: NA, EU, AU, AZURE_NA, AZURE_EU, GCP_NA or GCP_EU.
         base_url: of the Management API, instead of the region's.
         limiter: decides when calls may be made; 8 a second for this client by default. The vendor's limit is 10 for
-            the whole organisation: `SharedLimiter(url, organisation, 8, per_s=1)` shares it between processes.
+            the whole organization: `SharedLimiter(url, organization, 8, per_s=1)` shares it between processes.
         timeout_s: how long a call may take, in seconds.
         attempts: how often a call that may be repeated is made at most.
         max_wait_s: how long a call may wait for the limit or a throttling vendor, in seconds.

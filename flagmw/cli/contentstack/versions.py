@@ -10,7 +10,7 @@ import typer
 
 from flagmw.admin.contentstack.client import ContentstackAdmin
 from flagmw.admin.contentstack.versions import ab_test, segmented
-from flagmw.admin.errors import InvalidError
+from flagmw.admin.errors import ConflictError, InvalidError
 from flagmw.cli.admin.body import BodyArgument, object_from
 from flagmw.cli.admin.session import Session
 from flagmw.cli.contentstack.root import Combination, ExperienceArgument, VersionArgument, commands
@@ -151,7 +151,11 @@ def _create(
 ) -> None:
     on_draft = "update" if update_draft else "error"
     method = session.client.versions.create
-    session.show(session.call(method, experience, body, status=status.value, on_draft=on_draft))
+    try:
+        session.show(session.call(method, experience, body, status=status.value, on_draft=on_draft))
+    except ConflictError as error:
+        error.args = (error.args[0].replace('pass on_draft="update"', "add --update-draft"),)
+        raise
 
 
 def _variant(variant: Any) -> str:

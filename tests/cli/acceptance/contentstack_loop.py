@@ -48,7 +48,7 @@ class Quiet(WSGIRequestHandler):
 def shop_before(edge: str, short_uid: str) -> Iterator[tuple[str, Flagmw]]:
     """Serve a shop whose button the experience changes; give its address and what decides in it."""
     vendor = Contentstack(SANDBOX["project_uid"], base_url=edge, aliases={short_uid: "button"}, data={"tier": "gold"})
-    fm = Flagmw(vendors=[vendor], defaults={"button": "default"}, deadline_ms=5000)
+    fm = Flagmw(vendors=[vendor], defaults={"button": "default"}, deadline_ms=5000, outbox="memory://")
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         flags = flags_from(environ)
@@ -82,7 +82,6 @@ class Loop:
 
     def steps(self) -> None:
         """Walk through everything; an assertion fails where something is not as it should be."""
-        attribute = self.json("attributes", "create", "Plan", "loop-plan")["uid"]
         attribute = self.json("attributes", "create", "Tier of the member", "tier")["uid"]
         rules = Custom(attribute).equals("gold").to_json()
         audience = self.json("audiences", "create", "Gold members", "-", body=rules)["uid"]

@@ -141,7 +141,7 @@ def test_versions_from_words(contentstack: Typed, box: Scripted) -> None:
     assert wrong.code == 2 and "99, not 100" in wrong.err
     box.versions.append({"uid": DRAFT, "status": "DRAFT", "variants": []})
     there = contentstack(*test)
-    assert there.code == 7 and DRAFT in there.err
+    assert there.code == 7 and DRAFT in there.err and "add --update-draft" in there.err
     assert contentstack(*test, "--update-draft").code == 0
     assert box.sent[-1][:2] == ("PUT", f"/experiences/{EXPERIENCE}/versions/{DRAFT}")
     segments = ["contentstack", "versions", "segmented", EXPERIENCE, "--update-draft"]
