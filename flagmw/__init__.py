@@ -9,7 +9,7 @@ from flagmw.exceptions import ConfigError, FlagmwError, OutboxError, ProtocolErr
 from flagmw.flags.current import current
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw, Stats
-from flagmw.types import DecisionNote, EventNote, Factor, Variant, Visit
+from flagmw.types import DecisionNote, EventNote, Factor, Inbound, Variant, Visit
 
 if _typing.TYPE_CHECKING:
     from flagmw.vendors.adobe.vendor import AdobeTarget
@@ -33,6 +33,7 @@ __all__ = [
     "FlagmwError",
     "Flags",
     "Identity",
+    "Inbound",
     "Monetate",
     "OutboxError",
     "ProtocolError",

@@ -5,6 +5,7 @@ Pure ASGI (specification 3.0): nothing is buffered, unknown scope types pass unt
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
@@ -17,10 +18,10 @@ from flagmw._web.asgi_state import own_state
 from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
 from flagmw._web.matched_route import MatchedRoutes
-from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw, edge_of, rest
+from flagmw.runtime import NO_ASYNCIO, Flagmw, edge_of, rest, runs_asyncio
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,11 +79,17 @@ class FlagsMiddleware:
             return
         exchange: RequestExchange | None
         flags: Flags
+        request: _Request | None = None
         try:
+            request = _Request(scope)
+            if edge.asks_site:
+                request.live = scope
+                if edge.awaits_site:
+                    await edge.answer(request)
             if edge.lazy or (edge.waits and self._routes.can_wait(scope)):
-                exchange, flags = await self._lazily(_Request(scope))
+                exchange, flags = await self._lazily(request)
             else:
-                exchange = begun = edge.take(_Request(scope))
+                exchange = begun = edge.take(request)
                 ready = edge.ready(begun)
                 flags = await edge.adecide(begun) if ready is None else ready
         except Exception as error:
@@ -117,6 +124,8 @@ class FlagsMiddleware:
                 edge.ask_shadow(exchange, flags, on_loop=True)
         finally:
             set_current(outer)
+            if request is not None:
+                request.live = None  # it knows the flags, which know the request
             if server_state is not None:
                 scope["state"] = server_state
 
@@ -365,16 +374,16 @@ class _Lifespan:
 
     async def send(self, message: Message) -> None:
         try:
-            if message["type"] == "lifespan.startup.complete":
+            if message["type"] == "lifespan.startup.complete" and not runs_asyncio():
+                # Every page would have its defaults, and every track would be lost.
+                message = {"type": "lifespan.startup.failed", "message": NO_ASYNCIO}
+            elif message["type"] == "lifespan.startup.complete":
                 try:
                     await self._flagmw.astart()
                 except OutboxError as error:
                     # Only with `outbox_required`: the server is to end instead of losing what visitors do.
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
-                except ConfigError as error:
-                    # Without asyncio every page would have its defaults, and every track would be lost.
-                    message = {"type": "lifespan.startup.failed", "message": f"{error}"}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
                 await (self._flagmw.aclose() if ends_by_signal() else rest(self._flagmw))
@@ -389,17 +398,30 @@ _WIRE = {name: name.encode() for name in ("host", "user-agent", "sec-purpose", "
 class _Request:
     """An ASGI scope as the engine reads it."""
 
-    __slots__ = ("_headers", "_named", "_root", "_scope", "method", "path")
+    __slots__ = ("_headers", "_named", "_root", "_scope", "answers", "live", "method", "path")
+
+    # What the site's functions have said already, by option; set where they were asked before.
+    answers: dict[str, Any]
 
     def __init__(self, scope: Scope) -> None:
         # Not the scope itself, into which flags come that know their request: circles are left to the collector.
         self._scope = dict(scope)
+        # The scope itself, for as long as the application runs and where functions of the site may want its session.
+        self.live: Scope | None = None
         headers = scope["headers"]
         self._headers: Sequence[tuple[bytes, bytes]] = headers if isinstance(headers, list | tuple) else [*headers]
         self._named: dict[bytes, bytes] | None = None
         self.method: str = scope.get("method", "GET")
         self._root: str = scope.get("root_path") or ""
         self.path: str = mounted(scope["path"], self._root) if self._root else scope["path"]
+
+    @property
+    def request(self) -> Any:
+        scope = self._scope if self.live is None else self.live
+        starlette = sys.modules.get("starlette.requests")
+        if starlette is None:
+            return scope
+        return starlette.Request(scope) if scope["type"] == "http" else starlette.HTTPConnection(scope)
 
     @property
     def scheme(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from typing import Any, cast
 
 try:
@@ -52,7 +54,7 @@ def init_app(app: Flask, flagmw: Flagmw) -> None:
         raise RuntimeError("request.flags is taken by the application's request class: rename that attribute")
     app.extensions["flagmw"] = flagmw
     app.request_class = _with_flags(app.request_class, flagmw)
-    app.wsgi_app = FlagsMiddleware(app.wsgi_app, flagmw=flagmw)  # type: ignore[method-assign]
+    app.wsgi_app = _FlaskMiddleware(app, flagmw)  # type: ignore[method-assign]
 
 
 def flags_from(request: Request) -> Flags:
@@ -64,6 +66,53 @@ def flags_from(request: Request) -> Flags:
     if wsgi.KEY not in request.environ:
         raise RuntimeError("no flags on this request: call flagmw.flask.init_app(app, flagmw)")
     return wsgi.flags_from(request.environ)
+
+
+class _FlaskMiddleware(FlagsMiddleware):
+    """The WSGI middleware, whose requests know Flask's."""
+
+    def __init__(self, app: Flask, flagmw: Flagmw) -> None:
+        super().__init__(app.wsgi_app, flagmw=flagmw)
+        self._flask = app
+
+    def _request(self, environ: dict[str, Any], path: str) -> wsgi._Request:
+        if not self._edge.asks_site:
+            return super()._request(environ, path)
+        mark = environ[_MARK] = object()
+        return _FlaskRequest(environ, path, self._flask, mark)
+
+
+_MARK = "flagmw.flask.request"
+
+
+class _FlaskRequest(wsgi._Request):
+    """A request whose `request` is Flask's, with its session and `g`.
+
+    Args:
+        mark: tells this request from others, whose context may be the current one.
+    """
+
+    __slots__ = ("_app", "_mark")
+
+    def __init__(self, environ: dict[str, Any], path: str, app: Flask, mark: object) -> None:
+        super().__init__(environ, path)
+        self._app, self._mark = app, mark
+
+    @property
+    def request(self) -> Any:
+        return cast(Any, flask.request)._get_current_object()
+
+    def in_context(self, ask: Callable[[], Any]) -> Any:
+        """Call *ask* in the view's context, or before the view in one of its own, which has no body to read."""
+        if self._has_context():
+            return ask()
+        environ = {**self._environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        with self._app.request_context(environ):
+            return ask()
+
+    def _has_context(self) -> bool:
+        return flask.has_request_context() and flask.request.environ.get(_MARK) is self._mark
 
 
 def _with_flags(base: type[Any], flagmw: Flagmw) -> type[Any]:

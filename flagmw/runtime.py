@@ -181,10 +181,8 @@ class Flagmw:
         """
         import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigError(NO_ASYNCIO) from None
+        if not runs_asyncio():
+            raise ConfigError(NO_ASYNCIO)
         await asyncio.to_thread(self._start_for_loop)
 
     def _start_for_loop(self) -> None:
@@ -269,6 +267,17 @@ class Flagmw:
             await self._shadow.cancel()
         for client in self._all_clients:
             await client.aio.aclose()
+
+
+def runs_asyncio() -> bool:
+    """True when the running event loop is asyncio's, or one that takes its place such as uvloop."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def edge_of(flagmw: Flagmw) -> Edge:

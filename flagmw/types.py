@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from flagmw._support.link_token import without_token
@@ -21,6 +21,47 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 def empty() -> Mapping[Any, Any]:
     """Return the one empty mapping (dataclasses take it only from a factory)."""
     return EMPTY
+
+
+class Inbound(Protocol):
+    """A request, as `consent`, `bots` and `identify` get it in every framework.
+
+    Headers and cookies are read when asked for, not before.
+    """
+
+    @property
+    def request(self) -> Any:
+        """The framework's own request: Django's, Flask's, Starlette's; elsewhere the WSGI environ or the ASGI scope."""
+
+    @property
+    def method(self) -> str:
+        """The method, in capitals."""
+
+    @property
+    def scheme(self) -> str:
+        """`"http"` or `"https"`, as the server says; `"ws"` or `"wss"` for a WebSocket."""
+
+    @property
+    def path(self) -> str:
+        """The decoded path, with the mount point."""
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it was sent, percent-encoded, without the query."""
+
+    @property
+    def query(self) -> str:
+        """The query string as it was sent, without the question mark."""
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end of the connection; None for a Unix socket."""
+
+    def headers(self, name: str) -> Sequence[str]:
+        """Return the values of header *name* (lower case), in order."""
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of header *name* (lower case), or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,10 @@ class FlagsMiddleware:
         self.app = app
         self.flagmw = flagmw
         self._edge = edge_of(flagmw)
+        self._edge.check_blocking()
+
+    def _request(self, environ: WSGIEnvironment, path: str) -> _Request:
+        return _Request(environ, path)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:
@@ -51,9 +55,7 @@ class FlagsMiddleware:
             return _send_page(start_response, exchange.page, exchange.set_cookies)
         # Most excluded paths never look: flags are made for those that do.
         environ[KEY] = self._edge.excluded if flags is None else flags
-        cookies = environ.get("HTTP_COOKIE", "")
-        if cookies and not looks_readable(cookies):
-            environ["HTTP_COOKIE"] = self._edge.site_cookies_first(cookies) or cookies
+        _order_cookies(environ, self._edge)
         # This may be a request that a view makes of its own application: the view's flags come back afterwards.
         outer = swap_current(flags)
         try:
@@ -99,7 +101,7 @@ class FlagsMiddleware:
             path = _path(environ)
             if edge.leaves_alone(path):
                 return None, None
-            request = _Request(environ, path)
+            request = self._request(environ, path)
             if edge.waits:
                 deferred = edge.defer(request)
                 if deferred is not None:
@@ -112,6 +114,16 @@ class FlagsMiddleware:
             # A defect of ours must not become the site's error page: the application runs as if we were not there.
             edge.internal_error(error)
             return edge.defective(), None
+
+
+def _order_cookies(environ: WSGIEnvironment, edge: Edge) -> None:
+    """Put vendors' cookies that the application may be unable to read behind the site's own.
+
+    A function, so that no traceback of the application's has the header among its locals.
+    """
+    cookies = environ.get("HTTP_COOKIE", "")
+    if cookies and not looks_readable(cookies):
+        environ["HTTP_COOKIE"] = edge.site_cookies_first(cookies) or cookies
 
 
 def _send_page(start_response: StartResponse, page: Page, cookies: Sequence[str]) -> list[bytes]:
@@ -327,10 +339,17 @@ def _raw_path(environ: WSGIEnvironment) -> str | None:
 class _Request:
     """A WSGI environ as the engine reads it: as it was before the flags, which know their request, came into it."""
 
-    __slots__ = ("_environ", "path")
+    __slots__ = ("_environ", "answers", "path")
+
+    # What the site's functions have said already, by option; set where they were asked on a loop.
+    answers: dict[str, Any]
 
     def __init__(self, environ: WSGIEnvironment, path: str) -> None:
         self._environ, self.path = environ.copy(), path
+
+    @property
+    def request(self) -> Any:
+        return self._environ
 
     @property
     def method(self) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+NOT_DECISIVE = MappingProxyType({"decisive": False})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +35,6 @@ class CookieRule:
     http_only: bool = False
     priority: Callable[[str], int] = lambda name: 0
     alias_of: Callable[[str], str | None] = lambda name: None
-    newness: Callable[[str, str], float | None] = lambda name, value: 0.0
-    namespace: tuple[str, ...] = ()
+    # Decisions do not depend on these: those that were remembered without them hold.
+    newness: Callable[[str, str], float | None] = field(default=lambda name, value: 0.0, metadata=NOT_DECISIVE)
+    namespace: tuple[str, ...] = field(default=(), metadata=NOT_DECISIVE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from flagmw._cookies.site_first import site_first
 from flagmw._decide.decider import Decider
@@ -12,9 +13,11 @@ from flagmw._delivery.delivery import Delivery
 from flagmw._exchange.exchange import Context, Exchange
 from flagmw._exchange.protocol import RequestExchange
 from flagmw._shadow.shadow import Shadow
-from flagmw._web.inbound import Inbound
+from flagmw._support import hooks
+from flagmw._web import consent as consent_gate
 from flagmw.codes import ErrorCode
 from flagmw.flags.flags import Flags
+from flagmw.types import Inbound
 
 
 class Edge:
@@ -25,6 +28,8 @@ class Edge:
     Attributes:
         lazy: whether flags are decided when they are first read, everywhere.
         waits: whether flags are decided when they are first read, where a read can wait.
+        asks_site: whether the site has functions of the request: `consent`, `bots`, `identify`.
+        awaits_site: whether one of these is async.
         shadows: whether there are shadow vendors.
         defaults: the variants of undecided aliases.
         leaves_alone: says whether requests for a path are excluded.
@@ -47,6 +52,11 @@ class Edge:
         self._context, self._decider, self._delivery, self._shadow = context, decider, delivery, shadow
         self.lazy = context.config.mode == "lazy"
         self.waits = context.config.mode != "eager"
+        config = context.config
+        options = {"consent": config.consent, "bots": config.bots, "identify": config.identify}
+        self._hooks = {option: hook for option, hook in options.items() if callable(hook)}
+        self.asks_site = bool(self._hooks)
+        self.awaits_site = any(hooks.is_async(hook) for hook in self._hooks.values())
         self.shadows = shadow is not None
         self._cookie_rules = [vendor.cookies for vendor in context.config.vendors]
         self.defaults: Mapping[str, str] = context.config.defaults
@@ -76,6 +86,25 @@ class Edge:
         """Return the flags of a request that met a defect of flagmw: the defaults."""
         return Flags(defaults=self.defaults, error_code=ErrorCode.INTERNAL)
 
+    # The site's functions of the request
+
+    def answer(self, inbound: Inbound, to_thread: Callable[[hooks.Hook], Any] | None = None) -> Awaitable[None]:
+        """Ask the site's functions on the running loop, before `take` or `defer`.
+
+        Args:
+            to_thread: makes an async function of a plain one that may block.
+        """
+        return consent_gate.answer(inbound, self._context.config, to_thread)
+
+    def check_blocking(self) -> None:
+        """Refuse async functions where a blocking server cannot run them.
+
+        Raises:
+            ConfigError: threads are greenlets.
+        """
+        if self.awaits_site:
+            hooks.check_loops([option for option, hook in self._hooks.items() if hooks.is_async(hook)])
+
     # For the view
 
     def site_cookies_first(self, header: str) -> str | None:
@@ -103,7 +132,7 @@ class Edge:
             self.internal_error(error)
 
     def ask_shadow(self, exchange: RequestExchange, flags: Flags, *, on_loop: bool) -> None:
-        """Ask the shadow vendors about a response that has gone; returns at once and raises nothing."""
+        """Ask the shadow vendors about a response that was sent; returns at once and raises nothing."""
         try:
             if self._shadow is not None:
                 (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange.begun(), flags)
@@ -111,8 +140,8 @@ class Edge:
             self.internal_error(error)
 
     def touched_late(self) -> None:
-        """Count and log that a view read flags after its headers had left: a cache may share what is personal."""
+        """Count and log that a view read flags after its headers were sent: a cache may share a personal page."""
         self._context.counts.add("touched_late", "", ErrorCode.TOUCHED_LATE)
         self._context.throttle.log(
-            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers left: read them in the view"
+            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers were sent: read them in the view"
         )

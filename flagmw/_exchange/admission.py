@@ -13,9 +13,9 @@ from flagmw._web import consent as consent_gate
 from flagmw._web import link_page
 from flagmw._web import overrides as override_tokens
 from flagmw._web.consent import Consent
-from flagmw._web.inbound import Inbound
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode
+from flagmw.types import Inbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ def admit(context: Context, visitor: RequestVisitor) -> Admission:
         if visitor.consent is Consent.NONE:
             visitor.kept_from = ErrorCode.NO_CONSENT
             for failure in failures:
-                context.gate_failed(failure)
-            # A failure is not the visitor's word.
+                context.gate_failed("consent", failure)
+            # A failure is no withdrawal of consent.
             if not failures and not config.keep_cookies:
                 visitor.delete_cookies()
             return ADMITTED
     if config.bots is not False:
-        visitor.kept_from = consent_gate.nobody(inbound, config, context.gate_failed)
+        visitor.kept_from = consent_gate.nobody(inbound, config, context.bots_failed)
         if visitor.kept_from is ErrorCode.BOT:
             return ADMITTED
     if config.overrides:
@@ -77,7 +77,7 @@ def _read_override(context: Context, visitor: RequestVisitor, inbound: Inbound) 
         context.throttle.log(WARNING, override, "an override was not accepted")
         return ADMITTED
     visitor.override = override
-    # An unsigned override may be text that no cookie can hold; then it is for this page only.
+    # An unsigned override may have characters that a cookie cannot hold; then it is for this page only.
     if by_link and RULE.value_ok(token):
         return _open_link(visitor, inbound, token, override)
     return ADMITTED

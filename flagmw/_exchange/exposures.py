@@ -10,6 +10,9 @@ from flagmw._support.cache import TwoGenerationCache
 from flagmw._support.forksafe import Lock
 from flagmw.types import Variant
 
+# How far the times of two requests, processes or machines that report at the same moment may differ.
+CLOCK_SLACK_S = 60.0
+
 
 class ReportedExposures(Protocol):
     """Memory of reported exposures."""
@@ -33,8 +36,9 @@ class MemoryExposures:
         key = hash((vendor, visitor, alias, variant))
         with self._lock:
             until = self._until.get(key) or 0.0
-            # A clock that went back must not silence a visitor for longer than it would have.
-            if now < until <= now + ttl_s:
+            # A clock that went back must not silence a visitor for much longer than it would have. A request that
+            # reads its clock a little earlier, and comes here later, is no such clock.
+            if ttl_s > 0 and now < until <= now + ttl_s + CLOCK_SLACK_S:
                 return False
             self._until.put(key, now + ttl_s)
             return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from logging import ERROR
 from typing import Any
 
 from flagmw._cookies.forms import HOST_ONLY, Form
@@ -14,11 +13,11 @@ from flagmw._exchange.context import Context
 from flagmw._exchange.incoming_cookies import CookiesAfter, IncomingCookies
 from flagmw._exchange.outgoing_cookies import OutgoingCookies, deletions
 from flagmw._web.consent import Consent
-from flagmw._web.inbound import Inbound, clean_path, host_of, is_secure, visit_of
+from flagmw._web.inbound import clean_path, host_of, is_secure, visit_of
 from flagmw._web.overrides import Override
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Identity
-from flagmw.types import EMPTY, Scalar, Visit, VisitorState
+from flagmw.types import EMPTY, Inbound, Scalar, Visit, VisitorState
 
 # Codes of `kept_from` with which no event is reported: no person is there, or there is no consent.
 SILENT = frozenset({ErrorCode.NO_CONSENT, ErrorCode.BOT})
@@ -78,7 +77,7 @@ class RequestVisitor:
                 self.states,
                 site_bytes,
                 self.now,
-                self._identity_failed,
+                self._context.identity_failed,
                 self._fitted,
             )
             self._visit = self._as_allowed(visit)
@@ -224,7 +223,7 @@ class RequestVisitor:
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
 
     def _fitted(self, identity: Identity) -> None:
-        """Count and log what was made fit in *identity*.
+        """Count and log what was changed or left out in *identity*.
 
         Raises:
             ValueError: the configuration says `debug`.
@@ -233,7 +232,3 @@ class RequestVisitor:
             raise ValueError(identity.refusal)
         if identity.changes is not None:
             self._context.fitted("identity", "", identity.changes)
-
-    def _identity_failed(self, error: Exception) -> None:
-        self._context.counts.add("identify_failed")
-        self._context.throttle.log(ERROR, "IDENTIFY", "identify failed, no identity", error=type(error).__name__)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from flagmw._support.forksafe import Lock
 
 _SAID_MAX = 1000
+_TEXT_MAX = 300
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -17,7 +18,7 @@ class Throttle:
     """Log at most one line per code, vendor and *every_s* seconds; the next one says how many were held back.
 
     Safe from any thread. The fields are for enumerations, names from the configuration and counts; what a
-    visitor or a vendor wrote has no place in them.
+    visitor or a vendor wrote has no place in them. Errors of the site's functions alone come with their text.
 
     Args:
         every_s: seconds of silence after a line of the same code.
@@ -48,8 +49,14 @@ class Throttle:
         self.change(level, code, message, **fields)
         return True
 
+    def failed(self, code: str, message: str, error: BaseException) -> None:
+        """Log that a function of the site has failed: the error's text as ERROR, its traceback as DEBUG."""
+        text = f"{type(error).__name__}: {error}"
+        if self.log(logging.ERROR, code, message, error=text[:_TEXT_MAX]):
+            self._logger.debug("%s code=%s", one_line(message), code, exc_info=error)
+
     def change(self, level: int, code: str, message: str, **fields: object) -> None:
-        """Log a change of state, which is rare by nature, whatever was said before."""
+        """Log a change of state without a rate limit: such changes are rare."""
         told = "".join(f" {name}={one_line(value)}" for name, value in fields.items())
         self._logger.log(level, "%s code=%s%s", one_line(message), code, told)
 
@@ -60,7 +67,7 @@ def one_line(value: object) -> str:
 
 
 def own_words(error: BaseException) -> str:
-    """Return an error's text where flagmw wrote it, else its type: others' texts may quote what a visitor sent."""
+    """Return an error's text if flagmw wrote it, else its type: other texts may quote a visitor's data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

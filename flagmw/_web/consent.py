@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
+from flagmw._support import hooks
 from flagmw._web.bots import is_crawler
-from flagmw._web.inbound import USER_AGENT_CHARS, Inbound
+from flagmw._web.inbound import USER_AGENT_CHARS
 from flagmw.codes import ErrorCode
 from flagmw.config.config import Config
+from flagmw.types import Inbound
 
 
 class Consent(IntEnum):
@@ -28,26 +31,43 @@ _CONSENTS = {"none": Consent.NONE, "functional": Consent.FUNCTIONAL, "full": Con
 
 
 def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Consent:
-    """Return what the application's `consent` says; none where it raises or says something else.
+    """Return the result of the application's `consent`; NONE if it raises or returns anything else.
 
     Args:
-        failed: told of the exception.
+        failed: called with the exception.
     """
     if config.consent is None:
         return Consent.FULL
     try:
-        answer = config.consent(inbound)
+        answer = hooks.call("consent", config.consent, inbound, config.deadline_ms / 1000)
         if answer is None or isinstance(answer, bool):
             return Consent.FULL if answer else Consent.NONE
-        # Nothing else that is merely true is a visitor's consent: a coroutine that nobody awaits is true.
+        # Another true value is no consent.
         return _CONSENTS[answer]
     except Exception as error:
         failed(error)
         return Consent.NONE
 
 
+async def answer(inbound: Inbound, config: Config, to_thread: Callable[[hooks.Hook], Any] | None = None) -> None:
+    """Ask the site's functions of the request on the running loop, as far as their answers will be needed.
+
+    Args:
+        to_thread: makes an async function of a plain one that may block.
+    """
+    wait_s = config.deadline_ms / 1000
+    if config.consent is not None:
+        said = await hooks.answer("consent", config.consent, inbound, wait_s, to_thread)
+        if said in (None, False, "none"):
+            return
+    if not isinstance(config.bots, bool) and await hooks.answer("bots", config.bots, inbound, wait_s, to_thread):
+        return
+    if config.identify is not None:
+        await hooks.answer("identify", config.identify, inbound, wait_s, to_thread)
+
+
 def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> ErrorCode | None:
-    """Return why no vendor should hear of this request: a crawler, or a page fetched before anybody asked for it."""
+    """Return why no vendor may be asked about this request: a crawler, or a page that the browser prefetches."""
     if config.bots is False:
         return None
     if config.bots is True:
@@ -56,10 +76,7 @@ def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]
             return ErrorCode.BOT
     else:
         try:
-            answer = config.bots(inbound)
-            if hasattr(answer, "__await__"):
-                raise TypeError("bots must not be async")
-            if answer:
+            if hooks.call("bots", config.bots, inbound, config.deadline_ms / 1000):
                 return ErrorCode.BOT
         except Exception as error:
             failed(error)

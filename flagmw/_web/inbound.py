@@ -6,13 +6,12 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from string import punctuation
-from typing import Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from flagmw._cookies.domains import host_name, in_url
-from flagmw._support import addresses
+from flagmw._support import addresses, hooks
 from flagmw.config.config import Config, Identity
-from flagmw.types import EMPTY, Visit, VisitorState
+from flagmw.types import EMPTY, Inbound, Visit, VisitorState
 
 USER_AGENT_CHARS = 512
 URL_CHARS = 2048
@@ -21,38 +20,8 @@ LANGUAGE_CHARS = 256
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PATH = re.compile(r"/[!$-;=@-Z_a-z~\[\]]*")
 _HALF_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 _IPV4 = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
-
-
-class Inbound(Protocol):
-    """A request as an edge sees it. Headers and cookies are read when asked for, not before."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def scheme(self) -> str: ...
-
-    @property
-    def path(self) -> str:
-        """The decoded path, with the mount point."""
-
-    @property
-    def raw_path(self) -> str:
-        """The path as it was sent, percent-encoded, without the query."""
-
-    @property
-    def query(self) -> str: ...
-
-    @property
-    def peer(self) -> str | None:
-        """The address at the other end of the connection; None for a Unix socket."""
-
-    def headers(self, name: str) -> Sequence[str]:
-        """Return the values of header *name* (lower case), in order."""
-
-    def header(self, name: str) -> str | None:
-        """Return the first value of header *name* (lower case), or None."""
 
 
 def mounted(path: str, root: str) -> str:
@@ -81,8 +50,8 @@ def visit_of(
     Args:
         states: each vendor's own cookies.
         site_cookie_bytes: what the site's other cookies take of the header.
-        failed: told when the application's `identify` raises; the visitor then has no identity.
-        fitted: called with an identity of which some details were made fit; may refuse it with a `ValueError`.
+        failed: called when the application's `identify` raises; the visitor then has no identity.
+        fitted: called with an identity of which details were changed or left out; may refuse it with a `ValueError`.
     """
     trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme
@@ -126,7 +95,9 @@ def _identity(
     fitted: Callable[[Identity], None] | None,
 ) -> Identity | None:
     try:
-        identity = config.identify(inbound) if config.identify is not None else None
+        identity = None
+        if config.identify is not None:
+            identity = hooks.call("identify", config.identify, inbound, config.deadline_ms / 1000)
         if identity is not None and not isinstance(identity, Identity):
             raise TypeError("identify must return an Identity or None")
         if identity is not None and identity.changes is not None and fitted is not None:
@@ -208,7 +179,7 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
         return address
     hops = ",".join(inbound.headers("x-forwarded-for"))[-4096:].split(",")
     for hop in reversed(hops):
-        hop = hop.strip()
+        hop = _without_port(hop.strip())
         try:
             ipaddress.ip_address(hop)
         except ValueError:
@@ -217,6 +188,12 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
         if not _is_trusted(hop, config):
             break
     return address
+
+
+def _without_port(hop: str) -> str:
+    """Return an address without port and brackets; some proxies write `192.0.2.1:4711` and `[2001:db8::1]:4711`."""
+    match = _WITH_PORT.fullmatch(hop)
+    return hop if match is None else match[1] or match[2]
 
 
 def _told_address(address: str | None, policy: str) -> str | None:

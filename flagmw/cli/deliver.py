@@ -43,7 +43,7 @@ def deliver(
     fm = configured(config, app_path)
     location, directory = looked_up(fm)
     if directory is None:
-        fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
+        fail('outbox="memory://" keeps events inside the application: no other process can deliver them')
     probe(location, "there is nothing else to deliver from")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("flagmw deliver: %(message)s"))

@@ -55,6 +55,12 @@ app.add_typer(override.app, name="override")
 add_module(
     app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
 )
+add_module(
+    app,
+    "contentstack",
+    "flagmw.cli.contentstack.app",
+    "Manage Contentstack Personalize: attributes, audiences, events, experiences, analytics.",
+)
 add_module(app, "monetate", "flagmw.cli.monetate.app", "Manage Monetate: names of ids, datasets, Session Stream.")
 
 _COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
@@ -214,7 +220,7 @@ def track(
     if as_json:
         say_json(document)
     elif id is None:
-        say("not taken: the visitor is in no such test, or the data is bad", sys.stderr)
+        say("not tracked: the visitor is in no such test, or the data is invalid", sys.stderr)
     else:
         say("  ".join(f"{name} {value}" for name, value in document.items()))
     if not delivered or stats.delivered < stats.accepted:

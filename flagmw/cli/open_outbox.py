@@ -48,7 +48,7 @@ def opened(config: Path | None, app_path: str | None) -> Iterator[Opened]:
     fm = configured(config, app_path)
     location, directory = looked_up(fm)
     if directory is None:
-        fail('outbox="memory://" keeps events inside the application: nothing can be seen or settled from here')
+        fail('outbox="memory://" keeps events inside the application: no other process can see them')
     if not Path(location.path).is_dir():
         fail(f"there is no outbox at {location.path!r}: nothing has been stored yet, or not by this configuration")
     server = on_server(location)

@@ -112,7 +112,7 @@ def show(
     with opened(config, app_path) as outbox:
         letter = next((letter for letter in outbox.dead(_ALL) if letter.event.id == id), None)
     if letter is None:
-        fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` shows those there are")
+        fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` lists them")
     document = {**_letter_document(letter), "event": _event_document(letter.event, reveal=reveal)}
     if as_json:
         say_json(document)

@@ -46,9 +46,9 @@ def mint_token(
     if not host:
         fail(f"{url!r} names no host: give a page such as https://www.mysite.com/checkout")
     if not fm.config.signing_keys:
-        fail("an override is signed: the configuration needs signing_keys")
+        fail("overrides are signed: set signing_keys in the configuration")
     if not fm.config.overrides:
-        fail("the site takes no overrides: the configuration needs overrides = true")
+        fail("the site accepts no overrides: set overrides = true in the configuration")
     now = time.time()
     chosen = Override(
         variants=dict(_pair(part) for part in flag or ()),

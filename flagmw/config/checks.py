@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flagmw._cookies.domains import canonical_domain, is_public_suffix
-from flagmw._support import addresses
+from flagmw._support import addresses, hooks
 from flagmw._support.tokens import Keys
 from flagmw.exceptions import ConfigError
 from flagmw.outbox import location
@@ -104,9 +104,10 @@ def _keys(option: str, value: Any) -> Keys:
 
 
 def _bots(option: str, value: Any) -> Any:
+    value = hooks.resolved(option, value)
     if not isinstance(value, bool) and not callable(value):
         raise ConfigError(f"{option} must be True, False or a function of the request")
-    return value if isinstance(value, bool) else _callable(option, value)
+    return value
 
 
 def _visitor_store(option: str, value: Any) -> Any:
@@ -172,6 +173,13 @@ def _callable(option: str, value: Any) -> Any:
     return value
 
 
+def _hook(option: str, value: Any) -> Any:
+    value = hooks.resolved(option, value)
+    if value is not None and not callable(value):
+        raise ConfigError(f'{option} must be a function of the request, or its name such as "package.module.function"')
+    return value
+
+
 def _outbox(option: str, value: Any) -> Any:
     if isinstance(value, str):
         location.parse(value)
@@ -229,7 +237,7 @@ def _report_path(option: str, value: Any) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | Path) or not str(value) or not Path(value).parent.is_dir() or Path(value).is_dir():
-        raise ConfigError(f"{option} must name a file in a directory that is there")
+        raise ConfigError(f"{option} must name a file in an existing directory")
     return Path(value)
 
 
@@ -245,7 +253,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "hedge_ms": _optional_whole(1, 60_000),
     "memory_mb": _whole(1, 65_536),
     "signing_keys": _keys,
-    "consent": _callable,
+    "consent": _hook,
     "bots": _bots,
     "overrides": _flag,
     "keep_cookies": _flag,
@@ -265,7 +273,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "client_ip": _choice("anonymised", "full", "off"),
     "referer": _choice("origin", "full", "off"),
     "send_query": _texts,
-    "identify": _callable,
+    "identify": _hook,
     "max_in_flight": _whole(1, 10_000),
     "pool_size": _optional_whole(1, 1_000),
     "new_visitors_per_s": _optional_rate,

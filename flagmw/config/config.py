@@ -51,7 +51,8 @@ class Config:
             first. Each has 32 random bytes or more.
         consent: A function of the request that returns what the visitor agreed to: `"full"` or True,
             `"functional"` (decide and set cookies, report nothing), `"none"` or False. None for a site that
-            needs no consent.
+            needs no consent. It, `bots` and `identify` get an `Inbound`, may be async, and may be given by their
+            names: `"package.module.function"`.
         keep_cookies: Keep the cookies of a visitor without consent. Otherwise a page without consent deletes those
             of the vendors and of flagmw.
         bots: True keeps known crawlers from vendors. False treats them as visitors. A function of the request
@@ -111,9 +112,9 @@ class Config:
     hedge_ms: int | None = None
     memory_mb: int = 32
     signing_keys: Any = field(default=(), repr=False)
-    consent: Callable[[Any], Any] | None = None
+    consent: Any = None
     keep_cookies: bool = False
-    bots: bool | Callable[[Any], bool] = True
+    bots: Any = True
     overrides: bool = False
     exposure_ttl_s: float = 1800.0
     visitor_store: Any = field(default=None, repr=False)
@@ -131,7 +132,7 @@ class Config:
     client_ip: str = "anonymised"
     referer: str = "origin"
     send_query: tuple[str, ...] = ()
-    identify: Callable[[Any], Any] | None = None
+    identify: Any = None
     max_in_flight: int = 64
     pool_size: int | None = None
     new_visitors_per_s: float | None = None
@@ -230,8 +231,8 @@ class Identity:
         data: attributes as `Flags.track` takes them. What cannot be sent is made fit or left out.
 
     Attributes:
-        changes: what was made fit: how often, by code and argument.
-        refusal: what of it is refused while `debug` is on; None if nothing was made fit.
+        changes: what was changed or left out: how often, by code and argument.
+        refusal: what of it is refused while `debug` is on; None if nothing was changed or left out.
     """
 
     user_id: str | None = field(default=None, repr=False)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from flagmw.types import DecisionNote, EventNote
+from flagmw.types import DecisionNote, EventNote, Inbound
 from flagmw.vendors.base import Vendor
 
-Hook = Callable[[Any], Any]
-"""A function of the framework's request."""
+Hook = Callable[[Inbound], Any] | str
+"""A function of the request, plain or async, or the dotted name of one."""
 
 
 class Options(TypedDict, total=False):
@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
     signing_keys: str | bytes | Iterable[str | bytes]
     consent: Hook | None
     keep_cookies: bool
-    bots: bool | Callable[[Any], bool]
+    bots: bool | Hook
     overrides: bool
     exposure_ttl_s: float
     visitor_store: Any

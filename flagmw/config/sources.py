@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from flagmw._support import hooks
 from flagmw.exceptions import ConfigError
 from flagmw.vendors.base import Vendor
 
@@ -33,8 +34,6 @@ FILE_VARIABLE = "FLAGMW_CONFIG"
 # These hold what no variable's text can name, with where they are given instead.
 _ELSEWHERE = {
     "vendors": "in code or in a file",
-    "identify": "in code",
-    "consent": "in code",
     "on_decision": "in code",
     "on_event": "in code",
 }
@@ -172,7 +171,7 @@ def warn_of_ignored(environ: Mapping[str, str], options: Iterable[str]) -> None:
     ignored = sorted(name for name in environ if name in known or name.startswith(f"{ENV_PREFIX}VENDORS__"))
     if ignored:
         logger.warning(
-            "Flagmw(...) takes its options from code alone and ignores %s; use Flagmw.from_mapping({...}) to read them",
+            "Flagmw(...) reads no environment variables and ignores %s; use Flagmw.from_mapping({...}) to read them",
             ", ".join(ignored),
         )
 
@@ -182,6 +181,13 @@ def _from_text(variable: str, text: str, default: Any, option: str) -> Any:
     word = text.strip().lower()
     if option == "cookie_secure" and word == "auto":
         return word
+    if option in ("consent", "identify") or (option == "bots" and not word.isalnum()):
+        try:
+            return hooks.resolved(option, text.strip())
+        except ConfigError:
+            raise ConfigError(
+                f'{variable} must name a function that can be imported, such as "package.module.function"'
+            ) from None
     if isinstance(default, bool) or option == "cookie_secure":
         if word not in _WORDS:
             raise ConfigError(f"{variable} must be true or false")

@@ -15,13 +15,13 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from http.cookies import Morsel
 from typing import Any
 
 try:
-    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
     from django import template
     from django.core import checks
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -70,6 +70,8 @@ class FlagsMiddleware:
         if self._is_async:
             markcoroutinefunction(self)
             self.process_view = self._abefore_view
+        else:
+            self._edge.check_blocking()
         for found in misplaced(FlagsMiddleware):
             logger.warning("%s: %s %s", found.id, found.msg, found.hint)
         HttpRequest._cache_update_cache = property(_may_be_cached, _set_cached)  # type: ignore[attr-defined]
@@ -87,7 +89,7 @@ class FlagsMiddleware:
     def _call(self, request: HttpRequest) -> HttpResponseBase:
         exchange = None
         with self._ours(request):
-            exchange, asked = self._begin(request, on_loop=False)
+            exchange, asked = self._begin(request)
             if exchange is not None and exchange.page is not None:
                 return _page(exchange.page, exchange.set_cookies)
             if asked is not None:
@@ -112,7 +114,12 @@ class FlagsMiddleware:
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
         exchange = None
         with self._ours(request):
-            exchange, asked = self._begin(request, on_loop=True)
+            inbound = None
+            if self._edge.asks_site and not self._is_settled(request):
+                # Plain functions may read the database, as `request.user` does, which Django refuses on a loop.
+                inbound = _inbound(request)
+                await self._edge.answer(inbound, sync_to_async)
+            exchange, asked = self._begin(request, inbound, on_loop=True)
             if exchange is not None and exchange.page is not None:
                 return _page(exchange.page, exchange.set_cookies)
             if exchange is not None:
@@ -142,12 +149,18 @@ class FlagsMiddleware:
             with self._ours():
                 await flags.load()
 
-    def _begin(self, request: HttpRequest, *, on_loop: bool) -> tuple[Exchange | None, Exchange | None]:
+    def _is_settled(self, request: HttpRequest) -> bool:
+        """Say whether an edge around Django has decided, or the request is left alone."""
+        return asgi.KEY in _holder(request) or self._edge.leaves_alone(request.path)
+
+    def _begin(
+        self, request: HttpRequest, inbound: _Environ | _Scope | None = None, *, on_loop: bool = False
+    ) -> tuple[Exchange | None, Exchange | None]:
         """Return the exchange, and once more if vendors are asked now; None where the request is left alone."""
         if asgi.KEY in _holder(request):
             request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
             return None, None
-        inbound = _inbound(request)
+        inbound = _inbound(request) if inbound is None else inbound
         if self._edge.leaves_alone(inbound.path):
             _put(request, self._edge.excluded())
             set_current(None)
@@ -280,12 +293,20 @@ def _page(page: Page, cookies: Sequence[str]) -> HttpResponse:
 
 
 class _Environ(wsgi._Request):
-    request: HttpRequest
+    request: Any = None
     path = scheme = ""
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run an async function of the site; what it does with the database happens in the request's thread."""
+
+        async def main() -> Any:
+            return await coroutine
+
+        return async_to_sync(main)()
 
 
 class _Scope(asgi._Request):
-    request: HttpRequest
+    request: Any = None
     scheme = ""
 
 

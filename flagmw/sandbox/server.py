@@ -18,6 +18,7 @@ from flagmw.exceptions import ConfigError
 from flagmw.sandbox.adobe.routes import ASSETS
 from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.contentstack import routes as contentstack
+from flagmw.sandbox.contentstack_admin import routes as contentstack_admin
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.guard import access
 from flagmw.sandbox.monetate import routes as monetate
@@ -110,6 +111,11 @@ class SandboxServer:
     def contentstack_url(self) -> str:
         """What stands in for https://personalize-edge.contentstack.com."""
         return self.url + contentstack.BASE
+
+    @property
+    def contentstack_admin_url(self) -> str:
+        """What stands in for https://personalize-api.contentstack.com."""
+        return self.url + contentstack_admin.BASE
 
     @property
     def running(self) -> bool:

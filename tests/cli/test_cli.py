@@ -185,7 +185,7 @@ def test_visitor_given_by_cookies_converts(run: Run, vendor: SandboxServer, conf
     assert "accepted 1  delivered 1" in done.out
     done = run("track", "purchase", "-c", config, "--cookie", "sid=1")
     assert done.code == 1
-    assert done.err == "not taken: the visitor is in no such test, or the data is bad\n"
+    assert done.err == "not tracked: the visitor is in no such test, or the data is invalid\n"
 
 
 # Trouble.
@@ -256,7 +256,7 @@ def test_wrong_configuration_is_one_line(run: Run, tmp_path: Path, kind: str, ac
             "no/such/folder",
         ),
         (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "gone"), "gone"),
-        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "not what Flags.save() returned"),
+        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "the bytes that Flags.save()"),
         (("track", "x\ny", "--sandbox", "http://127.0.0.1:1"), "metric"),
         (("sandbox", "--scenario", "gone"), "gone"),
         (("sandbox", "--host", "0.0.0.0"), "not loopback"),

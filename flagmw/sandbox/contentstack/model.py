@@ -38,6 +38,7 @@ class ModelRule:
         value: what it is compared with.
         start: of the conditions on time, such as "2026-11-27T00:00:00" in UTC.
         end: of the conditions on time, such as "2026-11-27T00:00:00" in UTC.
+        visitor_zone: whether start and end are in the visitor's time zone.
     """
 
     attribute: str
@@ -47,6 +48,7 @@ class ModelRule:
     start: str | None = None
     end: str | None = None
     invert: bool = False
+    visitor_zone: bool = False
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
@@ -69,6 +71,13 @@ class ModelAudience:
     name: str
     rules: tuple[ModelRule, ...] = ()
     combination: Combination = "AND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedAudience(ModelAudience):
+    """An audience whose combination holds further ones, beside its rules."""
+
+    groups: tuple[NestedAudience, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from flagmw.vendors.common.values import unquoted
 USER = "cs-personalize-user-uid"
 MANIFEST = "cs-personalize-manifest"
 # Says that the uid is the id of a user of the site, who may log out.
-KNOWN = "cs-personalize-known-user"
+KNOWN = f"{USER}-known"
 LYTICS_AUDIENCES = "cs-lytics-audiences"
 LYTICS_ID = "seerid"
 USER_LIFE_S = 365 * 86400
@@ -49,7 +49,8 @@ class Cookies:
         written = frozenset({USER, *([MANIFEST] if self._manifest else ()), *([KNOWN] if self._known_users else ())})
         read = written | {LYTICS_AUDIENCES, LYTICS_ID} if self._lytics else written
         return CookieRule(
-            prefixes=tuple(sorted(read)),
+            # The mark's name begins like the uid's.
+            prefixes=tuple(sorted(read - {KNOWN})),
             reads=read.__contains__,
             writes=written.__contains__,
             value_ok=lambda value: octets_ok(value) or _JSON.fullmatch(value) is not None,

@@ -23,6 +23,7 @@ def make(edge: Edge) -> Iterator[Make]:
 
     def make(**options: Any) -> Flagmw:
         options.setdefault("deadline_ms", 5000)
+        options.setdefault("mode", "eager")  # both edges ask for the same pages
         made.append(Flagmw(**options))
         return made[-1]
 

@@ -39,6 +39,16 @@ def test_clock_that_goes_back() -> None:
     assert not seen.first(*ONE, 60, NOW - 3599)
 
 
+@pytest.mark.parametrize("earlier_s", [1e-6, 0.5, 30])
+def test_request_that_began_earlier_and_reads_later(earlier_s: float) -> None:
+    """Of two requests of one visitor, the one with the earlier time may come second: one view, not two."""
+    seen = MemoryExposures()
+    assert seen.first(*ONE, 60, NOW)
+    assert not seen.first(*ONE, 60, NOW - earlier_s)
+    assert not seen.first(*ONE, 60, NOW + 59)
+    assert seen.first(*ONE, 60, NOW + 60)
+
+
 def test_no_time_at_all() -> None:
     """With a time of nothing every read is a view."""
     seen = MemoryExposures()

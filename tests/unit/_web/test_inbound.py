@@ -157,9 +157,10 @@ def test_I11_without_trusted_proxies() -> None:
         ", ,",
         "unknown",
         "_hidden",
-        "198.51.100.7:443",
-        "[2001:db8::7]",
-        "[2001:db8::7]:443",
+        "198.51.100.7:",
+        "198.51.100.7:443000",
+        "[2001:db8::7",
+        "[2001:db8::7]x",
         "198.51.100",
         "198.51.100.256",
         "0x7f.1",
@@ -173,6 +174,20 @@ def test_I11_without_trusted_proxies() -> None:
 def test_I12_malformed_forwarded_for(forwarded: str) -> None:
     """A hop that is no address ends the walk: what is left of it is not believed, and nothing is raised."""
     assert visit(Request({"x-forwarded-for": forwarded}, peer="10.0.0.1"), **PROXIES).client_ip == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "told"),
+    [
+        ("198.51.100.7:443", "198.51.100.7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("6.6.6.6, 198.51.100.7:50123, 10.1.1.1:80", "198.51.100.7"),
+    ],
+)
+def test_forwarded_for_with_ports(forwarded: str, told: str) -> None:
+    """Some proxies write the port behind the address, and IPv6 in brackets."""
+    assert visit(Request({"x-forwarded-for": forwarded}, peer="10.0.0.1"), **PROXIES).client_ip == told
 
 
 def test_I12_very_long_forwarded_for() -> None:

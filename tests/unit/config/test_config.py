@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import subprocess
 import sys
 import time
@@ -125,7 +126,9 @@ def test_defaults() -> None:
         ("client_ip", None, '"anonymised", "full", "off"'),
         ("referer", "all", '"origin", "full", "off"'),
         ("send_query", "page", "must be a list"),
-        ("identify", "myapp.identify", "must be a function"),
+        ("identify", "myapp.identify", "'myapp.identify' cannot be imported"),
+        ("consent", 3, "must be a function of the request"),
+        ("bots", "json:nothing", "'json:nothing' cannot be imported"),
         ("mode", "later", '"eager", "lazy"'),
         ("reuse_s", -1, "seconds from 0"),
         ("stale_s", "1 day", "seconds from 0"),
@@ -145,7 +148,7 @@ def test_defaults() -> None:
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
         ("deliver", "later", '"inprocess", "off"'),
-        ("shadow_report", "/no/such/place/shadow.json", "directory that is there"),
+        ("shadow_report", "/no/such/place/shadow.json", "existing directory"),
         ("shadow_report", "/tmp", "must name a file"),
         ("max_in_flight", 0, "from 1"),
         ("pool_size", 0, "from 1"),
@@ -548,8 +551,8 @@ def test_environment(variable: str, text: str, option: str, value: Any) -> None:
         ("FLAGMW_DEADLINE_MS__X", "1", "names no option"),
         ("FLAGMW_", "1", "names no option"),
         ("FLAGMW_VENDORS", CANARY, "in code or in a file"),
-        ("FLAGMW_IDENTIFY", "a.b", "identify is given in code"),
-        ("FLAGMW_CONSENT", "a.b", "consent is given in code"),
+        ("FLAGMW_ON_EVENT", "a.b", "on_event is given in code"),
+        ("FLAGMW_CONSENT", "a.b", "must name a function that can be imported"),
         ("FLAGMW_ON_EVENT", "a.b", "on_event is given in code"),
         ("FLAGMW_VENDORS__XX__KEY_TOKEN", CANARY, "'xx' that is not configured"),
         ("FLAGMW_VENDORS__WT__KEYTOKEN", CANARY, "did you mean 'key_token'"),
@@ -804,3 +807,15 @@ def test_C3_a_host_with_a_dot_at_its_end() -> None:
     """Certificates have no such names, so that it would fail at every call."""
     with pytest.raises(ConfigError, match="without the dot"):
         Webtrends(1, "a" * 32, "https://www.mysite.com", base_url="https://ots.example.com./api")
+
+
+@pytest.mark.parametrize("name", ["json.dumps", "json:dumps"])
+def test_functions_by_name(tmp_path: Path, name: str) -> None:
+    """The functions of the request have dotted names in code, in files and in the environment."""
+    file = tmp_path / "flagmw.toml"
+    file.write_text(f'consent = "{name}"\n')
+    environ = {"FLAGMW_IDENTIFY": name, "FLAGMW_BOTS": name}
+    config = from_mapping(file=file, environ=environ)
+    assert config.consent is config.identify is config.bots is json.dumps
+    assert build({"bots": name}).bots is json.dumps
+    assert from_mapping(environ={"FLAGMW_BOTS": "off"}).bots is False

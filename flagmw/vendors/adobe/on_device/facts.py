@@ -46,9 +46,10 @@ _SYSTEMS = (
 # A label of at most 63 characters, in ASCII: what a browser sends of an international name is punycode.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DIGITS = re.compile(r"[0-9]+")
-# RFC 3986, appendix B, with the parts of the authority.
+# RFC 3986, appendix B, with the parts of the authority. As in Adobe's client, what stands before an @ is a user's name,
+# wherever the @ is.
 _URL = re.compile(
-    r"(?:[^:/?#]+:)?(?://(?:[^/?#@]*@)?(?P<host>[^:/?#]*)(?::[0-9]*)?)?"
+    r"(?:[^:/?#]+:)?(?://(?:[^:@]*(?::[^:@]*)?@)?(?P<host>[^:/?#]*)(?::[0-9]*)?)?"
     r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:\#(?P<fragment>.*))?",
     re.DOTALL,
 )

@@ -13,7 +13,7 @@ import pytest
 
 from flagmw.sandbox import SandboxServer
 from flagmw.types import Visit
-from flagmw.vendors.adobe.on_device.javascript import to_text
+from flagmw.vendors.adobe.on_device.javascript import joined
 from flagmw.vendors.adobe.on_device.logic import LogicError, compiled
 from flagmw.vendors.adobe.on_device.rules import Rules
 from flagmw.vendors.adobe.request import facts
@@ -200,7 +200,7 @@ def test_values_of_the_other_operators(make: Make) -> None:
     conditions: list[Any] = []
     for logic in shown:
         try:
-            expected: Any = to_text(compiled(logic).value(data))
+            expected: Any = joined([compiled(logic).value(data)], "")
         except (LogicError, TypeError, ValueError):
             continue
         conditions.append({"===": [{"cat": [logic]}, expected]} if not logic_is_list(logic) else logic)
