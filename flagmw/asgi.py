@@ -16,10 +16,10 @@ from flagmw._web.asgi_state import own_state
 from flagmw._web.inbound import mounted
 from flagmw._web.link_page import Page
 from flagmw._web.matched_route import MatchedRoutes
-from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw, edge_of, rest
+from flagmw.runtime import Flagmw, NoAsyncioError, edge_of, rest
 
 KEY = "flagmw.flags"
 
@@ -159,7 +159,7 @@ class _Lifespan:
                     # Only with `outbox_required`: the server is to end instead of losing what visitors do.
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
-                except ConfigError as error:
+                except NoAsyncioError as error:
                     # Without asyncio every page would have its defaults, and every track would be lost.
                     message = {"type": "lifespan.startup.failed", "message": f"{error}"}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):

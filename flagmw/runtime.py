@@ -42,7 +42,11 @@ REFRESH_S = 10.0
 logger = logging.getLogger("flagmw")
 
 
-NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
+_NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
+
+
+class NoAsyncioError(ConfigError):
+    """The server runs another event loop than asyncio's."""
 
 
 class Flagmw:
@@ -183,7 +187,7 @@ class Flagmw:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise ConfigError(NO_ASYNCIO) from None
+            raise NoAsyncioError(_NO_ASYNCIO) from None
         await asyncio.to_thread(self._start_for_loop)
 
     def _start_for_loop(self) -> None:
