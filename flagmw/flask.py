@@ -14,6 +14,7 @@ except ImportError as error:
     raise ImportError("flagmw.flask needs Flask: pip install 'flagmw[flask]'") from error
 
 from flagmw import wsgi
+from flagmw._edge.wsgi_environ import EnvironRequest
 from flagmw.codes import ErrorCode
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
@@ -75,7 +76,7 @@ class _FlaskMiddleware(FlagsMiddleware):
         super().__init__(app.wsgi_app, flagmw=flagmw)
         self._flask = app
 
-    def _request(self, environ: dict[str, Any], path: str) -> wsgi._Request:
+    def _request(self, environ: dict[str, Any], path: str) -> EnvironRequest:
         if not self._edge.asks_site:
             return super()._request(environ, path)
         mark = environ[_MARK] = object()
@@ -85,7 +86,7 @@ class _FlaskMiddleware(FlagsMiddleware):
 _MARK = "flagmw.flask.request"
 
 
-class _FlaskRequest(wsgi._Request):
+class _FlaskRequest(EnvironRequest):
     """A request whose `request` is Flask's, with its session and `g`.
 
     Args:

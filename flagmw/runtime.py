@@ -43,7 +43,11 @@ REFRESH_S = 10.0
 logger = logging.getLogger("flagmw")
 
 
-NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
+_NO_ASYNCIO = "flagmw needs asyncio: run the server with asyncio instead of trio (hypercorn --worker-class asyncio)"
+
+
+class NoAsyncioError(ConfigError):
+    """The server runs another event loop than asyncio's."""
 
 
 class Flagmw:
@@ -181,8 +185,10 @@ class Flagmw:
         """
         import asyncio
 
-        if not runs_asyncio():
-            raise ConfigError(NO_ASYNCIO)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise NoAsyncioError(_NO_ASYNCIO) from None
         await asyncio.to_thread(self._start_for_loop)
 
     def _start_for_loop(self) -> None:
@@ -267,17 +273,6 @@ class Flagmw:
             await self._shadow.cancel()
         for client in self._all_clients:
             await client.aio.aclose()
-
-
-def runs_asyncio() -> bool:
-    """True when the running event loop is asyncio's, or one that takes its place such as uvloop."""
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def edge_of(flagmw: Flagmw) -> Edge:

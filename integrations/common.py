@@ -39,11 +39,11 @@ def chosen() -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def flagmw() -> Flagmw:
-    """Return the shop's `Flagmw`, with the vendors that are chosen."""
+def flagmw(**more: object) -> Flagmw:
+    """Return the shop's `Flagmw`, with the vendors that are chosen and *more* options."""
     options = tomllib.loads(FILE.read_text("utf-8"))
     tables = {table["name"]: table for table in options["vendors"]}
-    return Flagmw.from_mapping({**options, "vendors": [tables[CHECKOUT[name][0]] for name in chosen()]})
+    return Flagmw.from_mapping({**options, **more, "vendors": [tables[CHECKOUT[name][0]] for name in chosen()]})
 
 
 def variants(flags: Flags) -> str:

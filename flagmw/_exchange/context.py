@@ -18,7 +18,7 @@ from flagmw._support.counters import Counters
 from flagmw._support.limits import PerMinute
 from flagmw._support.log import Throttle
 from flagmw.config.config import Config
-from flagmw.flags.fit import Changes
+from flagmw.flags.fit_value import Changes
 from flagmw.types import Event
 from flagmw.vendors.base import VendorTraits
 

@@ -16,7 +16,8 @@ from flagmw._support.ids import uuid7, visitor_key
 from flagmw._support.log import own_words
 from flagmw.codes import ErrorCode
 from flagmw.flags import testing_hooks
-from flagmw.flags.fit import Changes, fit_items, fit_track, spelled
+from flagmw.flags.fit import fit_items, fit_track, spelled
+from flagmw.flags.fit_value import Changes
 from flagmw.flags.flags import Flags, exposed_of
 from flagmw.flags.track import ITEMS, make_track
 from flagmw.types import EMPTY, Event, Track, Variant, VisitorState

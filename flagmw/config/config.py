@@ -18,7 +18,8 @@ from flagmw._support.tokens import KEY_COMMAND
 from flagmw.config.checks import CHECKS, listed
 from flagmw.config.sources import FILE_VARIABLE, VENDOR_TYPES, apply_environment, make_vendor, nearest, read_file
 from flagmw.exceptions import ConfigError
-from flagmw.flags.fit import Changes, fit_data, fit_id
+from flagmw.flags.fit import fit_data
+from flagmw.flags.fit_value import Changes, fit_id
 from flagmw.flags.track import ID_CHARS, checked_data, checked_id
 from flagmw.outbox import location
 from flagmw.types import EMPTY, empty

@@ -15,25 +15,27 @@ W001: FlagsMiddleware stands above UpdateCacheMiddleware. W002: it is listed twi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from http.cookies import Morsel
 from typing import Any
 
 try:
-    from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
     from django import template
     from django.core import checks
-    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.http import HttpRequest, StreamingHttpResponse
     from django.http.response import HttpResponseBase
 except ImportError as error:
     raise ImportError("flagmw.django needs Django: pip install 'flagmw[django]'") from error
 
-from flagmw import asgi, wsgi
+from flagmw import asgi
 from flagmw._exchange.exchange import Exchange
-from flagmw._web import response as response_headers
-from flagmw._web.link_page import Page
 from flagmw.codes import ErrorCode
+from flagmw.django.request import AsgiInbound, WsgiInbound, holder, inbound_of
+from flagmw.django.response import edit, page_response
+
+# Page caches hold responses in pickles of the version before, which name this function here.
+from flagmw.django.response import restored as _restored  # noqa: F401
 from flagmw.django.settings import examine, from_settings, misplaced
 from flagmw.flags.current import current, known_current, set_current, swap_current
 from flagmw.flags.flags import Flags, decide_now
@@ -91,7 +93,7 @@ class FlagsMiddleware:
         with self._ours(request):
             exchange, asked = self._begin(request)
             if exchange is not None and exchange.page is not None:
-                return _page(exchange.page, exchange.set_cookies)
+                return page_response(exchange.page, exchange.set_cookies)
             if asked is not None:
                 _put(request, self._edge.decide(asked))
         try:
@@ -117,11 +119,11 @@ class FlagsMiddleware:
             inbound = None
             if self._edge.asks_site and not self._is_settled(request):
                 # Plain functions may read the database, as `request.user` does, which Django refuses on a loop.
-                inbound = _inbound(request)
+                inbound = inbound_of(request)
                 await self._edge.answer(inbound, sync_to_async)
             exchange, asked = self._begin(request, inbound, on_loop=True)
             if exchange is not None and exchange.page is not None:
-                return _page(exchange.page, exchange.set_cookies)
+                return page_response(exchange.page, exchange.set_cookies)
             if exchange is not None:
                 await self._edge.aload_visitor(exchange)
             if asked is not None:
@@ -151,16 +153,16 @@ class FlagsMiddleware:
 
     def _is_settled(self, request: HttpRequest) -> bool:
         """Say whether an edge around Django has decided, or the request is left alone."""
-        return asgi.KEY in _holder(request) or self._edge.leaves_alone(request.path)
+        return asgi.KEY in holder(request) or self._edge.leaves_alone(request.path)
 
     def _begin(
-        self, request: HttpRequest, inbound: _Environ | _Scope | None = None, *, on_loop: bool = False
+        self, request: HttpRequest, inbound: WsgiInbound | AsgiInbound | None = None, *, on_loop: bool = False
     ) -> tuple[Exchange | None, Exchange | None]:
         """Return the exchange, and once more if vendors are asked now; None where the request is left alone."""
-        if asgi.KEY in _holder(request):
-            request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+        if asgi.KEY in holder(request):
+            request.flags = asgi.flags_from(holder(request))  # type: ignore[attr-defined]
             return None, None
-        inbound = _inbound(request) if inbound is None else inbound
+        inbound = inbound_of(request) if inbound is None else inbound
         if self._edge.leaves_alone(inbound.path):
             _put(request, self._edge.excluded())
             set_current(None)
@@ -187,7 +189,7 @@ class FlagsMiddleware:
     def _finish(self, request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
         """Edit the response's headers, and see to what happens after the view has returned."""
         with self._ours():
-            _edit(request, response, exchange)
+            edit(request, response, exchange)
         with self._ours():
             # A file that the server may send on its own reads no flags, and would be one no more if it were wrapped.
             if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
@@ -271,111 +273,10 @@ def flag(context: template.Context, alias: str) -> str:
     return (current() if request is None else flags_from(request)).variant(alias).key
 
 
-def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
-    """Return where the edges keep flags: the ASGI scope, or the WSGI environ."""
-    scope: MutableMapping[str, Any] | None = getattr(request, "scope", None)
-    return request.META if scope is None else scope
-
-
 def _put(request: HttpRequest, flags: Flags) -> None:
-    _holder(request)[asgi.KEY] = flags
-    request.flags = asgi.flags_from(_holder(request))  # type: ignore[attr-defined]
+    holder(request)[asgi.KEY] = flags
+    request.flags = asgi.flags_from(holder(request))  # type: ignore[attr-defined]
     set_current(flags)
-
-
-def _page(page: Page, cookies: Sequence[str]) -> HttpResponse:
-    """Return a response of ours in place of the view's."""
-    response = HttpResponse(page.body, status=page.status, headers=dict(page.headers))
-    for line in cookies:
-        cookie = _Cookie(line)
-        response.cookies[cookie.key] = cookie
-    return response
-
-
-class _Environ(wsgi._Request):
-    request: Any = None
-    path = scheme = ""
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run an async function of the site; what it does with the database happens in the request's thread."""
-
-        async def main() -> Any:
-            return await coroutine
-
-        return async_to_sync(main)()
-
-
-class _Scope(asgi._Request):
-    request: Any = None
-    scheme = ""
-
-
-def _inbound(request: HttpRequest) -> _Environ | _Scope:
-    scope = getattr(request, "scope", None)
-    inbound = _Environ(request.META, request.path) if scope is None else _Scope(scope)
-    # Django has decoded the path, and its settings say which header of a proxy means https.
-    inbound.request, inbound.path, inbound.scheme = request, request.path, request.scheme or "http"
-    return inbound
-
-
-def _edit(request: HttpRequest, response: HttpResponseBase, exchange: Exchange) -> None:
-    """Make the response's headers what `response_headers` says they become."""
-    flags, cookies, no_store = _holder(request)[asgi.KEY], exchange.set_cookies, exchange.no_store
-    if not flags.touched and not cookies and not no_store:
-        return
-    lines = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
-    headers = [*response.items(), *lines]
-    edited = response_headers.edit(headers, response.status_code, cookies, touched=flags.touched, no_store=no_store)
-    if edited is None:
-        return
-    for name in {name for name, value in response.items() if (name, value) not in edited}:
-        del response.headers[name]
-    for name, value in edited:
-        if (name, value) in headers:
-            continue
-        if name != "set-cookie":
-            response.headers[name.title()] = value
-            continue
-        cookie = _Cookie(value)
-        response.cookies[value if cookie.key in response.cookies else cookie.key] = cookie
-        # A 304 carries no cookie, so middleware around this one must not make the response into one.
-        request.META.pop("HTTP_IF_NONE_MATCH", None)
-        request.META.pop("HTTP_IF_MODIFIED_SINCE", None)
-
-
-class _Cookie(Morsel[str]):
-    """A Set-Cookie value that leaves as it is; Morsel itself refuses names with a space, and quotes values."""
-
-    _made: Morsel[str] | None = None
-
-    def __init__(self, line: str) -> None:
-        super().__init__()
-        pair, *attributes = line.split("; ")
-        name, _, value = pair.partition("=")
-        self.__setstate__({"key": name, "value": value, "coded_value": value})  # type: ignore[attr-defined]
-        for attribute in attributes:
-            key, has_value, text = attribute.partition("=")
-            self[key] = text if has_value else True
-        self._line, self._made = line, self.copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Page caches keep responses in pickles.
-        return _restored, (self._line, dict(self))
-
-    # Which of the two Django's handlers call depends on its version.
-
-    def output(self, attrs: Any = None, header: str = "Set-Cookie:") -> str:
-        return f"{header} {self.OutputString(attrs)}".strip()
-
-    def OutputString(self, attrs: Any = None) -> str:
-        # Somebody may have changed it, such as middleware that makes all cookies Secure.
-        return self._line if self == self._made and attrs is None else super().OutputString(attrs)
-
-
-def _restored(line: str, attributes: dict[str, Any]) -> _Cookie:
-    cookie = _Cookie(line)
-    cookie.update(attributes)
-    return cookie
 
 
 # Django's page caches ask this attribute of a request whether to keep its response. `cache_page` asks before any

@@ -6,24 +6,18 @@ what cannot be sent as it is, and lists the changes.
 
 from __future__ import annotations
 
-import datetime
 import enum
-import hashlib
-import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from itertools import islice
-from pathlib import PurePath
 from typing import Any, TypeAlias, TypeVar
-from uuid import UUID
 
 from flagmw._support.ids import uuid7
 from flagmw._support.list_text import ListText
 from flagmw.codes import ErrorCode
 from flagmw.flags import track as checks
+from flagmw.flags.fit_value import Changes, as_text, cleaned, fit_id, fit_scalar, fit_text, id_text
 from flagmw.types import EMPTY, Scalar, Track, Visit
 
 Holder = TypeVar("Holder", Track, Visit)
@@ -31,22 +25,10 @@ Line: TypeAlias = Mapping[str, Scalar]
 
 # How many entries of the caller's are looked at: what is beyond can be an endless generator.
 ENTRIES_MAX = 10_000
-LIST_ENTRIES = 50
 NAME_CHARS = 250
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
-_AS_TEXT = (UUID, ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network, PurePath)
 # A number as a form or a database writes it; no "nan", no "_" between digits.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-
-
-class Changes(Counter[tuple[ErrorCode, str]]):
-    """What was changed: how often, by code and by the argument's name."""
-
-    def note(self, code: ErrorCode, field: str) -> None:
-        self[code, field] += 1
 
 
 def fit_track(
@@ -110,47 +92,6 @@ def fit_data(field: str, data: Any, changes: Changes) -> Mapping[str, Scalar]:
     return fit
 
 
-def fit_id(field: str, value: Any, limit: int, changes: Changes) -> str | None:
-    """Return an id as text of up to *limit* characters, equal for equal ids; None where there is none.
-
-    An id that is too long, or that has characters that cannot be sent, ends in a digest of all of it: two such ids
-    stay two.
-    """
-    if value is None or value == "":
-        if value == "" and field == "key":
-            changes.note(ErrorCode.KEY_DROPPED, field)
-        return None
-    text = _id_text(value)
-    if not text:
-        changes.note(ErrorCode.KEY_DROPPED, field)
-        return None
-    clean = _cleaned(text)
-    if clean == text and len(text) <= limit:
-        if not isinstance(value, str | int | UUID | Decimal):
-            changes.note(ErrorCode.DETAIL_CONVERTED, field)
-        return text
-    changes.note(ErrorCode.KEY_DIGEST, field)
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{clean[: limit - len(digest) - 1]}-{digest}"
-
-
-def fit_scalar(field: str, value: Any, changes: Changes) -> Scalar | None:
-    """Return *value* as something that can be sent, None if there is no such form."""
-    try:
-        return checks.checked_scalar(field, value)
-    except ValueError:
-        pass
-    if isinstance(value, list | tuple | Set) and not isinstance(value, str):
-        return _joined(field, value, changes)
-    text = _as_text(value)
-    if text is None:
-        changes.note(ErrorCode.DETAIL_DROPPED, field)
-        return None
-    if not isinstance(value, str):
-        changes.note(ErrorCode.DETAIL_CONVERTED, field)
-    return _fit_text(field, text, checks.VALUE_CHARS, changes)
-
-
 def fit_items(
     track: Track, sum_up: Callable[[Sequence[Line], str | None], Line | None] | None, changes: Changes
 ) -> Track:
@@ -182,8 +123,8 @@ def _metric(value: Any, changes: Changes) -> str:
     try:
         return checks.checked_text("metric", value, checks.METRIC_CHARS)
     except ValueError:
-        text = _id_text(value) if isinstance(value, str | int | enum.Enum) else None
-        text = text and _fit_text("metric", text, checks.METRIC_CHARS, changes)
+        text = id_text(value) if isinstance(value, str | int | enum.Enum) else None
+        text = text and fit_text("metric", text, checks.METRIC_CHARS, changes)
         if not text:
             raise
         return text
@@ -191,91 +132,13 @@ def _metric(value: Any, changes: Changes) -> str:
 
 def _name(field: str, name: Any, changes: Changes) -> str | None:
     """Return the name of an entry of *field*, None where there is none."""
-    text = name if isinstance(name, str) else _id_text(name)
+    text = name if isinstance(name, str) else id_text(name)
     if not text:
         changes.note(ErrorCode.DETAIL_DROPPED, field)
         return None
     if type(name) is not str and not isinstance(name, str):
         changes.note(ErrorCode.DETAIL_CONVERTED, field)
-    return _fit_text(field, str.__str__(text), checks.KEY_CHARS, changes) or None
-
-
-def _fit_text(field: str, text: str, limit: int, changes: Changes) -> str:
-    text = str.__str__(text)
-    clean = _cleaned(text)
-    if clean != text:
-        changes.note(ErrorCode.DETAIL_CLEANED, field)
-    if len(clean) > limit:
-        changes.note(ErrorCode.DETAIL_CUT, field)
-        clean = clean[:limit]
-    return clean
-
-
-def _cleaned(text: str) -> str:
-    """Return *text* with spaces for control characters, and without broken Unicode."""
-    clean = _UNSAFE.sub(" ", _SURROGATE.sub("\ufffd", text))
-    return clean if clean == text else clean.strip()
-
-
-def _as_text(value: Any) -> str | None:
-    """Return the text of a value of a common type, None for others: what an object's `str` says may be personal."""
-    if isinstance(value, enum.Enum):
-        return _as_text(value.value) if isinstance(value.value, str | int | float | Decimal | UUID) else value.name
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return str(value.total_seconds())
-    if isinstance(value, bytes | bytearray):
-        return _decoded(bytes(value))
-    if isinstance(value, int):
-        return str(int(value)) if abs(value) < 1 << 256 else None
-    if isinstance(value, float):
-        return str(value) if value - value == 0 else None
-    if isinstance(value, Decimal):
-        return str(value) if value.is_finite() else None
-    if isinstance(value, _AS_TEXT) or type(value).__module__ == "django.utils.functional":  # a text translated later
-        return str(value)
-    return None
-
-
-def _id_text(value: Any) -> str | None:
-    """Return *value* as the text of an id: what stays the same from one call to the next."""
-    if isinstance(value, bool):
-        return None
-    return _as_text(value)
-
-
-def _decoded(value: bytes) -> str | None:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _joined(field: str, values: Iterable[Any], changes: Changes) -> ListText | None:
-    """Return a list as one text, without what cannot be sent; None for an empty one."""
-    parts: list[str] = []
-    length = -1
-    entries = sorted(values, key=str) if isinstance(values, Set) else values  # a set has no order of its own
-    for entry in islice(entries, LIST_ENTRIES + 1):
-        text = None
-        if not isinstance(entry, list | tuple | Set | Mapping):
-            text = ("true" if entry else "false") if isinstance(entry, bool) else _as_text(entry)
-        text = text and _cleaned(text)
-        if not text:
-            continue
-        if len(parts) == LIST_ENTRIES or length + 1 + len(text) > checks.VALUE_CHARS:
-            changes.note(ErrorCode.DETAIL_CUT, field)
-            break
-        length += 1 + len(text)
-        parts.append(text)
-    if not parts:
-        changes.note(ErrorCode.DETAIL_DROPPED, field)
-        return None
-    changes.note(ErrorCode.DETAIL_JOINED, field)
-    return ListText(parts)
+    return fit_text(field, str.__str__(text), checks.KEY_CHARS, changes) or None
 
 
 def _value(value: Any, changes: Changes) -> float | None:
@@ -285,7 +148,7 @@ def _value(value: Any, changes: Changes) -> float | None:
         return checks.checked_number("value", value)
     except ValueError:
         pass
-    text = _as_text(value) if isinstance(value, str | enum.Enum) else None
+    text = as_text(value) if isinstance(value, str | enum.Enum) else None
     if text is not None and len(text) <= 64 and _NUMBER.fullmatch(text.strip()):
         number = float(text)
         if number - number == 0:
@@ -298,7 +161,7 @@ def _value(value: Any, changes: Changes) -> float | None:
 def _currency(value: Any, changes: Changes) -> str | None:
     if value is None:
         return None
-    text = _as_text(value) if isinstance(value, str | enum.Enum) else None
+    text = as_text(value) if isinstance(value, str | enum.Enum) else None
     text = (text or "").strip()
     if not _CURRENCY.fullmatch(text):
         changes.note(ErrorCode.CURRENCY_DROPPED, "currency")
@@ -323,8 +186,8 @@ def _names(field: str, names: Any, changes: Changes) -> tuple[str, ...] | None:
         try:
             kept[checks.checked_text(field, name, NAME_CHARS)] = None
         except ValueError:
-            text = _as_text(name) if isinstance(name, enum.Enum) else None
-            if text and len(text) <= NAME_CHARS and _cleaned(text) == text:
+            text = as_text(name) if isinstance(name, enum.Enum) else None
+            if text and len(text) <= NAME_CHARS and cleaned(text) == text:
                 kept[text] = None
             else:
                 changes.note(ErrorCode.NAMES_DROPPED, field)

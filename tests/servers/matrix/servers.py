@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx2
 
-BIN = Path(sys.executable).parent
+# The servers of another environment, for other versions of them.
+BIN = Path(os.environ.get("MATRIX_BIN") or Path(sys.executable).parent)
 SHOPS = Path(__file__).resolve().parents[3] / "integrations"
 
 ASGI_APPS = {"fastapi_shop": "app:app", "django_shop": "asgi:application", "plain_asgi": "app:app"}
@@ -30,8 +31,11 @@ SERVERS: Mapping[str, tuple[str, list[str]]] = {
     "uvicorn h11": ("asgi", [*UVICORN, "--http", "h11", "--loop", "asyncio", "{app}"]),
     "uvicorn httptools": ("asgi", [*UVICORN, "--http", "httptools", "--loop", "asyncio", "{app}"]),
     "uvicorn uvloop": ("asgi", [*UVICORN, "--http", "httptools", "--loop", "uvloop", "{app}"]),
+    "gunicorn asgi": ("asgi", [*GUNICORN, "--worker-class", "uvicorn.workers.UvicornWorker", "{app}"]),
     "hypercorn": ("asgi", ["hypercorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "{app}"]),
+    "hypercorn wsgi": ("wsgi", ["hypercorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "wsgi:{app}"]),
     "granian": ("asgi", [*GRANIAN, "{app}"]),
+    "granian wsgi": ("wsgi", ["granian", "--interface", "wsgi", *GRANIAN[3:], "{app}"]),
     "gunicorn sync": ("wsgi", [*GUNICORN, "{app}"]),
     "gunicorn gthread": ("wsgi", [*GUNICORN, "--worker-class", "gthread", "--threads", "8", "{app}"]),
     "gunicorn gevent": ("wsgi", [*GUNICORN, "--worker-class", "gevent", "{app}"]),
@@ -39,6 +43,17 @@ SERVERS: Mapping[str, tuple[str, list[str]]] = {
     "waitress": ("wsgi", ["waitress-serve", "--listen", "127.0.0.1:{port}", "{app}"]),
     "uwsgi": ("wsgi", [*UWSGI, "--need-app", "--die-on-term", "--module", "{app}"]),
 }
+
+MOUNTED = "mounted"
+MOUNTED_APP = Path(__file__).parent / "mounted"
+
+
+def mount_words(server: str) -> list[str]:
+    """Return what makes *server* serve an application at /shop."""
+    name = server.partition(" ")[0]
+    if name in ("uvicorn", "hypercorn"):
+        return ["--root-path", "/shop"]
+    return {"granian": ["--url-path-prefix", "/shop"], "waitress": ["--url-prefix", "/shop"]}.get(name, [])
 
 
 @dataclass(frozen=True)
@@ -52,16 +67,35 @@ class Cell:
     def name(self) -> str:
         return f"{self.server} {self.shop}"
 
+    @property
+    def folder(self) -> Path:
+        return MOUNTED_APP if self.shop == MOUNTED else SHOPS / self.shop
+
     def command(self, port: int) -> list[str]:
         kind, template = SERVERS[self.server]
+        if self.shop == MOUNTED:
+            return self._mounted(f"app:{kind}_app", template, port)
         app = (ASGI_APPS if kind == "asgi" else WSGI_APPS)[self.shop]
         words = [word.format(dir=SHOPS / self.shop, port=port, app=app) for word in template]
         return [str(BIN / words[0]), *words[1:]]
+
+    def _mounted(self, app: str, template: list[str], port: int) -> list[str]:
+        words = [word.format(dir=self.folder, port=port, app=app) for word in template]
+        if self.server == "uwsgi":
+            words = [*words[: words.index("--module")], "--manage-script-name", "--mount", f"/shop={app}"]
+        words = ["worker.Worker" if word == "uvicorn.workers.UvicornWorker" else word for word in words]
+        return [str(BIN / words[0]), *mount_words(self.server), *words[1:]]
 
 
 CELLS = [
     Cell(server, shop) for server, (kind, _) in SERVERS.items() for shop in (ASGI_APPS if kind == "asgi" else WSGI_APPS)
 ]
+
+MOUNTED_CELLS = [Cell(server, MOUNTED) for server in SERVERS]
+# The suite has these interfaces of a server once: their other cells are those of `make matrix`.
+ONCE = ("gunicorn asgi", "hypercorn wsgi", "granian wsgi")
+SUITE_CELLS = [cell for cell in CELLS if cell.server not in ONCE]
+SUITE_MOUNTED = [Cell(server, MOUNTED) for server in ONCE]
 
 
 @contextmanager
@@ -78,34 +112,40 @@ def running(cell: Cell, vendor_url: str) -> Iterator[tuple[str, subprocess.Popen
         **os.environ,
         "FLAGMW_VENDORS__WT__BASE_URL": vendor_url,
         "FLAGMW_DEADLINE_MS": "2000",  # many servers start side by side on a small machine
-        "PYTHONPATH": os.pathsep.join([str(SHOPS / cell.shop), str(SHOPS.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(cell.folder), str(SHOPS.parent), os.environ.get("PYTHONPATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
+    if cell.shop == MOUNTED:
+        environ["FLAGMW_VENDORS__WT__URL"] = "https://www.mysite.com{path}"
+    if cell.shop == MOUNTED and cell.server.startswith("gunicorn"):
+        environ["SCRIPT_NAME"] = "/shop"
     process = subprocess.Popen(
         cell.command(port),
         env=environ,
-        cwd=SHOPS / cell.shop,
+        cwd=cell.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        _wait(process, port)
+        proxied = cell.server.startswith(("uvicorn", "gunicorn asgi"))  # it takes the mount point off
+        _wait(process, port, "/shop/health" if cell.shop == MOUNTED and not proxied else "/health")
         yield f"http://127.0.0.1:{port}", process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, path: str) -> None:
     for _ in range(300):
         if process.poll() is not None:
             printed = process.communicate()[0].decode(errors="replace")
             raise RuntimeError(f"the server ended with {process.returncode}: {printed[-2000:]}")
         try:
             # Some servers listen before they have loaded the application.
-            if httpx2.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+            if httpx2.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code == 200:
                 return
         except httpx2.HTTPError:
             time.sleep(0.1)

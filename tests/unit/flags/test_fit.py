@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from flagmw import ErrorCode as E
 from flagmw._support.list_text import ListText
-from flagmw.flags.fit import Changes, fit_items, fit_track
+from flagmw.flags.fit import fit_items, fit_track
+from flagmw.flags.fit_value import Changes
 from flagmw.flags.track import DATA_BYTES, DATA_KEYS, ITEMS, make_track
 from flagmw.types import Track
 from tests.unit.flags.test_track import JUNK
