@@ -13,7 +13,7 @@ import pytest
 
 from flagmw import cli
 from flagmw.sandbox import SandboxServer
-from tests.cli.test_cli import Done
+from tests.cli.conftest import Done
 from tests.sandbox.adobe_admin import boxed
 
 __all__ = ["Done"]
