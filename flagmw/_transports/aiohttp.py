@@ -96,12 +96,17 @@ class Aiohttp:
         headers = wire_http.checked_headers(call, job.to)
         _job.set(job)
         try:
-            return await self._ask(pool, call, job, headers)
+            answer = await self._ask(pool, call, job, headers)
         except TransportError as error:
             used = job.connection
             silent = used is not None and used.reused and not used.received and error.code is ErrorCode.RESET
             if not (silent and call.replay_safe):
                 raise
+        else:
+            reused = job.connection is not None and job.connection.reused
+            # The server may have closed an idle connection in this way (RFC 9110, 15.5.9).
+            if not (reused and call.replay_safe and answer.status == 408):
+                return answer
         job.fresh, job.connection = True, None
         return await self._ask(pool, call, job, headers)
 

@@ -13,16 +13,20 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from flagmw._transports import resolver
+import aiohappyeyeballs
+
+from flagmw._transports import race, resolver
 from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
 R = TypeVar("R")
+# The loop takes this many turns from an open socket to the end of what waits for it, and some to spare.
+_TURNS = 16
 
 
 async def dial(host: str, port: int, connect_s: float) -> AsyncStream:
@@ -34,30 +38,63 @@ async def dial(host: str, port: int, connect_s: float) -> AsyncStream:
     addresses = resolver.lookup(host, port)
     if isinstance(addresses, Future):
         addresses = await result(addresses)
-    loop = asyncio.get_running_loop()
-    failure: Exception | None = None
-    for family, address in resolver.usable(addresses):
-        sock: socket.socket | None = None
+    rows = resolver.usable(addresses)
+    try:
+        sock = await (_connected(rows[0], connect_s) if len(rows) == 1 else _first_of(rows, connect_s))
+    except OSError as error:
+        raise TransportError(ErrorCode.CONNECT, sent=False) from error
+    return AsyncStream(sock)
+
+
+async def _connected(row: race.Address, connect_s: float) -> socket.socket:
+    family, address = row
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            try:
-                async with asyncio.timeout(connect_s):
-                    await loop.sock_connect(sock, address)
-            except TimeoutError:
-                # A loop that was busy elsewhere sees the limit and the connection at the same moment.
-                if not connected(sock):
-                    raise
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException as error:
-            if sock is not None:
-                sock.close()
-            if not isinstance(error, OSError):
+            async with asyncio.timeout(connect_s):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+        except TimeoutError:
+            # A loop that was busy elsewhere sees the limit and the connection at the same moment.
+            if not connected(sock):
                 raise
-            failure = error
-        else:
-            return AsyncStream(sock)
-    raise TransportError(ErrorCode.CONNECT, sent=False) from failure
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _first_of(rows: Sequence[race.Address], connect_s: float) -> socket.socket:
+    """Connect to the first of several addresses that answers; the next one is tried beside those under way.
+
+    Raises:
+        OSError: none has answered in time.
+    """
+    delay_s = race.delay_s(connect_s)
+    infos = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for family, address in rows]
+    connecting = asyncio.ensure_future(aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay_s))
+    taken = False
+    try:
+        await asyncio.wait({connecting}, timeout=delay_s * (len(rows) - 1) + connect_s)
+        for _ in range(_TURNS):
+            # A loop that was busy elsewhere sees the limit and the connection at the same moment.
+            if not connecting.done():
+                await asyncio.sleep(0)
+        if not connecting.done():
+            raise TimeoutError
+        sock = connecting.result()
+        taken = True
+    finally:
+        if not connecting.cancel() and not taken and not connecting.cancelled() and not connecting.exception():
+            connecting.result().close()
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        race.losers.note(rows, sock.getpeername())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def connected(sock: socket.socket) -> bool:

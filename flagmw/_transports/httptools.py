@@ -44,6 +44,9 @@ class ResponseParser:
     def __init__(self, call: Call, limits: Limits) -> None:
         self._call, self._limits = call, limits
         self._parser = httptools.HttpResponseParser(self)
+        # Servers have long padded chunk sizes, and RFC 9112 (2.2) lets a client take a single LF. Neither moves the
+        # bounds of an answer. What also takes folded fields takes a space before the colon, which does.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self._lines: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._begun = self._headed = self._complete = self._keep = False

@@ -17,6 +17,8 @@ from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Call
 
+_REQUEST_TIMEOUT = 408
+
 
 class HttpDialect(Protocol):
     """HTTP of one library on a connection. The library is imported at the first use."""
@@ -70,10 +72,14 @@ class ConnectionPool:
         link = self._idle.take(to.key)
         if link is not None:
             try:
-                return self._converse(link, call, to, attempt)
+                answer = self._converse(link, call, to, attempt)
             except TransportError as error:
                 if not (call.replay_safe and link.wire.closed_silently(error)):
                     raise
+            else:
+                # The server may have closed an idle connection in this way (RFC 9110, 15.5.9).
+                if not (call.replay_safe and answer.status == _REQUEST_TIMEOUT):
+                    return answer
             # The first try may have arrived, even if the second one cannot be made.
             attempt.sent = True
         repeated = attempt.sent

@@ -10,19 +10,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from flagmw._support import addresses
 from flagmw._support.daemon_threads import Workers
 from flagmw._support.forksafe import PerProcess
+from flagmw._transports import race
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 
-Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
-Found: TypeAlias = "list[Address] | Exception"
+Found: TypeAlias = "list[race.Address] | Exception"
 
 _THREADS = 4
-_TRIES = 4
+_TRIES = 8
 # A lookup that takes longer than this may be stuck: the next caller starts one of its own.
 _STALE_S = 1.0
 
@@ -87,8 +87,8 @@ def lookup(host: str, port: int) -> Found | Future[Found]:
     return [(socket.AF_INET6, (host, port, 0, 0))]
 
 
-def usable(lookup_result: Found) -> list[Address]:
-    """Return the few addresses that are worth a try.
+def usable(lookup_result: Found) -> list[race.Address]:
+    """Return the few addresses that are worth a try, in the order to try them.
 
     Raises:
         TransportError: `DNS` when there are none; `CONNECT` when all are such as cloud providers serve their
@@ -101,7 +101,7 @@ def usable(lookup_result: Found) -> list[Address]:
     public = [row for row in lookup_result if not addresses.is_forbidden(row[1][0])]
     if not public:
         raise TransportError(ErrorCode.CONNECT, sent=False)
-    return public[:_TRIES]
+    return public[:1] if len(public) == 1 else race.losers.ordered(public)[:_TRIES]
 
 
 def tls_context(make_default: Callable[[], ssl.SSLContext], ca_file: str | None) -> ssl.SSLContext:

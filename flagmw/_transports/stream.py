@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
+import os
+import selectors
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import cast
 
-from flagmw._transports import resolver
+from flagmw._transports import race, resolver
 from flagmw._transports.connection import SocketStream
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
@@ -26,27 +30,85 @@ def dial(host: str, port: int, at: float, connect_s: float, clock: Callable[[], 
             addresses = addresses.result(timeout=max(0.0, at - clock()))
         except concurrent.futures.TimeoutError:
             raise TransportError(ErrorCode.DEADLINE, sent=False) from None
-    failure: Exception | None = None
-    for family, address in resolver.usable(addresses):
-        left = at - clock()
-        if left <= 0:
-            break
-        sock: socket.socket | None = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.settimeout(min(left, connect_s))
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException as error:
-            if sock is not None:
-                sock.close()
-            if not isinstance(error, OSError):
-                raise
-            failure = error
+    rows = resolver.usable(addresses)
+    try:
+        if len(rows) == 1:
+            sock = _connected(rows[0], min(at - clock(), connect_s))
         else:
-            return BlockingStream(sock, clock)
-    late = at - clock() <= 0
-    raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from failure
+            sock = _first_of(rows, at, connect_s, clock)
+    except OSError as error:
+        late = at - clock() <= 0
+        raise TransportError(ErrorCode.DEADLINE if late else ErrorCode.CONNECT, sent=False) from error
+    return BlockingStream(sock, clock)
+
+
+def _connected(row: race.Address, limit_s: float) -> socket.socket:
+    family, address = row
+    if limit_s <= 0:
+        raise TimeoutError
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(limit_s)
+        sock.connect(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _first_of(rows: Sequence[race.Address], at: float, connect_s: float, clock: Callable[[], float]) -> socket.socket:
+    """Connect to the first of several addresses that answers; the next one is tried beside those under way.
+
+    Raises:
+        OSError: none has answered in time; the last one's error.
+    """
+    failure: OSError = TimeoutError()
+    waiting, trying = list(rows), dict[socket.socket, float]()
+    next_at = clock()
+    with selectors.DefaultSelector() as selector:
+        try:
+            while (waiting or trying) and (now := clock()) < at:
+                if waiting and (now >= next_at or not trying):
+                    next_at = now + race.delay_s(connect_s)
+                    row = waiting.pop(0)
+                    try:
+                        sock = socket.socket(row[0], socket.SOCK_STREAM)
+                        trying[sock] = now + connect_s
+                        sock.setblocking(False)
+                        code = sock.connect_ex(row[1])
+                        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+                            _give_up(trying, sock)
+                            raise OSError(code, os.strerror(code))
+                        selector.register(sock, selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failure, next_at = error, now
+                        continue
+                until = min([at, *trying.values(), *([next_at] if waiting else [])])
+                for key, _ in selector.select(max(0.0, until - now)):
+                    won = cast(socket.socket, key.fileobj)
+                    code = won.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if code == 0:
+                        won.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        race.losers.note(rows, won.getpeername())
+                        del trying[won]
+                        return won
+                    failure, next_at = OSError(code, os.strerror(code)), now
+                    selector.unregister(won)
+                    _give_up(trying, won)
+                for sock in [sock for sock, ends in trying.items() if ends <= clock()]:
+                    failure, next_at = TimeoutError(), now
+                    selector.unregister(sock)
+                    _give_up(trying, sock)
+        finally:
+            for sock in trying:
+                sock.close()
+    raise failure
+
+
+def _give_up(trying: dict[socket.socket, float], sock: socket.socket) -> None:
+    del trying[sock]
+    sock.close()
 
 
 class BlockingStream(SocketStream):

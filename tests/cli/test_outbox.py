@@ -221,6 +221,11 @@ def test_dead_letters_are_settled(site: Site) -> None:
     assert site.run("outbox", "dead", "retry")[0] == 2, "neither ids nor --all"
     assert site.run("outbox", "dead", "drop", ids[0], "--all")[0] == 2, "both"
     assert site.json("outbox", "dead", "drop", ids[0]) == {"events": 1}
+    # One that is not there is named, and ends it with 1; the others are settled all the same.
+    for action in ("retry", "drop"):
+        code, out, err = site.run("outbox", "dead", action, "unknown", ids[0], "unknown")
+        assert (code, out) == (1, f"0 {'dropped' if action == 'drop' else 'queued again'}\n")
+        assert f"no dead letter is named 'unknown', {ids[0]!r};" in err
     assert site.json("outbox", "dead", "retry", "--all") == {"events": 2}
     assert site.stats() == {"accepted": 3, "queued": 2, "delivered": 0, "dead": 0}
     assert site.json("outbox", "flush")["left"] == 0

@@ -85,15 +85,15 @@ STATIC = {"FLAGMW_VENDORS__FIXED__TYPE": "static", "FLAGMW_VENDORS__FIXED__FLAGS
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;5;[0-9]+)m")
 
 
-def test_colours_on_terminals_only(tmp_path: Path) -> None:
+def test_colours_on_terminals_only(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A terminal gets colours, NO_COLOR takes them away, and a pipe has none."""
     environ = {**STATIC, "FLAGMW_OUTBOX": f"sqlite://{tmp_path}/outbox"}
     assert COLOUR.search(terminal("doctor", **environ))
     assert not COLOUR.search(terminal("doctor", NO_COLOR="1", **environ))
-    piped = subprocess.run(
-        [sys.executable, "-m", "flagmw", "doctor"], env={**os.environ, **environ}, capture_output=True, text=True
-    )
-    assert "OK" in piped.stdout and "\x1b" not in piped.stdout + piped.stderr
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    piped = run("doctor")
+    assert "OK" in piped.out and "\x1b" not in piped.out + piped.err
 
 
 def test_version(run: Run) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from flagmw.cli.text import say, say_json, shown
-from tests.cli.test_cli import Run, run
-
-__all__ = ["run"]
+from tests.cli.conftest import Run
 
 EVIL = "\x1b[31m\x1b]0;title\x07\x9b2J\r\n\x08\x7f\u202e\u2028\u200b\ud800"
 MARKUP = ["[red]x[/red]", "[/]", "[link=https://evil.example]x[/link]", "[bold", "\\[x]", "x\\", ":smile:", "[/red]"]

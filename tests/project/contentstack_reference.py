@@ -34,7 +34,7 @@ ENDPOINTS_HEAD = """# Contentstack: every endpoint
 
 Written by `python -m tests.project.contentstack_reference` from the code. Each row has an endpoint of the vendor's
 page "Personalize Management API", the client's method, the [command](commands-contentstack.md) after
-`flagmw contentstack`, the answer of the [sandbox](../sandbox.md) with its schema in `GET /contentstack-admin/openapi`,
+`flagmw contentstack`, the answer of the [sandbox](../sandbox.md) with its schema in `GET /openapi/contentstack`,
 and the tests:
 
 - **answer**: `tests/sandbox/contentstack_admin/test_endpoints.py`, both clients on the sandbox.

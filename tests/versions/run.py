@@ -22,7 +22,14 @@ FOLDER = ROOT / "build" / "versions"
 EXTRAS = "admin,adobe,aiohttp,cli,django,fastapi,flask,sandbox,valkey"
 OLDEST = (3, 11)
 TESTS = ("tests/unit", "tests/frameworks", "tests/contracts/edges", "tests/contracts/outbox")
-SHORT_TESTS = ("tests/unit/config", "tests/unit/flags", "tests/frameworks", "tests/contracts/outbox/test_contract.py")
+# What differs between releases most: typing and signatures, SQL, each framework, cookies of Django's.
+SHORT_TESTS = (
+    "tests/unit/config",
+    "tests/unit/flags",
+    "tests/contracts/outbox/test_contract.py",
+    *(f"tests/frameworks/test_{name}.py" for name in ("auto", "django", "django_cookie_lines", "django_settings")),
+    *(f"tests/frameworks/test_{name}.py" for name in ("fastapi", "flask", "lazy")),
+)
 
 Version = tuple[int, int]
 

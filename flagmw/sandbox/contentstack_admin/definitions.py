@@ -1,4 +1,4 @@
-"""Audience definitions: from the vendor's JSON to rules of the decision side, and back."""
+"""Audience definitions as rules of the decision side, and back as JSON."""
 
 from __future__ import annotations
 

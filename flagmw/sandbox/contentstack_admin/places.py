@@ -1,4 +1,4 @@
-"""Places that the emulated service knows: those of the decision side's addresses, and a few more."""
+"""Countries, regions and cities of the emulated service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects as the decision side serves them: the scenario's, with what the management side made of them."""
+"""Projects of the scenario with the changes by the Management API."""
 
 from __future__ import annotations
 
@@ -141,11 +141,13 @@ def _experience(
             return (own,)
         return tuple(listed)
 
+    # A bandit that learns nothing deals equally.
+    equal = version.get("variantSplit") == "MULTI_ARMED_BANDIT"
     variants = [
         ModelVariant(
             short_uid=one["shortUid"],
             name=one.get("name", ""),
-            traffic=float(one.get("trafficDistribution", 1.0)),
+            traffic=1.0 if equal else float(one.get("trafficDistribution", 1.0)),
             audiences=names(one, f"{version['uid']}/{one['shortUid']}"),
             combination=one.get("audienceCombinationType", "OR"),
         )

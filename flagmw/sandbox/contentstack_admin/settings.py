@@ -1,4 +1,4 @@
-"""What can be set of the emulated Management API, with what the vendor leaves open."""
+"""Settings of the emulated Management API."""
 
 from __future__ import annotations
 

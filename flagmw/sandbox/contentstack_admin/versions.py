@@ -124,10 +124,13 @@ def _configuration(call: AdminCall, experience: Document, status: str) -> Docume
         if not test:
             _check_audiences(call, one, "variants")
     fields: Document = {"variants": _with_short_uids(call, experience, variants)}
+    split = body.get("variantSplit")
+    if split is not None:
+        if split not in SPLITS:
+            raise invalid("variantSplit", "NOT_VALID_ENUM", f"variantSplit must be one of {', '.join(SPLITS)}")
+        fields["variantSplit"] = split
     if test:
-        _check_shares(variants, body.get("variantSplit"))
-    if body.get("variantSplit") is not None:
-        fields["variantSplit"] = body["variantSplit"]
+        _check_shares(variants)
     if body.get("metrics"):
         fields["metrics"] = _metrics(call, body["metrics"])
     targeting = body.get("targeting")
@@ -139,9 +142,7 @@ def _configuration(call: AdminCall, experience: Document, status: str) -> Docume
     return fields
 
 
-def _check_shares(variants: list[Document], split: object) -> None:
-    if split is not None and split not in SPLITS:
-        raise invalid("variantSplit", "NOT_VALID_ENUM", f"variantSplit must be one of {', '.join(SPLITS)}")
+def _check_shares(variants: list[Document]) -> None:
     shares = [one.get("trafficDistribution") for one in variants]
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 100 for one in shares):
         raise invalid("variants", "TRAFFIC_DISTRIBUTION", "trafficDistribution must be from 0 to 100")
@@ -178,7 +179,8 @@ def _metrics(call: AdminCall, metrics: Any) -> list[Document]:
     for number, one in enumerate(metrics):
         if one.get("__type") != ("Secondary" if number else "Primary"):
             raise invalid("metrics", "NOT_VALID_ENUM", "the first metric is Primary, the others are Secondary")
-        if one.get("event") not in call.store.events:
+        event = one.get("event")
+        if not isinstance(event, str) or event not in call.store.events:
             raise invalid("metrics", "personalize.EVENTS.NOT_FOUND", "the metric's event is not there")
     return [*metrics]
 
@@ -188,7 +190,7 @@ def _with_short_uids(call: AdminCall, experience: Document, variants: list[Docum
     known = {one["shortUid"] for version in call.store.versions[own] for one in version["variants"]}
     named = [one["shortUid"] for one in variants if one.get("shortUid") is not None]
     for short in named:
-        if short not in known:
+        if not isinstance(short, str) or short not in known:
             raise invalid("variants", "UNKNOWN_SHORT_UID", f"the experience has no variant {str(short)[:16]!r}")
     if len(set(named)) != len(named):
         raise invalid("variants", "DUPLICATE_SHORT_UID", "a shortUid stands twice")

@@ -245,6 +245,80 @@ def test_next_address_is_tried(own: Any, vendor: RawVendor, monkeypatch: pytest.
     assert vendor.requests[0].headers["host"] == f"vendor.test:{vendor.port}"
 
 
+def test_A4_request_timeout_on_a_reused_connection(own: Any) -> None:
+    """A 408 that crosses a request on a kept connection is repeated once on a new one, if the call allows it."""
+    kept = [read_request, send(http(b"one")), read_request, send(http(b"", status=408)), close]
+    with RawVendor(kept, always(b"two")) as vendor:
+        assert own.ask(vendor.url, replay_safe=True).body == b"one"
+        assert own.ask(vendor.url, replay_safe=True).body == b"two"
+        assert [request.connection for request in vendor.requests] == [0, 0, 1]
+    with RawVendor(kept, always(b"two")) as vendor:
+        assert own.ask(vendor.url).body == b"one"
+        assert own.ask(vendor.url).reply.status == 408
+    with RawVendor([read_request, send(http(b"", status=408)), close]) as vendor:
+        assert own.ask(vendor.url, replay_safe=True).reply.status == 408
+        assert len(vendor.requests) == 1
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "refused_by"),
+    [
+        (_CHUNKED + b"\r\n2  \r\n{}\r\n0\r\n\r\n", ()),
+        (_CHUNKED + b"\r\n2\t\r\n{}\r\n0\r\n\r\n", ()),
+        (_CHUNKED + b"\r\n0002\r\n{}\r\n0000\r\n\r\n", ()),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", ()),
+        (b"HTTP/1.1 200 OK\r\nX-A: b\nContent-Length: 2\r\n\r\n{}", ()),
+        (b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}", ("httptools",)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\n{}", ("httptools", "httpcore", "httpcore2")),
+        (_CHUNKED + b"\r\n 2\r\n{}\r\n0\r\n\r\n", ("httptools", "httpcore", "httpcore2", "aiohttp")),
+        (_CHUNKED + b"\r\n2\n{}\n0\n\n", ("httptools", "httpcore", "httpcore2", "aiohttp")),
+    ],
+)
+def test_A4_odd_answers(own: Any, data: bytes, refused_by: tuple[str, ...]) -> None:
+    """Padding and single line feeds of old servers are taken; what moves the bounds of an answer is not."""
+    with RawVendor([read_request, send(data), close]) as vendor:
+        driver = own.make(transport="httpx2") if own.library.startswith("httpcore") else own.driver
+        answered = own.ask(vendor.url, driver=driver)
+    if own.library in refused_by:
+        assert answered.code in ("TRANSPORT", "TRUNCATED")
+    else:
+        assert answered.body == b"{}"
+
+
+def test_dead_addresses_before_a_working_one(own: Any, vendor: RawVendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four silent IPv6 addresses cost one turn of the race, and nothing once they have lost."""
+    silent, fillers = [socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0) for _ in range(4)], []
+    for listener in silent:
+        for _ in range(4):
+            filler = socket.socket(socket.AF_INET6)
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            fillers.append(filler)
+    rows: list[Any] = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", listener.getsockname()) for listener in silent]
+    rows.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", vendor.port)))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
+    first = own.ask(f"http://vendor.test:{vendor.port}/", deadline_s=0.3)
+    again = own.make()
+    second = own.ask(f"http://vendor.test:{vendor.port}/", deadline_s=0.3, driver=again)
+    for sock in [*silent, *fillers]:
+        sock.close()
+    assert (first.body, second.body) == (b"{}", b"{}")
+    assert second.elapsed_s < 0.04 < first.elapsed_s, "the winner of the first race is tried first"
+
+
+def test_all_addresses_are_dead(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every address refuses the failure is that of connecting, and it comes at once."""
+    ports = [free_port() for _ in range(3)]
+    rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
+    answered = own.ask("http://vendor.test/", deadline_s=2)
+    assert (answered.code, answered.error.sent) == ("CONNECT", False)
+    assert answered.elapsed_s < HELD_UP_S
+
+
 def test_link_local_address_is_refused(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vendor's name that points to a machine's metadata service is not called."""
     row = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))

@@ -75,6 +75,7 @@ def box(_started: Box) -> Box:
     _started.server.sandbox.personalize.calls_per_second = 0
     _started.server.sandbox.personalize.strict_lock = False
     _started.server.sandbox.personalize.pause_drafts = False
+    _started.server.sandbox.personalize.max_of_a_kind = 100
     return _started
 
 

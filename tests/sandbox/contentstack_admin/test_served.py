@@ -197,3 +197,15 @@ def test_inline_rules_are_served(box: Box) -> None:
     two = active(box, "AB_TEST", shares("a", "b", targeting={"target": target}), name="Two")
     assert (served(box, one, **IN_GERMANY), served(box, one, **IN_US)) == ("0", None)
     assert served(box, two, **IN_GERMANY) in ("0", "1") and served(box, two, **IN_US) is None
+
+
+def test_a_bandit_deals_equally(box: Box) -> None:
+    """Whatever shares it has; a custom split deals by them."""
+    found = {}
+    for split in ("MULTI_ARMED_BANDIT", "CUSTOM"):
+        body = shares("a", "b", variantSplit=split)
+        for one, share in zip(body["variants"], (100, 0), strict=True):
+            one["trafficDistribution"] = share
+        short = active(box, "AB_TEST", body, name=split)["shortUid"]
+        found[split] = {box.manifest(f"u{number}")[short] for number in range(20)}
+    assert found == {"MULTI_ARMED_BANDIT": {"0", "1"}, "CUSTOM": {"0"}}
