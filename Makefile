@@ -79,7 +79,7 @@ $(CONTENTSTACK)/node_modules/.ready: $(CONTENTSTACK)/package.json
 	@touch $@
 
 official-clients-contentstack: $(READY) $(CONTENTSTACK)/node_modules/.ready
-	$(BIN)/python -m pytest $(CONTENTSTACK)/check.py $(ARGS)
+	$(BIN)/python -m pytest $(CONTENTSTACK)/check.py $(CONTENTSTACK)/check_variants.py $(ARGS)
 
 # The vendor's own client in a real browser; needs Chromium besides.
 browser-test: $(READY) $(CONTENTSTACK)/node_modules/.ready

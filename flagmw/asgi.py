@@ -18,10 +18,10 @@ from flagmw._web.asgi_state import own_state
 from flagmw._web.inbound import mounted, mounted_raw
 from flagmw._web.link_page import Page
 from flagmw._web.matched_route import MatchedRoutes
-from flagmw.exceptions import ConfigError, OutboxError
+from flagmw.exceptions import OutboxError
 from flagmw.flags.current import set_current, swap_current
 from flagmw.flags.flags import Flags
-from flagmw.runtime import Flagmw, edge_of, rest
+from flagmw.runtime import NO_ASYNCIO, Flagmw, edge_of, rest, runs_asyncio
 
 if TYPE_CHECKING:
     import asyncio
@@ -374,16 +374,16 @@ class _Lifespan:
 
     async def send(self, message: Message) -> None:
         try:
-            if message["type"] == "lifespan.startup.complete":
+            if message["type"] == "lifespan.startup.complete" and not runs_asyncio():
+                # Every page would have its defaults, and every track would be lost.
+                message = {"type": "lifespan.startup.failed", "message": NO_ASYNCIO}
+            elif message["type"] == "lifespan.startup.complete":
                 try:
                     await self._flagmw.astart()
                 except OutboxError as error:
                     # Only with `outbox_required`: the server is to end instead of losing what visitors do.
                     text = f"flagmw: the outbox is required and cannot be used: {error}"
                     message = {"type": "lifespan.startup.failed", "message": text}
-                except ConfigError as error:
-                    # Without asyncio every page would have its defaults, and every track would be lost.
-                    message = {"type": "lifespan.startup.failed", "message": f"{error}"}
             elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 # It need not be the process's end: adapters to serverless platforms have a lifespan for each request.
                 await (self._flagmw.aclose() if ends_by_signal() else rest(self._flagmw))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
@@ -33,7 +34,7 @@ from flagmw.config.sources import warn_of_ignored
 from flagmw.exceptions import ConfigError
 from flagmw.flags.flags import Flags
 from flagmw.outbox.base import OutboxStats
-from flagmw.types import Visit, VisitorState
+from flagmw.types import DecisionNote, Visit, VisitorState
 
 CLOSE_S = 8.0
 REFRESH_S = 10.0
@@ -180,10 +181,8 @@ class Flagmw:
         """
         import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigError(NO_ASYNCIO) from None
+        if not runs_asyncio():
+            raise ConfigError(NO_ASYNCIO)
         await asyncio.to_thread(self._start_for_loop)
 
     def _start_for_loop(self) -> None:
@@ -270,9 +269,37 @@ class Flagmw:
             await client.aio.aclose()
 
 
+def runs_asyncio() -> bool:
+    """True when the running event loop is asyncio's, or one that takes its place such as uvloop."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def edge_of(flagmw: Flagmw) -> Edge:
     """Return the interface of *flagmw* for the edges."""
     return flagmw._edge
+
+
+def examined(flagmw: Flagmw, note: Callable[[DecisionNote], object]) -> Flagmw:
+    """Return another `Flagmw` with the options of *flagmw*, whose decisions *note* hears of, and with `debug` on."""
+    config = copy.copy(flagmw.config)
+    site = config.on_decision
+
+    def noted(decision: DecisionNote) -> None:
+        note(decision)
+        if site is not None:
+            site(decision)
+
+    object.__setattr__(config, "debug", True)
+    object.__setattr__(config, "on_decision", noted)
+    examined = type(flagmw).__new__(type(flagmw))
+    examined._init(config)
+    return examined
 
 
 async def rest(flagmw: Flagmw) -> None:

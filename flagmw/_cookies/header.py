@@ -1,6 +1,7 @@
 """Read the Cookie header and write Set-Cookie.
 
-Those drop the whole header at one odd name, unquote in quadratic time, or let CR and LF through attributes.
+The parsers of the standard library and of frameworks do not fit: they drop the whole header at one unusual name,
+unquote in quadratic time, or let CR and LF through attributes.
 Vendors' names may hold a space (`_wt.control-1-ta_Project 1`), which RFC 6265 does not call a token but
 browsers accept and return.
 """
@@ -205,8 +206,8 @@ def format_set_cookie(
 ) -> str:
     """Return the value of a Set-Cookie header; *name* and *value* go out raw.
 
-    A name with a prefix of RFC 6265bis leaves with what browsers demand of it: `__Host-` without a domain,
-    `__Http-` with HttpOnly.
+    A name with a prefix of RFC 6265bis gets the attributes that browsers demand: `__Host-` no domain, `__Http-`
+    HttpOnly.
 
     Raises:
         ValueError: a part could break out of its place in the header, or browsers would refuse the prefix. Callers

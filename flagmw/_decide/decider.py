@@ -84,8 +84,8 @@ class Decider:
     def defer(self, inbound: Inbound) -> DeferredExchange | None:
         """Return the exchange of a lazy request, to be begun later; None if it has to begin at once.
 
-        It has to where the response depends on it in any case: with overrides, which leave a mark on the response, with
-        a visitor store, and with shadow vendors.
+        It has to begin at once if the response always depends on it: with overrides, with a visitor store, and with
+        shadow vendors.
         """
         if not self._defers or not self._asks(inbound):
             return None
@@ -110,6 +110,8 @@ class Decider:
         """
         if self._visitors is not None and not on_loop:
             self._visitors.load(exchange.begun(), self._deadline())
+        # A page that reads no flag still has to deliver what dead processes have left.
+        self._delivery.ready()
         config = self._config
         auto = config.mode == "auto"
         pending: Pending = (
@@ -259,7 +261,7 @@ class Decider:
             return True
         exchange.visitor.kept_from = ErrorCode.NEW_VISITORS
         self._counts.add("undecided", "", ErrorCode.NEW_VISITORS)
-        self._context.throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors, no vendor is asked")
+        self._context.throttle.log(logging.WARNING, ErrorCode.NEW_VISITORS, "too many new visitors: no vendor is asked")
         return False
 
     def _leave_parent(self, inherited: object) -> None:

@@ -30,7 +30,7 @@ class PendingCalls:
         self._single_flight = SingleFlight()
         most, threads = config.max_in_flight, config.pool_size
         self.tasks = Places(most)
-        # Where threads are not to be fewer, both kinds of callers stand in one line.
+        # Without a lower limit for threads, both kinds of callers share one queue.
         self.threads = self.tasks if threads is None or threads >= most else Places(threads)
 
     @property
@@ -48,7 +48,7 @@ class PendingCalls:
     def new_call(
         self, future: Any, key: Key | None, places: Places, deadline: Deadline, question: Question
     ) -> PendingCall:
-        """Return a call to be; one that may outlast the deadline takes some of the little room for those at once."""
+        """Return a new call; if it may outlast the deadline, it takes one of the few places for such calls at once."""
         may_be_late = key is not None and self._late_s > 0 and not self._health.is_suspect(question)
         late = may_be_late and self._single_flight.may_be_late(max(1, places.limit // 4))
         call = PendingCall(future, key, late, question=question)
@@ -56,7 +56,7 @@ class PendingCalls:
         return call
 
     def begin(self, call: PendingCall, places: Places) -> PendingCall:
-        """Let others join *call*, which holds its place until it ends, whether anybody waits for it or not."""
+        """Let others join *call*; it holds its place until it ends, even if no request waits for it."""
 
         def over(future: Any) -> None:
             assert call.turn is not None
@@ -80,13 +80,13 @@ class PendingCalls:
         return Deadline(call.at + self._late_s if call.late else call.at)
 
     def unfit(self, turn: Turn, places: Places, until: float) -> Decision | None:
-        """Return why a call that waited for its place is not worth making now, None if it is."""
+        """Return why a call that waited for its place need not be made any more, None if it is made."""
         now = time.monotonic()
         if not turn.waited:
             return None
         if now + places.quickest(now) >= until:
             return self._health.shed()
-        # Those that came before may have found out meanwhile that the vendor is away.
+        # Earlier calls may have found meanwhile that the vendor is down.
         return failed(self._name, ErrorCode.BREAKER_OPEN) if self._health.breaker.state(now) == "open" else None
 
     def missed(self, call: PendingCall, places: Places) -> Decision:

@@ -32,7 +32,7 @@ class Standstills:
             self._found.append((now, late_s))
 
     def since(self, began: float) -> float:
-        """Return the seconds of those that ended after *began*, as far as they lie after it."""
+        """Return the total seconds of standstills after *began*."""
         total = 0.0
         for at, late_s in reversed(self._found):
             if at <= began:

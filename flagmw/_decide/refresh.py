@@ -86,7 +86,9 @@ class Refresher:
             )
             return FAILED_S
         if fault is not None:
-            self._throttle.log(logging.WARNING, fault, "rules could not be fetched, the old ones stay", vendor=name)
+            self._throttle.log(
+                logging.WARNING, fault, "rules could not be fetched: the old ones stay in use", vendor=name
+            )
         return min(max(wait_s, SHORTEST_S), LONGEST_S) if math.isfinite(wait_s) else FAILED_S
 
 

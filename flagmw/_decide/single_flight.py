@@ -15,8 +15,8 @@ class Question:
 
     Attributes:
         who: the visitor, as far as the vendor can tell visitors apart; None where it cannot.
-        began: when the vendor was to be call.
-        started: when that happened; None while it waits for a thread.
+        began: when the request asked for the call.
+        started: when the call was made; None while it waits for a thread.
         visitors: whether the vendor fails because of this visitor's cookies.
     """
 
@@ -42,7 +42,7 @@ class PendingCall:
         at: the latest deadline of the pages that wait for it.
         turn: its place among the calls under way, or its wait for one.
         sent: whether the vendor was called, and not only waited for.
-        question: whose it is, and how it went.
+        question: the call's visitor and times.
     """
 
     __slots__ = ("at", "future", "key", "late", "noted", "overdue", "question", "sent", "turn", "waiting", "where")

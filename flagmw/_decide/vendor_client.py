@@ -16,7 +16,7 @@ from flagmw._exchange.remembered import Key
 from flagmw._support.breaker import Breaker
 from flagmw._support.deadline import Deadline
 from flagmw._support.places import Turn, hand_on
-from flagmw._support.waiting import task_done
+from flagmw._support.waiting import task_done, waker_of
 from flagmw.codes import ErrorCode
 from flagmw.exceptions import TransportError
 from flagmw.types import Decision, Visit, VisitorState
@@ -216,8 +216,8 @@ class VendorClient:
             left = call.at - now - self.calls.tasks.quickest(now)
             if left > 0:
                 waiting[0] = loop.call_later(left, look)
-            elif call.turn is not None and self.calls.tasks.give_up(call.turn) and not line.done():
-                line.set_result(self._health.shed())
+            elif call.turn is not None and self.calls.tasks.give_up(call.turn):
+                waker_of(loop).end(line, self._health.shed())
 
         now = time.monotonic()
         waiting = [loop.call_later(max(0.0, call.at - now - self.calls.tasks.quickest(now)), look)]

@@ -33,7 +33,7 @@ _STILL_S = 0.05
 
 
 class VendorHealth:
-    """Judge each call of one vendor: whether it is made, and whose fault a failure is.
+    """Judge each call of one vendor: whether it may be made, and whether a failure is the vendor's.
 
     Attributes:
         breaker: the vendor's circuit breaker.
@@ -54,15 +54,15 @@ class VendorHealth:
         return failed(self._name, ErrorCode.BREAKER_OPEN)
 
     def shed(self) -> Decision:
-        """Return the decision of a call for which there was no place before the deadline."""
+        """Return the decision for a call that got no place before the deadline."""
         self.breaker.abandon()
         self._throttle.log(
-            logging.WARNING, ErrorCode.SHED, "no place for a call before the deadline", vendor=self._name
+            logging.WARNING, ErrorCode.SHED, "a call was not made: its turn would come too late", vendor=self._name
         )
         return failed(self._name, ErrorCode.SHED)
 
     def question(self, visit: Visit, state: VisitorState) -> Question:
-        """Return who is asked about, and when."""
+        """Return the visitor of a call, and its time."""
         who: Hashable | None = None
         try:
             identity = self._traits.identity_of(state) if state.cookies else ""
@@ -73,7 +73,7 @@ class VendorHealth:
         return Question(who, time.monotonic())
 
     def flow(self, question: Question, visit: Visit, state: VisitorState) -> Flow[Decision]:
-        """Ask the vendor; without the visitor's cookies where these seem to be the cause of failures."""
+        """Ask the vendor, without the visitor's cookies if these seem to cause failures."""
         question.started = time.monotonic()
         who = question.who
         if who is None or not state.cookies or self._suspects.failures(who, question.started) < SUSPECT:
@@ -154,7 +154,7 @@ class VendorHealth:
         """Turn a defect of ours, or of a vendor written elsewhere, into a decision; its text may hold anything."""
         self._counts.add("internal_error", self._name, ErrorCode.INTERNAL)
         self._throttle.log(
-            logging.ERROR, ErrorCode.INTERNAL, "deciding failed", vendor=self._name, error=type(error).__name__
+            logging.ERROR, ErrorCode.INTERNAL, "a decision failed", vendor=self._name, error=type(error).__name__
         )
         return failed(self._name, ErrorCode.INTERNAL)
 

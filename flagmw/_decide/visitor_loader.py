@@ -131,7 +131,7 @@ class VisitorLoader:
         _stored(exchange).load(value)
 
     def _missed(self, exchange: Exchange, error: Exception | None, began: float = 0.0, due: float = 0.0) -> None:
-        """Go on with a new visitor, and save nothing: that would overwrite the stored cookies."""
+        """Treat the visitor as new, and save nothing: that would overwrite the stored cookies."""
         _stored(exchange).fail()
         self._failed(error, began, due)
 

@@ -111,7 +111,7 @@ class Delivery:
         return self._drivers[vendor].run(flow, deadline)
 
     def deliver(self) -> None:
-        """Start the worker, whatever `deliver` says: this process is there for it."""
+        """Start the worker even with `deliver="off"`: delivery is the purpose of this process."""
         self._process.get().delivers = True
         self.start()
 
@@ -142,7 +142,7 @@ class Delivery:
         if recorder.has_reads and self._asks_elsewhere:
             import asyncio
 
-            # Another machine may have reported these: a thread asks the server, after the tracks are stored.
+            # Another machine may have reported these exposures: a thread asks the server, after the tracks are stored.
             self._hand_over(recorder, expose=False)
             await asyncio.shield(asyncio.to_thread(recorder.expose))
         stored = self._hand_over(recorder)
@@ -201,7 +201,7 @@ class Delivery:
         running.closed = True
         running.stored(min(EXIT_FLUSH_S, (end - time.monotonic()) / 2))
         if running.own_memory or trouble(running.outbox):
-            # What only this process knows of is lost after this, so it gets the time there is.
+            # Events that only this process has are lost after this, so they get all the time that is left.
             running.worker.flush(min(EXIT_FLUSH_S, max(0.0, end - time.monotonic() - 1.0)))
         running.worker.close(max(0.1, end - time.monotonic() - (STORE_CLOSE_S if running.owned else 0.0)))
         running.committer.shutdown(wait=False)
@@ -228,7 +228,7 @@ class Delivery:
         }
 
     def stats(self) -> OutboxStats:
-        """Return the counts as they are, or as they were at the end; all zero before the first use."""
+        """Return the current counts, or the last ones after the end; all are zero before the first use."""
         running = self._running
         if running is not None:
             return running.outbox.stats(running.worker.now())
@@ -261,7 +261,7 @@ class Delivery:
         try:
             running = self._process.get()
         except ImportError:
-            # The interpreter takes its modules apart: there is nothing left to store with, nor to log with.
+            # The interpreter is removing its modules: nothing can be stored or logged any more.
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
             return None
         running.puts += 1

@@ -16,7 +16,7 @@ from flagmw.types import Event
 
 
 class Intake:
-    """Store events and note how that went. Raises nothing.
+    """Store events and count the result. Raises nothing.
 
     Attributes:
         ending: whether the process is about to end, so that nothing is kept in memory any more.
@@ -34,7 +34,7 @@ class Intake:
         """Store *events*; return a future that ends when they are stored and counted, None if they are already."""
         if self.ended and running.own_memory:
             self._counts.add("event_dropped", "", ErrorCode.LOST_AT_EXIT, len(events))
-            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after the end and were lost")
+            self._throttle.log(logging.ERROR, ErrorCode.LOST_AT_EXIT, "events came after shutdown and were lost")
             return None
         if running.submits:
             try:

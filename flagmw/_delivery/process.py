@@ -63,7 +63,7 @@ class DeliveryProcess:
             max_rate=config.max_rate,
             on_outcome=on_outcome,
         )
-        # One clock for whoever stores and for whoever hands on: the machine's may be set between the two.
+        # Storing and forwarding use one clock: the machine's clock may be set between the two.
         go_by = getattr(self.outbox, "go_by", None)
         if callable(go_by):
             go_by(self.worker.now)

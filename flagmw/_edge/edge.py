@@ -132,7 +132,7 @@ class Edge:
             self.internal_error(error)
 
     def ask_shadow(self, exchange: RequestExchange, flags: Flags, *, on_loop: bool) -> None:
-        """Ask the shadow vendors about a response that has gone; returns at once and raises nothing."""
+        """Ask the shadow vendors about a response that was sent; returns at once and raises nothing."""
         try:
             if self._shadow is not None:
                 (self._shadow.on_loop if on_loop else self._shadow.in_thread)(exchange.begun(), flags)
@@ -140,8 +140,8 @@ class Edge:
             self.internal_error(error)
 
     def touched_late(self) -> None:
-        """Count and log that a view read flags after its headers had left: a cache may share what is personal."""
+        """Count and log that a view read flags after its headers were sent: a cache may share a personal page."""
         self._context.counts.add("touched_late", "", ErrorCode.TOUCHED_LATE)
         self._context.throttle.log(
-            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers left: read them in the view"
+            logging.ERROR, ErrorCode.TOUCHED_LATE, "flags were read after the headers were sent: read them in the view"
         )

@@ -48,7 +48,7 @@ def admit(context: Context, visitor: RequestVisitor) -> Admission:
             visitor.kept_from = ErrorCode.NO_CONSENT
             for failure in failures:
                 context.gate_failed("consent", failure)
-            # A failure is not the visitor's word.
+            # A failure is no withdrawal of consent.
             if not failures and not config.keep_cookies:
                 visitor.delete_cookies()
             return ADMITTED
@@ -77,7 +77,7 @@ def _read_override(context: Context, visitor: RequestVisitor, inbound: Inbound) 
         context.throttle.log(WARNING, override, "an override was not accepted")
         return ADMITTED
     visitor.override = override
-    # An unsigned override may be text that no cookie can hold; then it is for this page only.
+    # An unsigned override may have characters that a cookie cannot hold; then it is for this page only.
     if by_link and RULE.value_ok(token):
         return _open_link(visitor, inbound, token, override)
     return ADMITTED

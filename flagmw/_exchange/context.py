@@ -32,7 +32,7 @@ class Refreshed:
         self._sent: TwoGenerationCache[int, float] = TwoGenerationCache(size, lambda _: 1)
 
     def due(self, name: str, value: str, now: float, life_s: int) -> bool:
-        """Say whether it is time to send the cookie again; one that lives but hours is sent at half its life."""
+        """Say whether it is time to send the cookie again; one with a lifetime of hours is sent again at half of it."""
         sent = self._sent.get(hash((name, value)))
         # A clock that went back must not keep a cookie from being renewed.
         return sent is None or not 0 <= now - sent < min(REFRESH_S, life_s / 2)
@@ -107,7 +107,7 @@ class Context:
         for (code, argument), times in changes.items():
             self.counts.add(f"{what}_fitted", vendor, code, times)
             where = {"vendor": vendor} if vendor else {}
-            self.throttle.log(WARNING, code, f"a detail of {what} was made fit", argument=argument, **where)
+            self.throttle.log(WARNING, code, f"a detail of {what} was changed or left out", argument=argument, **where)
 
     def _newness_of_own(self, name: str, value: str) -> float | None:
         """Return when one of flagmw's own cookies was signed; None if it does not hold."""

@@ -91,7 +91,9 @@ class Exchange:
     def set_cookies(self) -> tuple[str, ...]:
         visitor = self.visitor
         # Most responses set no cookie.
-        return visitor.set_cookies if visitor.outgoing is not None or visitor.own_lines else ()
+        if visitor.outgoing is None and not visitor.own_lines and not visitor.withdrawal_lines:
+            return ()
+        return visitor.set_cookies
 
     @property
     def no_store(self) -> bool:
@@ -115,7 +117,7 @@ class Exchange:
         self.stage, self.decisions = _NEW, ()
 
     def reuse_ready(self) -> Flags | None:
-        """Return the flags that were made for this very Cookie header before, None if there are none to reuse."""
+        """Return the flags of an earlier request with the same Cookie header; None if there are none to reuse."""
         visitor = self.visitor
         incoming, inbound = visitor.incoming, visitor.inbound
         if incoming is None or inbound is None or not incoming.ready or not visitor.is_ordinary:
@@ -180,9 +182,9 @@ class Exchange:
 
     @property
     def is_new(self) -> bool:
-        """Whether the visitor is new to the site, to the vendors and to flagmw, as far as can be told.
+        """Whether the visitor seems new to the site, to the vendors and to flagmw.
 
-        Cookies alone prove nothing, since anybody can make some up.
+        Cookies alone prove nothing, since anybody can invent them.
         """
         visitor = self.visitor
         if visitor.identity()[0] is not None or visitor.brings_cookies:
@@ -266,9 +268,9 @@ class Exchange:
     # Inside
 
     def _to_unify(self) -> list[int]:
-        """Return the vendors that are asked although they need not be: their answer sets a repeated cookie anew.
+        """Return the vendors that are asked only to set a repeated cookie again.
 
-        Only once a minute for the same cookies, as it may be that the other form cannot be deleted.
+        At most once a minute for the same cookies: the other form may be impossible to delete.
         """
         context, visitor = self._context, self.visitor
         header = "" if visitor.incoming is None else visitor.incoming.header
@@ -351,7 +353,8 @@ class Exchange:
         if new_token is not None:
             visitor.add_own_line(visitor.own_line(DECISION, new_token, int(lookup.longest_s)))
         elif token is not None:
-            # It does not fit these cookies any more, or there is no room for it: it would only make the header long.
+            # The token does not belong to these cookies any more, or there is no room for it: it would only lengthen
+            # the header.
             visitor.add_own_line(visitor.own_line(DECISION, "", 0))
 
 

@@ -134,7 +134,7 @@ class CookieReader:
         *states, own = parsed.own
         vendor_states = [VisitorState(cookies) for cookies in states]
         incoming = IncomingCookies(vendor_states, own, parsed.site_bytes, parsed.rejected, header, parsed.repeated)
-        # A header without anything of ours is quickly read again, and there are as many as visitors.
+        # A header without vendors' cookies is not kept: it is quickly read again, and each visitor has another one.
         if incoming.vendor_bytes or incoming.own:
             self._cache.put(header, incoming)
         return incoming

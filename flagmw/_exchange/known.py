@@ -28,7 +28,7 @@ class KnownVisitors:
             self._seen.put(hash((place, name)), 1)
 
     def has(self, states: Sequence[VisitorState], given: Iterable[str]) -> bool:
-        """Say whether any vendor's name for the visitor is one that a vendor gave or accepted.
+        """Say whether a vendor has given or accepted the id of the visitor.
 
         Args:
             given: the visitor's `digests` out of a verified token.

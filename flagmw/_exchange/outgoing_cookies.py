@@ -56,8 +56,8 @@ class OutgoingCookies:
     """One visitor's cookies, a jar per vendor.
 
     Args:
-        repeated: the vendor's place and the name of each cookie that the visitor holds in several forms. Where a
-            decision sets it, the other forms are deleted: with the next page one of them could stand in front of it.
+        repeated: the vendor's place and the name of each cookie that the visitor holds in several forms. If a decision
+            sets it, the other forms are deleted: browsers could send one of them first with the next page.
 
     Attributes:
         now: each vendor's cookies by name, as the visitor has them after this response.
@@ -161,7 +161,7 @@ class OutgoingCookies:
             self._context.throttle.log(
                 WARNING,
                 ErrorCode.COOKIE_BUDGET,
-                "cookies were not set for want of room",
+                "cookies were dropped: the Cookie header would be too large",
                 cookies=len(evicted),
                 room=room,
             )
@@ -204,7 +204,7 @@ class OutgoingCookies:
             context.throttle.log(
                 WARNING,
                 ErrorCode.COOKIE_DOMAIN,
-                "a vendor names a cookie domain foreign to the host",
+                "a vendor's cookie domain does not fit the host: the cookie is for the host only",
                 vendor=vendor.name,
             )
         secure = self._is_secure()

@@ -96,7 +96,7 @@ class EventRecorder:
         self._sink = sink
 
     def open_sink(self) -> EventSink:
-        """Return this request's sink, opened at first use: from then on events go there at once."""
+        """Return this request's sink, opened at first use; after that, events are put in it at once."""
         if self._sink is None:
             assert self._context.open_sink is not None
             self._sink = self._context.open_sink()
@@ -105,7 +105,7 @@ class EventRecorder:
     @property
     def pending(self) -> bool:
         """Whether there is something for the delivery to take or to wait for."""
-        # What went to the sink may still be on its way.
+        # Events in the sink may not be stored yet.
         if self._events or (self._sink is not None and self._sink.last is not None):
             return True
         return self._context.reports_reads and len(self._exposed) > self._reported
@@ -132,7 +132,7 @@ class EventRecorder:
         silent = visitor.kept_from is not None or visitor.override is not None
         if silent or not self._context.reports_reads or not visitor.recorded:
             return
-        # Of two requests the one that began first may read last: its own time would look like a clock that went back.
+        # The earlier of two requests may read last: its start time would look like a clock that went back.
         read_at = max(visitor.now, self._context.clock())
         for place, traits in enumerate(self._context.traits):
             if traits.reports_reads:
@@ -214,7 +214,7 @@ class EventRecorder:
         if not identity or context.tracks.take(hash(identity), now):
             return True
         context.counts.add("track_dropped", "", ErrorCode.TRACK_CAP)
-        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a visitor tracks too often")
+        context.throttle.log(WARNING, ErrorCode.TRACK_CAP, "a track was dropped: tracks_per_visitor is reached")
         return False
 
     def _events_of(self, track: Track) -> list[Event]:

@@ -2,7 +2,7 @@
 
 A decision is bound to a digest of all that it depends on: the vendor and how it is configured, the vendor's cookies of
 the visitor as they are after the response, the part of the address the vendor decides by, the visitor's id and
-attributes. Where any of it changes, there is simply nothing remembered.
+attributes. If any of it changes, the decision is not found.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ UNPACKED_BYTES = 64 * 1024
 class RememberedDecision:
     """One vendor's decision, as it was *at* some moment (seconds since the epoch); `error` if it failed then.
 
-    There is one for every visitor, so it holds little; it is put into the form in which it is served again when that is
-    first asked for, which for most of them is never.
+    There is one for every visitor, so it is small. The form in which it is served again is made at first use, which for
+    most of them never comes.
 
     Args:
         decision: the decision; its variants are served again as `CACHED`.

@@ -88,7 +88,7 @@ class ReuseLookup:
                 )
                 part = RememberedDecision(decision, now, lacking)
                 if identified:
-                    # Should the new cookies not reach the visitor, they come again with these.
+                    # If the new cookies do not reach the visitor, a later response sets these again.
                     self._context.memory.put(key, part)
             elif place in fresh and not may_serve(self._context, part, now):
                 part = (
@@ -125,7 +125,7 @@ class ReuseLookup:
         return True
 
     def token(self, parts: Sequence[Part | None], room: int, jars: Sequence[Mapping[str, str]]) -> str | None:
-        """Return the decision token with *parts*; None where there is nothing to say, or no room for it.
+        """Return the decision token with *parts*; None if they are empty, or if there is no room for it.
 
         Args:
             jars: each vendor's cookies as the visitor has them after the response.
@@ -146,7 +146,7 @@ class ReuseLookup:
                 return token
         self._context.counts.add("token_skipped", "", ErrorCode.TOKEN_SIZE)
         self._context.throttle.log(
-            WARNING, ErrorCode.TOKEN_SIZE, "decisions do not fit into a cookie, they are remembered in memory only"
+            WARNING, ErrorCode.TOKEN_SIZE, "decisions do not fit into a cookie and are kept in memory only"
         )
         return None
 
@@ -175,7 +175,7 @@ class ReuseLookup:
         return entry
 
     def _token_parts(self) -> Mapping[Key, RememberedDecision]:
-        """Return the decisions in the visitor's token; none if it is not ours, or was made for another host."""
+        """Return the decisions in the visitor's token; none if it is not signed here, or for another host."""
         incoming = self._visitor.incoming
         token = None if incoming is None else incoming.own.get(DECISION)
         if incoming is None or token is None:

@@ -49,4 +49,4 @@ def load(saved: bytes, now: float) -> Visit:
             raise ValueError
         return Visit(**{name: document[name] for name in _KEPT}, cookies=document["cookies"], now=now)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError("visitor is not what Flags.save() returned (or of another version)") from None
+        raise ValueError("visitor must be the bytes that Flags.save() returned, in this version") from None

@@ -223,7 +223,7 @@ class RequestVisitor:
         return replace(visit, record=False, staging=override.staging, preview=override.preview)
 
     def _fitted(self, identity: Identity) -> None:
-        """Count and log what was made fit in *identity*.
+        """Count and log what was changed or left out in *identity*.
 
         Raises:
             ValueError: the configuration says `debug`.

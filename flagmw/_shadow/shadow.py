@@ -252,7 +252,7 @@ class Shadow:
     def _failed(self, error: BaseException) -> None:
         self._context.counts.add("internal_error", "", ErrorCode.INTERNAL)
         self._context.throttle.log(
-            logging.ERROR, ErrorCode.INTERNAL, "asking a shadow vendor failed", error=type(error).__name__
+            logging.ERROR, ErrorCode.INTERNAL, "a call to a shadow vendor failed", error=type(error).__name__
         )
 
     def _new_report(self) -> Report:

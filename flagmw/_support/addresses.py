@@ -1,4 +1,4 @@
-"""Checks of IP addresses, mapped ones too, that no call may reach."""
+"""Checks of IP addresses that no call may reach, in all their forms."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_loopback(text: str) -> bool:
 
 
 def is_forbidden(text: str) -> bool:
-    """Say whether a call to the address *text* could end where clouds serve credentials, in whatever form it is put."""
+    """Say whether a call to the address *text* could reach a cloud's credentials service, in any form."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return any(each.is_link_local or each in _CREDENTIALS for each in _meanings(address))
 
@@ -67,7 +67,7 @@ def network(text: str) -> Network:
 
 
 def anonymised(address: Address) -> Address:
-    """Return *address* without the part that tells neighbours apart: 8 bits of IPv4, wherever it is, 80 of IPv6."""
+    """Return *address* with its last bits set to 0: 8 bits of IPv4, also of a mapped one, and 80 bits of IPv6."""
     if isinstance(address, IPv4Address):
         return IPv4Address(int(address) >> 8 << 8)
     kept = 40 if address in _6TO4 else 48

@@ -19,12 +19,12 @@ BreakerState = Literal["closed", "open", "half-open"]
 class Breaker:
     """Stop asking a vendor that keeps failing; let one probe through now and then.
 
-    A failure is evidence only if its call began after the last evidence was known, and once per visitor in *window_s*
-    seconds: what ends many calls at once, or one visitor's calls again and again, is one reason to doubt the vendor.
+    A failure counts only if its call began after the last counted failure was known, and once per visitor in *window_s*
+    seconds. One cause may end many calls at once, or one visitor's calls again and again.
 
     Opens after evidence *streak* times in a row, with no success for *quiet_s* seconds, or when at least *sample* calls
-    of the last *window_s* seconds failed by *ratio*. Where each of the failed visitors brought something that may have
-    been the cause, the row itself has to last, and longer. Stays open for *open_s*, doubling with each failed probe up
+    of the last *window_s* seconds failed by *ratio*. If every failed visitor sent something that may be the cause, the
+    row of failures must last longer. Stays open for *open_s*, doubling with each failed probe up
     to *open_max_s*.
     """
 
@@ -94,17 +94,17 @@ class Breaker:
         """Note a failed call; return whether this opened the breaker.
 
         Args:
-            hold_s: the vendor asked for this much rest (Retry-After): open at once, for at least that long, unless it
-                has just answered somebody else.
-            began: when the call began; *now* if left out, as of a call that nothing else could have spoiled.
-            who: whose call it was; None where nothing tells.
-            doubtful: they brought something that may have been the cause.
+            hold_s: the vendor's Retry-After in seconds: open at once, for at least that long, unless the vendor has
+                just answered another visitor.
+            began: when the call began; *now* if left out.
+            who: the visitor of the call; None if unknown.
+            doubtful: the visitor sent something that may be the cause.
         """
         with self._lock:
             began = now if began is None else began
             if self._open_until is not None:
                 if began < self._opened_at or (self._probe_until is None and now < self._open_until):
-                    return False  # a call that began before the breaker opened: old news
+                    return False  # a call that began before the breaker opened says nothing new
                 self._probe_until = None
                 self._next_open_s = min(self._next_open_s * 2, self._open_max_s)
                 self._opened_at, self._open_until = now, now + max(self._next_open_s, hold_s or 0.0)
@@ -124,12 +124,12 @@ class Breaker:
             return False
 
     def abandon(self) -> None:
-        """Give a probe's turn back without a result: the caller was cancelled, or the result says nothing."""
+        """End a probe without a result: the caller was cancelled, or the result says nothing about the vendor."""
         with self._lock:
             self._probe_until = None
 
     def fails_others(self, who: Hashable | None, now: float) -> bool:
-        """Say whether anybody but *who* has lately been failed."""
+        """Say whether calls of other visitors than *who* have failed lately."""
         with self._lock:
             self._forget(now)
             return self._failures > (who in self._blamed)
@@ -149,7 +149,7 @@ class Breaker:
         return True
 
     def _fails_often(self, now: float) -> bool:
-        """Say whether more calls fail than always do: a steady share of them is due to visitors who provoke it."""
+        """Say whether more calls fail than usual: a constant share of failures may be caused by some visitors."""
         ratio = max(self._ratio, min(self._share_before() + _MORE, _MOST))
         if len(self._calls) < self._sample or self._failures < ratio * len(self._calls):
             return False
@@ -157,7 +157,7 @@ class Breaker:
         return not all(doubtful for _, doubtful in failures) or now - failures[0][0] >= self._quiet_s * _DOUBTFUL
 
     def _lasts(self, now: float) -> bool:
-        """Say whether no success has come for long enough; where they come seldom anyway, that is longer."""
+        """Say whether the last success is long enough ago; the time is longer if successes are rare."""
         since, parts = self._good_at, 1.0
         if self._doubtful:
             since, parts = max(since, self._streak_since), _DOUBTFUL

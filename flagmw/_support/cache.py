@@ -12,13 +12,13 @@ V = TypeVar("V")
 
 
 class TwoGenerationCache(Generic[K, V]):
-    """Keep what was used lately, in two generations of half the room each.
+    """Keep the values used lately, in two generations of half the room each.
 
-    What is put or found moves to the young generation; when that is full, the old one is forgotten and the young one
-    takes its place. So what was used since then is always there, and nothing is counted or ordered on a hit.
+    A value that is put or found moves to the young generation. When that is full, the old one is dropped and the young
+    one takes its place. So recently used values stay, and a hit needs no counting or ordering.
 
     Args:
-        room: how much may be kept, in the unit of *weigh*.
+        room: the capacity, in the unit of *weigh*.
         weigh: says how much one value takes; must say the same of it each time.
     """
 

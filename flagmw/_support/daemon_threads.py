@@ -78,7 +78,7 @@ def _serve(queue: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
                 result = work()
             except BaseException as error:
                 failure = error
-            # Idle before anybody hears of the end: whoever does may have more work, which needs no other thread.
+            # Idle before the result is known: its receiver may queue more work, which then needs no other thread.
             idle.release()
             if failure is None:
                 future.set_result(result)

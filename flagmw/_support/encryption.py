@@ -25,7 +25,7 @@ class Cipher(Protocol):
         """Raises: Unreadable: it was encrypted with another key, or is damaged."""
 
     def digest(self, text: str) -> bytes:
-        """Return a hash that tells equal texts and nothing more."""
+        """Return a hash that is equal for equal texts and reveals nothing else."""
 
 
 class PlainText:

@@ -42,7 +42,7 @@ class Gate:
 
 
 class Bucket:
-    """Let *rate* a second through, and as many at once as come together in a second (one at least)."""
+    """Let *rate* a second through, in bursts of up to one second's worth (at least one)."""
 
     def __init__(self, rate: float) -> None:
         self._rate, self._size = rate, max(1.0, rate)

@@ -48,5 +48,5 @@ def _names_it(text: str) -> bool:
         if decoded == text:
             return False
         text = decoded
-    # Nobody encodes an address so often but to hide what is in it.
+    # An address that is encoded so often can only hide something.
     return True

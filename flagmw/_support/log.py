@@ -56,7 +56,7 @@ class Throttle:
             self._logger.debug("%s code=%s", one_line(message), code, exc_info=error)
 
     def change(self, level: int, code: str, message: str, **fields: object) -> None:
-        """Log a change of state, which is rare by nature, whatever was said before."""
+        """Log a change of state without a rate limit: such changes are rare."""
         told = "".join(f" {name}={one_line(value)}" for name, value in fields.items())
         self._logger.log(level, "%s code=%s%s", one_line(message), code, told)
 
@@ -67,7 +67,7 @@ def one_line(value: object) -> str:
 
 
 def own_words(error: BaseException) -> str:
-    """Return an error's text where flagmw wrote it, else its type: others' texts may quote what a visitor sent."""
+    """Return an error's text if flagmw wrote it, else its type: other texts may quote a visitor's data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from flagmw._support.forksafe import Lock
 
-# What recent calls took is known from so many, of so many last seconds: an hour ago a vendor may have been another.
+# The number and age in seconds of the calls from which durations are estimated: older ones say nothing about now.
 _SAMPLE = 32
 _SAMPLE_S = 10.0
 T = TypeVar("T")
@@ -38,7 +38,8 @@ class Turn:
 class Places:
     """A fixed number of places for calls, and a queue in order of arrival.
 
-    A wait that cannot end in time is refused at once, by the length of the queue and the time of recent calls.
+    A wait that cannot end in time is refused at once; that is estimated from the queue and the duration of recent
+    calls.
     """
 
     def __init__(self, limit: int) -> None:
@@ -67,7 +68,7 @@ class Places:
             return Turn(None, now)
 
     def line_up(self, now: float, until: float, start: Callable[[Turn], bool]) -> Turn | None:
-        """Take a free place, or wait for one until the moment *until*; None where that is hopeless.
+        """Take a free place, or wait for one until the moment *until*; None if that cannot be in time.
 
         Args:
             start: called once a place is there, in the thread of who left it, perhaps before this returns. It says
@@ -99,7 +100,7 @@ class Places:
             return True
 
     def leave(self, turn: Turn, now: float, *, learn: bool = True) -> None:
-        """Leave the place, which the next in line gets, or the line. Leaving twice does nothing.
+        """Give up the place, which the next in the queue gets, or leave the queue. A second call does nothing.
 
         Args:
             learn: whether the call took as long as calls do; not one that was called off.

@@ -95,5 +95,5 @@ def _checked(key: str | bytes) -> str:
         # Broken Unicode and keys made for other algorithms: better refused here than at a visitor's page.
         jwt.encode({}, text, _ALGORITHM)
     except (jwt.PyJWTError, ValueError):
-        raise ConfigError(f"signing_keys: a key cannot sign as it is; make one with: {KEY_COMMAND}") from None
+        raise ConfigError(f"signing_keys: a key cannot be used for signing; make one with: {KEY_COMMAND}") from None
     return text

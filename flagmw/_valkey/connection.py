@@ -126,8 +126,11 @@ class Link:
 
         return self.use(work)
 
-    def confirmed(self) -> bool:
-        """Say whether enough replicas have what was written before; WAIT speaks of its own connection's writes only.
+    def confirmed(self, key: str) -> bool | None:
+        """Say whether enough replicas have *key* and what was written before it; None when the server has no such key.
+
+        WAIT speaks of its own connection's writes only, and the connection may lead to another server by now, whose
+        replicas confirm what it was never told.
 
         Raises:
             ServerTrouble: there is no answer.
@@ -136,11 +139,13 @@ class Link:
         if not replicas:
             return True
 
-        def work(client: Valkey) -> bool:
+        def work(client: Valkey) -> bool | None:
             pipeline: Any = client.pipeline(transaction=False)
+            pipeline.exists(f"{self.address.prefix}{key}")
             pipeline.incr(f"{self.address.prefix}confirm")
             pipeline.execute_command("WAIT", replicas, int(ANSWER_S * 500))
-            return bool(pipeline.execute()[1] >= replicas)
+            known, _, confirming = pipeline.execute()
+            return bool(confirming >= replicas) if known else None
 
         return self.use(work)
 
@@ -274,12 +279,12 @@ def _syncs_always(client: Valkey, prefix: str) -> bool:
     """Say whether every write is on the server's disk before it is answered.
 
     The setting itself is not for a user of few rights to see: CONFIG GET shows passwords. What is synced at once counts
-    as synced right after the answer, three times in a row; otherwise a second may pass.
+    as synced right after the answer, five times in a row; otherwise a second may pass.
     """
     from valkey.exceptions import ResponseError
 
     try:
-        for _ in range(3):
+        for _ in range(5):
             pipeline: Any = client.pipeline(transaction=False)
             pipeline.incr(f"{prefix}confirm")
             pipeline.execute_command("WAITAOF", 1, 0, 1)
@@ -292,6 +297,9 @@ def _syncs_always(client: Valkey, prefix: str) -> bool:
 
 
 def _of_the_library(error: Exception) -> bool:
-    from valkey.exceptions import ValkeyError
-
+    try:
+        from valkey.exceptions import ValkeyError
+    except ImportError:
+        # *error* says that the library is missing, and what to install.
+        return False
     return isinstance(error, ValkeyError | OSError)

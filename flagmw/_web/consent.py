@@ -31,10 +31,10 @@ _CONSENTS = {"none": Consent.NONE, "functional": Consent.FUNCTIONAL, "full": Con
 
 
 def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> Consent:
-    """Return what the application's `consent` says; none where it raises or says something else.
+    """Return the result of the application's `consent`; NONE if it raises or returns anything else.
 
     Args:
-        failed: told of the exception.
+        failed: called with the exception.
     """
     if config.consent is None:
         return Consent.FULL
@@ -42,7 +42,7 @@ def consent(inbound: Inbound, config: Config, failed: Callable[[Exception], None
         answer = hooks.call("consent", config.consent, inbound, config.deadline_ms / 1000)
         if answer is None or isinstance(answer, bool):
             return Consent.FULL if answer else Consent.NONE
-        # Nothing else that is merely true is a visitor's consent.
+        # Another true value is no consent.
         return _CONSENTS[answer]
     except Exception as error:
         failed(error)
@@ -67,7 +67,7 @@ async def answer(inbound: Inbound, config: Config, to_thread: Callable[[hooks.Ho
 
 
 def nobody(inbound: Inbound, config: Config, failed: Callable[[Exception], None]) -> ErrorCode | None:
-    """Return why no vendor should hear of this request: a crawler, or a page fetched before anybody asked for it."""
+    """Return why no vendor may be asked about this request: a crawler, or a page that the browser prefetches."""
     if config.bots is False:
         return None
     if config.bots is True:

@@ -50,8 +50,8 @@ def visit_of(
     Args:
         states: each vendor's own cookies.
         site_cookie_bytes: what the site's other cookies take of the header.
-        failed: told when the application's `identify` raises; the visitor then has no identity.
-        fitted: called with an identity of which some details were made fit; may refuse it with a `ValueError`.
+        failed: called when the application's `identify` raises; the visitor then has no identity.
+        fitted: called with an identity of which details were changed or left out; may refuse it with a `ValueError`.
     """
     trusted = bool(config.trusted_proxies) and _is_trusted(inbound.peer, config)
     secure = (_forwarded_scheme(inbound) if trusted else None) or inbound.scheme

@@ -1,8 +1,8 @@
 """The confirmation page and redirect of an override link.
 
-A link is not proof that its visitor wants what it does: anybody who has one can make somebody else open it. So what it
-chooses is kept only after a yes on a page of ours, which no other page can give: the yes carries a value that belongs
-to a cookie of this browser.
+A click on a link does not prove that the visitor agrees: anybody with the link can make somebody else open it. So an
+override is kept only after a confirmation on flagmw's page. No other page can confirm: the form carries a value that
+belongs to a cookie of this browser.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _clean_address(inbound: Inbound) -> str:
 
 _GUARDS = (
     ("Cache-Control", "private, no-store"),
-    # The address has the token in it, which is nobody else's business; and no page may lay itself over the button.
+    # The address contains the token, which no other site may see; and no page may be laid over the button.
     ("Referrer-Policy", "no-referrer"),
     (
         "Content-Security-Policy",

@@ -33,7 +33,7 @@ def edit(
         headers: the application's, names in any case.
         cookies: Set-Cookie values that are due for this visitor.
         touched: whether the view looked at the flags.
-        no_store: nobody may keep the response, whatever it says and whoever looked.
+        no_store: whether no cache at all may store the response.
     """
     if status < 200 or status == 304 or not (touched or cookies or no_store):
         return None

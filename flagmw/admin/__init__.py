@@ -27,6 +27,9 @@ if _typing.TYPE_CHECKING:
     from flagmw.admin.adobe.filters import Between, Not
     from flagmw.admin.auth.cache import TokenCache
     from flagmw.admin.auth.given import GivenToken
+    from flagmw.admin.contentstack.auth.authtoken import Authtoken
+    from flagmw.admin.contentstack.auth.oauth import ContentstackOAuth
+    from flagmw.admin.contentstack.client import AsyncContentstackAdmin, ContentstackAdmin
     from flagmw.admin.http.notes import CallNote
     from flagmw.admin.http.planned import PlannedRequest
     from flagmw.admin.limits.shared import SharedLimiter
@@ -40,12 +43,16 @@ __all__ = [
     "AmbiguousError",
     "AnswerError",
     "AsyncAdobeAdmin",
+    "AsyncContentstackAdmin",
     "AsyncMonetateAdmin",
     "AuthError",
+    "Authtoken",
     "Batch",
     "Between",
     "CallNote",
     "ConflictError",
+    "ContentstackAdmin",
+    "ContentstackOAuth",
     "GivenToken",
     "InvalidError",
     "LegacyJWT",
@@ -70,10 +77,14 @@ __all__ = [
 _PLACES = {
     "AdobeAdmin": "adobe.client",
     "AsyncAdobeAdmin": "adobe.client",
+    "AsyncContentstackAdmin": "contentstack.client",
     "AsyncMonetateAdmin": "monetate.client",
+    "Authtoken": "contentstack.auth.authtoken",
     "Batch": "adobe.batch.builder",
     "Between": "adobe.filters",
     "CallNote": "http.notes",
+    "ContentstackAdmin": "contentstack.client",
+    "ContentstackOAuth": "contentstack.auth.oauth",
     "GivenToken": "auth.given",
     "LegacyJWT": "adobe.auth.legacy_jwt",
     "MonetateAdmin": "monetate.client",

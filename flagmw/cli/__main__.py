@@ -1,5 +1,5 @@
 """`python -m flagmw.cli`."""
 
-from flagmw.cli.main import main
+from flagmw.cli import main
 
 main()

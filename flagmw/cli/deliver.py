@@ -14,10 +14,11 @@ from typing import Annotated
 
 import typer
 
-from flagmw.cli.common import FAILED, ConfigOption, configured, fail
+from flagmw.cli.common import FAILED, AppOption, ConfigOption, configured, fail
 from flagmw.cli.open_outbox import looked_up
 from flagmw.cli.text import PlainFormatter, say
 from flagmw.outbox.base import OutboxStats
+from flagmw.outbox.factory import probe
 from flagmw.outbox.sqlite.directory import Directory
 from flagmw.runtime import Flagmw
 
@@ -29,6 +30,7 @@ _TAKE_OVER_S = 8.0
 
 def deliver(
     config: ConfigOption = None,
+    app_path: AppOption = None,
     once: Annotated[bool, typer.Option("--once", help="End when nothing is left to deliver.")] = False,
     timeout: Annotated[float, typer.Option(help="With --once: seconds to give it; what is left then stays.")] = 600.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print figures every 10 seconds.")] = False,
@@ -38,10 +40,11 @@ def deliver(
     With Valkey any number of these may run, on any number of machines. With sqlite it takes what dead processes left;
     what belongs to a living process is delivered by that one. With --once the exit code is 1 when events are left.
     """
-    fm = configured(config)
-    _, directory = looked_up(fm)
+    fm = configured(config, app_path)
+    location, directory = looked_up(fm)
     if directory is None:
-        fail('outbox="memory://" keeps events inside the application: nothing can be delivered from here')
+        fail('outbox="memory://" keeps events inside the application: no other process can deliver them')
+    probe(location, "there is nothing else to deliver from")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("flagmw deliver: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

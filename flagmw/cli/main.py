@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 try:
     import typer
-    from rich.table import Table
     from rich.text import Text
 except ImportError as error:
     raise ImportError(
         "the flagmw command needs its extra: pip install 'flagmw[cli]'; to manage vendors, 'flagmw[cli,admin]'"
     ) from error
 
+from flagmw import __version__
 from flagmw._cookies import header as cookie_header
 from flagmw.cli import outbox as cli_outbox
 from flagmw.cli import override
@@ -26,6 +28,7 @@ from flagmw.cli.common import (
     FAILED,
     SAMPLE_URL,
     WRONG,
+    AppOption,
     ConfigOption,
     JsonOption,
     Runtime,
@@ -35,13 +38,14 @@ from flagmw.cli.common import (
 from flagmw.cli.deliver import deliver
 from flagmw.cli.lazy import add_module
 from flagmw.cli.open_outbox import purge
+from flagmw.cli.table import print_table
 from flagmw.cli.text import cell, console, mended_streams, say, say_json, shown
 from flagmw.exceptions import ConfigError, FlagmwError
 from flagmw.flags.flags import Flags
 from flagmw.runtime import Flagmw
 from flagmw.types import Variant, Visit
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 app.add_typer(cli_shadow.app, name="shadow")
 
 app.command()(deliver)
@@ -51,7 +55,15 @@ app.add_typer(override.app, name="override")
 add_module(
     app, "adobe", "flagmw.cli.adobe.app", "Manage Adobe Target: activities, offers, audiences, reports, profiles."
 )
+add_module(
+    app,
+    "contentstack",
+    "flagmw.cli.contentstack.app",
+    "Manage Contentstack Personalize: attributes, audiences, events, experiences, analytics.",
+)
 add_module(app, "monetate", "flagmw.cli.monetate.app", "Manage Monetate: names of ids, datasets, Session Stream.")
+
+_COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 CookieOption = Annotated[
     list[str] | None,
@@ -59,10 +71,25 @@ CookieOption = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"flagmw {__version__} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _flagmw(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Develop with vendors' tests, examine a set-up, see to its outbox, and manage vendors."""
+
+
 @app.command()
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
     scenario: Annotated[str | None, typer.Option(help="A scenario's TOML file, or the name of one that ships.")] = None,
     seed: Annotated[int | None, typer.Option(help="Make assignments the same in every run.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Listen beyond this machine.")] = False,
@@ -72,22 +99,34 @@ def sandbox(
     control_token: Annotated[
         str | None, typer.Option(help="Let only those change it who send this in the header Sandbox-Token.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the address alone, nothing to paste.")] = False,
 ) -> None:
-    """Run an emulator of the vendors, to develop and test without an account."""
+    """Run an emulator of the vendors, to develop and test without an account.
+
+    It prints a configuration for each vendor, and an application for each framework, to paste.
+    """
     try:
-        from flagmw.sandbox import server
+        from flagmw.sandbox import paste, server
+        from flagmw.sandbox import scenario as scenarios
     except ImportError as error:
         fail(str(error))
-    say(f"sandbox on http://{host}:{port}; ledger at http://{host}:{port}/__sandbox__/ledger; Ctrl-C ends it")
+    served = scenarios.load_scenario(scenarios.QUICKSTART if scenario is None else scenario)
+
+    def told(url: str) -> None:
+        if not quiet:
+            say(paste.text(served, url))
+        say(f"sandbox on {url}; ledger at {url}/__sandbox__/ledger; Ctrl-C ends it")
+
     try:
         server.serve(
             host,
             port,
-            scenario,
+            served,
             seed=seed,
             allow_remote=allow_remote,
             allow_hosts=allow_host or (),
             control_token=control_token,
+            ready=told,
         )
     except OSError as error:
         fail(f"cannot listen on {host} port {port}: {error.strerror}")
@@ -103,11 +142,12 @@ def decide(
     data: Annotated[list[str] | None, typer.Option("--data", "-d", help='An attribute, "name=value".')] = None,
     save: Annotated[Path | None, typer.Option(help="Keep the visitor in this file, for `flagmw track`.")] = None,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     sandbox: SandboxOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the vendors once what a visitor would get. Exit code 1 when a vendor failed."""
-    runtime = Runtime(config, sandbox)
+    runtime = Runtime(config, sandbox, app_path)
     with runtime as fm:
         visit = Visit(
             url=url,
@@ -152,11 +192,12 @@ def track(
     key: Annotated[str | None, typer.Option(help="The business key, such as an order number.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the delivery.")] = 10.0,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     sandbox: SandboxOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report what a visitor did, and wait until the vendors have it. Exit code 1 when they have not."""
-    with Runtime(config, sandbox) as fm:
+    with Runtime(config, sandbox, app_path) as fm:
         try:
             who = (
                 visitor.read_bytes()
@@ -179,7 +220,7 @@ def track(
     if as_json:
         say_json(document)
     elif id is None:
-        say("not taken: the visitor is in no such test, or the data is bad", sys.stderr)
+        say("not tracked: the visitor is in no such test, or the data is invalid", sys.stderr)
     else:
         say("  ".join(f"{name} {value}" for name, value in document.items()))
     if not delivered or stats.delivered < stats.accepted:
@@ -189,6 +230,7 @@ def track(
 @app.command()
 def doctor(
     config: ConfigOption = None,
+    app_path: AppOption = None,
     sandbox: SandboxOption = None,
     site: Annotated[
         str | None, typer.Option(metavar="URL", help="A page as visitors see it, to check cookies and proxies against.")
@@ -202,7 +244,7 @@ def doctor(
     from flagmw.doctor import Finding, examine, exit_code, render, to_json
 
     try:
-        fm = Runtime(config, sandbox, debug=False).unstarted
+        fm = Runtime(config, sandbox, app_path, debug=False).unstarted
     except ConfigError as error:
         findings = [Finding("FAIL", "configuration", str(error))]
     else:
@@ -211,15 +253,23 @@ def doctor(
     if as_json:
         say_json(to_json(findings))
     else:
-        say(render(findings))
+        out = console()
+        for line in render(findings).splitlines():
+            level = line.partition(" ")[0]
+            out.print(cell(line), style=_COLOURS.get(level), soft_wrap=True)
     raise typer.Exit(exit_code(findings))
 
 
-def main() -> None:
-    """Run the command; a wrong configuration is one line, not a traceback."""
+def main(arguments: Sequence[str] | None = None, program: str = "flagmw") -> None:
+    """Run the command; what is wrong with its set-up is one line, not a traceback.
+
+    Args:
+        arguments: those of the process where omitted.
+        program: what help and errors call the command.
+    """
     with mended_streams():
         try:
-            app()
+            app(args=arguments, prog_name=program)
         except FlagmwError as error:
             say(f"flagmw: {shown(error)}", sys.stderr)
             sys.exit(WRONG)
@@ -268,15 +318,13 @@ def _document(flags: Flags, variants: list[Variant], elapsed_ms: float) -> dict[
 
 
 def _print(flags: Flags, variants: list[Variant], elapsed_ms: float) -> None:
-    out = console()
-    table = Table("alias", "variant", "reason", "vendor", "experiment")
-    for variant in variants:
-        row = (variant.alias, variant.key, variant.reason, variant.vendor or "", variant.experiment_id or "")
-        table.add_row(*map(cell, row))
+    rows: list[tuple[object, ...]] = [
+        (variant.alias, variant.key, variant.reason, variant.vendor or "", variant.experiment_id or "")
+        for variant in variants
+    ]
     for alias in flags.missed:
         missed = flags.variant(alias)
-        dim = Text(shown(missed.key), style="dim")
-        table.add_row(cell(alias), dim, f"{missed.reason} {missed.error_code}", "", "")
-    out.print(table)
+        rows.append((alias, Text(shown(missed.key), style="dim"), f"{missed.reason} {missed.error_code}", "", ""))
+    print_table(("alias", "variant", "reason", "vendor", "experiment"), rows)
     code = f"; {flags.error_code}" if flags.error_code else ""
-    out.print(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")
+    say(f"{len(variants)} decided, {len(flags.set_cookies)} cookies to set, {elapsed_ms:.0f} ms{code}")

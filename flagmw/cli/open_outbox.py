@@ -13,7 +13,7 @@ import typer
 
 from flagmw._exchange import saved_visitor
 from flagmw._support.encryption import cipher_from_environment
-from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
+from flagmw.cli.common import AppOption, ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
 from flagmw.outbox.base import DeadLetter, Outbox
 from flagmw.outbox.factory import located, on_server
@@ -43,12 +43,12 @@ class Opened:
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator[Opened]:
+def opened(config: Path | None, app_path: str | None) -> Iterator[Opened]:
     """Open the outbox that the configuration names, beside the processes that use it."""
-    fm = configured(config)
+    fm = configured(config, app_path)
     location, directory = looked_up(fm)
     if directory is None:
-        fail('outbox="memory://" keeps events inside the application: nothing can be seen or settled from here')
+        fail('outbox="memory://" keeps events inside the application: no other process can see them')
     if not Path(location.path).is_dir():
         fail(f"there is no outbox at {location.path!r}: nothing has been stored yet, or not by this configuration")
     server = on_server(location)
@@ -79,13 +79,14 @@ def purge(
         typer.Option("--cookie", "-b", help='A cookie that only this visitor has, "name=value".'),
     ] = None,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a visitor's queued and dead events; they are counted as PURGED.
 
     An event that is being sent at this moment may still reach the vendor.
     """
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
         try:
             saved = saved_visitor.load(visitor.read_bytes(), time.time()) if visitor is not None else None
             matches = is_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
-from flagmw.cli.common import FAILED, ConfigOption, JsonOption, fail
+from flagmw.cli.common import FAILED, AppOption, ConfigOption, JsonOption, fail
 from flagmw.cli.open_outbox import Opened, opened, print_result
-from flagmw.cli.text import cell, console, say, say_json, shown
+from flagmw.cli.table import print_table
+from flagmw.cli.text import say, say_json, shown
 from flagmw.outbox.base import DeadLetter, LaneStats, OutboxStats
 from flagmw.outbox.factory import trouble
 from flagmw.types import Event
@@ -33,33 +34,36 @@ IdsArgument = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 RevealOption = Annotated[bool, typer.Option("--reveal", help="Show cookie values and data; they may be personal.")]
 
+_ALL = 1_000_000
+
 
 @app.command()
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def status(config: ConfigOption = None, app_path: AppOption = None, as_json: JsonOption = False) -> None:
     """Show every slot and vendor: queued, in flight, oldest, delivered, dead, dropped. Changes nothing."""
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
         parts = _parts(outbox)
     if as_json:
         say_json([part.document() for part in parts])
         return
-    table = Table("part", "state", "vendor", "queued", "in flight", "oldest", "delivered", "dead", "dropped")
+    rows: list[tuple[object, ...]] = []
     for part in parts:
         if part.trouble is not None:
-            table.add_row(part.name, Text(part.state, style="red"), cell(part.trouble))
+            rows.append((part.name, Text(part.state, style="red"), part.trouble, *[""] * 6))
         for vendor, lane in sorted(part.stats.lanes.items()):
-            table.add_row(part.name, part.state, cell(vendor), *_lane_cells(lane))
-    console().print(table)
+            rows.append((part.name, part.state, vendor, *_lane_cells(lane)))
+    print_table(("part", "state", "vendor", "queued", "in flight", "oldest", "delivered", "dead", "dropped"), rows)
 
 
 @app.command()
 def flush(
     config: ConfigOption = None,
+    app_path: AppOption = None,
     timeout: Annotated[float, typer.Option(help="Seconds to give it.")] = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Deliver what dead processes left, now, and wait for what living ones have. Exit code 1 when events are left."""
     begun = time.monotonic()
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
         total = left = _queued(outbox)
         columns = (TextColumn("delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
@@ -81,34 +85,34 @@ def flush(
 
 
 @dead.command("list")
-def list_(config: ConfigOption = None, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+def list_(
+    config: ConfigOption = None,
+    app_path: AppOption = None,
+    limit: LimitOption = 100,
+    as_json: JsonOption = False,
+) -> None:
     """List dead letters, newest first: which vendor, what, why, when."""
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
         letters = outbox.dead(limit)
     if as_json:
         say_json([_letter_document(letter) for letter in letters])
         return
-    table = Table("id", "vendor", "metric", "aliases", "why", "attempts", "when")
-    for letter in letters:
-        event, attempts = letter.event, str(letter.attempts)
-        aliases = ", ".join(event.aliases)
-        row = (event.id, event.vendor, event.track.metric, aliases, letter.code, attempts, _when(letter.at))
-        table.add_row(*map(cell, row))
-    console().print(table)
+    print_table(("id", "vendor", "metric", "aliases", "why", "attempts", "when"), map(_letter_cells, letters))
 
 
 @dead.command()
 def show(
     id: Annotated[str, typer.Argument(help="Of a dead letter, as `list` shows it.")],
     config: ConfigOption = None,
+    app_path: AppOption = None,
     reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter; what may be personal only with --reveal."""
-    with opened(config) as outbox:
-        letter = next((letter for letter in outbox.dead(1_000_000) if letter.event.id == id), None)
+    with opened(config, app_path) as outbox:
+        letter = next((letter for letter in outbox.dead(_ALL) if letter.event.id == id), None)
     if letter is None:
-        fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` shows those there are")
+        fail(f"there is no dead letter {id!r}; `flagmw outbox dead list` lists them")
     document = {**_letter_document(letter), "event": _event_document(letter.event, reveal=reveal)}
     if as_json:
         say_json(document)
@@ -119,30 +123,58 @@ def show(
 
 @dead.command()
 def retry(
-    ids: IdsArgument = None, all_: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
+    ids: IdsArgument = None,
+    all_: AllOption = False,
+    config: ConfigOption = None,
+    app_path: AppOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Queue dead letters anew: once the vendor's account, or what else refused them, is mended."""
+    """Queue dead letters anew: once the vendor's account, or what else refused them, is mended.
+
+    Exit code 1 when one that is named is not there.
+    """
     chosen = _chosen(ids, all_)
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
+        missing = _missing(outbox, chosen)
         print_result(
             outbox.everywhere(lambda store: store.revive(chosen, time.time())), "queued again", as_json=as_json
         )
+    _say_missing(missing)
 
 
 @dead.command()
 def drop(
-    ids: IdsArgument = None, all_: AllOption = False, config: ConfigOption = None, as_json: JsonOption = False
+    ids: IdsArgument = None,
+    all_: AllOption = False,
+    config: ConfigOption = None,
+    app_path: AppOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Drop dead letters for good; they are counted as DISCARDED."""
+    """Drop dead letters for good; they are counted as DISCARDED. Exit code 1 when one that is named is not there."""
     chosen = _chosen(ids, all_)
-    with opened(config) as outbox:
+    with opened(config, app_path) as outbox:
+        missing = _missing(outbox, chosen)
         print_result(outbox.everywhere(lambda store: store.forget(chosen)), "dropped", as_json=as_json)
+    _say_missing(missing)
 
 
 def _chosen(ids: Sequence[str] | None, all_: bool) -> Sequence[str] | None:
     if bool(ids) == all_:
         fail("name the dead letters by id, or all of them with --all")
     return None if all_ else ids
+
+
+def _missing(outbox: Opened, ids: Sequence[str] | None) -> list[str]:
+    """Return those of *ids* that no dead letter has."""
+    present = {letter.event.id for letter in outbox.dead(_ALL)} if ids else set()
+    return [id for id in dict.fromkeys(ids or ()) if id not in present]
+
+
+def _say_missing(ids: Sequence[str]) -> None:
+    if ids:
+        names = ", ".join(map(repr, ids))
+        say(f"flagmw: no dead letter is named {names}; `flagmw outbox dead list` shows those there are", sys.stderr)
+        raise typer.Exit(FAILED)
 
 
 @dataclass(frozen=True)
@@ -209,6 +241,12 @@ def _letter_document(letter: DeadLetter) -> dict[str, Any]:
         "aliases": list(event.aliases),
         "track_id": event.track.id,
     }
+
+
+def _letter_cells(letter: DeadLetter) -> tuple[object, ...]:
+    event = letter.event
+    aliases = ", ".join(event.aliases)
+    return event.id, event.vendor, event.track.metric, aliases, letter.code, letter.attempts, _when(letter.at)
 
 
 def _event_document(event: Event, *, reveal: bool) -> dict[str, Any]:

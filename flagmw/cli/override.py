@@ -11,7 +11,7 @@ import typer
 
 from flagmw._support.link_token import OVERRIDE
 from flagmw._web.overrides import HEADER, Override, mint
-from flagmw.cli.common import ConfigOption, JsonOption, configured, fail
+from flagmw.cli.common import AppOption, ConfigOption, JsonOption, configured, fail
 from flagmw.cli.text import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Choose variants by a signed token, for quality assurance.")
@@ -34,20 +34,21 @@ def mint_token(
     ] = None,
     hours: Annotated[float, typer.Option(help="How long it works.")] = 8.0,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an override token, and show it as a link, a cookie and a header.
 
     Whoever has it sees these variants until it runs out; nothing they do is reported to vendors.
     """
-    fm = configured(config)
+    fm = configured(config, app_path)
     host = urlsplit(url).hostname
     if not host:
         fail(f"{url!r} names no host: give a page such as https://www.mysite.com/checkout")
     if not fm.config.signing_keys:
-        fail("an override is signed: the configuration needs signing_keys")
+        fail("overrides are signed: set signing_keys in the configuration")
     if not fm.config.overrides:
-        fail("the site takes no overrides: the configuration needs overrides = true")
+        fail("the site accepts no overrides: set overrides = true in the configuration")
     now = time.time()
     chosen = Override(
         variants=dict(_pair(part) for part in flag or ()),

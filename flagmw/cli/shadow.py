@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from flagmw._shadow import report_file
-from flagmw.cli.common import ConfigOption, JsonOption, located
-from flagmw.cli.text import cell, console, say, say_json, shown
+from flagmw.cli.common import AppOption, ConfigOption, JsonOption
+from flagmw.cli.source import flagmw_of, located, surroundings
+from flagmw.cli.table import print_table
+from flagmw.cli.text import say, say_json, shown
 from flagmw.config.sources import read_file
 
 VARIABLE = "FLAGMW_SHADOW_REPORT"
@@ -33,11 +34,12 @@ def report(
         Path | None, typer.Argument(help="The file that shadow_report= names; that of the configuration if left out.")
     ] = None,
     config: ConfigOption = None,
+    app_path: AppOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what shadow vendors would have served, alias by alias. Exit code 1 when none was asked so far."""
     try:
-        document = report_file.read(file or _configured(config))
+        document = report_file.read(file or _configured(config, app_path))
     except (OSError, ValueError) as error:
         say(f"flagmw: no report: {shown(getattr(error, 'strerror', None) or error)}", sys.stderr)
         raise typer.Exit(WRONG) from None
@@ -49,30 +51,34 @@ def report(
         raise typer.Exit(NOTHING)
 
 
-def _configured(config: Path | None) -> Path:
+def _configured(config: Path | None, app: str | None) -> Path:
     """Return the report's file as the configuration names it.
 
     Raises:
         ValueError: it names none.
     """
-    config_path = located(config)
-    file = os.environ.get(VARIABLE) or (read_file(config_path, "flagmw").get("shadow_report") if config_path else None)
-    if not isinstance(file, str):
+    if app is not None or (config is None and surroundings() is not None):
+        file: object = flagmw_of(config, app, {}).config.shadow_report
+    else:
+        # The file alone: a machine that reads reports need not be able to make the vendors.
+        path = located(config)
+        file = os.environ.get(VARIABLE) or (read_file(path, "flagmw").get("shadow_report") if path else None)
+    if not isinstance(file, str | Path):
         raise ValueError('name its file, or set shadow_report="..." in the configuration')
     return Path(file)
 
 
 def _print(document: dict[str, Any]) -> None:
-    out = console()
     since, until = (f"{datetime.fromtimestamp(document[end], UTC):%Y-%m-%d %H:%M:%S}" for end in ("since", "until"))
-    out.print(f"{since} to {until} (UTC)")
+    say(f"{since} to {until} (UTC)")
     for vendor, figures in document["vendors"].items():
         failed = ", ".join(f"{code} {count}" for code, count in sorted(figures["failed"].items())) or "none"
-        table = Table(
-            "alias", "same", "differs", "missing", "served -> shadow",
-            title=cell(f"{vendor}: asked {figures['asked']} times; failures: {failed}"), title_justify="left",
-        )  # fmt: skip
-        for alias, row in sorted(figures["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0])):
-            pairs = ", ".join(f"{pair['served']} -> {pair['shadow']} ({pair['count']})" for pair in row["pairs"])
-            table.add_row(*map(cell, (alias, row["same"], row["differs"], row["missing"], pairs)))
-        out.print(table)
+        rows = [
+            (
+                *(alias, row["same"], row["differs"], row["missing"]),
+                ", ".join(f"{pair['served']} -> {pair['shadow']} ({pair['count']})" for pair in row["pairs"]),
+            )
+            for alias, row in sorted(figures["aliases"].items(), key=lambda item: (-item[1]["differs"], item[0]))
+        ]
+        title = f"{vendor}: asked {figures['asked']} times; failures: {failed}"
+        print_table(("alias", "same", "differs", "missing", "served -> shadow"), rows, title)

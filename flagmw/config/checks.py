@@ -244,7 +244,7 @@ def _report_path(option: str, value: Any) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | Path) or not str(value) or not Path(value).parent.is_dir() or Path(value).is_dir():
-        raise ConfigError(f"{option} must name a file in a directory that is there")
+        raise ConfigError(f"{option} must name a file in an existing directory")
     return Path(value)
 
 

@@ -234,8 +234,8 @@ class Identity:
         data: attributes as `Flags.track` takes them. What cannot be sent is made fit or left out.
 
     Attributes:
-        changes: what was made fit: how often, by code and argument.
-        refusal: what of it is refused while `debug` is on; None if nothing was made fit.
+        changes: what was changed or left out: how often, by code and argument.
+        refusal: what of it is refused while `debug` is on; None if nothing was changed or left out.
     """
 
     user_id: str | None = field(default=None, repr=False)

@@ -143,6 +143,11 @@ def _vendor_variable(variable: str, rest: str, text: str, vendors: Sequence[Any]
     )
 
 
+def names_vendors(environ: Mapping[str, str]) -> bool:
+    """Return whether variables describe a vendor."""
+    return bool(_types_in(environ))
+
+
 def _types_in(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the types that variables give to vendors, by the vendor's name in the variable."""
     types: dict[str, str] = {}
@@ -166,7 +171,7 @@ def warn_of_ignored(environ: Mapping[str, str], options: Iterable[str]) -> None:
     ignored = sorted(name for name in environ if name in known or name.startswith(f"{ENV_PREFIX}VENDORS__"))
     if ignored:
         logger.warning(
-            "Flagmw(...) takes its options from code alone and ignores %s; use Flagmw.from_mapping({...}) to read them",
+            "Flagmw(...) reads no environment variables and ignores %s; use Flagmw.from_mapping({...}) to read them",
             ", ".join(ignored),
         )
 

@@ -27,7 +27,7 @@ NO_COUNTS: Mapping[ErrorCode, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leased:
-    """An event in somebody's hands.
+    """An event that a process has claimed.
 
     Attributes:
         attempts: the tries before this one.
@@ -58,7 +58,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that was laid aside, with why and when (seconds since the epoch)."""
+    """An event that was set aside, with the reason and the time (seconds since the epoch)."""
 
     event: Event
     code: ErrorCode
@@ -72,7 +72,7 @@ class EventCounts:
 
     Attributes:
         delivered: taken by the vendor, among them *duplicates* that it said it had before.
-        queued: waiting or leased; *leased* is how many of them are in somebody's hands.
+        queued: waiting or leased; *leased* is the number of claimed ones.
         dead: dead letters that are kept now. One that is removed for age or room becomes *dropped*.
         oldest_s: the age of the oldest queued event, in seconds.
     """
@@ -188,7 +188,7 @@ class Outbox(Protocol):
 
         Events of one visitor are never in two live leases and are first leased in the order of their making.
         An at-most-once event gets a lease of its own: when the holder dies, only that one is in doubt.
-        Events past the age limit are laid aside instead of being leased.
+        Events past the age limit become dead letters instead.
 
         Args:
             lease_s: seconds; afterwards the events can be claimed again, with the attempt counted. An
@@ -205,7 +205,7 @@ class Outbox(Protocol):
         """
 
     def release(self, lease: Lease, now: float) -> None:
-        """Give a lease, or a part of it, back untried: due again as before and no attempt counted."""
+        """Give back a lease, or a part of it, without an attempt: the events are due as before."""
 
     def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
         """Return dead letters, newest first."""
@@ -223,14 +223,14 @@ class Outbox(Protocol):
     def purge(self, matches: Callable[[Event], bool], now: float) -> int:
         """Drop every queued and dead event for which *matches* is true, counted with `PURGED`; return how many.
 
-        An event in somebody's hands is dropped as well; it may reach the vendor once more. This looks at all
+        A claimed event is dropped as well; it may still reach the vendor. This looks at all
         events. *matches* must not use the store.
         """
 
     def next_due(self, now: float, skip: Collection[str] = ()) -> float | None:
         """Return the seconds until a claim is worth while, 0 when it is now, None when nothing waits.
 
-        An event in somebody's hands counts from the moment its lease would run out.
+        A claimed event counts from the end of its lease.
         """
 
     def stats(self, now: float) -> OutboxStats: ...

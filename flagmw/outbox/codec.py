@@ -193,7 +193,7 @@ def _visit(document: Any) -> Visit:
     _check_number(size)
     _check_number(now)
     if not host or not path or any(text and without_token(text) is not text for text in (url, path, referer)):
-        return Visit(**_known(document, _VISIT))  # which fills them in, and takes out what nobody else may see
+        return Visit(**_known(document, _VISIT))  # which fills them in, and removes the override token
     return _visit_of(*values)
 
 

@@ -71,8 +71,11 @@ def _files(location: Location, policy: Policy, required: bool) -> Outbox:
     )
 
 
-def probe(location: Location) -> None:
+def probe(location: Location, why: str = "outbox_required=True forbids to go on without") -> None:
     """Look whether the place can be used, and make its directory.
+
+    Args:
+        why: the reason why it must be.
 
     Raises:
         ConfigError: it cannot; the text says why.
@@ -86,14 +89,14 @@ def probe(location: Location) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise ConfigError(f"outbox: {directory} cannot be written, and outbox_required=True forbids to go on without")
+        raise ConfigError(f"outbox: {directory} cannot be written, and {why}")
     remote = remote_type(directory)
     if remote is not None and location.options.get("network") != "allow":
-        raise ConfigError(f"outbox: {directory} lies on a network file system ({remote}); choose a local directory")
+        raise ConfigError(f"outbox: {directory} is on a network file system ({remote}); choose a local directory")
 
 
 def has_slots(location: Location) -> bool:
-    """True when earlier processes have left files there: their events want to be delivered."""
+    """True when earlier processes have left files there, with events to deliver."""
     try:
         return location.scheme == "sqlite" and any(Path(location.path).glob("slot-*.db"))
     except OSError:
@@ -112,7 +115,7 @@ def start(outbox: Outbox) -> None:
 
 
 def trouble(outbox: Outbox) -> str | None:
-    """Return the reason why *outbox* does not keep events as it should, None when it does."""
+    """Return the reason why *outbox* does not keep events on disk or server as configured, None when it does."""
     trouble_text = getattr(outbox, "trouble", None)
     return trouble_text if isinstance(trouble_text, str) else None
 

@@ -9,7 +9,7 @@ from flagmw.exceptions import OutboxError
 from flagmw.outbox.base import Lease, Outbox
 from flagmw.outbox.worker.batches import by_visitor
 
-# How many rows a store is asked for of which only the newest are wanted.
+# The number of rows asked for when only the newest ones are needed.
 _LOT = 64
 
 
@@ -38,7 +38,7 @@ def others(lease: Lease, kept_ids: Collection[str]) -> Lease:
 
 
 def is_empty(outbox: Outbox, now: float) -> bool:
-    """True when nothing waits in *outbox*, in whatever state; False as well where that cannot be found out."""
+    """True when *outbox* has no event in any state; False also if that is unknown."""
     try:
         # Counts may be a moment old where a store is busy, so it is asked for its events, too.
         if outbox.stats(now).queued or outbox.next_due(now) is not None:

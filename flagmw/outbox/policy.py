@@ -1,4 +1,4 @@
-"""Rules for events after an attempt: retry, delete or bury."""
+"""Rules for events after an attempt: retry time, deletion or dead letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flagmw.types import Ambiguous, Dead, Delivered, Dropped, Event, Outcome, Re
 
 @dataclass(frozen=True, slots=True)
 class Later(Retry):
-    """A `Retry` whose wait was chosen by whoever knows how the vendor is.
+    """A `Retry` with a wait that fits the state of the vendor.
 
     Attributes:
         wait_s: the seconds until it is due.
@@ -28,14 +28,14 @@ class Later(Retry):
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The vendor has it; *duplicate* when it had it before."""
+    """The vendor has the event; *duplicate* if it had it before."""
 
     duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requeue:
-    """Keep it for later.
+    """Keep the event for another attempt.
 
     Attributes:
         due_at: not before this, seconds since the epoch.
@@ -52,14 +52,14 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Lay it aside as a dead letter."""
+    """Make the event a dead letter."""
 
     code: ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Let it go; it is counted under *code*."""
+    """Drop the event; it is counted under *code*."""
 
     code: ErrorCode
 
@@ -69,17 +69,17 @@ Disposition: TypeAlias = Settle | Requeue | Bury | Discard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How patient the delivery is. Attempts are not limited: age is what takes the worth from an event.
+    """Limits of age, waits and kept events. Attempts are not limited: an event loses its value with age.
 
     Attributes:
-        max_age_s: an undelivered event of this age is laid aside.
+        max_age_s: an undelivered event of this age becomes a dead letter.
         backoff_base_s, backoff_max_s: the shortest and the longest wait after a failed attempt.
-        retry_after_max_s: the longest rest that a vendor may ask for.
-        refusals, refusals_over_s: so many refusals without a verdict, over at least this time, bury an event:
-            one bad deployment at the vendor must not bury a day's data.
-        suspend_probe_s: the rest before a vendor that refuses us is asked again.
-        dead_max_rows, dead_max_bytes, dead_max_age_s: how much of the dead letters is kept.
-        recent_max_rows, recent_max_age_s: how many settled ids and business keys are remembered, how long.
+        retry_after_max_s: the longest pause that a vendor may ask for.
+        refusals, refusals_over_s: the number of refusals without a verdict, over at least this time, that make an event
+            a dead letter: one bad deployment at the vendor must not cost a day's data.
+        suspend_probe_s: the pause before the next probe of a vendor that refuses the account.
+        dead_max_rows, dead_max_bytes, dead_max_age_s: the limits of kept dead letters.
+        recent_max_rows, recent_max_age_s: the limits of remembered ids and business keys of settled events.
         exposure_share: the part of a store's room that exposures may fill; the rest is for tracks.
     """
 
@@ -136,13 +136,13 @@ class Policy:
         return min(rng.uniform(self.backoff_base_s, min(limit, self.backoff_max_s)), self.backoff_max_s)
 
     def rest_s(self, after_s: float | None) -> float:
-        """Return the rest that a vendor asked for, within bounds; 0 for none and for what is no time at all."""
+        """Return the pause that a vendor asked for, within bounds; 0 for none and for an invalid one."""
         if not isinstance(after_s, int | float) or not 0 <= after_s < float("inf"):
             return 0.0
         return float(min(after_s, self.retry_after_max_s))
 
     def clamp(self, due_at: float, now: float) -> float:
-        """Bring a due time that a jumping clock left far ahead back to the longest wait there is."""
+        """Return *due_at*, at most the longest possible wait from *now*: a jumping clock may have left it far ahead."""
         longest = max(self.backoff_max_s, self.retry_after_max_s, self.suspend_probe_s, self.refusals_over_s)
         return min(due_at, now + longest)
 
@@ -152,7 +152,7 @@ class Policy:
             return Settle()
         rest_s = self.rest_s(outcome.after_s)
         wait_s = max(self.backoff_s(row.attempts, rng), rest_s)
-        # What was not sent, and what the vendor asks to be sent later, says nothing against the event.
+        # No attempt is counted for an event that was not sent, or that the vendor asks for later.
         uncounted = outcome.code is ErrorCode.SHED or (outcome.code is ErrorCode.RATE_LIMITED and rest_s > 0)
         return self._later(row, now, Requeue(due_at=now + wait_s, aliases=aliases, counted=not uncounted))
 

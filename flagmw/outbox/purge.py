@@ -15,11 +15,11 @@ def is_of(
 
     Args:
         user_ids: the site's own ids of the visitor.
-        saved: the vendors' cookies of a visitor; those that tell visitors apart are used.
-        cookies: cookies to go by as they are; each must tell visitors apart.
+        saved: the vendors' cookies of a visitor; those that identify a visitor are used.
+        cookies: cookies to compare unchanged; each must identify a visitor.
 
     Raises:
-        ValueError: nothing of this tells one visitor from another.
+        ValueError: nothing of this identifies a visitor.
     """
     users, telling, identities = frozenset(user_ids), set(cookies.items()), dict[str, str]()
     for vendor in vendors:
@@ -30,7 +30,7 @@ def is_of(
         elif identity := vendor.identity(VisitorState(cookies)):
             identities[vendor.name] = identity
     if not users and not telling and not identities:
-        raise ValueError("nothing here tells one visitor from another")
+        raise ValueError("this identifies no visitor")
     by_name = {vendor.name: vendor for vendor in vendors}
 
     def matches(event: Event) -> bool:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 from flagmw.sandbox import control as console
 from flagmw.sandbox.adobe import routes as adobe
 from flagmw.sandbox.contentstack import routes as contentstack
+from flagmw.sandbox.contentstack_admin import routes as contentstack_admin
 from flagmw.sandbox.fault_middleware import ConnectionCut, FaultWrapper
 from flagmw.sandbox.guard import PROGRAMS_AND_OWN_PAGES, Access, Guard
 from flagmw.sandbox.monetate import routes as monetate
@@ -41,7 +42,7 @@ class SandboxVendor(Protocol):
         """Return the name of the route that *path* belongs to, for fault rules; None for another vendor's path."""
 
 
-VENDORS: tuple[SandboxVendor, ...] = (webtrends, adobe, monetate, contentstack)
+VENDORS: tuple[SandboxVendor, ...] = (webtrends, adobe, monetate, contentstack, contentstack_admin)
 
 
 def create_app(

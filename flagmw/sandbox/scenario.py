@@ -24,7 +24,7 @@ from flagmw.sandbox.monetate.model import Retailer
 from flagmw.sandbox.schema import build, hint
 from flagmw.sandbox.webtrends.model import Account
 
-DEFAULT = "shop"
+DEFAULT, QUICKSTART = "shop", "quickstart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +104,11 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             source = Path(text).read_text("utf-8")
         except OSError as error:
             raise ConfigError(f"scenario {text!r} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"scenario {text!r} is not TOML: it must be UTF-8") from None
     try:
         raw = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"scenario {text!r} is not TOML: {error}") from None
     return Scenario.from_mapping({"name": Path(text).stem, **raw})
 

@@ -18,6 +18,7 @@ from flagmw.exceptions import ConfigError
 from flagmw.sandbox.adobe.routes import ASSETS
 from flagmw.sandbox.app import SandboxVendor, create_app
 from flagmw.sandbox.contentstack import routes as contentstack
+from flagmw.sandbox.contentstack_admin import routes as contentstack_admin
 from flagmw.sandbox.faults import Rule
 from flagmw.sandbox.guard import access
 from flagmw.sandbox.monetate import routes as monetate
@@ -54,6 +55,7 @@ class SandboxServer:
         vendors: Sequence[SandboxVendor] = (),
     ) -> None:
         _check_host(host, allow_remote=False)
+        _check_port(port)
         allowed = access(allow_hosts, token=control_token)
         self._app = create_app(scenario, seed=seed, clock=clock, access=allowed, vendors=vendors)
         self._host, self._port = host, port
@@ -109,6 +111,11 @@ class SandboxServer:
     def contentstack_url(self) -> str:
         """What stands in for https://personalize-edge.contentstack.com."""
         return self.url + contentstack.BASE
+
+    @property
+    def contentstack_admin_url(self) -> str:
+        """What stands in for https://personalize-api.contentstack.com."""
+        return self.url + contentstack_admin.BASE
 
     @property
     def running(self) -> bool:
@@ -202,16 +209,24 @@ def serve(
     allow_remote: bool = False,
     allow_hosts: Iterable[str] = (),
     control_token: str | None = None,
+    ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serve the sandbox until interrupted.
 
+    Args:
+        ready: called with the sandbox's address when it listens.
+
     Raises:
-        ConfigError: *host* is not loopback and *allow_remote* is not set, or the scenario is wrong.
+        ConfigError: *host* is not loopback and *allow_remote* is not set, or the port or the scenario is wrong.
         OSError: the port is taken.
     """
     _check_host(host, allow_remote=allow_remote)
+    _check_port(port)
     app = create_app(scenario, seed=seed, access=access(allow_hosts, remote=allow_remote, token=control_token))
-    uvicorn.Server(_config(app)).run(sockets=[_listen(host, port)])
+    listener = _listen(host, port)
+    if ready is not None:
+        ready(f"http://{_bracketed(host)}:{listener.getsockname()[1]}")
+    uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -248,6 +263,11 @@ def _listen(host: str, port: int) -> socket.socket:
 def _check_host(host: str, *, allow_remote: bool) -> None:
     if not is_loopback(host) and not allow_remote:
         raise ConfigError(f"host: {host!r} is not loopback; the sandbox has no access control (allow_remote=True)")
+
+
+def _check_port(port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port: {port} is no port: use 1 to 65535, or 0 for a free one")
 
 
 def _bracketed(host: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flagmw.sandbox.adobe.visitors import Visitors as AdobeVisitors
 from flagmw.sandbox.adobe_admin.store import TargetState
 from flagmw.sandbox.contentstack.visitors import Visitors as ContentstackVisitors
+from flagmw.sandbox.contentstack_admin.store import PersonalizeState
 from flagmw.sandbox.faults import Faults, dice
 from flagmw.sandbox.ledger import Ledger
 from flagmw.sandbox.monetate_admin.store import ManagementState
@@ -32,6 +33,7 @@ class Sandbox:
         self.contentstack_visitors = ContentstackVisitors()
         self.adobe_visitors = AdobeVisitors()
         self.monetate = ManagementState()
+        self.personalize = PersonalizeState()
         self.target = TargetState()
         self._first = scenario
         self._seed = seed
@@ -63,6 +65,7 @@ class Sandbox:
         self.contentstack_visitors = ContentstackVisitors()
         self.adobe_visitors.clear()
         self.monetate.clear()
+        self.personalize.clear()
         self.target.clear()
         self.faults.reset(self._effective_seed())
         self.rng = dice(self._effective_seed())

@@ -183,7 +183,7 @@ def _flag(owner: str, alias: str, entry: Any) -> _Flag:
             payloads[entry["variant"]] = entry["payload"]
         return _Flag(alias, ((entry["variant"], 1.0),), payloads)
     if "payload" in entry:
-        raise ConfigError(f'{where}.payload goes with one "variant"; a "split" takes "payloads", by variant')
+        raise ConfigError(f'{where}.payload needs "variant"; with "split" use "payloads", by variant')
     split = entry["split"]
     good = isinstance(split, Mapping) and all(
         isinstance(key, str) and key and isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w <= 1e12

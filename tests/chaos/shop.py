@@ -152,7 +152,8 @@ class Shop:
 
     def set_clock(self, offset_s: float) -> None:
         """Set the clock of all its processes so far from the machine's."""
-        written = self.folder / "clock.new"
+        # Of this attack's own: several set the clock at once.
+        written = self.folder / f"clock-{threading.get_ident()}.new"
         written.write_text(str(offset_s))
         written.replace(self.folder / "clock")
 

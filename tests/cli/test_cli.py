@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
-from flagmw import Flagmw, Static, cli
+from flagmw import Flagmw, Static
 from flagmw.sandbox import SandboxServer
+from tests.cli.conftest import Run
 from tests.contracts.edges.driver import Answer, WsgiEdge
 from tests.support.raw_vendor import free_port
 
@@ -25,46 +23,6 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "7a32f9364bd1ea68668a0e50bd815e79109a03720951"
 BROWSER = ("--user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
 CONTROL = "_wt.control-2490593-ta_Project1"
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command in this process, in an empty folder, with no variable of flagmw set."""
-    for name in os.environ:
-        if name.startswith("FLAGMW_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["flagmw", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        else:
-            code = 0
-        out, err = capsys.readouterr()
-        return Done(code, out, err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +185,7 @@ def test_visitor_given_by_cookies_converts(run: Run, vendor: SandboxServer, conf
     assert "accepted 1  delivered 1" in done.out
     done = run("track", "purchase", "-c", config, "--cookie", "sid=1")
     assert done.code == 1
-    assert done.err == "not taken: the visitor is in no such test, or the data is bad\n"
+    assert done.err == "not tracked: the visitor is in no such test, or the data is invalid\n"
 
 
 # Trouble.
@@ -298,7 +256,7 @@ def test_wrong_configuration_is_one_line(run: Run, tmp_path: Path, kind: str, ac
             "no/such/folder",
         ),
         (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "gone"), "gone"),
-        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "not what Flags.save() returned"),
+        (("track", "x", "--sandbox", "http://127.0.0.1:1", "--visitor", "junk"), "the bytes that Flags.save()"),
         (("track", "x\ny", "--sandbox", "http://127.0.0.1:1"), "metric"),
         (("sandbox", "--scenario", "gone"), "gone"),
         (("sandbox", "--host", "0.0.0.0"), "not loopback"),

@@ -22,9 +22,9 @@ PAGE = ROOT / "docs" / "reference" / "adobe-target-endpoints.md"
 TESTS = ROOT / "tests"
 HEAD = """# Adobe Target: every endpoint
 
-Written by `python -m tests.project.admin_sandbox` from the code. Each row has an endpoint of the Admin API below
-`/{tenant}/target`, the client's method, the [command](commands-adobe.md) after `flagmw adobe`, the answer of the
-[sandbox](../sandbox.md) with its schema in `GET /openapi`, and the tests:
+Written by `python -m tests.project.admin_sandbox` from the code. Endpoints of the Admin API are below
+`/{tenant}/target`. Each row has the endpoint, the client's method, the [command](commands-adobe.md) after
+`flagmw adobe`, the answer of the [sandbox](../sandbox.md) with its schema in `GET /openapi`, and the tests:
 
 - **operations**: `tests/sandbox/adobe_admin/test_operations.py`, both clients; statuses and schemas are those below.
 - **sample**: `tests/sandbox/adobe_admin/test_samples.py`, the request that Adobe's page prints.

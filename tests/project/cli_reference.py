@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 # By the word after `flagmw`: the vendor, and the page of the client's methods.
 VENDORS = {
     "adobe": ("Adobe Target", "adobe-target-admin.md"),
+    "contentstack": ("Contentstack Personalize", "contentstack-admin.md"),
     "monetate": ("Monetate", "monetate-admin.md"),
 }
 

@@ -34,10 +34,10 @@ Methods without an endpoint are made of others.
 """
 ENDPOINTS_HEAD = """# Monetate: every endpoint
 
-Written by `python -m tests.project.monetate_reference` from the code. Each row has an endpoint below
-`https://api.monetate.net`, where it is documented (see [every operation](monetate-admin.md)), the client's method, the
-[command](commands-monetate.md) after `flagmw monetate`, the answer of the [sandbox](../sandbox.md) with its schema in
-`GET /openapi/monetate`, and the tests:
+Written by `python -m tests.project.monetate_reference` from the code. Endpoints are below
+`https://api.monetate.net` and documented in [every operation](monetate-admin.md). Each row has the endpoint, the
+client's method, the [command](commands-monetate.md) after `flagmw monetate`, the answer of the
+[sandbox](../sandbox.md) with its schema in `GET /openapi/monetate`, and the tests:
 
 - **answer**: `tests/sandbox/monetate_admin/test_openapi.py`, status and schema of the answer that the client gets; more
   in `test_tokens.py`, `test_metadata.py` and `test_data.py` beside it.

@@ -73,6 +73,7 @@ SERVERS = {
 }
 # Pages are counted here, so each has to ask.
 OPTIONS = """
+mode = "eager"
 deadline_ms = 5000
 reuse_s = 0
 

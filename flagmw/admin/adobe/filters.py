@@ -87,7 +87,7 @@ def _plain(name: str, value: Value) -> str:
         return "true" if value else "false"
     text = str(value)
     if text.startswith("!"):
-        raise InvalidError('a value that begins with "!" means "not"; say Not("...") if that is meant', field=name)
+        raise InvalidError('a value that begins with "!" means "not"; write Not("...") for that', field=name)
     if name == "workspace" and "," in text:
         raise InvalidError("a workspace's id holds no comma; pass several as a list", field=name)
     return text

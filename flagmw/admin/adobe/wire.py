@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from flagmw.admin.adobe.checks.values import checked_id
 from flagmw.admin.adobe.endpoints import Endpoint
 from flagmw.admin.errors import InvalidError
+from flagmw.admin.http.encoding import encoded
 from flagmw.admin.http.fault import Fault
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
@@ -65,30 +63,6 @@ def request_of(
     )
 
 
-def encoded(body: Any) -> bytes:
-    """Return *body* as JSON.
-
-    Raises:
-        InvalidError: it holds something that JSON cannot.
-    """
-    if _has_no_number(body):
-        raise InvalidError("the body holds NaN or infinity, which JSON cannot write; use a number or None")
-    try:
-        return orjson.dumps(body)
-    except TypeError as error:
-        raise InvalidError(
-            f"the body cannot be written as JSON: {error}; use texts, numbers, lists and dicts"
-        ) from None
-
-
-def _has_no_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(_has_no_number(inner) for inner in value.values())
-    return isinstance(value, list | tuple) and any(_has_no_number(inner) for inner in value)
-
-
 def quoted(text: str, field: str, safe: str = "") -> str:
     """Return *text* percent-encoded.
 
@@ -119,7 +93,7 @@ def segment(value: object, field: str) -> str:
         raise InvalidError(f"must be a number or a text, got {type(value).__name__}", field=field)
     text = str(value)
     if not text or text in (".", ".."):
-        raise InvalidError("must name something", field=field)
+        raise InvalidError("must not be empty", field=field)
     return quoted(text, field)
 
 

@@ -36,5 +36,5 @@ def load_private_key(given: str | bytes | Path, passphrase: str | None) -> Any:
     except ValueError:
         raise ConfigError("private_key: it is no PEM of a private key, or the passphrase is wrong") from None
     if not isinstance(key, RSAPrivateKey):
-        raise ConfigError("private_key: an RSA key is needed; this is of another kind")
+        raise ConfigError("private_key: this is no RSA key; use an RSA key")
     return key

@@ -74,7 +74,9 @@ class MonetateKey(TokenSource):
         if isinstance(ttl, bool) or not isinstance(ttl, int) or not SHORTEST_S <= ttl <= LONGEST_S:
             raise ConfigError(f"MonetateKey: ttl must be a whole number from {SHORTEST_S} to {LONGEST_S} seconds")
         if ttl < SURELY_ACCEPTED_S:
-            logger.warning("a ttl below %d s is accepted by Monetate's description, not by its text", SURELY_ACCEPTED_S)
+            logger.warning(
+                "Monetate may refuse a ttl below %d s: its documentation names two shortest values", SURELY_ACCEPTED_S
+            )
         self.username, self._algorithm, self._ttl = username, algorithm, ttl
         self._key = load_private_key(private_key, passphrase)
         self._url = f"{checked_root('MonetateKey', base_url)}/api/auth/v0/refresh/"

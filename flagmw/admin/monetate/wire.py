@@ -93,10 +93,10 @@ def segment(value: object, field: str) -> str:
     """
     if field == "id":
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InvalidError("must be a whole number, the id that Monetate gave", field=field)
+            raise InvalidError("must be an id of Monetate, a whole number", field=field)
         return str(value)
     if not isinstance(value, str) or not value or value in (".", ".."):
-        raise InvalidError("must be a text that names something", field=field)
+        raise InvalidError("must be a text that is not empty", field=field)
     return quoted(value, field)
 
 

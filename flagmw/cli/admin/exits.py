@@ -64,7 +64,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        stop(f"{error}; all that the commands need: pip install 'flagmw[cli,admin]'")
+        stop(f"{error}; install everything for the commands: pip install 'flagmw[cli,admin]'")
     except FlagmwError as error:
         stop(str(error), exit_code_of(error))
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from rich.table import Table
 
 from flagmw.admin.http.planned import PlannedRequest
+from flagmw.cli.table import print_table
 from flagmw.cli.text import cell, console, say, say_json, shown
 
 Row: TypeAlias = Mapping[str, Any]
@@ -40,14 +41,8 @@ def print_rows(rows: Iterable[Row], columns: Columns, *, as_json: bool, as_csv: 
     elif as_csv:
         _csv_rows(rows, columns)
     else:
-        table = Table()
-        for column in columns:
-            # Nothing is cut off: what does not fit goes on in the next line.
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(text_of(value)) for value in _values(row, columns)))
-        console(wide=True).print(table)
-        say(f"{table.row_count} rows", sys.stderr)
+        cells = ([text_of(value) for value in _values(row, columns)] for row in rows)
+        say(f"{print_table(list(columns), cells)} rows", sys.stderr)
 
 
 def print_planned(request: PlannedRequest, *, as_json: bool, curl: bool) -> None:

@@ -112,7 +112,7 @@ class Session(Generic[C]):
         if self.planning or self._yes:
             return
         if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-            stop(f"add --yes to {what}: nobody can be asked here, and nothing was changed")
+            stop(f"add --yes to {what}: a confirmation needs a terminal; nothing was changed")
         say(f"{what[:1].upper()}{shown(what[1:])}? [y/N]", sys.stderr)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             stop("nothing was changed", FAILED)

@@ -72,7 +72,7 @@ def sessions(
         raise InvalidError("is closed; name files instead", field="-")
     sources: list[Any] = [sys.stdin.buffer if one == "-" else one for one in files or ()]
     if rows == "-" and (plot == "-" or session.as_json or session.as_csv):
-        raise InvalidError("rows go to standard output, so that nothing else can", field="--rows")
+        raise InvalidError("rows go to standard output; write all other output to files", field="--rows")
     if plot not in (None, "-") and not str(plot).lower().endswith(".png"):
         raise InvalidError("let the name end with .png, or give - for text", field="--plot")
     if output is not None:

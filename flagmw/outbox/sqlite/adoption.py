@@ -31,7 +31,7 @@ class Adoption:
         self._nothing_in: dict[int, object] = {}
 
     def turn(self, own: OpenSlot | None) -> bool:
-        """Let go of what is empty, and take what has no process; return whether there is new work."""
+        """Free empty slots, and take slots of dead processes; return whether there is new work."""
         for number, slot_file in list(self.slots.items()):
             if slot_file.book.idle():
                 del self.slots[number]
@@ -48,7 +48,9 @@ class Adoption:
             if one_more is not None:
                 self.slots[number] = one_more
                 work = True
-                self._throttle.log(logging.INFO, "ADOPTED", "events of a process that has ended are delivered here")
+                self._throttle.log(
+                    logging.INFO, "ADOPTED", "this process delivers the events of a process that has ended"
+                )
         return work
 
     def _take(self, number: int) -> OpenSlot | None:

@@ -2,7 +2,7 @@
 
 A file of their own, `keys.db`, beside the slots. Whoever tracks with a key reserves it there first, in a transaction
 that syncs nothing and takes a fraction of a millisecond. The reservation is pending until the event is in a slot: it
-ends with its process, or after a minute, so that an event that was never stored can be told by the next who tries.
+ends with its process, or after a minute. So if an event was never stored, the next one with the key is accepted.
 The slots are what counts: a slot that is opened enters its keys anew, and gives up an event whose key is another's.
 """
 
@@ -30,7 +30,7 @@ _PUT = "REPLACE INTO held (key, id, state, at, owner) VALUES (?, ?, ?, ?, ?)"
 
 
 class KeyHolder(NamedTuple):
-    """A business key, as a digest, and the event that it is told by."""
+    """A business key, as a digest, and the event that reports it."""
 
     key: bytes
     id: str

@@ -19,7 +19,7 @@ class Clock:
     Attributes:
         now: as the last caller said, or as the file says; 0 only in a file in which nothing was ever counted.
         unseen: how far `seen` is behind.
-        started: whether anybody has told the time yet.
+        started: whether a caller has passed a time yet.
     """
 
     def __init__(self, counts: SlotCounts) -> None:

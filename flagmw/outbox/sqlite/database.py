@@ -165,7 +165,7 @@ def _own(connection: sqlite3.Connection, identity: FileIdentity) -> None:
 
 
 def mark_moved(connection: sqlite3.Connection) -> None:
-    """Keep everybody from the file, earlier versions too: all that is in it was copied to another one."""
+    """Lock the file for all processes, also of earlier versions: its content was copied to another file."""
     connection.execute("BEGIN IMMEDIATE")
     mark(connection, "moved", 1)
     mark(connection, "reader", _NOBODY)

@@ -1,7 +1,7 @@
 """Administration of a whole outbox directory.
 
 A second connection looks at a file or changes it in a transaction of its own; the process that has the slot notices
-at its next one. Slots that cannot be opened are told by their state instead.
+at its next one. Slots that cannot be opened are listed with their state.
 """
 
 from __future__ import annotations

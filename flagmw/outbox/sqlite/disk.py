@@ -151,7 +151,7 @@ class Reserve:
     def _fill(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, f"{self._path.name} is not ours")
+            raise PermissionError(errno.EPERM, f"{self._path.name} belongs to another user")
         if status.st_size == self._size:
             return
         os.ftruncate(descriptor, 0)

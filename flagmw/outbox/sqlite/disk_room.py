@@ -46,7 +46,7 @@ class DiskRoom:
         return any(released)
 
     def keep_reserves(self) -> None:
-        """Take what room deletes may need one day; not while a slot is opened, when a request may be waiting."""
+        """Reserve the room that later deletes may need; not while a slot is opened, when a request may be waiting."""
         for slot_file in self._slots.held():
             if not slot_file.reserved and time.monotonic() >= slot_file.reserve_at:
                 slot_file.reserve_at = time.monotonic() + RETRY_S
@@ -61,7 +61,7 @@ class DiskRoom:
         return given_up and is_low(directory, reserve_bytes(directory))
 
     def give_back(self) -> None:
-        """Give some room of the databases back while there is work: on a full disk nobody can wait for quiet."""
+        """Give some room of the databases back during work: on a full disk this cannot wait for an idle moment."""
         for slot_file in self._slots.held():
             steps = iter(range(_BUSY_STEPS))
             self.give_back_all(slot_file, 0, lambda steps=steps: next(steps, None) is not None)  # type: ignore[misc]

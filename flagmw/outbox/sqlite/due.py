@@ -20,10 +20,10 @@ _STRIDE = 500
 
 
 class DueRows:
-    """The search for rows to claim. What cannot be had is parked on the way, so that no claim looks at it again.
+    """The search for rows to claim. Rows that cannot be claimed are parked, so that later claims skip them.
 
     Args:
-        bury: lays a row aside for the reason that it is told.
+        bury: makes a row a dead letter, with the reason passed to it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DueRows:
             for values in self._connection.execute(DUE, (vendor, now, stride)).fetchall():
                 seen += 1
                 row = SlotRow(*values)
-                # An earlier version could leave 0 for the time: how old such a row is nobody knows.
+                # An earlier version could leave 0 for the time: the age of such a row is unknown.
                 if row.created > 0 and self._policy.too_old(row.created, self._clock.seen):
                     self._bury(row, ErrorCode.TOO_OLD)
                 elif self._leases.is_busy(vendor, row.visitor):
@@ -83,12 +83,12 @@ class DueRows:
                         self.unreadable += 1
                     else:
                         if row.once == HANDED_OUT and isinstance(self._policy.doubt(leased, now, row.due), Discard):
-                            # It was in somebody's hands, and nothing is left to say whose: it may have been sent.
+                            # It was leased, and the lease is lost: it may have been sent.
                             self._bury(row, ErrorCode.AMBIGUOUS)
                             passed += 1
                             continue
                         if row.once == HANDED_OUT:
-                            # Of a store that only hands on: whoever gets it has to look whether it came before.
+                            # A store that only forwards: the server has to check whether it knows the event.
                             leased = replace(leased, attempts=max(1, leased.attempts))
                         if chosen and row.once:
                             return chosen

@@ -16,7 +16,7 @@ from flagmw.outbox.sqlite.counters import SlotCounts
 from flagmw.outbox.sqlite.rows import SlotRow
 
 _STRIDE = 500
-# When a letter was laid aside in time that was seen; rows of an earlier version know the other time alone.
+# The time of death on the clock `seen`; rows of an earlier version have only the time `at`.
 _DEAD_AT = "coalesce(seen, at)"
 
 

@@ -50,7 +50,7 @@ class JobGroups:
             # The log must not grow past what it may by one transaction.
             return [again for part in _parts(jobs) for again in self.run(part)]
         try:
-            # Puts first, in one go: whoever asks for something that hangs on a put has waited for that.
+            # Puts first, in one go: a job that depends on a put is queued only after the put is done.
             puts = [job for job in jobs if isinstance(job, StoreJob)]
             results: dict[Job, Any] = dict(zip(puts, self._store.put(puts), strict=True)) if puts else {}
             for job in jobs:
@@ -69,7 +69,7 @@ class JobGroups:
         return ()
 
     def _failed(self, job: Job, error: Exception, tries: int) -> Sequence[Job]:
-        """Mend what made *job* fail alone and have it done, or tell whoever waits."""
+        """Correct the cause of the failure of *job* and try it again, or set its error."""
         code = _primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return [job]

@@ -78,7 +78,7 @@ class OwnerLock:
             except OSError:
                 pass
             os.close(descriptor)
-        raise OSError("no lock could be had for business keys")
+        raise OSError("business keys cannot be locked")
 
     def _sweep(self) -> None:
         """Remove what dead processes have left."""

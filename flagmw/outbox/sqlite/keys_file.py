@@ -19,8 +19,8 @@ from flagmw.outbox.sqlite.database import is_damage
 from flagmw.outbox.sqlite.disk import remote_type
 from flagmw.outbox.sqlite.key_owners import OwnerLock
 
-# Nobody waits longer than this for another process, and hardly at all for a while after that was in vain: it may have
-# been stopped in the middle.
+# The longest wait for another process, which may have been stopped; after a vain wait the next ones are much shorter
+# for a while.
 BUSY_S, HURRY_S = 0.25, 0.01
 _HURRY_FOR_S = 5.0
 _AGAIN_S = 0.002
@@ -69,7 +69,7 @@ class KeysFile:
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[sqlite3.Connection, float]]:
-        """Give a connection in a transaction, and the time that the file has seen pass.
+        """Return a connection in a transaction, and the file's own time.
 
         Raises:
             OutboxError: the file cannot be used.
@@ -102,7 +102,7 @@ class KeysFile:
             self.owner.close()
 
     def forget(self) -> None:
-        """In a forked child: let go of what is the parent's, whose connection must not even be closed."""
+        """In a forked child: drop the parent's connection without closing it."""
         self.owner.forget()
         if self._connection is not None:
             _inherited.append(self._connection)
@@ -213,7 +213,7 @@ class KeysFile:
 
 
 def _pause() -> None:
-    """Let nobody be inside SQLite at a fork: the child would find SQLite's own locks held for ever."""
+    """Keep all threads out of SQLite during a fork: the child would find SQLite's locks held for ever."""
     for file in list(_files):
         if file._lock.acquire(timeout=1.0):
             _paused.append(file._lock)

@@ -22,7 +22,7 @@ class _Held:
 
 
 class Leases:
-    """Rows in somebody's hands. What is taken back is free for others after `flush`.
+    """Leased rows. Rows that are taken back are free for others after `flush`.
 
     Args:
         tag: goes before every token, to find the book of a lease.
@@ -60,14 +60,14 @@ class Leases:
             try:
                 leased = row.read(self._seal, self._clock)
             except Unreadable:
-                # In the hands of one who could read it: it stays there until such a one looks at the file again.
+                # Leased by a process that could read it: it stays leased until such a process reads the file again.
                 continue
             held = self._held.setdefault(token, _Held(row.vendor, lease_s, until, {}))
             held.rows[row.id] = (row, leased)
             self._busy.setdefault(row.vendor, Counter())[row.visitor] += 1
 
     def end_all(self) -> None:
-        """Note that a dead process held what is held now: nobody will give it back."""
+        """Note that a dead process held the current leases, which it cannot give back."""
         self._ghosts = set(self._held)
 
     def clip(self, now: float) -> None:
@@ -103,7 +103,7 @@ class Leases:
         return Lease(token, vendor, tuple(leased for _, leased in rows))
 
     def take_back(self, token: str, id: str) -> tuple[SlotRow, Leased] | None:
-        """Take a row out of the hands of lease *token*; None if that does not hold it."""
+        """Take a row out of lease *token*; None if that does not hold it."""
         held = self._held.get(token)
         taken = held.rows.pop(id, None) if held else None
         if held and not held.rows:
@@ -130,7 +130,7 @@ class Leases:
         return [row for row in taken if row is not None]
 
     def take_from_all(self, id: str) -> None:
-        """Take a row out of whatever hands it is in."""
+        """Take a row out of the lease that holds it, if any."""
         for token in [token for token, held in self._held.items() if id in held.rows]:
             self.take_back(token, id)
 
@@ -139,7 +139,7 @@ class Leases:
             self._connection.executemany("DELETE FROM lease WHERE seq = ?", self._unleased)
             self._unleased = []
         if self._unsent:
-            # Of those that are settled for good nothing is left to mark.
+            # Rows that were settled for good are deleted: there is nothing to mark.
             self._connection.executemany(TAKE_BACK, self._unsent)
             self._unsent = []
 

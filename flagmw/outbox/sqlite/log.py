@@ -17,7 +17,7 @@ _HEADER, _FRAME_HEADER = 32, 24
 def lost_commits(connection: sqlite3.Connection, path: Path) -> bool:
     """True when the log of the database *path*, which *connection* has read, holds commits that were not read.
 
-    A commit that was cut off by a power failure looks the same: it was promised to nobody, but cannot be told apart.
+    True as well after a commit that a power failure cut off: it was never acknowledged, but cannot be distinguished.
     """
     name = path.with_name(f"{path.name}-wal")
     try:

@@ -30,7 +30,7 @@ from flagmw.types import Event, Outcome
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_ROWS = 10_000_000
-# Whoever asks for counts gets older ones after this long: a readiness endpoint must answer whatever holds the file.
+# After this time older counts are returned: a readiness endpoint must answer even if the file is locked.
 _STATS_S = 1.0
 _CLOSE_S = 2.0
 
@@ -96,7 +96,7 @@ class SqliteOutbox:
 
     @property
     def trouble(self) -> str | None:
-        """Why events are not on disk at the moment, or which slot is left alone; None when all is well."""
+        """Why events are not on disk at the moment, or which slot cannot be used; None if there is no fault."""
         return self._stores.get().trouble
 
     def put_many(self, events: Sequence[Event], now: float) -> Sequence[str]:
@@ -181,7 +181,7 @@ class SqliteOutbox:
             return store.last_stats()
 
     def close(self) -> None:
-        """Store what is on its way, write everything back and free the slots; events stay for the next process."""
+        """Store pending events, write everything back and free the slots; events stay for the next process."""
         store = self._stores.get()
         store.writer.close(store.close, _CLOSE_S)
 

@@ -69,7 +69,7 @@ class OwnSlot:
         remote = remote_type(directory)
         if remote is not None and not self._options.allow_network:
             raise OutboxError(
-                f"the outbox lies on a network file system ({remote}), where file locks cannot be trusted: "
+                f"the outbox is on a network file system ({remote}), where file locks cannot be trusted: "
                 "choose a local directory, or add ?network=allow"
             )
         for number in range(slot_lock.MAX_SLOTS):

@@ -103,7 +103,7 @@ class Recovery:
             select = f"SELECT {number}, {columns} FROM {self._table}"  # noqa: S608 - our own names
             rows = _rows(self._source, select, number, self._after + 1, high)
         except (sqlite3.Error, OSError):
-            # Nothing of this table can be read; the file is kept for somebody with more time.
+            # Nothing of this table can be read; the file is kept for an examination by hand.
             self._last, high, rows = self._after, self._after, []
         values = ", ".join("?" * len(kinds))
         insert = f"INSERT OR IGNORE INTO {self._table} ({columns}) VALUES ({values})"  # noqa: S608 - our own names
@@ -121,7 +121,7 @@ class Recovery:
         return False
 
     def close(self) -> None:
-        """Let go of the damaged file."""
+        """Close the damaged file."""
         source, self._source, self._last = self._source, None, None
         if source is not None:
             with contextlib.suppress(sqlite3.Error):

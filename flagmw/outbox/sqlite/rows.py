@@ -82,7 +82,7 @@ class PackedEvent:
 
 
 def key_of(event: Event, seal: Cipher) -> bytes | None:
-    """Return a digest of what is told once: an order may be started and paid, so the metric is part of it."""
+    """Return the digest of a business key: an order may be started and paid, so the metric is part of it."""
     if event.track.key is None:
         return None
     return seal.digest(f"{event.vendor}\0{event.track.metric}\0{event.track.key}")

@@ -19,7 +19,7 @@ from flagmw.outbox.sqlite.rows import ROW_BYTES, SlotRow
 
 
 class Settlement:
-    """Carries rulings out; what is removed leaves the file at `flush`, for one statement is a third of the work."""
+    """Applies rulings. Removed rows are deleted together at `flush`: one statement is a third of the work."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Settlement:
         self._removed = []
 
     def settle(self, row: SlotRow, leased: Leased, ruling: Disposition, now: float) -> None:
-        """Do with *row*, which nobody holds any more, what *ruling* says."""
+        """Apply *ruling* to *row*, which no lease holds any more."""
         match ruling:
             case Requeue():
                 self._requeue(row, leased, ruling, now)
@@ -71,7 +71,7 @@ class Settlement:
     def bury(self, row: SlotRow, code: ErrorCode, now: float) -> None:
         self._past.bury(row, code, now)
         if row.key is not None and code is not ErrorCode.AMBIGUOUS:
-            # One that is in doubt may have been told, and keeps its key.
+            # An event in doubt may have been delivered, and keeps its key.
             self.key_changes.append(KeyChange(row.key, row.id, None))
         self._connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,))
         self._queue.left(row.vendor, row.size)

@@ -20,12 +20,12 @@ from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.recovery import Recovery, set_aside
 from flagmw.outbox.sqlite.slot import OpenSlot, SlotOptions, error_text, inode_of, paths_of, reserve_of
 
-# How long one waits for what can be saved of a damaged file; the rest follows while the new one is used.
+# The time to wait for the recovery of a damaged file; the rest is copied while the new file is in use.
 _SALVAGE_S = 0.2
 
 
 class SlotOpener:
-    """Open slots' files and replace them. What was lost by that is told once.
+    """Open slots' files and replace them. Losses are logged once.
 
     Attributes:
         left: by number, why slots are left alone.
@@ -55,7 +55,7 @@ class SlotOpener:
             return self._open(slot)
 
     def leave(self, number: int, error: Exception) -> None:
-        """Leave slot *number* alone from now on, and say once why."""
+        """Do not use slot *number* any more, and log the reason once."""
         why = error_text(error)
         if not isinstance(error, OutboxError):
             why = f"slot-{number}.db cannot be opened ({why}): its events wait; give it to this user, or remove it"
@@ -180,6 +180,7 @@ class SlotOpener:
             )
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unname_log(slot_file)
         slot = self._empty_slot(slot_file.slot)
         try:
             fresh = sqlite3.connect(slot.path, isolation_level=None)
@@ -199,8 +200,9 @@ class SlotOpener:
             slot_file.salvage.close()
         slot_file.become(new)
         with contextlib.suppress(sqlite3.Error):
-            # It may have another name by now: whoever finds it must not deliver its events once more.
+            # The file may have another name now: a process that finds it must not deliver its events again.
             mark_moved(before)
+            before.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             # Only now: an event that must not be sent twice is in doubt as long as there are two files.
             undoubt(new.connection, before)
         with contextlib.suppress(sqlite3.Error):
@@ -209,8 +211,17 @@ class SlotOpener:
         text = f"somebody removed the outbox's files while they were in use: its events are in {slot.path.name} now"
         self._throttle.change(logging.ERROR, ErrorCode.OUTBOX_FAILED, text)
 
+    @staticmethod
+    def _unname_log(slot_file: OpenSlot) -> None:
+        """Take the names from log and index of a database that has lost its own: a new one would take them for its."""
+        slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        for path, inode in zip(slot_file.paths[1:], slot_file.files[1:], strict=True):
+            if inode_of(path) == inode:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108
+
     def _reopen(self, slot_file: OpenSlot) -> None:
-        """Make log and index anew, of which SQLite has the old ones open still."""
+        """Create log and index again; SQLite still has the old ones open."""
         busy = slot_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise OutboxError("the outbox's log cannot be written back: another program reads the file")

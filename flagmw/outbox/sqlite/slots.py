@@ -30,7 +30,7 @@ logger = logging.getLogger("flagmw.outbox")
 
 
 class OpenSlots:
-    """Open, begin, commit, mend and give back. Everything in one thread at a time."""
+    """Open slots, run transactions, repair and free slots. Everything runs in one thread at a time."""
 
     def __init__(self, options: SlotOptions) -> None:
         self._options = options
@@ -117,7 +117,7 @@ class OpenSlots:
         keyed = [KeyHolder(row.key, row.id) for row in rows if row.key is not None]
         if not keyed:
             return set()
-        # What is old enough is given up first.
+        # Expired keys are freed first.
         slot_file.book.advance(now)
         self.keep_keys(slot_file)
         try:
@@ -133,10 +133,10 @@ class OpenSlots:
             if not self.keys.apply(changes):
                 self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "the file of business keys cannot be written")
 
-    # Bad times
+    # Failures
 
     def mend(self, error: sqlite3.Error | OSError) -> bool:
-        """Do about *error* what can be done; return whether the job should be tried again."""
+        """React to *error*; return whether the job should be tried again."""
         slot_file = self._current
         if slot_file is None or slot_file not in self.held():
             return False
@@ -171,18 +171,20 @@ class OpenSlots:
                 slot_file.checked = verdict is not None
             low = self.room.is_low()
             self.room.give_back_all(slot_file, 0 if low else _FREE_PAGES, go_on)
-            # On a disk that is nearly full the log keeps its room: nobody else would give it back.
+            # On a nearly full disk the log keeps its room: it could not get it back later.
             slot_file.connection.execute(f"PRAGMA wal_checkpoint({'RESTART' if low else 'TRUNCATE'})").fetchall()
             slot_file.used = False
             log = status(slot_file.log)
             if log is not None and log.st_size > _LONG_LOG_BYTES:
                 self.throttle.log(
-                    logging.WARNING, ErrorCode.OUTBOX_FAILED, "a reader keeps the outbox's log from shrinking"
+                    logging.WARNING,
+                    ErrorCode.OUTBOX_FAILED,
+                    "the outbox's log cannot shrink: another program reads the file",
                 )
         return any(not slot_file.checked for slot_file in self.held())
 
     def adopt(self) -> bool:
-        """Take slots of dead processes, and let go of those that are empty; return whether there is new work."""
+        """Take slots of dead processes, and free those that are empty; return whether there is new work."""
         for slot_file in self.held():
             if vanished(slot_file, sure=True):
                 self._rehouse(slot_file)
@@ -236,12 +238,10 @@ class OpenSlots:
                     raise
                 self._end(slot_file)
         except (sqlite3.Error, OSError, OutboxError) as error:
-            self.throttle.log(
-                logging.ERROR, ErrorCode.OUTBOX_FAILED, f"an outbox was not closed well: {error_text(error)}"
-            )
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"closing an outbox failed: {error_text(error)}")
         drop(slot_file)
         if not slot_file.reserved and (slot_file.reserve_at > 0 or self.room.is_low()):
-            # The room of the log and the index, which whoever opens the file next needs again.
+            # The room of the log and the index, which the next process that opens the file needs.
             slot_file.reserve.keep(partly=True)
         if slot_file is self._own.slot_file:
             self._own.slot_file = None

@@ -205,7 +205,9 @@ class Store:
             busy = self.files.tidy(lambda: not self.writer.pending()) if quiet else self.files.untidy()
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
+            self.files.throttle.log(
+                logging.ERROR, ErrorCode.OUTBOX_FAILED, f"maintenance of the outbox failed: {error_text(error)}"
+            )
             return ADOPT_S
         wait_s = 1.0 if busy else max(0.0, self._adopt_at - time.monotonic())
         return min(wait_s, self.files.pulse_s())
@@ -215,7 +217,9 @@ class Store:
             self.files.stood_still(seconds)
         except (sqlite3.Error, OSError, OutboxError) as error:
             self.files.rollback()
-            self.files.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, f"upkeep failed: {error_text(error)}")
+            self.files.throttle.log(
+                logging.ERROR, ErrorCode.OUTBOX_FAILED, f"maintenance of the outbox failed: {error_text(error)}"
+            )
 
     # Parts
 

@@ -50,7 +50,7 @@ class Writer:
     ) -> None:
         self._group, self._tick, self._stood_still = group, tick, stood_still
         self._queue = hand_off or WriteQueue()
-        # Taken as it is where nobody waits or is told: a condition takes it in Python, for each event that comes in.
+        # Taken directly if no thread waits: a condition would take it in Python, for each event.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         # Held while the store is used, by whichever thread does.
@@ -149,7 +149,7 @@ class Writer:
     def _do(self, jobs: Sequence[Job]) -> None:
         """Do *jobs* in the calling thread."""
         if not self._use.acquire(timeout=_STUCK_S):
-            return _fail(jobs, "no thread can reach the outbox any more")
+            return _fail(jobs, "the outbox has no writer thread any more")
         try:
             again = self._run(jobs)
         finally:

@@ -70,13 +70,15 @@ class ValkeyProcess:
         while (lease := self.stream.claim(now, limit, lease_s, {*skip, *(unsure := self.unsure())})) is not None:
             if not lease.rows[0].event.at_most_once:
                 return lease
-            kept = False
+            kept: bool | None = False
             try:
-                kept = self.link.confirmed()
-                (self._unconfirmed.discard if kept else self._unconfirmed.add)(lease.vendor)
+                kept = self.link.confirmed(f"lease:{lease.token}")
+                (self._unconfirmed.add if kept is False else self._unconfirmed.discard)(lease.vendor)
             finally:
-                self.stream.sure(lease, kept=kept)
-                if not kept:
+                self.stream.sure(lease, kept=kept is True)
+                # A claim that the server does not know was lost with the one before it: nothing was sent, and nobody
+                # else has seen it, so the next claim is as good as the first.
+                if kept is False:
                     # Nothing was sent, so that it may be claimed again, by whichever server comes next.
                     self._unsure[lease.vendor] = time.monotonic() + _UNSURE_S
                     self._throttle.log(

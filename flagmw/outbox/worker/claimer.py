@@ -73,7 +73,7 @@ class Claimer:
         doubtful = {name for name in process.lanes.names - resting.keys() if process.lanes.doubtful(name, now)}
         self._look(process, now)
         with process.changed:
-            # A place may have come by mere time, for what waits here already.
+            # Time alone may have freed a place for events that wait in this process.
             waiting = [name for name, crew in turn.crews.items() if not crew.idle() and name in process.lanes.names]
             for name in waiting:
                 self._staff(process, turn, turn.crews[name], name)
@@ -100,7 +100,7 @@ class Claimer:
         return max(_PAUSE_S, min([*waits, _AGAIN_S if waiting else _IDLE_S, _IDLE_S if due_s is None else due_s]))
 
     def _feed_doubtful(self, process: WorkerProcess, turn: WorkerRun, vendor: str, now: float) -> bool | None:
-        """Claim for a lane in which something fails; say whether that had anything, None where it has no room.
+        """Claim for a lane in which something fails; say whether there were events, None if the lane has no room.
 
         Oldest and newest events take turns, so that neither a burst of bad events nor the good ones before it hold up
         the others. A probe is an event of a visitor whose last attempt did not fail, if there is one.

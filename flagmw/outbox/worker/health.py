@@ -23,10 +23,10 @@ _SUSPECTS = 2_000
 
 
 class Health:
-    """One vendor's state: well, failing (pauses, then probes), or refusing us. Times are on the monotonic clock.
+    """One vendor's state: healthy, failing (pauses, then probes), or refusing the account.
 
-    One visitor's events may fail for what is in them, so a visitor counts once: a lane is down when several visitors in
-    a row had no luck. What fails while others succeed is the event's own trouble.
+    Times are on the monotonic clock. One visitor's events may fail because of their content, so a visitor counts once:
+    a lane is down when several visitors in a row failed. An event that fails while others succeed is the cause itself.
 
     Attributes:
         suspended: why the vendor refuses us, None while it does not.

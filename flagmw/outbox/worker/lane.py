@@ -15,7 +15,7 @@ _STUCK_S = 0.5
 
 @dataclass(slots=True)
 class Lane:
-    """One vendor: how it is, and what that allows.
+    """One vendor's state, and the attempts that it allows.
 
     Attributes:
         begun: when the attempts that are under way began.

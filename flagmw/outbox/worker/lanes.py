@@ -29,7 +29,7 @@ SLOW_RATE = 5.0
 
 
 class Lanes:
-    """The vendors as delivery sees them. All times are seconds on the monotonic clock. Safe from any thread.
+    """The lanes of all vendors. All times are seconds on the monotonic clock. Safe from any thread.
 
     Args:
         concurrency: attempts at once at one vendor, as long as it is well.

@@ -99,7 +99,7 @@ class Width:
 
 
 class RetryBudget:
-    """Keep repeats to a share of all attempts while a vendor fails now and then, lest they be what keeps it failing.
+    """Limit repeats to a share of all attempts while a vendor fails now and then: repeats alone could keep it failing.
 
     Each first attempt earns a tenth of a repeat, each second one whole; a repeat that succeeds costs nothing. So a
     vendor that is well takes a whole backlog of repeats at once, and one that fails by half gets about a fifth.
@@ -131,7 +131,7 @@ class RetryBudget:
             self._add(1.0)
 
     def clear(self) -> None:
-        """Begin anew: the vendor is back from an outage, which says nothing of how it is now."""
+        """Start again with a full budget: the vendor is back from an outage."""
         with self._lock:
             self._left = self._most
 
@@ -140,7 +140,7 @@ class RetryBudget:
 
 
 class Turns:
-    """When what must wait without having been tried is looked at again: one after the other, *rate* a second.
+    """The times at which events that were not tried are looked at again: one after the other, *rate* a second.
 
     That bounds the work that a long queue of repeats makes, and it is no slower than they could be sent.
     """
@@ -151,7 +151,7 @@ class Turns:
         self._last = -math.inf
 
     def wait_s(self, now: float) -> float:
-        """Return in how many seconds the next one is to come."""
+        """Return the seconds until the next one is due."""
         with self._lock:
             self._last = max(now + self._least_s, self._last + self._step_s)
             return self._last - now

@@ -10,8 +10,8 @@ from flagmw.outbox.base import Leased
 from flagmw.outbox.policy import Later, Policy
 from flagmw.types import Ambiguous, Dead, Outcome, Retry, Suspend
 
-# Retries with one of these codes are trouble of the vendor or of the way there. All others are answers that
-# make sense to the codec, so the vendor is in service.
+# Retries with one of these codes are failures of the vendor or of the network. All others are answers that the codec
+# understands, so the vendor works.
 FAILURES = frozenset(
     {
         ErrorCode.DEADLINE,
@@ -54,8 +54,8 @@ def with_waits(
 
     Args:
         own_s: the wait of an event that failed.
-        short_s: the wait of events of which one has spoiled the attempt for all, until each is tried alone.
-        alone: whether a refusal of us is held to be a refusal of these events.
+        short_s: the wait of events that failed together because of one of them, until each is tried alone.
+        alone: whether a refusal of the account is treated as a refusal of these events.
     """
     return [
         _with_wait(row, outcome, policy, own_s, short_s, alone, many=len(rows) > 1)
@@ -71,7 +71,7 @@ def _with_wait(
     match outcome:
         case Retry() if outcome.code not in (ErrorCode.SHED, ErrorCode.INTERNAL):
             rest_s = policy.rest_s(outcome.after_s)
-            # What the vendor asks to have later says nothing against the event.
+            # No attempt is counted for an event that the vendor asks for later.
             counted = outcome.code is not ErrorCode.RATE_LIMITED or rest_s <= 0
             wait_s = max(own_s, rest_s)
             return Later(outcome.code, wait_s, outcome.aliases, wait_s=wait_s, counted=counted)

@@ -26,7 +26,7 @@ class Sender:
 
     Args:
         now: the time of the outbox, seconds since the epoch.
-        on_outcome: told what every attempt came to for each of its events.
+        on_outcome: called with the outcome of every attempt, for each of its events.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ class LaneThreads:
     """One lane's threads and what they have to do.
 
     Attributes:
-        ready: told when there is something to do; shares the lock of the process.
-        waiting: queues that nobody has begun, oldest events first.
+        ready: notified when there is something to do; shares the lock of the process.
+        waiting: queues that no thread has begun, oldest events first.
         newest: the same of the newest events, which take turns with them while something fails.
         turn: whose turn it is.
         asks: whether a thread waits for the newest event to be claimed.
@@ -54,7 +54,7 @@ class LaneThreads:
         return self.newest.popleft() if newest else self.waiting.popleft()
 
     def empty(self) -> list[VisitorBatch]:
-        """Take out what nobody has begun."""
+        """Remove and return the queues that no thread has begun."""
         waiting = [*self.waiting, *self.newest]
         self.waiting.clear()
         self.newest.clear()
@@ -116,7 +116,7 @@ class WorkerProcess:
             thread.start()
         except RuntimeError:
             self.failed_starts += 1
-            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started, events wait")
+            self.throttle.log(logging.ERROR, ErrorCode.OUTBOX_FAILED, "no thread can be started: events wait")
             return False
         return True
 

@@ -47,7 +47,7 @@ class Worker:
         lease_s: seconds for which claimed events are kept from others; longer than an attempt.
         batch: how many events are claimed at once.
         wall, monotonic: clocks in seconds; together they make `now`.
-        on_outcome: told what every attempt came to for each of its events, in a lane's thread.
+        on_outcome: called with the outcome of every attempt, for each of its events, in a lane's thread.
 
     Raises:
         ConfigError: one of the numbers cannot work.

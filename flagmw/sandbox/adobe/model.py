@@ -33,6 +33,7 @@ class Experience:
         type: of its offer; "default" leaves the page as it is.
         content: of the offer; JSON text for "json" and "actions".
         id: numbered by position from 0 where omitted (-1), as the product does.
+        name: the variant.
     """
 
     name: str
@@ -68,6 +69,8 @@ class ModelActivity:
         properties: tokens of the properties it belongs to; of all where omitted.
         id: numbered by position where omitted (0).
         on_device: whether the rules for on-device decisioning have it.
+        name: shown in reports and answers.
+        experiences: at least one with a positive share.
     """
 
     name: str
@@ -130,6 +133,8 @@ class TargetAccount:
         latency_ms: how long each answer takes.
         max_per_session: requests of one session at once; a further one is answered 420.
         admin: how its management APIs behave.
+        org_id: the organisation; requests that name it in place of the client reach this account too.
+        activities: its activities, the most important first.
     """
 
     client: str

@@ -35,6 +35,8 @@ def description(url: str) -> Document:
             "title": "flagmw sandbox: Adobe Target's Admin and Profile APIs",
             "version": "1.0.0",
             "description": "What the sandbox emulates. The version of an Admin resource is part of its media type.",
+            # The descriptions of the other vendors' management APIs.
+            "x-others": [f"{url}/openapi/monetate", f"{url}/openapi/contentstack"],
         },
         "servers": [{"url": url}],
         "security": [{"accessToken": [], "apiKey": []}],

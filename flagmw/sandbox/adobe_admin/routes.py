@@ -192,7 +192,7 @@ class Management:
         fault: Rule | None = request.scope.get(SCOPE_KEY)
         if fault is not None and fault.kind == "error":
             code = fault.code if fault.code >= 400 else 500
-            raise ApiError(code, "Internal.Error", "the sandbox was told to fail")
+            raise ApiError(code, "Internal.Error", "a fault rule made the sandbox fail")
         query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         call = AdminCall(sandbox, account, store_of(sandbox, account), serve, query=query, body=body)
         served = serve(call, request.method, path, version_of(request.method, headers))

@@ -33,6 +33,7 @@ class AdminSettings:
         edge_status: name an edge host for the state of a bulk update, as the service does; else the sandbox itself.
         workspace: the id of the default workspace.
         environments: names of the environments.
+        client_secret: the secret of the service account.
     """
 
     tenant: str = ""

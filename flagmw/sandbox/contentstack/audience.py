@@ -10,11 +10,12 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
 
-from flagmw.sandbox.contentstack.model import Combination, ModelAudience, ModelRule, Project
+from flagmw.sandbox.contentstack.model import Combination, ModelAudience, ModelRule, NestedAudience, Project
 
 _FOLDED = frozenset({"COUNTRY", "REGION", "DEVICE_TYPE", "OPERATING_SYSTEM"})
 
@@ -24,6 +25,7 @@ _PLACES = {
     "198.51.100.0/24": ("US", "US-CA", "San Francisco"),
     "203.0.113.0/24": ("AU", "AU-NSW", "Sydney"),
 }
+_ZONES = {"DE-BE": "Europe/Berlin", "US-CA": "America/Los_Angeles", "AU-NSW": "Australia/Sydney"}
 _SYSTEMS = (("iOS", "iPhone|iPad"), ("Android", "Android"), ("Windows", "Windows"), ("MacOS", "Mac OS|Macintosh"))
 
 
@@ -47,6 +49,8 @@ def in_audiences(project: Project, names: Sequence[str], combination: Combinatio
 
 def _matches(audience: ModelAudience, facts: AudienceFacts) -> bool:
     matched = [_holds(rule, _value(rule, facts), facts) is not rule.invert for rule in audience.rules]
+    if isinstance(audience, NestedAudience):
+        matched += [_matches(group, facts) for group in audience.groups]
     return bool(matched) and (all(matched) if audience.combination == "AND" else any(matched))
 
 
@@ -60,12 +64,15 @@ def _value(rule: ModelRule, facts: AudienceFacts) -> Any:
         "CITY": place[2],
         "DEVICE_TYPE": _device(facts.user_agent),
         "OPERATING_SYSTEM": next((name for name, sign in _SYSTEMS if re.search(sign, facts.user_agent)), None),
-        "QUERY_PARAMETERS": query.get((rule.pointer or "/").removeprefix("/")) if rule.pointer else query or None,
+        "QUERY_PARAMETERS": query.get(_unescaped(rule.pointer)) if rule.pointer else query or None,
         "REFERRER": facts.referrer or None,
         "DATE_AND_TIME": facts.now,
         "LYTICS_AUDIENCE": facts.attributes.get("__lytics_audiences"),
     }
-    return presets[rule.attribute] if rule.attribute in presets else facts.attributes.get(rule.attribute)
+    if rule.attribute in presets:
+        return presets[rule.attribute]
+    # A pointer leads nowhere in an attribute, which is a text, a number or a boolean.
+    return None if rule.pointer else facts.attributes.get(rule.attribute)
 
 
 def _holds(rule: ModelRule, value: Any, facts: AudienceFacts) -> bool:
@@ -85,7 +92,7 @@ def _holds(rule: ModelRule, value: Any, facts: AudienceFacts) -> bool:
         case "IS_MEMBER_OF":
             return wanted in text.strip("|").split("|")
         case "BETWEEN_TIME" | "BEFORE_TIME" | "AFTER_TIME":
-            return _in_time(rule, facts.now)
+            return _in_time(rule, facts)
     number, limit = _number(value), _number(rule.value)
     if number is None or limit is None:
         return False
@@ -94,14 +101,20 @@ def _holds(rule: ModelRule, value: Any, facts: AudienceFacts) -> bool:
     return number < limit if rule.condition == "NUMBER_LESS_THAN" else number > limit
 
 
-def _in_time(rule: ModelRule, now: float) -> bool:
-    after = rule.condition == "BEFORE_TIME" or now > _time(rule.start)
-    before = rule.condition == "AFTER_TIME" or now < _time(rule.end)
+def _in_time(rule: ModelRule, facts: AudienceFacts) -> bool:
+    region = _place(facts.ip)[1] if rule.visitor_zone else None
+    zone = UTC if region is None else ZoneInfo(_ZONES[region])
+    after = rule.condition == "BEFORE_TIME" or facts.now > _time(rule.start, zone)
+    before = rule.condition == "AFTER_TIME" or facts.now < _time(rule.end, zone)
     return after and before
 
 
-def _time(text: str | None) -> float:
-    return datetime.fromisoformat(text or "1970-01-01").replace(tzinfo=UTC).timestamp()
+def _time(text: str | None, zone: tzinfo) -> float:
+    return datetime.fromisoformat(text or "1970-01-01").replace(tzinfo=zone).timestamp()
+
+
+def _unescaped(pointer: str) -> str:
+    return pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
 
 
 def _number(value: Any) -> float | None:

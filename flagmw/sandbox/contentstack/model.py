@@ -33,8 +33,12 @@ class ModelRule:
         attribute: a preset one (COUNTRY, REGION, CITY, DEVICE_TYPE, OPERATING_SYSTEM, QUERY_PARAMETERS, REFERRER,
             DATE_AND_TIME, LYTICS_AUDIENCE), or the key of a custom one.
         pointer: of QUERY_PARAMETERS, a JSON pointer such as "/utm_campaign"; the condition is on what it points to.
-        start, end: of the conditions on time, "2026-11-27T00:00:00", in UTC.
         invert: the opposite is wanted; then visitors without the attribute match too.
+        condition: how the attribute is compared.
+        value: what it is compared with.
+        start: of the conditions on time, such as "2026-11-27T00:00:00" in UTC.
+        end: of the conditions on time, such as "2026-11-27T00:00:00" in UTC.
+        visitor_zone: whether start and end are in the visitor's time zone.
     """
 
     attribute: str
@@ -44,6 +48,7 @@ class ModelRule:
     start: str | None = None
     end: str | None = None
     invert: bool = False
+    visitor_zone: bool = False
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
@@ -55,11 +60,24 @@ class ModelRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAudience:
-    """Rules by a name; one without rules matches nobody."""
+    """Rules by a name; one without rules matches nobody.
+
+    Attributes:
+        name: by which experiences refer to it.
+        rules: its conditions; without any it matches nobody.
+        combination: whether all rules must hold or one.
+    """
 
     name: str
     rules: tuple[ModelRule, ...] = ()
     combination: Combination = "AND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedAudience(ModelAudience):
+    """An audience whose combination holds further ones, beside its rules."""
+
+    groups: tuple[NestedAudience, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +87,9 @@ class ModelVariant:
     Attributes:
         traffic: its share of an A/B test, relative to its siblings.
         audiences: of a segmented experience, whose members get it.
+        short_uid: its id in answers, the variant.
+        name: its name.
+        combination: whether a visitor must be in all `audiences` or in one.
     """
 
     short_uid: str
@@ -91,6 +112,13 @@ class Experience:
         version: another text deals an A/B test's visitors anew.
         targeting: of an A/B test, the audiences whose members take part; everybody where there are none.
         metrics: keys of the events that count as its conversions.
+        short_uid: its id in answers, 1 to 8 characters.
+        variants: an A/B test has two or more.
+        name: its name.
+        kind: a test, or variants by audience.
+        state: only active ones decide.
+        combination: whether a visitor must be in all audiences of `targeting` or in one.
+        tags: a request may ask for the experiences with one of them.
     """
 
     short_uid: str
@@ -127,6 +155,8 @@ class Project:
         attributes: keys of the custom attributes; what is stored under another key is ignored.
         events: keys of the events; others are taken and count for nothing.
         experiences: in order of priority, the highest first.
+        project_uid: 24 hex digits, in every request.
+        audiences: what experiences name.
     """
 
     project_uid: str

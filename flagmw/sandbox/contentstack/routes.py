@@ -21,6 +21,7 @@ from flagmw.sandbox.contentstack.audience import AudienceFacts
 from flagmw.sandbox.contentstack.decide import manifest
 from flagmw.sandbox.contentstack.model import Project
 from flagmw.sandbox.contentstack.response import ANY_ORIGIN, named_uid, render
+from flagmw.sandbox.contentstack_admin.serving import served
 from flagmw.sandbox.faults import SCOPE_KEY, Rule
 from flagmw.sandbox.ledger import shown_headers
 from flagmw.sandbox.state import Sandbox
@@ -113,7 +114,7 @@ class _Exchange:
         uid = self._headers.get("x-project-uid", "")
         if not uid:
             raise wire.Refused(400, "personalize.PROJECT_UID_REQUIRED", "The header X-Project-Uid is required.")
-        project = self._sandbox.scenario.project(uid)
+        project = served(self._sandbox, uid)
         if project is None or (self._fault is not None and self._fault.kind == "error"):
             raise wire.Refused(404, "personalize.MANIFEST.PROJECT_NOT_FOUND", "The project was not found.")
         return project
@@ -158,6 +159,7 @@ class _Exchange:
             self._notes.append(f"events: no variant {variant[:64]!r} of an experience {short_uid[:64]!r}")
             return
         self._sandbox.contentstack_visitors.saw(project, uid, short_uid, variant, who["time"])
+        self._sandbox.personalize.counts.impression(project, experience, variant, uid, who["time"])
         # Counted once per visitor and variant, however often it is reported.
         self._sandbox.ledger.view((NAME, project.project_uid, uid, short_uid, variant), {**shown, **who})
 
@@ -167,6 +169,7 @@ class _Exchange:
             self._notes.append(f"events: the project has no event {key[:64]!r}")
         counted = self._sandbox.contentstack_visitors.converts(project, uid, key, who["time"])
         for experience, variant in counted:
+            self._sandbox.personalize.counts.conversion(project, experience, variant, uid, key, who["time"])
             conversion = {"alias": experience.short_uid, "variation": variant, "metric": key}
             self._sandbox.ledger.conversion({**conversion, **who})
         if not counted:

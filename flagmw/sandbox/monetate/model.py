@@ -61,8 +61,18 @@ class Experience:
         control: the share of visitors that gets nothing and is counted as the control.
         managed: leave it to the caller to say when a visitor has seen it.
         segments: one of them must match (`data` are custom variables); none means everybody.
-        page_types, paths, languages: where they are given, one of them must match; paths may have `*`, and a language
-            also stands for its regions.
+        id: the vendor's id.
+        name: its name in the portal; made from the label where omitted.
+        type: the kind of experience.
+        action: the kind of its actions.
+        component: the component whose content it is.
+        slot: the slot of the page that it fills.
+        state: only active ones decide.
+        variants: at least one with a positive split.
+        page_types: page types; one of them must be the page's.
+        paths: paths; one of them must match, and may have `*`.
+        languages: languages; one of them must be the visitor's, and stands for its regions too.
+        tags: sent back with each of its decisions.
     """
 
     id: int
@@ -114,6 +124,7 @@ class Retailer:
         page_events: the keys of page events that exist; all where omitted.
         manage_impressions: heed the deprecated field of a request that leaves all its impressions to the caller.
         admin: how its management APIs behave.
+        experiences: its experiences.
     """
 
     retailer: str

@@ -31,7 +31,15 @@ class ApiUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSetting:
-    """A page event or a custom target."""
+    """A page event or a custom target.
+
+    Attributes:
+        id: the vendor's id.
+        title: its name.
+        description: a longer text.
+        is_identifier: whether it holds an identifier of the visitor.
+        collects_person_id: whether it collects one.
+    """
 
     id: int
     title: str
@@ -42,7 +50,15 @@ class MetadataSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSetting:
-    """A column of a dataset."""
+    """A column of a dataset.
+
+    Attributes:
+        data_type: the type of its values.
+        required: every record must have it.
+        identifier: it names the visitor.
+        unique_key: no two records may have the same value.
+        event_time: it says when an event happened.
+    """
 
     data_type: DataType = "STRING"
     required: bool = False
@@ -57,6 +73,10 @@ class DatasetSetting:
 
     Attributes:
         named_identifier: the Identifier Name; without one the dataset cannot be used.
+        id: the vendor's id.
+        name: its name, in the path of requests.
+        type: the kind of dataset.
+        fields: its columns by name.
     """
 
     id: int
@@ -79,11 +99,12 @@ class ManagementSettings:
         users: the API users.
         token: one that is always accepted, known to everybody; "" for none.
         shortest_ttl_s: of a token; the portal's text names 900, its description 600.
-        page_events, custom_targets: those that exist. Without page events, the account's keys are numbered from 1.
         datasets: those that exist at the start.
         checks_per_s: how many single records a token may read in a second; 0 for no limit.
         retry_after: whether an answer to too many of them says when to come again.
         goal: the key and the name of the goal metric of all experiences.
+        page_events: those that exist; without any, the account's keys are numbered from 1.
+        custom_targets: those that exist.
     """
 
     users: tuple[ApiUser, ...] = ()

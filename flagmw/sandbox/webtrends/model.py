@@ -23,7 +23,13 @@ PAGE_LEVEL = "[data-wt-id='head'], #wt-page-level-js"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFactor:
-    """One code container of a variation; its `value` is what a server-side caller reads as the flag."""
+    """One code container of a variation; its `value` is what a server-side caller reads as the flag.
+
+    Attributes:
+        value: what a caller reads.
+        name: the code container.
+        operation: the vendor's number of what the page does with the value.
+    """
 
     value: str
     name: str = PAGE_LEVEL
@@ -39,6 +45,7 @@ class Variation:
         value: the value of its only factor; the key where omitted. Ignored when `factors` is given.
         split: its share relative to its siblings.
         experiment_id: the vendor's id; numbered by position where omitted (0).
+        factors: its code containers; one with `value` where omitted.
     """
 
     key: str
@@ -57,7 +64,13 @@ class Variation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLocation:
-    """Where a project runs: a URL, and optionally values that the request's `data` must have."""
+    """Where a project runs: a URL, and optionally values that the request's `data` must have.
+
+    Attributes:
+        url: the page, the beginning of pages, or a regular expression.
+        match: how `url` is compared.
+        data: values that the request's `data` must have.
+    """
 
     url: str
     match: Literal["exact", "prefix", "regex"] = "prefix"
@@ -77,6 +90,11 @@ class Test:
         weight: priority among the segmented tests of the project, share among the unsegmented ones.
         throttle: the share of eligible visitors that enters, on top of the project's own.
         published_variation: the key of the variation that everybody gets in state "published".
+        variations: at least one with a positive split.
+        id: the vendor's id; numbered by position where omitted (0).
+        run_id: the id of the run; numbered by position where omitted (0).
+        kind: "AB" and "ABn" have one factor, "MVT" has several; a "target" tests nothing.
+        state: whether it decides, and for whom.
     """
 
     variations: tuple[Variation, ...]
@@ -116,6 +134,8 @@ class Project:
         locations: where it runs; the account's own where omitted; everywhere when those are empty too.
         throttle: the share of visitors that any of its tests may see.
         view_only: whether its control cookies count views only (track answers 317).
+        alias: the name by which callers read it.
+        tests: its tests and targets.
     """
 
     alias: str
@@ -144,6 +164,10 @@ class Account:
         rethrottle: roll again for visitors that were throttled out.
         track_paused: go on counting conversions of paused tests instead of answering 318.
         blocked: refuse everything with 207.
+        domain_id: the account's id, in the path of every request.
+        cookie_domain: the Domain of its cookies, such as ".mysite.com".
+        projects: its projects.
+        locations: where projects run that have no locations.
     """
 
     domain_id: int

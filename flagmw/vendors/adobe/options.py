@@ -306,7 +306,9 @@ def _checked_exposure(owner: str, value: Any, decisioning: str) -> str:
     if value is None:
         return "decide" if decisioning == "server" else "read"
     if decisioning != "server" and value == "decide":
-        raise ConfigError(f'{owner}: exposure must be "read" or "off" where this machine decides: that counts nothing')
+        raise ConfigError(
+            f'{owner}: exposure must be "read" or "off" with on-device decisions, which Target does not count'
+        )
     return one_of(owner, "exposure", value, ("decide", "read", "off"))
 
 
@@ -321,5 +323,5 @@ def _checked_artifact_url(owner: str, value: Any, default: str) -> str:
 def _checked_poll_s(owner: str, value: Any) -> int:
     """Return the seconds between two checks for new rules."""
     if isinstance(value, bool) or not isinstance(value, int) or not POLL_MIN_S <= value <= 86_400:
-        raise ConfigError(f"{owner}: poll_s must be from {POLL_MIN_S} to 86400 seconds; Adobe asks for no less")
+        raise ConfigError(f"{owner}: poll_s must be from {POLL_MIN_S} to 86400 seconds")
     return value

@@ -179,7 +179,9 @@ def _checked_aliases(owner: str, aliases: Any) -> Mapping[str, str]:
         if not isinstance(alias, str) or not 1 <= len(alias) <= 250 or not alias.isprintable():
             raise ConfigError(f"{owner}: aliases: an alias must be 1 to 250 printable characters")
         if alias.startswith(UNNAMED):
-            raise ConfigError(f"{owner}: aliases: {UNNAMED!r} begins the aliases of experiences that have no name here")
+            raise ConfigError(
+                f"{owner}: aliases: {UNNAMED!r} is for experiences without an entry; choose another alias"
+            )
     if len(set(aliases.values())) != len(aliases):
-        raise ConfigError(f"{owner}: aliases names two experiences alike")
+        raise ConfigError(f"{owner}: aliases gives two experiences the same name")
     return dict(aliases)

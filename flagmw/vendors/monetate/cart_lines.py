@@ -156,5 +156,5 @@ def _amount(where: str, field: str, value: Any) -> Decimal:
 def _rounded(where: str, total: Decimal) -> str:
     rounded = total.quantize(_CENT, ROUND_HALF_UP)
     if rounded >= _LIMIT:
-        raise ValueError(f"{where} comes to more than 999999999.99")
+        raise ValueError(f"{where} is more than 999999999.99")
     return str(rounded)

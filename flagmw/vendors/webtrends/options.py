@@ -176,7 +176,9 @@ def _checked_fields(owner: str, option: str, value: Any) -> dict[str, Any]:
     try:
         orjson.dumps(dict(value), option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS)
     except orjson.JSONEncodeError:
-        raise ConfigError(f"{owner}: {option} holds what JSON cannot carry; use texts, numbers and booleans") from None
+        raise ConfigError(
+            f"{owner}: {option} has values that JSON cannot hold; use texts, numbers and booleans"
+        ) from None
     return dict(value)
 
 

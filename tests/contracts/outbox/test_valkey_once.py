@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
+import select
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from flagmw.outbox.valkey import LocalPolicy, ValkeyOutbox
 from flagmw.types import Delivered, Event
 from tests.contracts.outbox.on_valkey import address, started
 from tests.contracts.outbox.test_valkey_faults import eventually, on_server, stopped
+from tests.support.listening import Listening
 
 LEASE_S = 60.0
 N = 12
@@ -94,6 +99,67 @@ def test_nothing_is_sent_that_no_replica_knows_of(serve, opened, make_event) -> 
     replica.client().replicaof("no", "one")
     after = opened(replica)
     assert set(send(after)) - often == ids, "what was claimed and not confirmed was not sent"
+    assert in_doubt(after) == set()
+
+
+class MovedAddress:
+    """An address that leads to *before*, and once an answer of it names one of *ids*, to *after*."""
+
+    def __init__(self, before: ValkeyServer, after: ValkeyServer, ids: set[str]) -> None:
+        self.goal, self._after, self._ids = before, after, {id.encode() for id in ids}
+        self._listening = Listening(self._serve)
+        self.port = self._listening.port
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _serve(self, link: socket.socket) -> None:
+        goal = self.goal
+        with link, socket.create_connection(("127.0.0.1", goal.port)) as far, contextlib.suppress(OSError):
+            while True:
+                for ready in select.select([link, far], [], [])[0]:
+                    if not (data := ready.recv(1 << 20)):
+                        return
+                    moves = ready is far and goal is not self._after and any(id in data for id in self._ids)
+                    if moves:
+                        self.goal = self._after
+                        # The answer and the end of the connection arrive as one.
+                        link.send(data, socket.MSG_MORE)
+                        link.shutdown(socket.SHUT_WR)
+                        return
+                    (far if ready is link else link).sendall(data)
+
+
+def test_a_claim_is_confirmed_by_the_server_that_has_it(serve, opened, make_event) -> None:
+    """A failover between claim and confirmation, to a server without the claim, repeats nothing and leaves no doubt."""
+    primary, replica = pair(serve)
+    replicas_own = serve(replicaof=f"127.0.0.1 {replica.port}")
+    eventually(lambda: replicas_own.client().info()["master_link_status"] == "up")
+    ids = put(opened(primary, replicas=1), make_event)
+    eventually(lambda: on_server(replica) == N)
+    replica.client().replicaof("no", "one")
+    with closing(MovedAddress(primary, replica, ids)) as moved:
+        outbox = opened(moved, replicas=1)
+        sent = send(outbox)
+        assert moved.goal is replica
+    assert in_doubt(outbox) == set()
+    assert sorted(sent) == sorted(ids), "each of them once"
+
+
+def test_a_failover_to_a_replica_that_is_new_leaves_no_doubt(serve, opened, make_event) -> None:
+    """A server that would lose claims by a restart lost none in a failover to one that confirmed them."""
+    primary, replica = pair(serve, appendfsync="everysec")
+    before = opened(primary, replicas=1)
+    started_at = time.time() - replica.client().info("server")["uptime_in_seconds"]
+    time.sleep(max(0.0, started_at + 2.1 - time.time()))
+    first = put(before, make_event, 2)
+    assert set(send(before)) == first
+    ids = put(before, make_event)
+    eventually(lambda: on_server(replica) == N)
+    primary.terminate()
+    replica.client().replicaof("no", "one")
+    after = opened(replica)
+    assert set(send(after)) == ids
     assert in_doubt(after) == set()
 
 

@@ -154,7 +154,7 @@ ROWS: dict[str, Row] = {
     ),
     "I12_nothing_between_commas": Row(from_proxy(" , ,"), {"address": "10.0.0.1"}, options=PROXY),
     "I12_unknown": Row(from_proxy("unknown"), {"address": "10.0.0.1"}, options=PROXY),
-    "I12_port": Row(from_proxy("203.0.113.9:80"), {"address": "10.0.0.1"}, options=PROXY),
+    "I12_port": Row(from_proxy("203.0.113.9:80"), {"address": "203.0.113.9"}, options=PROXY),
     "I12_zone": Row(from_proxy("fe80::1%eth0"), {"address": "fe80::1"}, options=PROXY),
     "I12_4_KB": Row(from_proxy("1" * 4096), {"address": "10.0.0.1"}, options=PROXY),
     "I12_4_KB_of_commas": Row(from_proxy("," * 4096), {"address": "10.0.0.1"}, options=PROXY),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
 
-from flagmw._support.waiting import thread_done
+from flagmw._support.waiting import task_done, thread_done
 
 
 def in_thread(work) -> threading.Thread:
@@ -75,3 +76,31 @@ def test_a_loop_that_is_gone_is_no_harm():
         return await thread_done(later, 10)
 
     assert asyncio.run(wait())
+
+
+@pytest.mark.parametrize("by", ["a result", "the deadline", "a thread"])
+async def test_hundreds_of_waits_that_end_together_leave_the_loop_free(by):
+    """They end some at a time, and whatever else the loop has to do gets its turn between."""
+    loop, ended, rounds = asyncio.get_running_loop(), 0, []
+    of_loop, of_thread = loop.create_future(), Future()
+
+    async def one() -> None:
+        nonlocal ended
+        timeout_s = 0.02 if by == "the deadline" else 10
+        await (thread_done(of_thread, timeout_s) if by == "a thread" else task_done(of_loop, timeout_s))
+        ended += 1
+
+    waits = [asyncio.ensure_future(one()) for _ in range(500)]
+    await asyncio.sleep(0)
+    if by == "a result":
+        of_loop.set_result(None)
+    elif by == "a thread":
+        in_thread(lambda: of_thread.set_result(None)).join()
+    else:
+        time.sleep(0.03)  # all of them are due in one round
+    while ended < 500:
+        before = ended
+        await asyncio.sleep(0)
+        rounds.append(ended - before)
+    await asyncio.gather(*waits)
+    assert max(rounds) <= 100

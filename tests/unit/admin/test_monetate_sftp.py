@@ -59,7 +59,7 @@ def test_nothing_half_written(server: SftpServer, tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
     path.write_bytes(b"id,text\n" + b"".join(b"%d,%s\n" % (number, b"x" * 100) for number in range(20_000)))
     server.broken_after = 500_000
-    with pytest.raises(UnreachableError, match="nothing was put in place"):
+    with pytest.raises(UnreachableError, match="nothing was changed"):
         server.client().upload(check_file(path, 7), "full")
     assert [one.name for one in (tmp_path / "server" / "datasets" / "full").iterdir() if one.suffix == ".csv"] == []
     server.broken_after = None

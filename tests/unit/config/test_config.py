@@ -149,7 +149,7 @@ def test_defaults() -> None:
         ("visitor_store", "file:///tmp", "load and save"),
         ("visitor_store", "sqlite:///tmp/visitors", "token_urlsafe"),
         ("deliver", "later", '"inprocess", "off"'),
-        ("shadow_report", "/no/such/place/shadow.json", "directory that is there"),
+        ("shadow_report", "/no/such/place/shadow.json", "existing directory"),
         ("shadow_report", "/tmp", "must name a file"),
         ("max_in_flight", 0, "from 1"),
         ("pool_size", 0, "from 1"),

@@ -44,7 +44,7 @@ def fit(metric: Any = "purchase", **more: Any) -> tuple[Track, dict[E, int]]:
     noted: dict[E, int] = {}
     for (code, _), times in changes.items():
         noted[code] = noted.get(code, 0) + times
-    # What was made fit is fit.
+    # What was changed or left out is fit.
     asked = {name: getattr(track, name) for name in nothing}
     make_track(track.metric, now=1.0, **{**asked, "items": track.items[:ITEMS]})
     return track, noted

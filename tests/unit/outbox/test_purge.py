@@ -58,5 +58,5 @@ def test_a_vendor_that_names_no_cookie_is_asked_for_its_identity(make_event):
 
 def test_somebody_must_be_meant():
     """A saved visitor without any telling cookie is refused instead of matching everybody."""
-    with pytest.raises(ValueError, match="tells one visitor from another"):
+    with pytest.raises(ValueError, match="identifies no visitor"):
         known(saved={CONTROL: "same"})

@@ -55,7 +55,7 @@ class ProfileToken(TokenSource):
         if found is not None and found.value != self._refused and self._lasts(found):
             return found
         if found is not None:
-            logger.warning("a new profile token is made; the one before stops working wherever it is used")
+            logger.warning("a new profile token is created; the old one stops working everywhere")
         return (yield from self._asked("tokens.create"))
 
     def _lasts(self, token: Token) -> bool:

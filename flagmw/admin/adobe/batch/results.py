@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flagmw.admin.adobe.batch.builder import BatchOperation
-from flagmw.admin.adobe.wire import encoded, fault_of
+from flagmw.admin.adobe.wire import fault_of
 from flagmw.admin.errors import AdminError, AmbiguousError
+from flagmw.admin.http.encoding import encoded
 from flagmw.admin.http.fault import cleaned, error_of
 from flagmw.admin.http.request import ApiRequest
 from flagmw.exceptions import ProtocolError
@@ -45,7 +46,7 @@ class BatchResult:
         if self.ok:
             return None
         if self.skipped or self.status is None:
-            return AdminError("it was skipped: what it depends on was not done", operation=name)
+            return AdminError("it was skipped: an operation on which it depends failed", operation=name)
         reply = Reply(status=self.status, headers=self.headers, body=encoded(self.body))
         request = ApiRequest(operation=name, template="", call=Call(method="POST", url="", headers={}))
         return error_of(request, reply, cleaned(fault_of(reply)), 60.0, (429, 503))

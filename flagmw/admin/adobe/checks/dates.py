@@ -30,7 +30,7 @@ def checked_date(value: object, field: str) -> str:
     """
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise InvalidError("the datetime has no zone; say which: datetime(..., tzinfo=UTC)", field=field)
+            raise InvalidError("the datetime has no time zone; add one: datetime(..., tzinfo=UTC)", field=field)
         moment = value.astimezone(UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%S") + (
             f".{moment.microsecond // 1000:03}Z" if moment.microsecond else "Z"
@@ -38,7 +38,7 @@ def checked_date(value: object, field: str) -> str:
     if not isinstance(value, str):
         raise InvalidError(f"must be a text or a datetime, got {type(value).__name__}", field=field)
     if moment_of(value) is None:
-        raise InvalidError(f"is no date that Adobe Target takes; forms: {EXAMPLES}", field=field)
+        raise InvalidError(f"is no date that Adobe Target accepts; write it as {EXAMPLES}", field=field)
     return value
 
 

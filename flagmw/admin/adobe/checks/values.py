@@ -36,7 +36,7 @@ def checked_state(value: object, field: str = "state") -> str:
         InvalidError: it is none; "deleted" is reached by deleting alone.
     """
     if value == "deleted":
-        raise InvalidError("is not set but reached by deleting the activity", field=field)
+        raise InvalidError("cannot be set; delete the activity instead", field=field)
     if value not in STATES:
         listed = ", ".join(f'"{state}"' for state in STATES)
         raise InvalidError(f"must be one of {listed} (live, archived, inactive)", field=field)
@@ -65,7 +65,7 @@ def checked_id(value: object, field: str) -> int:
     if isinstance(value, str) and PLACEHOLDER.fullmatch(value):
         return value  # type: ignore[return-value]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidError("must be a whole number, as Adobe Target gives them", field=field)
+        raise InvalidError("must be an id of Adobe Target, a whole number", field=field)
     return value
 
 
@@ -126,7 +126,9 @@ def unique_ids(body: Mapping[str, Any], name: str, key: str, field: str = "") ->
         if isinstance(local, str) and local.isascii() and local.isdigit():
             local = int(local)
         if isinstance(local, bool) or not isinstance(local, int) or local < 0:
-            raise InvalidError("must be a whole number from 0, unlike its neighbours'", field=f"{place}.{key}")
+            raise InvalidError(
+                "must be a whole number from 0, different from all others in the list", field=f"{place}.{key}"
+            )
         if local in found:
             raise InvalidError(f"{local} is used twice; give each its own", field=f"{place}.{key}")
         found.add(local)
@@ -144,4 +146,4 @@ def refers(item: Mapping[str, Any], key: str, known: set[int], where: str, field
         local = int(local)
     if local not in known:
         listed = ", ".join(str(one) for one in sorted(known)) or "none"
-        raise InvalidError(f"refers to nothing in {where} (there: {listed})", field=f"{field}.{key}")
+        raise InvalidError(f"refers to nothing in {where}; choose from {listed}", field=f"{field}.{key}")

@@ -20,8 +20,8 @@ from flagmw.admin.flow.operation import M, operation
 class ActivityKind(AdobeResource[M]):
     """Activities of one kind.
 
-    Every method that changes an activity sends the whole of it: what somebody else changes between the reading and
-    the writing is lost, since the vendor has no means against that.
+    Every method that changes an activity reads it and sends the whole activity. A change that somebody else makes
+    between the two calls is lost: the vendor offers no protection against that.
     """
 
     def __init__(self, client: Any, kind: str = "ab", *, planning: bool = False) -> None:

@@ -97,8 +97,8 @@ class Profiles(Resource[M]):
         """Set attributes of many profiles, in uploads of at most 50 MB and 500,000 rows, in constant memory.
 
         Rows of one id in one upload are merged. Empty values are ignored by the vendor and never clear anything.
-        After a kill, call it again with the same source and the same *journal*: parts that the vendor took are not
-        sent again, and a part that was on its way is sent again and marked `maybe_twice`.
+        After a kill, call it again with the same source and the same *journal*: accepted parts are not sent
+        again. A part with an unknown result is sent again and marked `maybe_twice`.
 
         Args:
             source: a path, a file, or rows: mappings, sequences, a database cursor. In the asynchronous client it is

@@ -54,11 +54,11 @@ def audience(audience_id: int) -> AudienceRule:
         InvalidError: the id is no whole number.
     """
     if isinstance(audience_id, bool) or not isinstance(audience_id, int) or audience_id < 0:
-        raise InvalidError("must be a whole number, as Adobe Target gives them", field="audience_id")
+        raise InvalidError("must be an id of Adobe Target, a whole number", field="audience_id")
     return Membership(audience_id)
 
 
 def _audience(other: object) -> AudienceRule:
     if not isinstance(other, AudienceRule):
-        raise TypeError("join it with a rule on audiences; rules on visitors stand in audiences of their own")
+        raise TypeError("join it with a rule on audiences; put rules on visitors into another audience")
     return other

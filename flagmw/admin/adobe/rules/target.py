@@ -131,5 +131,5 @@ def _text(value: object) -> str:
 
 def _target(other: object) -> TargetRule:
     if not isinstance(other, TargetRule):
-        raise TypeError("join it with a rule on visitors; rules on audiences stand in audiences of their own")
+        raise TypeError("join it with a rule on visitors; put rules on audiences into another audience")
     return other

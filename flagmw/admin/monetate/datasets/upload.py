@@ -281,7 +281,7 @@ class Upload:
         if not tally.read:
             return InvalidError("holds no records; nothing was sent", field="source")
         first = f"; record {tally.rejected[0].row} {tally.rejected[0].reason}" if tally.rejected else ""
-        return InvalidError(f"none of its {tally.read} records was taken{first}", field="source")
+        return InvalidError(f"none of its {tally.read} records was accepted{first}", field="source")
 
 
 def _is_moment(text: object) -> bool:

@@ -53,8 +53,8 @@ class Data(MonetateResource[M]):
 
         A record replaces the one with the same unique key as a whole: fields that it does not have become null.
         Without a unique key in the schema every record is a new one. Monetate loads what it has accepted later.
-        After a kill, call it again with the same source and the same *journal*: parts that were taken are not sent
-        again, and a part that was on its way is, where the schema has a unique key.
+        After a kill, call it again with the same source and the same *journal*: accepted parts are not sent
+        again. A part with an unknown result is sent again if the schema has a unique key.
 
         Args:
             schema: the dataset's name.

@@ -65,7 +65,7 @@ class MonetateSFTP:
         timeout_s: float = 30.0,
     ) -> None:
         if not isinstance(username, str) or not username or not username.isprintable():
-            raise ConfigError("MonetateSFTP: username is missing; an administrator makes one under Sites")
+            raise ConfigError("MonetateSFTP: username is missing; an administrator creates one under Sites")
         if (password is None) == (private_key is None):
             raise ConfigError("MonetateSFTP: give a password or a private_key")
         self._library = load_sftp()
@@ -142,7 +142,7 @@ class MonetateSFTP:
             sent = (await sftp.stat(part)).size
             size = file.path.stat().st_size
             if sent != size:
-                raise UnreachableError(f"{sent} of {size} bytes arrived, and nothing was put in place; send it again")
+                raise UnreachableError(f"{sent} of {size} bytes arrived, and nothing was changed; send it again")
         except BaseException:
             await self._removed(sftp, part)
             raise
@@ -253,7 +253,7 @@ class MonetateSFTP:
         except (OSError, library.Error, TimeoutError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise InvalidError(f"{error.filename} cannot be used: {error.strerror}", field="file") from None
-            text = f"no connection to {self._host}, or it broke ({type(error).__name__}); nothing was put in place"
+            text = f"no connection to {self._host}, or it broke ({type(error).__name__}); nothing was changed"
             raise UnreachableError(f"{text}: try again") from None
 
     def _hosts(self) -> str:

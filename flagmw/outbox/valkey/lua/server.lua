@@ -1,5 +1,6 @@
 -- Whether data may be missing on which depends that nothing is sent twice. In the hash `server`:
 --   run, alive   which server wrote last, and when, by its own clock
+--   stream       the id of its stream of writes, which its replicas name when they take over
 --   weak         what would lose the last claims: "r" a restart, "f" a failover to a replica that need not confirm
 --   epoch, n     counts claims of events that must not be sent twice: a process notices by it data that went back
 --   doubt, since the last entry that may have been sent before data went missing, and when that was noticed
@@ -32,8 +33,10 @@ local function watch(own_weak, confirming, seen_epoch, seen_n)
   local lost = seen_epoch > epoch or (seen_epoch == epoch and seen_n > n)
   if known.run and known.run ~= run then
     -- One that ran already when the last one wrote was its replica. Any other one has read what is here from a disk,
-    -- or was filled by a replica that had.
-    local was_replica = time - uptime < tonumber(known.alive) - 5
+    -- or was filled by a replica that had. Machines' clocks differ, but a replica that goes on with the last one's
+    -- stream of writes may have begun just before.
+    local follows = known.stream and known.stream == string.match(info, 'master_replid2:(%w+)')
+    local was_replica = time - uptime < tonumber(known.alive) - (follows and 0 or 5)
     lost = lost or string.find(weak, was_replica and 'f' or '[rf]')
     weak = own_weak
   end
@@ -43,7 +46,8 @@ local function watch(own_weak, confirming, seen_epoch, seen_n)
     known = fields(call('HGETALL', SERVER))
   end
   local kept = (string.find(weak, 'r') and 'r' or '') .. (string.find(weak, 'f') and 'f' or '')
-  call('HSET', SERVER, 'run', run, 'alive', text(time), 'weak', kept, 'epoch', text(epoch))
+  call('HSET', SERVER, 'run', run, 'alive', text(time), 'weak', kept, 'epoch', text(epoch),
+    'stream', string.match(info, 'master_replid:(%w+)') or '')
   watched = { epoch = epoch, doubt = tonumber(known.doubt or 0), since = tonumber(known.since or -1) }
   return watched
 end

@@ -1,0 +1,5 @@
+"""`python -m flagmw`."""
+
+from flagmw.cli import main
+
+main()

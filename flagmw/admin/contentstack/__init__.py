@@ -1,0 +1,1 @@
+"""Contentstack Personalize: its Management API."""

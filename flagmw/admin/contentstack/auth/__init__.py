@@ -1,0 +1,1 @@
+"""Credentials of the Personalize Management API."""

@@ -1,0 +1,1 @@
+"""Resources of the client: attributes, audiences, experiences, events, places."""

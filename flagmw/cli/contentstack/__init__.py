@@ -1,0 +1,1 @@
+"""`flagmw contentstack`: Contentstack Personalize's management from the command line."""

@@ -1,0 +1,1 @@
+"""Emulated Management API of Contentstack Personalize."""
