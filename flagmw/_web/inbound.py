@@ -177,8 +177,11 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
     address = inbound.peer
     if not trusted:
         return address
-    hops = ",".join(inbound.headers("x-forwarded-for"))[-4096:].split(",")
+    header = config.client_ip_header
+    hops = ",".join(inbound.headers(header))[-4096:].split(",")
     for hop in reversed(hops):
+        if header == "forwarded":
+            hop = _for_of(hop)
         hop = _without_port(hop.strip())
         try:
             ipaddress.ip_address(hop)
@@ -188,6 +191,15 @@ def _client(inbound: Inbound, config: Config, trusted: bool) -> str | None:
         if not _is_trusted(hop, config):
             break
     return address
+
+
+def _for_of(element: str) -> str:
+    """Return the address in one element of a Forwarded header (RFC 7239); empty where it has none."""
+    for pair in element.split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name.lower() == "for":
+            return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return ""
 
 
 def _without_port(hop: str) -> str:

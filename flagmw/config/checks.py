@@ -17,6 +17,7 @@ from flagmw.outbox import location
 from flagmw.vendors.base import Vendor
 from flagmw.vendors.common.options import one_of
 
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VENDOR_PARTS = ("name", "prefix", "cookies", "at_most_once", "decide", "deliver", "participation")
 BLOCKING_TRANSPORTS = ("httpx2", "httptools")
@@ -161,6 +162,12 @@ def _networks(option: str, value: Any) -> tuple[Any, ...]:
     return tuple(networks)
 
 
+def _header(option: str, value: Any) -> str:
+    if not isinstance(value, str) or not _HEADER.fullmatch(value):
+        raise ConfigError(f'{option} must be the name of a header, such as "CF-Connecting-IP" or "Forwarded"')
+    return value.lower()
+
+
 def _choice(*allowed: str) -> Callable[[str, Any], str]:
     return lambda option, value: one_of("flagmw", option, value, allowed)
 
@@ -270,6 +277,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "cookie_budget": _whole(512, 65_536),
     "hybrid": _flag,
     "trusted_proxies": _networks,
+    "client_ip_header": _header,
     "client_ip": _choice("anonymised", "full", "off"),
     "referer": _choice("origin", "full", "off"),
     "send_query": _texts,

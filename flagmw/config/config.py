@@ -77,6 +77,8 @@ class Config:
             up first.
         hybrid: Let the page's scripts read vendors' cookies, as a vendor's own tag has to.
         trusted_proxies: Networks whose X-Forwarded-For and X-Forwarded-Proto are trusted.
+        client_ip_header: The header in which the trusted proxies name the visitor's address: `"Forwarded"` (RFC 7239),
+            `"CF-Connecting-IP"` and the like. Nobody else's is read.
         client_ip: The visitor's address for vendors: `"anonymised"` (/24 or /48), `"full"` or `"off"`.
         referer: The part of the Referer for vendors: `"origin"`, `"full"` or `"off"`. Webtrends gets none.
         send_query: Query parameters that stay in the page's address for vendors. Webtrends gets none.
@@ -130,6 +132,7 @@ class Config:
     cookie_budget: int = 6144
     hybrid: bool = True
     trusted_proxies: tuple[Any, ...] = ()
+    client_ip_header: str = "x-forwarded-for"
     client_ip: str = "anonymised"
     referer: str = "origin"
     send_query: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     cookie_budget: int
     hybrid: bool
     trusted_proxies: Iterable[str]
+    client_ip_header: str
     client_ip: Literal["anonymised", "full", "off"]
     referer: Literal["origin", "full", "off"]
     send_query: Iterable[str]

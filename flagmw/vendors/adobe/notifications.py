@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from flagmw.types import Event, Scalar, Track
@@ -16,7 +17,7 @@ from flagmw.vendors.adobe.request import MBOX_NAME, PAGE_LOAD, Facts, texts
 ORDER_ID_CHARS = 250
 PRODUCT_CHARS = 50
 PRODUCTS_CHARS = 250
-_PRODUCT_NAMES = ("id", "sku", "product_id")
+_PRODUCT_NAMES = ("id", "sku", "product_id", "pid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _order(track: Track) -> dict[str, Any]:
         order["purchasedProductIds"] = products
     if order or track.key is not None:
         order["id"] = (track.key or track.id)[:ORDER_ID_CHARS]
+        order["time"] = f"{datetime.fromtimestamp(track.occurred_at, UTC):%Y-%m-%dT%H:%M:%S}Z"
     return order
 
 

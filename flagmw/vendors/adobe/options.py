@@ -22,6 +22,7 @@ from flagmw.vendors.common.options import (
 
 _CLIENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ORG = re.compile(r"[A-Za-z0-9]{1,64}@AdobeOrg")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _TOKEN = re.compile(r"[!-~]{8,512}")
 POLL_MIN_S = 300
@@ -56,6 +57,7 @@ class Options:
     artifact_url: str | None
     poll_s: int | None
     analytics: str
+    tracking_server: str | None
     decides_by: str
     at_most_once: bool
     shadow: bool
@@ -86,6 +88,7 @@ class Options:
         artifact_url: Any,
         poll_s: Any,
         analytics: Any,
+        tracking_server: Any,
         decides_by: Any,
         at_most_once: Any,
         shadow: Any,
@@ -126,6 +129,7 @@ class Options:
             conversions=_checked_conversions(owner, conversions),
             decides_by=checked_decides_by(owner, decides_by),
             analytics=one_of(owner, "analytics", analytics, ("server_side", "client_side")),
+            tracking_server=_checked_tracking_server(owner, tracking_server, analytics),
             trace_token=None if token is None else Secret(token),
             host=None if base_url is None else checked_base_url(owner, base_url),
             property_token=property_token,
@@ -179,6 +183,7 @@ class Options:
             "decides_by": self.decides_by,
             "_analytics": self.analytics,
             "_trace": None,
+            **({} if self.tracking_server is None else {"_tracking_server": self.tracking_server}),
             "base_url": self.base_url,
             "property_token": self.property_token,
             "environment_id": self.environment_id,
@@ -246,6 +251,17 @@ def _checked_environment_id(owner: str, value: Any) -> int | None:
         value = int(value)  # from an environment variable
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63):
         raise ConfigError(f"{owner}: environment_id must be the number of an environment of the account")
+    return value
+
+
+def _checked_tracking_server(owner: str, value: Any, analytics: Any) -> str | None:
+    """Return the host that the page sends its Analytics data to."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        raise ConfigError(f'{owner}: tracking_server must be the host of Adobe Analytics, such as "shop.sc.omtrdc.net"')
+    if analytics != "server_side":
+        raise ConfigError(f'{owner}: tracking_server needs analytics="server_side"')
     return value
 
 

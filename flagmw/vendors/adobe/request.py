@@ -5,6 +5,7 @@ Source: Adobe Target Delivery API, `POST /rest/v1/delivery`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -148,8 +149,12 @@ class RequestBuilder:
             wanted["mboxes"] = mboxes(options.mboxes, details)
         if options.page_load:
             wanted["pageLoad"] = details
+        shared = self.body(visit, known, given, request_id)
+        analytics = shared_analytics(options.tracking_server, visit)
+        if analytics:
+            shared["experienceCloud"]["analytics"] |= analytics
         body = {
-            **self.body(visit, known, given, request_id),
+            **shared,
             **preview,
             "execute" if counted else "prefetch": wanted,
         }
@@ -229,6 +234,17 @@ def context(visit: Visit, given: Facts) -> dict[str, Any]:
     if geo:
         fields["geo"] = geo
     return fields
+
+
+def shared_analytics(tracking_server: str | None, visit: Visit) -> dict[str, str]:
+    """Return the fields that Target and the page both send to Analytics, so that their data joins; none without both.
+
+    The id is 16 hex digits twice, as Adobe's clients make it.
+    """
+    if tracking_server is None or not visit.record:
+        return {}
+    digits = hashlib.blake2b(f"sdid {visit.fresh_id}".encode(), digest_size=16).hexdigest().upper()
+    return {"supplementalDataId": f"{digits[:16]}-{digits[16:]}", "trackingServer": tracking_server}
 
 
 def cloud(known: Known, logging: str) -> dict[str, Any]:

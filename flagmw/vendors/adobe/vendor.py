@@ -23,7 +23,7 @@ from flagmw.vendors.adobe.deliver import BATCH_MAX, EventDelivery
 from flagmw.vendors.adobe.notifications import mbox_of
 from flagmw.vendors.adobe.options import POLL_MIN_S, Options
 from flagmw.vendors.adobe.preview import preview_fields
-from flagmw.vendors.adobe.request import Facts, RequestBuilder
+from flagmw.vendors.adobe.request import Facts, RequestBuilder, shared_analytics
 from flagmw.vendors.adobe.response import Answer, read_answer
 from flagmw.vendors.base import Participation
 
@@ -73,6 +73,9 @@ class AdobeTarget:
         poll_s: Seconds between two checks for new rules.
         analytics: `"server_side"` lets Target report to Adobe Analytics. `"client_side"` leaves that to the
             page, by `flags.bootstrap()`.
+        tracking_server: The host that the page sends its Analytics data to, such as `"shop.sc.omtrdc.net"`. Target
+            then gets it with a `supplementalDataId`, which `flags.bootstrap()` gives to the page. It needs
+            `analytics="server_side"`.
         decides_by: The part of the page's address that audiences use: `"url"`, `"path"`, or `"site"` for no
             part of it. With `"site"` one decision serves all pages within `reuse_s`.
         at_most_once: Never send an event again that the vendor may have received.
@@ -110,6 +113,7 @@ class AdobeTarget:
         artifact_url: str | None = None,
         poll_s: int = POLL_MIN_S,
         analytics: str = "server_side",
+        tracking_server: str | None = None,
         decides_by: str = "url",
         at_most_once: bool = False,
         shadow: bool = False,
@@ -137,6 +141,7 @@ class AdobeTarget:
             artifact_url=artifact_url,
             poll_s=poll_s,
             analytics=analytics,
+            tracking_server=tracking_server,
             decides_by=decides_by,
             at_most_once=at_most_once,
             shadow=shadow,
@@ -204,7 +209,17 @@ class AdobeTarget:
         changes = self._cookies.changes(
             visit, known, known.session or visit.fresh_id, answer.device, answer.edge_host, confirmed=confirmed
         )
-        return self._with_id_noted(self._decisions.build(answer, changes), visit)
+        return self._with_id_noted(self._with_analytics(self._decisions.build(answer, changes), visit), visit)
+
+    def _with_analytics(self, decision: Decision, visit: Visit) -> Decision:
+        """Return *decision* with what joins the page's Analytics data to it."""
+        shared = shared_analytics(self._options.tracking_server, visit)
+        if not shared or decision.error is not None:
+            return decision
+        # An mbox of such a name keeps its place.
+        return replace(
+            decision, hints={**decision.hints, "bootstrap": {**shared, **decision.hints.get("bootstrap", {})}}
+        )
 
     def _ask(
         self, visit: Visit, known: Known, given: Facts, preview: Mapping[str, Any], request_id: str

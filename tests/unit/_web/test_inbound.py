@@ -190,6 +190,29 @@ def test_forwarded_for_with_ports(forwarded: str, told: str) -> None:
     assert visit(Request({"x-forwarded-for": forwarded}, peer="10.0.0.1"), **PROXIES).client_ip == told
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "told"),
+    [
+        ("Forwarded", "for=198.51.100.7", "198.51.100.7"),
+        ("forwarded", 'For="[2001:db8::7]:4711";proto=https;by=10.0.0.1', "2001:db8::7"),
+        ("forwarded", 'for=6.6.6.6, proto=http;for="198.51.100.7:80", for=10.1.1.1', "198.51.100.7"),
+        ("forwarded", "for=6.6.6.6, for=_hidden", "10.0.0.1"),
+        ("forwarded", "for=6.6.6.6, for=unknown, for=10.1.1.1", "10.1.1.1"),
+        ("forwarded", 'for="6.6.6.6, for=198.51.100.7', "198.51.100.7"),
+        ("forwarded", "proto=https", "10.0.0.1"),
+        ("CF-Connecting-IP", "198.51.100.7", "198.51.100.7"),
+        ("True-Client-IP", "2001:db8::7", "2001:db8::7"),
+        ("Fly-Client-IP", "nonsense", "10.0.0.1"),
+    ],
+)
+def test_D2_client_ip_header(header: str, value: str, told: str) -> None:
+    """The header that the option names counts, from a trusted proxy alone, and X-Forwarded-For no more."""
+    options = {**PROXIES, "client_ip_header": header}
+    sent = {header.lower(): value, "x-forwarded-for": "7.7.7.7"}
+    assert visit(Request(sent, peer="10.0.0.1"), **options).client_ip == told
+    assert visit(Request(sent, peer="203.0.113.9"), **options).client_ip == "203.0.113.9"
+
+
 def test_I12_very_long_forwarded_for() -> None:
     """Of a header without end only the last 4,096 characters are looked at."""
     forwarded = "6.6.6.6," * 100_000 + "198.51.100.7, 10.1.1.1"

@@ -122,6 +122,7 @@ def test_defaults() -> None:
         ("trusted_proxies", ["*"], "10.0.0.0/8"),
         ("trusted_proxies", ["10.0.0.0/40"], "10.0.0.0/8"),
         ("trusted_proxies", [10], "list of texts"),
+        ("client_ip_header", "a b", "must be the name of a header"),
         ("client_ip", "on", '"anonymised", "full", "off"'),
         ("client_ip", None, '"anonymised", "full", "off"'),
         ("referer", "all", '"origin", "full", "off"'),

@@ -216,7 +216,7 @@ def test_a_purchase_is_an_mbox_with_an_order() -> None:
         "index": 0,
         "name": "purchase",
         "parameters": {"coupon": "x", "units": "2", "currency": "EUR"},
-        "order": {"id": "o-1", "total": 49.9, "purchasedProductIds": ["p1", "p2"]},
+        "order": {"id": "o-1", "total": 49.9, "purchasedProductIds": ["p1", "p2"], "time": "2027-01-15T08:00:00Z"},
     }
     assert body_of(call)["id"] == {"tntId": f"{DEVICE}.28_20"}
 
@@ -230,10 +230,13 @@ def test_a_purchase_is_an_mbox_with_an_order() -> None:
         ({"value": 0.0}, {"id": "t1", "total": 0.0}),
         ({"value": -3.0}, None),
         ({"items": ({"product_id": 7},)}, {"id": "t1", "purchasedProductIds": ["7"]}),
+        ({"items": ({"pid": "p7"},)}, {"id": "t1", "purchasedProductIds": ["p7"]}),
     ],
 )
 def test_orders(track: dict[str, Any], order: Any) -> None:
-    """An order has an id, so that a repeat is known as one; no negative total leaves us."""
+    """An order has an id, so that a repeat is known as one, and its time; no negative total leaves us."""
+    if order is not None:
+        order = {**order, "time": "2027-01-15T08:00:00Z"}
     _, (call,) = deliver(VENDOR, [conversion(**track)], answer("purchase"))
     assert converted(call).get("order") == order
 

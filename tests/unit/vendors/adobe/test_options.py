@@ -59,6 +59,8 @@ OTHER = object()
         ({"decisioning": "hybrid", "artifact_url": "rules.json"}, "artifact_url must begin with"),
         ({"decisioning": "on-device", "poll_s": 60}, "poll_s must be from 300"),
         ({"analytics": "both"}, "analytics must be one of"),
+        ({"tracking_server": "https://x"}, "must be the host of Adobe Analytics"),
+        ({"tracking_server": "x.y", "analytics": "client_side"}, "tracking_server needs analytics"),
         ({"debug": True}, "debug needs trace_token"),
         ({"trace_token": "x"}, "trace_token must be a token"),
         ({"prefix": "\n"}, "prefix must be"),

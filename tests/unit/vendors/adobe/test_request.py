@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -252,3 +253,25 @@ def test_page_load_is_an_alias_of_its_own() -> None:
     page = {"options": [{"type": "html", "content": "x", "responseTokens": {"experience.name": "B"}}]}
     decision, _ = decide(AdobeTarget("demo", page_load=True), answer(execute={"pageLoad": page}))
     assert {alias: variant.key for alias, variant in decision.variants.items()} == {PAGE_LOAD: "B"}
+
+
+def test_analytics_is_shared_with_the_page() -> None:
+    """With the page's tracking server the request has an id that the bootstrap gives to the page, fresh each time."""
+    vendor = adobe(tracking_server="shop.sc.omtrdc.net")
+    decision, (call,) = decide(vendor, answer("hero"))
+    shared = decision.hints["bootstrap"]
+    assert re.fullmatch("[0-9A-F]{16}-[0-9A-F]{16}", shared["supplementalDataId"])
+    assert shared["trackingServer"] == "shop.sc.omtrdc.net"
+    assert body_of(call)["experienceCloud"]["analytics"] == {"logging": "server_side", **shared}
+    other, _ = decide(vendor, answer("hero"), fresh_id="f" * 32)
+    assert other.hints["bootstrap"]["supplementalDataId"] != shared["supplementalDataId"]
+
+
+def test_analytics_is_not_shared_uncounted() -> None:
+    """Without consent to be counted, and without an answer, there is nothing to join."""
+    vendor = adobe(tracking_server="shop.sc.omtrdc.net")
+    decision, (call,) = decide(vendor, answer("hero"), record=False)
+    assert "bootstrap" not in decision.hints
+    assert body_of(call)["experienceCloud"]["analytics"] == {"logging": "server_side"}
+    decision, _ = decide(vendor, reply(b"", 500))
+    assert "bootstrap" not in decision.hints
