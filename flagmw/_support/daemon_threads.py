@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -64,8 +65,10 @@ class Workers:
             self._started += 1
 
     def __del__(self) -> None:
-        for _ in range(0 if self._stopped else self._started):
-            self._queue.put(None)
+        # At the interpreter's end the threads go with it, and gevent's locks may be gone already.
+        with suppress(RuntimeError):
+            for _ in range(0 if self._stopped else self._started):
+                self._queue.put(None)
 
 
 def _serve(queue: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
