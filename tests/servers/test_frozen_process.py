@@ -177,7 +177,7 @@ def test_U33_a_stopped_process_opens_no_breaker(tmp_path: Path, connecting: bool
 
 
 def test_U33_a_process_that_is_stopped_again_and_again_opens_no_breaker() -> None:
-    """Every call meets a stop that lasts until just past its deadline, for longer than a breaker waits for a success."""
+    """Every call meets a stop until just past its deadline, for longer than a breaker waits for a success."""
     with RawVendor(answering(threading.Event(), once=False)) as vendor, asker(4, 0.2, vendor.url) as site:
         site.goes_on()
         begun = len(site.states)

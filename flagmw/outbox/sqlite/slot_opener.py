@@ -143,7 +143,7 @@ class SlotOpener:
     def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
         """Enter the keys unless that was done and cannot have been undone; return in which file they are.
 
-        That is `KEYS_LEFT` as long as some are left for the next time, and "none" where there is no such file at the moment.
+        That is `KEYS_LEFT` as long as some are left for the next time, and "none" where there is no such file now.
         """
         try:
             if book.keys.any():
