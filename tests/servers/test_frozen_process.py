@@ -20,13 +20,16 @@ import orjson
 import pytest
 
 from tests.faults.catalogue.rows import decided
+from tests.support.authority import Authority
 from tests.support.busy import best
-from tests.support.raw_vendor import Action, Authority, Connection, RawVendor, hang, http
+from tests.support.raw_vendor import Action, Connection, RawVendor, hang, http
 
 ROOT = Path(__file__).resolve().parents[2]
 # Around the deadline of 300 ms, and far from it.
 PAUSES_S = (0.1, 0.29, 0.31, 0.6, 1.1)
 ANSWER_S = 0.1
+# Eight stops of 0.31 s: five failures in a row and a second without a success open a breaker.
+STOPS, STOP_S = 8, 0.31
 
 # Asks for so many visitors at once, every so many seconds, from threads and on a loop. It says when it asks, and every
 # 20 ms how the breakers are.
@@ -168,6 +171,22 @@ def test_U33_a_stopped_process_opens_no_breaker(tmp_path: Path, connecting: bool
             time.sleep(random.uniform(0.01, 0.05))
             site.process.send_signal(signal.SIGSTOP)
             time.sleep(pause_s)
+            site.process.send_signal(signal.SIGCONT)
+        site.goes_on()
+        assert all(state == {"threads": "closed", "loop": "closed"} for state in site.states[begun:])
+
+
+def test_U33_a_process_that_is_stopped_again_and_again_opens_no_breaker() -> None:
+    """Every call meets a stop until just past its deadline, for longer than a breaker waits for a success."""
+    with RawVendor(answering(threading.Event(), once=False)) as vendor, asker(4, 0.2, vendor.url) as site:
+        site.goes_on()
+        begun = len(site.states)
+        for _ in range(STOPS):
+            site.asks.clear()
+            assert site.asks.wait(20)
+            time.sleep(0.01)
+            site.process.send_signal(signal.SIGSTOP)
+            time.sleep(STOP_S)
             site.process.send_signal(signal.SIGCONT)
         site.goes_on()
         assert all(state == {"threads": "closed", "loop": "closed"} for state in site.states[begun:])

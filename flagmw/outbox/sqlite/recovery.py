@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,10 @@ _TABLES = tuple(_COPIED)
 # What the counts say of rows that are still to be copied.
 _MISSING = {"event": ("missing", "missing_bytes"), "dead": ("missing_dead", "missing_dead_bytes")}
 _KEPT = {"event": ("queued", "bytes"), "dead": ("dead", "dead_bytes")}
-# What `once` says of an event that must not be sent twice and may have been sent: the last pages may be the lost ones.
 # Rows read at once; when one of them lies on a destroyed page the range is halved until only that one is lost.
-_RANGE = 512
+_RANGE = 64
+# Rows copied in one transaction, and the seconds after which no more are read for it: whoever stores an event waits.
+_STEP, _STEP_S = 512, 0.01
 
 
 def set_aside(path: Path) -> Path | None:
@@ -93,6 +95,17 @@ class Recovery:
 
     def step(self, target: sqlite3.Connection, counts: SlotCounts) -> bool:
         """Copy some rows in the transaction of *target*; return whether that was the end."""
+        end = time.monotonic() + _STEP_S
+        for _ in range(_STEP // _RANGE):
+            if self._copy(target, counts):
+                return True
+            if time.monotonic() >= end:
+                break
+        self._note(target)
+        return False
+
+    def _copy(self, target: sqlite3.Connection, counts: SlotCounts) -> bool:
+        """Copy the next rows; return whether those were the last."""
         number, columns, kinds = _COPIED[self._table]
         try:
             if self._source is None:
@@ -117,7 +130,6 @@ class Recovery:
                 self._finish(target, counts)
                 return True
             self._table, self._after, self._last = _TABLES[table], -1, None
-        self._note(target)
         return False
 
     def close(self) -> None:

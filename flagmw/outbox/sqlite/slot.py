@@ -26,6 +26,10 @@ _LOOK_S = 0.02
 RETRY_S = 5.0
 
 
+# In place of the file that the business keys are in: some of them are still to be entered.
+KEYS_LEFT = "left"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SlotOptions:
     """The options of a directory; see `SqliteOutbox`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 
 from flagmw.exceptions import OutboxError
@@ -13,6 +14,10 @@ from flagmw.outbox.sqlite.rows import PackedEvent
 _STRIDE = 500
 # Rows that a process may have accepted at most before it was killed, and not noted where all look for keys.
 _LATEST = 20_000
+# The keys that are entered at once where there may be many, and the seconds after which that is enough for a while:
+# whoever stores an event waits.
+_NEXT = "SELECT key, id FROM event WHERE key IS NOT NULL AND key > ? ORDER BY key LIMIT 100"
+_STEP_S = 0.01
 
 
 class SlotKeys:
@@ -31,6 +36,8 @@ class SlotKeys:
         self._connection, self._drop, self._flush = connection, drop, flush
         self.changes: list[KeyChange] = []
         self.shared: DirectoryKeys | None = None
+        # The last key that `enter_all` has entered.
+        self._entered = b""
 
     def any(self) -> bool:
         """True when an event of the file, waiting or settled lately, has a business key."""
@@ -40,26 +47,41 @@ class SlotKeys:
         )
         return bool(self._connection.execute(query).fetchone()[0])
 
-    def enter(self, keys: DirectoryKeys, *, all: bool) -> None:
-        """Enter the business keys of the file where all processes look; an event whose key is another's goes.
+    def enter_latest(self, keys: DirectoryKeys) -> None:
+        """Enter the business keys of what was accepted last where all processes look.
 
-        Args:
-            all: everything, where that place may know nothing of this file; else what was accepted last.
+        An event whose key is another's goes.
 
         Raises:
             OutboxError: that place cannot be used.
         """
         keys_cursor = self._connection.execute(
-            "SELECT key, id FROM event WHERE key IS NOT NULL AND (? OR seq > (SELECT max(seq) FROM event) - ?)",
-            (all, _LATEST),
+            "SELECT key, id FROM event WHERE key IS NOT NULL AND seq > (SELECT max(seq) FROM event) - ?", (_LATEST,)
         )
         while held := [KeyHolder(*fields) for fields in keys_cursor.fetchmany(_STRIDE)]:
             for id in keys.enter(held):
                 self._drop(id)
         self._flush()
-        if all:
-            done = self._connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
-            self.changes += [KeyChange(what, "", DONE) for (what,) in done]
+
+    def enter_all(self, keys: DirectoryKeys) -> bool:
+        """Enter some more of all keys, where that place may know nothing of this file; return whether that was the end.
+
+        Raises:
+            OutboxError: that place cannot be used.
+        """
+        end = time.monotonic() + _STEP_S
+        while held := [KeyHolder(*fields) for fields in self._connection.execute(_NEXT, (self._entered,)).fetchall()]:
+            for id in keys.enter(held):
+                self._drop(id)
+            self._entered = held[-1].key
+            if time.monotonic() >= end:
+                self._flush()
+                return False
+        self._flush()
+        self._entered = b""
+        done = self._connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
+        self.changes += [KeyChange(what, "", DONE) for (what,) in done]
+        return True
 
     def give_up(self, rows: Iterable[PackedEvent]) -> None:
         """Let others have the business keys of *rows*, which are not stored."""

@@ -18,7 +18,7 @@ from flagmw.outbox.sqlite.disk import is_low
 from flagmw.outbox.sqlite.header import fits
 from flagmw.outbox.sqlite.queue import SlotQueue
 from flagmw.outbox.sqlite.recovery import Recovery, set_aside
-from flagmw.outbox.sqlite.slot import OpenSlot, SlotOptions, error_text, inode_of, paths_of, reserve_of
+from flagmw.outbox.sqlite.slot import KEYS_LEFT, OpenSlot, SlotOptions, error_text, inode_of, paths_of, reserve_of
 
 # The time to wait for the recovery of a damaged file; the rest is copied while the new file is in use.
 _SALVAGE_S = 0.2
@@ -120,7 +120,7 @@ class SlotOpener:
             if done:
                 # Others have to hear of the business keys that came with the rows.
                 mark(slot_file.connection, "keys", "")
-                slot_file.keys_in = ""
+                slot_file.keys_in = KEYS_LEFT
             slot_file.book.save()
             slot_file.connection.execute("COMMIT")
         except BaseException:
@@ -137,17 +137,23 @@ class SlotOpener:
             slot_file.salvage = None
 
     def enter_keys(self, slot_file: OpenSlot) -> None:
-        """Enter the slot's business keys where all processes look, in a file that replaced another."""
+        """Enter some of the slot's business keys where all processes look, in a file that replaced another."""
         slot_file.keys_in = self._enter_keys(slot_file.book, closed_well=False)
 
     def _enter_keys(self, book: SlotQueue, *, closed_well: bool) -> str:
-        """Enter the keys unless that was done and cannot have been undone; return in which file they are."""
+        """Enter the keys unless that was done and cannot have been undone; return in which file they are.
+
+        That is `KEYS_LEFT` as long as some are left for the next time, and "none" where there is no such file now.
+        """
         try:
             if book.keys.any():
                 instance = self._keys.identity()
                 known = marks(book.connection).get("keys") == instance
-                if not closed_well or not known:
-                    book.keys.enter(self._keys, all=not known)
+                if known and not closed_well:
+                    book.keys.enter_latest(self._keys)
+                elif not known:
+                    if not book.keys.enter_all(self._keys):
+                        return KEYS_LEFT
                     mark(book.connection, "keys", instance)
         except OutboxError:
             return "none"  # tried again with the next look for slots of dead processes

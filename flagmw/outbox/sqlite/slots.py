@@ -18,7 +18,7 @@ from flagmw.outbox.sqlite.disk import status, sync
 from flagmw.outbox.sqlite.disk_room import DiskRoom
 from flagmw.outbox.sqlite.own_slot import OwnSlot
 from flagmw.outbox.sqlite.rows import PackedEvent
-from flagmw.outbox.sqlite.slot import RETRY_S, OpenSlot, SlotOptions, drop, error_text, vanished
+from flagmw.outbox.sqlite.slot import KEYS_LEFT, RETRY_S, OpenSlot, SlotOptions, drop, error_text, vanished
 from flagmw.outbox.sqlite.slot_opener import SlotOpener
 
 _PULSES = 8
@@ -198,10 +198,22 @@ class OpenSlots:
         self.keys.apply()
         self.keys.tidy()
         for slot_file in self.held():
-            if slot_file.keys_in != self.keys.instance:
-                self.begun(slot_file)
-                self._opener.enter_keys(slot_file)
-                self.commit()
+            if slot_file.keys_in not in (self.keys.instance, KEYS_LEFT):
+                self._enter_keys(slot_file)
+        self.enter_keys()
+
+    def enter_keys(self) -> bool:
+        """Enter some of the keys that are not where all processes look; return whether more may be left."""
+        for slot_file in self.held():
+            if slot_file.keys_in == KEYS_LEFT and slot_file.salvage is None:
+                self._enter_keys(slot_file)
+                return True
+        return False
+
+    def _enter_keys(self, slot_file: OpenSlot) -> None:
+        self.begun(slot_file)
+        self._opener.enter_keys(slot_file)
+        self.commit()
 
     def salvage(self) -> bool:
         """Copy some rows out of damaged files; return whether more are left."""
@@ -209,6 +221,7 @@ class OpenSlots:
             if slot_file.salvage is not None:
                 self._current = slot_file
                 self._opener.salvage(slot_file)
+                break  # whoever stores an event waits for one step at most
         return self.salvages()
 
     def salvages(self) -> bool:

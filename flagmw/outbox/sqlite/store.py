@@ -198,7 +198,7 @@ class Store:
                 if self.files.adopt():
                     self._options.on_work()
             self.files.room.keep_reserves()
-            if self.files.salvage():
+            if self.files.salvage() or self.files.enter_keys():
                 return 0.0
             if self._low[1] and not quiet:
                 self.files.room.give_back()

@@ -359,3 +359,27 @@ def test_a_duplicate_that_the_server_finds_later(make_event, tmp_path: Path) -> 
     assert (stats.queued, stats.refused) == (1, {ErrorCode.DUPLICATE_KEY: 1})
     for box in boxes:
         box.close()
+
+
+def test_many_keys_are_entered_while_events_are_stored(tmp_path: Path, make_event, monkeypatch) -> None:
+    """A file whose keys nobody knows: none of its keys is missed, and no event waits until all of them are entered."""
+    monkeypatch.setattr("flagmw.outbox.sqlite.slot_keys._STEP_S", 0.0)
+    count = 3_000
+    first = SqliteOutbox(tmp_path)
+    first.put_many([make_event(f"e{n}", key=f"k{n}") for n in range(count)], time.time())
+    first.close()
+    for path in tmp_path.glob("keys*"):
+        path.unlink()
+    store, known = SqliteOutbox(tmp_path), 0
+    stored_between = 0
+    while known < count:
+        store.put_many([make_event()], time.time())
+        with contextlib.closing(sqlite3.connect(tmp_path / "keys.db")) as keys:
+            known = keys.execute("SELECT count(*) FROM held").fetchone()[0]
+        stored_between += known < count
+    assert stored_between >= 3
+    other = SqliteOutbox(tmp_path)
+    taken = other.reserve([make_event(f"late-{n}", key=f"k{n}") for n in range(0, count, 100)])
+    assert len(taken) == count // 100
+    for each in (store, other):
+        each.close()
