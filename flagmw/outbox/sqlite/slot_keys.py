@@ -36,8 +36,8 @@ class SlotKeys:
         self._connection, self._drop, self._flush = connection, drop, flush
         self.changes: list[KeyChange] = []
         self.shared: DirectoryKeys | None = None
-        # The last key that `enter_all` has entered.
-        self._entered = b""
+        # The last key that `enter_all` has entered, and into which file.
+        self._entered, self._entered_in = b"", ""
 
     def any(self) -> bool:
         """True when an event of the file, waiting or settled lately, has a business key."""
@@ -70,6 +70,8 @@ class SlotKeys:
             OutboxError: that place cannot be used.
         """
         end = time.monotonic() + _STEP_S
+        if keys.instance != self._entered_in:
+            self._entered, self._entered_in = b"", keys.instance
         while held := [KeyHolder(*fields) for fields in self._connection.execute(_NEXT, (self._entered,)).fetchall()]:
             for id in keys.enter(held):
                 self._drop(id)
@@ -82,6 +84,11 @@ class SlotKeys:
         done = self._connection.execute("SELECT what FROM done WHERE typeof(what) = 'blob'")
         self.changes += [KeyChange(what, "", DONE) for (what,) in done]
         return True
+
+    def undone(self) -> None:
+        """Begin again, after a transaction that failed: events that had to go because of their keys are back."""
+        self.changes.clear()
+        self._entered = b""
 
     def give_up(self, rows: Iterable[PackedEvent]) -> None:
         """Let others have the business keys of *rows*, which are not stored."""

@@ -105,7 +105,7 @@ class OpenSlots:
             if slot_file.begun:
                 slot_file.begun = False
                 slot_file.version = -1  # so that the mirror is read anew
-                slot_file.book.keys.changes.clear()
+                slot_file.book.keys.undone()
                 with contextlib.suppress(sqlite3.Error):
                     if slot_file.connection.in_transaction:
                         slot_file.connection.execute("ROLLBACK")
