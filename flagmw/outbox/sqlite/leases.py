@@ -43,6 +43,10 @@ class Leases:
     def __bool__(self) -> bool:
         return bool(self._held)
 
+    def holds(self, token: str) -> bool:
+        """True when lease *token* is in the file and its holder is not known to be gone."""
+        return token in self._held and token not in self._ghosts
+
     def load(self) -> None:
         """Read from the file what is known in memory."""
         self._held, self._busy, self._unleased, self._unsent = {}, {}, [], []

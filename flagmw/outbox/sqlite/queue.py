@@ -264,6 +264,10 @@ class SlotQueue:
         self._leases.flush()
         self._settlement.flush()
 
+    def holds(self, token: str) -> bool:
+        """True when the slot has lease *token*."""
+        return self._leases.holds(token)
+
     def _bury(self, row: SlotRow, code: ErrorCode) -> None:
         self._settlement.bury(row, code, self.now)
 

@@ -227,7 +227,11 @@ class Store:
         return [self.files.begun(slot_file).book for slot_file in self.files.all()]
 
     def _book_of(self, lease: Lease) -> SlotQueue | None:
-        holders = [slot_file for slot_file in self.files.held() if lease.token.startswith(slot_file.tags)]
+        held = self.files.held()
+        holders = [slot_file for slot_file in held if lease.token.startswith(slot_file.tags)]
+        if not holders:
+            # A lease of before a clean end, which whoever claimed it may still settle.
+            holders = [slot_file for slot_file in held if slot_file.book.holds(lease.token)]
         return self.files.begun(holders[0]).book if holders else None
 
     def put_in_memory(self, put: StoreJob) -> list[str]:

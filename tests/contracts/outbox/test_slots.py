@@ -92,6 +92,22 @@ def store(folder):
 # Ownership
 
 
+def test_a_lease_of_before_a_clean_end_is_settled_by_its_successor(folder, make_event):
+    """Whoever holds a lease may still be sending when the store is closed; the answer counts all the same."""
+    now, store = time.time(), SqliteOutbox(folder)
+    events = [make_event(), make_event(at_most_once=True)]
+    store.put_many(events, now)
+    leases = [store.claim(now, 1, LEASE_S), store.claim(now, 1, LEASE_S)]
+    store.close()
+    store = SqliteOutbox(folder)
+    assert store.stats(now).leased == 2
+    for lease in leases:
+        store.ack(lease, [Delivered()], now)
+    stats = store.stats(now)
+    assert (stats.delivered, stats.queued, stats.leased) == (2, 0, 0)
+    store.close()
+
+
 def test_a_cleaner_of_lock_files_gives_no_live_slot_away(folder, store, make_event):
     """Other processes leave a live slot alone although its lock file is gone, and the lock file is made again."""
     store.put_many([make_event(f"mine-{n}") for n in range(20)], time.time())
