@@ -21,7 +21,10 @@ __all__ = ["FlagsDep", "FlagsMiddleware", "FlagsRequest", "flags_from", "install
 class FlagsRequest(Request):
     """The type of requests after `install`, for annotations: `def view(request: FlagsRequest)`."""
 
-    flags: Flags
+    @property
+    def flags(self) -> Flags:
+        """This request's flags."""
+        return flags_from(self)
 
 
 def flags_from(request: HTTPConnection) -> Flags:

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.versions.run import ROOT, interpreters, plan, release_of, short
 
 PYTHONS = {(3, 11): Path("/p/3.11"), (3, 12): Path("/p/3.12"), (3, 13): Path("/p/3.13")}
@@ -32,9 +34,11 @@ def test_the_short_form_takes_one_other_python() -> None:
     assert short({present: Path(sys.executable)}) == []
 
 
-def test_the_running_python_is_among_those_found(tmp_path: Path) -> None:
+def test_the_running_python_is_among_those_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no Python is passed over."""
-    assert sys.version_info[:2] in interpreters()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert interpreters() == {sys.version_info[:2]: Path(sys.executable)}
     broken = tmp_path / "python3.12"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
