@@ -279,7 +279,8 @@ def test_wakes_do_not_make_the_worker_busy(rig, make_event):
     for _ in range(300):
         rig.put(make_event())
     time.sleep(0.05)
-    assert store.claims == before
+    # The claim after the refusal may still have been on its way.
+    assert store.claims <= before + 1
 
 
 @pytest.fixture
