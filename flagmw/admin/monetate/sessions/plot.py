@@ -58,6 +58,7 @@ def save_png(report: SessionReport, path: str | Path, count: int = TOP) -> None:
     drawn = axes.barh(places, [sessions for _, sessions in rows])
     axes.set_yticks(places, names)
     axes.bar_label(drawn, fmt="{:,.0f}", padding=3)
+    axes.margins(x=0.12)  # room for the longest bar's number
     axes.invert_yaxis()
     axes.set_xlabel("sessions")
     axes.set_title(f"Experiences with the most sessions, of {report.sessions:,}")
