@@ -1,4 +1,4 @@
-"""Where a command's `Flagmw` comes from: a file, variables, or an application's code."""
+"""Source of a command's `Flagmw`: a file, variables, or an application's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Django's responses get: headers, cookie lines, pages in place of the view's."""
+"""Edits of Django's responses: headers, cookie lines, pages in place of the view's."""
 
 from __future__ import annotations
 
